@@ -1,0 +1,60 @@
+"""edgebone's runtime: loads a bundle and serves camera frames in real time, without torch.
+
+Everything is imported at first use, so that ``import edgebone`` costs next to nothing.
+
+Example:
+    >>> import edgebone
+    >>> with edgebone.load("mobilenet_v2.bundle") as model:  # doctest: +SKIP
+    ...     print(model("photo.jpg"))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgebone.core.errors import EdgeboneError
+    from edgebone.core.frame import Frame
+    from edgebone.core.machine import Machine
+    from edgebone.core.results import Classification, Embedding, FeatureMaps
+    from edgebone.model import Model, load
+    from edgebone.stream import Stream
+
+_HOMES = {
+    "Classification": "edgebone.core.results",
+    "EdgeboneError": "edgebone.core.errors",
+    "Embedding": "edgebone.core.results",
+    "FeatureMaps": "edgebone.core.results",
+    "Frame": "edgebone.core.frame",
+    "Machine": "edgebone.core.machine",
+    "Model": "edgebone.model",
+    "Stream": "edgebone.stream",
+    "load": "edgebone.model",
+}
+
+__all__ = [
+    "Classification",
+    "EdgeboneError",
+    "Embedding",
+    "FeatureMaps",
+    "Frame",
+    "Machine",
+    "Model",
+    "Stream",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home at first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgebone' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,183 @@
+"""What is timed, for one engine in one process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.frame import Frame
+from edgebone.core.timing import Percentiles, percentiles
+from edgebone.model import Model, load
+from edgebone.selftest import read_golden
+from edgebone.sources.arrays import Arrays
+
+_WARM_UP_S = 1.0
+_LEAST_RUNS = 20
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One engine's figures. Batch 1; every clock is the monotonic one of the process that runs the engine.
+
+    Attributes:
+        engine: The engine's name.
+        precision: The precision that it says it used.
+        frame_hw: Size of the camera frame that preprocessing starts from.
+        frames: Frames timed one by one.
+        load_ms: From the call of ``load`` to a model ready to run, the engine's import included.
+        first_ms: The first frame, which pays for lazy allocation.
+        pre: Preprocessing.
+        infer: Inference.
+        decode: Decoding.
+        total: All three, and what lies between them.
+        fps: Frames a second, one by one: how a live camera is served.
+        fps_overlapped: Frames a second when the next frame is prepared during inference: files, folders.
+        engine_fps: The engine alone, on a prepared input, without preprocessing or decoding.
+        own_ms: What the runtime itself adds to a frame: the stream's time less the three stages; mean.
+        peak_memory_mb: The process's largest resident memory, in 1024² bytes.
+    """
+
+    engine: str
+    precision: str
+    frame_hw: tuple[int, int]
+    frames: int
+    load_ms: float
+    first_ms: float
+    pre: Percentiles
+    infer: Percentiles
+    decode: Percentiles
+    total: Percentiles
+    fps: float
+    fps_overlapped: float
+    engine_fps: float
+    own_ms: float
+    peak_memory_mb: float
+
+
+class _LiveArrays(Arrays):
+    """Frames in memory that are streamed as a live camera's are: one by one."""
+
+    live = True
+
+
+def measure(
+    bundle: str, engine: str, precision: str, frame_hw: tuple[int, int], seconds: float, threads: int | None
+) -> Measured:
+    """Time one engine: load, warm up, then each figure for a third of the time.
+
+    Args:
+        bundle: The bundle's path.
+        engine: The engine's name.
+        precision: The precision to ask for.
+        frame_hw: Size of the camera frame, in pixels.
+        seconds: Time to measure for, after the warm-up.
+        threads: Threads for inference; None takes every core.
+    """
+    started_ns = time.monotonic_ns()
+    with load(bundle, engine=engine, precision=precision, threads=threads) as model:
+        loaded_ns = time.monotonic_ns()
+        image = cv2.resize(read_golden(model.bundle).image_bgr, frame_hw[::-1], interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(image, np.uint8)
+        first_started_ns = time.monotonic_ns()
+        model(pixels)
+        first_ns = time.monotonic_ns() - first_started_ns
+        frame_ns = _warm_up(model, pixels)
+        runs = max(_LEAST_RUNS, int(seconds / 3 * 1e9 / frame_ns))
+        stages, own_ms, fps = _one_by_one(model, pixels, runs)
+        overlapped = _overlapped(model, pixels, runs)
+        engine_fps = _engine_alone(model, pixels, runs)
+        return Measured(
+            engine=model.engine.name,
+            precision=model.engine.precision,
+            frame_hw=frame_hw,
+            frames=runs,
+            load_ms=round((loaded_ns - started_ns) / 1e6, 2),
+            first_ms=round(first_ns / 1e6, 2),
+            pre=percentiles(stages[0]),
+            infer=percentiles(stages[1]),
+            decode=percentiles(stages[2]),
+            total=percentiles([sum(times) for times in zip(*stages, strict=True)]),
+            fps=round(fps, 2),
+            fps_overlapped=round(overlapped, 2),
+            engine_fps=round(engine_fps, 2),
+            own_ms=round(own_ms, 4),
+            peak_memory_mb=round(_peak_memory_mb(), 1),
+        )
+
+
+def _warm_up(model: Model, image: NDArray[np.uint8]) -> float:
+    """Run until caches, clocks and allocators have settled; gives the time of one frame in nanoseconds."""
+    started_ns = time.monotonic_ns()
+    runs = 0
+    while runs < 10 or time.monotonic_ns() - started_ns < _WARM_UP_S * 1e9:
+        model(image)
+        runs += 1
+    return (time.monotonic_ns() - started_ns) / runs
+
+
+def _one_by_one(
+    model: Model, image: NDArray[np.uint8], runs: int
+) -> tuple[tuple[list[int], list[int], list[int]], float, float]:
+    """The three stages' durations, the stream's own cost a frame, and its frames a second."""
+    buffer = model.new_buffer()
+    stages: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for _ in range(runs):
+        started = time.monotonic_ns()
+        geometries = model.preprocess([image], buffer)
+        prepared = time.monotonic_ns()
+        outputs = model.infer(buffer)
+        inferred = time.monotonic_ns()
+        model.decode(outputs, geometries)
+        decoded = time.monotonic_ns()
+        for times, duration in zip(
+            stages, (prepared - started, inferred - prepared, decoded - inferred), strict=True
+        ):
+            times.append(duration)
+    stream = model.stream(_LiveArrays([image] * runs))
+    started = time.monotonic_ns()
+    for _ in stream:
+        pass
+    wall_ms = (time.monotonic_ns() - started) / 1e6 / runs
+    return stages, wall_ms - stream.stage_mean_ms, 1000 / wall_ms
+
+
+def _overlapped(model: Model, image: NDArray[np.uint8], runs: int) -> float:
+    started = time.monotonic_ns()
+    for _ in model.stream([Frame(image, index, started, "memory") for index in range(runs)]):
+        pass
+    return runs * 1e9 / (time.monotonic_ns() - started)
+
+
+def _engine_alone(model: Model, image: NDArray[np.uint8], runs: int) -> float:
+    buffer = model.new_buffer()
+    model.preprocess([image], buffer)
+    feeds = {model.manifest.input.name: buffer}
+    started = time.monotonic_ns()
+    for _ in range(runs):
+        model.engine.run(feeds)
+    return runs * 1e9 / (time.monotonic_ns() - started)
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure as told by the parent process, and print the figures as JSON."""
+    bundle, engine, precision, height, width, seconds, threads = arguments
+    measured = measure(
+        bundle, engine, precision, (int(height), int(width)), float(seconds), int(threads) or None
+    )
+    sys.stdout.buffer.write(msgspec.json.encode(measured))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

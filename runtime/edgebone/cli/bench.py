@@ -1,0 +1,111 @@
+"""``edgebone bench``: latency, stages and memory of every engine that fits."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone.cli import options
+
+if TYPE_CHECKING:
+    from edgebone.bench.compare import Failed
+    from edgebone.bench.measure import Measured
+    from edgebone.core.machine import Machine
+
+
+def bench_command(
+    bundle: options.Bundle,
+    engine: options.Engine = "auto",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Only this one; all that fit if not given.")
+    ] = None,
+    frame: Annotated[str, typer.Option("--frame", help="Camera frame's size, HEIGHTxWIDTH.")] = "720x1280",
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each engine.")] = 9.0,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Measure every engine and precision that fits, each in a process of its own, after a warm-up.
+
+    Batch 1. The stages are timed one by one; `fps` serves a live camera, `files` overlaps the next frame's
+    preprocessing with inference, `engine` is the network alone. `own` is what the runtime adds to a frame
+    beside its three stages.
+    """
+    from rich.console import Console
+
+    from edgebone.bench.compare import Failed, measure_apart
+    from edgebone.core.bundle import open_bundle
+    from edgebone.core.errors import EngineError
+    from edgebone.core.machine import probe
+    from edgebone.engines.select import PRECISIONS, candidates, choose, precisions_of
+
+    frame_hw = _size(frame)
+    machine = probe()
+    with open_bundle(bundle) as opened:
+        found = [item for name in PRECISIONS for item in candidates(opened.manifest, engine, name)]
+    if precision:
+        found = candidates(opened.manifest, engine, precision)
+    else:
+        found = [item for item in found if item.precision in precisions_of(item.engine)]
+    choice = choose(found, machine)
+    console = Console(stderr=True)
+    rows: list[Measured | Failed] = []
+    for fit in choice.fits:
+        with console.status(f"measuring {fit.candidate} …"):
+            rows.append(measure_apart(bundle, fit.candidate, frame_hw, seconds, threads))
+    measured = [row for row in rows if not isinstance(row, Failed)]
+    failed = [row for row in rows if isinstance(row, Failed)]
+    if json:
+        import msgspec
+
+        record = {"bundle": bundle, "machine": machine, "results": measured, "failed": failed}
+        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+    else:
+        _show(machine, measured, frame)
+    for row in failed:
+        sys.stderr.write(f"edgebone: {row.engine} {row.precision}: {row.reason}\n")
+    if not measured:
+        raise EngineError(f"{bundle}: no engine that fits could be measured")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise typer.BadParameter(f"a frame's size is HEIGHTxWIDTH, such as 720x1280, not {text!r}")
+    return int(height), int(width)
+
+
+def _show(machine: Machine, rows: list[Measured], frame: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console.print(f"{machine}; {_versions(machine)}; batch 1, frame {frame}; milliseconds", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("engine", no_wrap=True)
+    for title in (
+        "pre p50", "infer p50", "p90", "p99", "max", "decode p50", "total p50", "p99",
+        "own", "fps", "files fps", "engine fps", "load", "peak MB",
+    ):  # fmt: skip
+        table.add_column(title, justify="right")
+    for row in rows:
+        times = (
+            row.pre.p50_ms, row.infer.p50_ms, row.infer.p90_ms, row.infer.p99_ms, row.infer.max_ms,
+            row.decode.p50_ms, row.total.p50_ms, row.total.p99_ms,
+        )  # fmt: skip
+        rates = (row.fps, row.fps_overlapped, row.engine_fps)
+        table.add_row(
+            f"{row.engine} {row.precision}",
+            *(f"{time_ms:.2f}" for time_ms in times),
+            f"{row.own_ms:.3f}",
+            *(f"{rate:.1f}" for rate in rates),
+            f"{row.load_ms:.0f}",
+            f"{row.peak_memory_mb:.0f}",
+        )
+    console.print(table)
+
+
+def _versions(machine: Machine) -> str:
+    names = ("onnxruntime", "openvino")
+    return ", ".join(f"{name} {machine.packages[name]}" for name in names if name in machine.packages)

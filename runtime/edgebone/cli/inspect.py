@@ -1,0 +1,72 @@
+"""``edgebone inspect``: what is in a bundle."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from edgebone.cli import options
+from edgebone.cli.rows import print_rows
+
+if TYPE_CHECKING:
+    from edgebone.core.manifest import Manifest
+
+
+def inspect_command(bundle: options.Bundle, json: options.Json = False) -> None:
+    """Show what a bundle holds and what was proved about it; checks every file's hash."""
+    import msgspec
+
+    from edgebone.core.bundle import open_bundle
+
+    with open_bundle(bundle) as opened:
+        if json:
+            text = msgspec.json.format(msgspec.json.encode(opened.manifest), indent=2)
+            sys.stdout.write(text.decode() + "\n")
+        else:
+            _show(opened.manifest, bundle)
+
+
+def _show(manifest: Manifest, path: str) -> None:
+    model, weights, pre = manifest.model, manifest.model.weights, manifest.preprocess
+    resize = "" if pre.resize is None else f" of {pre.resize} px"
+    rows = [
+        ("bundle", f"{path}: {manifest.name}, by {manifest.created_by}, {manifest.created_at}"),
+        ("model", f"{model.name} ({model.library}), {model.parameters / 1e6:.2f} M parameters"),
+        ("weights", f"{weights.name}: {weights.origin}; {weights.verified}"),
+        (
+            "preprocess",
+            f"{pre.mode}{resize} to {pre.size_hw[0]}x{pre.size_hw[1]}, {pre.interpolation}"
+            f"{', antialiased' if pre.antialias else ''}, {pre.color}, mean {_numbers(pre.mean)}, "
+            f"std {_numbers(pre.std)} (in the graph)",
+        ),
+        ("input", str(manifest.input)),
+        *(("output", str(spec)) for spec in manifest.outputs),
+        *(("head", f"{name}: {head.decoder}{_labels(head.labels)}") for name, head in manifest.heads.items()),
+        *(("variant", _variant(manifest, name)) for name in manifest.variants),
+    ]
+    total = sum(record.size for record in manifest.files.values())
+    rows.append(("files", f"{len(manifest.files)}, {total / 1e6:.1f} MB, every hash checked"))
+    print_rows(rows)
+
+
+def _variant(manifest: Manifest, name: str) -> str:
+    variant = manifest.variants[name]
+    parity = variant.parity
+    low, high = variant.batch
+    agreement = parity.top1_agreement
+    return (
+        f"{name}: {variant.precision}, batch {low if low == high else f'{low}-{high}'}, "
+        f"{manifest.files[variant.file].size / 1e6:.1f} MB; against PyTorch on {parity.pictures} pictures: "
+        f"max difference {parity.max_abs:.2g}, cosine {parity.cosine:.7f}"
+        + ("" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %")
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _labels(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return ""
+    return f", {len(labels)} labels: {', '.join(labels[:3])}{', …' if len(labels) > 3 else ''}"

@@ -1,0 +1,119 @@
+"""Finds the subcommand, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import typer
+
+import edgebone
+from edgebone.core.errors import EdgeboneError
+
+_COMMANDS = ("run", "bench", "eval", "inspect", "doctor")
+_INTERRUPTED = 130
+_TERMINATED = 143
+_PIPE_CLOSED = 141
+
+EPILOG = (
+    "Exit codes: 0 done, 1 other failure, 2 wrong usage, 3 bundle, 4 source, 5 engine, 6 missing package, "
+    "7 cannot write, 8 export, 9 weights, 10 unknown model, 130 interrupted, 143 terminated."
+)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: unwinds as Ctrl-C does, so that files are finished and temporary ones removed."""
+
+
+def main() -> None:
+    """Run the ``edgebone`` program."""
+    signal.signal(signal.SIGTERM, _terminate)
+    # FFmpeg, inside OpenCV, writes its own remarks about damaged files past Python; ours are enough.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    app = typer.Typer(
+        name="edgebone",
+        help="Pre-trained vision backbones on the edge: export, prove, and serve camera frames in real time.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    word = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    for name, home in _homes(word).items():
+        app.command(name)(guarded(_find(home)))
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"edgebone {edgebone.__version__}\n")
+        raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print it."),
+) -> None:
+    """Options of the program itself."""
+
+
+def _homes(word: str) -> dict[str, str]:
+    """The subcommands to load, as ``module:function``: the one asked for, or all of them for the help."""
+    if word in _COMMANDS:
+        return {word: f"edgebone.cli.{word}:{word}_command"}
+    homes = {name: f"edgebone.cli.{name}:{name}_command" for name in _COMMANDS}
+    plugged = importlib.metadata.entry_points(group="edgebone.commands")
+    homes.update({entry.name: entry.value for entry in sorted(plugged, key=lambda entry: entry.name)})
+    return {word: homes[word]} if word in homes else homes
+
+
+def _find(home: str) -> Callable[..., Any]:
+    module, _, name = home.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a subcommand so that what it raises becomes one line on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except EdgeboneError as error:
+            sys.stderr.write(f"edgebone: {error}\n")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            sys.stderr.write("edgebone: interrupted\n")
+            raise typer.Exit(_INTERRUPTED) from error
+        except _Terminated as error:
+            sys.stderr.write("edgebone: terminated\n")
+            raise typer.Exit(_TERMINATED) from error
+        except BrokenPipeError as error:
+            # Whoever read our output has stopped: nothing more can be said there, not even at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(_PIPE_CLOSED) from error
+        except ImportError as error:
+            if error.name not in ("cv2", "numpy") and "libGL" not in str(error):
+                raise
+            # The usual ones on slim systems: OpenCV without libGL, NumPy built for another machine.
+            sys.stderr.write(
+                f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
+                "or pip uninstall opencv-python && pip install opencv-python-headless\n"
+            )
+            raise typer.Exit(6) from error
+
+    return wrapper
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated

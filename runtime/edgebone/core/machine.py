@@ -1,0 +1,137 @@
+"""A snapshot of the machine: what it is, and which engines are installed on it.
+
+Made by :func:`probe`, without importing any engine, and passed in wherever a choice depends on it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+from pathlib import Path
+
+import msgspec
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What this machine is.
+
+    Attributes:
+        system: Kernel and C library, such as ``Linux 6.1``.
+        arch: ``x86_64`` or ``aarch64``.
+        cpu: The processor's name.
+        cores: Processors that this process may use.
+        cpu_features: The instruction sets that matter to inference, such as ``avx512f`` or ``amx_bf16``.
+        memory_gb: Main memory, in units of 1024³ bytes.
+        gpus: Names of the NVIDIA GPUs that the driver reports.
+        jetson: The Jetson's model name, empty elsewhere.
+        l4t: Jetson Linux's release, empty elsewhere.
+        python: Python's version.
+        packages: Version by import name, of the packages that inference rests on.
+        onnxruntime_providers: Accelerator providers that the installed onnxruntime carries.
+    """
+
+    system: str
+    arch: str
+    cpu: str
+    cores: int
+    cpu_features: tuple[str, ...]
+    memory_gb: float
+    gpus: tuple[str, ...]
+    jetson: str
+    l4t: str
+    python: str
+    packages: dict[str, str]
+    onnxruntime_providers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for tables and reports."""
+        parts = [self.jetson or self.cpu, f"{self.cores} cores", *self.gpus]
+        features = [name for name in self.cpu_features if name in ("avx512f", "amx_bf16", "asimd")]
+        return ", ".join([*parts, *features, self.system])
+
+
+_PACKAGES = ("edgebone", "numpy", "cv2", "PIL", "onnxruntime", "openvino")
+_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+
+
+def probe() -> Machine:
+    """Look at this machine. Imports no engine, starts no process, and takes a few milliseconds."""
+    cpuinfo = _text("/proc/cpuinfo")
+    flags = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
+    return Machine(
+        system=f"{platform.system()} {platform.release().split('-')[0]}",
+        arch=platform.machine(),
+        cpu=_field(cpuinfo, "model name") or platform.processor() or platform.machine(),
+        cores=_usable_cores(),
+        cpu_features=tuple(name for name in _FEATURES if name in flags),
+        memory_gb=_memory_gb(),
+        gpus=_nvidia_gpus(),
+        jetson=_text("/proc/device-tree/model").strip("\0\n ") if _text("/etc/nv_tegra_release") else "",
+        l4t=_l4t(_text("/etc/nv_tegra_release")),
+        python=platform.python_version(),
+        packages=_packages(),
+        onnxruntime_providers=_onnxruntime_providers(),
+    )
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> str:
+    found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gb() -> float:
+    kib = _field(_text("/proc/meminfo"), "MemTotal").removesuffix("kB").strip()
+    return round(int(kib) / 1024**2, 1) if kib else 0.0
+
+
+def _nvidia_gpus() -> tuple[str, ...]:
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return tuple(_field(_text(str(card)), "Model") for card in cards)
+
+
+def _l4t(release: str) -> str:
+    found = re.search(r"R(\d+).*REVISION:\s*([\d.]+)", release)
+    return f"{found.group(1)}.{found.group(2)}" if found else ""
+
+
+def _packages() -> dict[str, str]:
+    # A Jetson's own builds (cv2, tensorrt) come without Python metadata: found, but of unknown version.
+    by_import = {"cv2": ("opencv-python", "opencv-python-headless"), "PIL": ("pillow",)}
+    by_import["onnxruntime"] = ("onnxruntime", "onnxruntime-gpu")
+    found = {}
+    for name in _PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            continue
+        found[name] = "unknown version"
+        for distribution in by_import.get(name, (name,)):
+            try:
+                found[name] = importlib.metadata.version(distribution)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _onnxruntime_providers() -> tuple[str, ...]:
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or not spec.origin:
+        return ()
+    libraries = (Path(spec.origin).parent / "capi").glob("*onnxruntime_providers_*")
+    names = {re.sub(r".*onnxruntime_providers_([a-z]+).*", r"\1", path.name) for path in libraries}
+    return tuple(sorted(names - {"shared"}))

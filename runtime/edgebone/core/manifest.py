@@ -1,0 +1,246 @@
+"""The manifest: the single truth about a bundle's preprocessing, outputs, decoding, labels and files.
+
+Schema 1 is strict: an unknown key, a missing key or a wrong type is refused, since a runtime that skips what
+it does not understand would run the network in another way than the one that was proved.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgebone.core.errors import BundleError
+from edgebone.core.tensors import TensorSpec
+
+SCHEMA = 1
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
+
+
+class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a picture becomes the network's input.
+
+    Attributes:
+        mode: ``crop`` resizes the shorter side to ``resize`` and cuts ``size_hw`` out of the centre;
+            ``letterbox`` fits the whole picture into ``size_hw`` and pads; ``stretch`` ignores the aspect.
+        size_hw: Height and width of the network's input, in pixels.
+        interpolation: The resampling filter.
+        antialias: True resamples as Pillow does, which is what torchvision and timm train with; False as
+            OpenCV does, which is what the YOLO family trains with.
+        color: Channel order of the network's input.
+        mean: Subtracted a channel, in units of 0 to 1.
+        std: Divided by a channel, in units of 0 to 1.
+        resize: For ``crop``: the shorter side's length in pixels, or (height, width).
+        pad_value: For ``letterbox``: the padding's value, 0 to 255.
+        anchor: For ``letterbox``: where the picture lies in the padded input.
+    """
+
+    mode: Literal["crop", "letterbox", "stretch"]
+    size_hw: tuple[int, int]
+    interpolation: Interpolation
+    antialias: bool
+    color: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: int | tuple[int, int] | None = None
+    pad_value: int = 114
+    anchor: Literal["center", "top_left"] = "center"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        if min(self.size_hw) < 1:
+            raise ValueError(f"size_hw must be positive, got {list(self.size_hw)}")
+        if (self.mode == "crop") != (self.resize is not None):
+            raise ValueError(f"resize goes with mode crop, and only with it; got mode {self.mode}")
+        if self.resize is not None:
+            shorter = self.resize if isinstance(self.resize, int) else min(self.resize)
+            if shorter < 1:
+                raise ValueError(f"resize must be positive, got {self.resize}")
+        if not self.antialias and self.interpolation in ("lanczos", "box"):
+            raise ValueError(f"interpolation {self.interpolation} is there with antialias true only")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {list(self.std)}")
+        if not 0 <= self.pad_value <= 255:
+            raise ValueError(f"pad_value must be 0 to 255, got {self.pad_value}")
+
+
+class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which weights the network carries and how they were verified.
+
+    Attributes:
+        name: The publisher's name (``IMAGENET1K_V1``), a file's name, or ``random``.
+        origin: The route that they came by, in words.
+        sha256: The weights file's hash; empty for random weights.
+        verified: What the hash was held against, in words.
+    """
+
+    name: str
+    origin: str
+    sha256: str
+    verified: str
+
+
+class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was exported.
+
+    Attributes:
+        name: The architecture's name in its library, or ``package.module:callable``.
+        library: The library and its version, such as ``torchvision 0.29.1``.
+        parameters: Number of trained parameters.
+        weights: The weights' record.
+    """
+
+    name: str
+    library: str
+    parameters: int
+    weights: Weights
+
+
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One named group of outputs and how it is read.
+
+    Attributes:
+        decoder: The decoder's ``name@version``.
+        outputs: The graph outputs that it reads, in the decoder's order.
+        labels: Class names by class id; empty where the head has no classes.
+        params: The decoder's own settings, checked by the decoder at load.
+    """
+
+    decoder: str
+    outputs: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    params: dict[str, Any] = {}
+
+
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a variant's outputs are from the original network's, over all verification pictures.
+
+    Attributes:
+        max_abs: Largest absolute difference.
+        max_rel: Largest absolute difference over the largest absolute reference value.
+        cosine: Smallest cosine similarity of one picture's output.
+        top1_agreement: Share of pictures with the same best class, 0 to 1; None where there are no classes.
+        pictures: How many pictures were compared.
+    """
+
+    max_abs: float
+    max_rel: float
+    cosine: float
+    pictures: int
+    top1_agreement: float | None = None
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ONNX file of the bundle.
+
+    Attributes:
+        file: Its path in the bundle.
+        precision: The type that it computes in, such as ``fp32``.
+        batch: Smallest and largest batch.
+        parity: Its difference to the original network.
+    """
+
+    file: str
+    precision: str
+    batch: tuple[int, int]
+    parity: Parity
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recorded picture, its network input and the original network's outputs, for the self-test.
+
+    Attributes:
+        image: Path of a PNG.
+        tensors: Path of an NPZ: ``input`` (uint8, batch of one) and one array an output, by name.
+        max_rel: The largest relative difference at which a replay passes.
+    """
+
+    image: str
+    tensors: str
+    max_rel: float
+
+
+class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file's fingerprint: hex SHA-256 and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``manifest.json``.
+
+    Attributes:
+        schema: Always 1; another number is refused.
+        name: The bundle's own name.
+        created_by: ``edgebone`` and its version.
+        created_at: UTC, ISO 8601.
+        model: What was exported.
+        preprocess: From picture to network input.
+        input: The network's input: uint8, NHWC.
+        outputs: Every output of the graph.
+        heads: Named groups of outputs.
+        variants: ONNX files by precision.
+        golden: The self-test's recording.
+        files: Every file of the bundle but the manifest itself, by path.
+    """
+
+    schema: int
+    name: str
+    created_by: str
+    created_at: str
+    model: ModelInfo
+    preprocess: Preprocess
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    heads: dict[str, Head]
+    variants: dict[str, Variant]
+    golden: Golden
+    files: dict[str, FileRecord]
+
+
+class _Version(msgspec.Struct):
+    schema: Any = None
+
+
+def parse_manifest(raw: bytes, where: str) -> Manifest:
+    """Read a manifest strictly.
+
+    Args:
+        raw: The file's bytes.
+        where: The bundle, for the message.
+
+    Raises:
+        BundleError: It is not JSON, of another schema, or has a wrong, unknown or missing key.
+    """
+    try:
+        found = msgspec.json.decode(raw, type=_Version).schema
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{where}: manifest.json is not a JSON object ({error})") from error
+    if found != SCHEMA or isinstance(found, bool):
+        raise BundleError(
+            f"{where}: manifest has schema {found!r}, but this edgebone reads schema {SCHEMA}; "
+            "install the edgebone that wrote it, or export the bundle again"
+        )
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{where}: manifest.json does not follow schema {SCHEMA}: {error}") from error
+    _check_references(manifest, where)
+    return manifest
+
+
+def _check_references(manifest: Manifest, where: str) -> None:
+    """Refuse a manifest that names an output or a file that it does not list."""
+    outputs = {spec.name for spec in manifest.outputs}
+    for name, head in manifest.heads.items():
+        unknown = set(head.outputs) - outputs
+        if unknown:
+            raise BundleError(f"{where}: head {name} reads {sorted(unknown)}, outputs are {sorted(outputs)}")
+    used = [variant.file for variant in manifest.variants.values()]
+    for file in (*used, manifest.golden.image, manifest.golden.tensors):
+        if file not in manifest.files:
+            raise BundleError(f"{where}: manifest.json uses {file} but does not list its hash")
+    if not manifest.variants or not manifest.heads:
+        raise BundleError(f"{where}: manifest.json needs at least one variant and one head")

@@ -1,0 +1,121 @@
+"""What the network saw, in the field's own terms. Nothing found is an empty typed array, never None."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Result(Protocol):
+    """What every head's decoder returns for one picture."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values (no NumPy scalars)."""
+
+    def __str__(self) -> str:
+        """The result in one line, for a person."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The most likely classes of one picture, best first.
+
+    Attributes:
+        class_id: int64, shape (k,).
+        confidence: float32, shape (k,), 0 to 1, descending.
+        labels: The k classes' names.
+        probabilities: float32, shape (number of classes,): every class's probability, by class id.
+    """
+
+    class_id: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def label(self) -> str:
+        """The most likely class's name."""
+        return self.labels[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"classes": [{"class_id": …, "label": …, "confidence": …}, …]}``, best first."""
+        return {
+            "classes": [
+                {"class_id": int(class_id), "label": label, "confidence": round(float(confidence), 6)}
+                for class_id, label, confidence in zip(
+                    self.class_id, self.labels, self.confidence, strict=True
+                )
+            ]
+        }
+
+    def __str__(self) -> str:
+        """``tabby 61.2 %, Egyptian cat 20.0 %``."""
+        pairs = zip(self.labels, self.confidence, strict=True)
+        return ", ".join(f"{label} {100 * confidence:.1f} %" for label, confidence in pairs)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One picture as a vector; pictures that look alike have vectors that point the same way.
+
+    Attributes:
+        vector: float32, shape (d,).
+    """
+
+    vector: NDArray[np.float32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"embedding": [d numbers]}``."""
+        return {"embedding": [round(float(value), 6) for value in self.vector]}
+
+    def __str__(self) -> str:
+        """``embedding of 1280 numbers, length 12.3``."""
+        return f"embedding of {self.vector.size} numbers, length {np.linalg.norm(self.vector):.3g}"
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """The backbone's feature maps of one picture, finest first.
+
+    Attributes:
+        maps: float32 arrays, each of shape (channels, height, width).
+        strides: Network input pixels per cell, one a map.
+    """
+
+    maps: tuple[NDArray[np.float32], ...]
+    strides: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Shapes, strides and means; the maps themselves are too large for JSON."""
+        return {
+            "features": [
+                {"stride": stride, "shape": list(array.shape), "mean": round(float(array.mean()), 6)}
+                for stride, array in zip(self.strides, self.maps, strict=True)
+            ]
+        }
+
+    def __str__(self) -> str:
+        """``stride 8: 32×28×28, stride 16: 96×14×14``."""
+        pairs = zip(self.strides, self.maps, strict=True)
+        return ", ".join(f"stride {stride}: {'×'.join(map(str, array.shape))}" for stride, array in pairs)
+
+
+Results = Result | dict[str, Result]
+"""What a model gives for one frame: its head's result, or with several heads the results by head name."""
+
+
+def results_to_dict(results: Results) -> dict[str, Any]:
+    """Plain JSON values: one head's own keys, or several heads' under ``heads``."""
+    if isinstance(results, dict):
+        return {"heads": {name: result.to_dict() for name, result in results.items()}}
+    return results.to_dict()
+
+
+def results_to_text(results: Results) -> str:
+    """One line for a person."""
+    if isinstance(results, dict):
+        return "; ".join(f"{name}: {result}" for name, result in results.items())
+    return str(results)

@@ -1,0 +1,67 @@
+"""Names, dtypes and shapes of an engine's inputs and outputs, and the check of an array against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import TensorError
+
+Array = NDArray[Any]
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output of a network.
+
+    Attributes:
+        name: The tensor's name in the graph.
+        dtype: NumPy's name of the element type, such as ``uint8`` or ``float32``.
+        shape: One entry an axis: a size, or a name such as ``batch`` where the size is free.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        """Show as ``images: uint8[batch,224,224,3]``."""
+        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def check_feeds(
+    feeds: Mapping[str, Array], specs: Sequence[TensorSpec], batch_range: tuple[int, int] | None = None
+) -> None:
+    """Refuse feeds whose names, dtypes or shapes are not what the network takes.
+
+    Args:
+        feeds: Arrays by input name.
+        specs: The network's inputs.
+        batch_range: Smallest and largest size of the first axis, where it is free.
+
+    Raises:
+        TensorError: The first difference found, with what was expected and what was given.
+    """
+    if feeds.keys() != {spec.name for spec in specs}:
+        raise TensorError(
+            f"inputs are named {sorted(feeds)}, but the network takes {sorted(spec.name for spec in specs)}"
+        )
+    for spec in specs:
+        array = feeds[spec.name]
+        if array.dtype != np.dtype(spec.dtype):
+            raise TensorError(f"input {spec} was given dtype {array.dtype}; convert it before the call")
+        fits = len(array.shape) == len(spec.shape) and all(
+            isinstance(want, str) or want == have for want, have in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise TensorError(f"input {spec} was given shape {list(array.shape)}")
+        if batch_range and isinstance(spec.shape[0], str):
+            low, high = batch_range
+            if not low <= array.shape[0] <= high:
+                raise TensorError(
+                    f"input {spec} takes a batch of {low} to {high}, but was given {array.shape[0]}; "
+                    f"split the batch, or export with --batch {low}-{array.shape[0]}"
+                )

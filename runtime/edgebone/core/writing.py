@@ -1,0 +1,28 @@
+"""One clear error for everything that can keep a file from being written."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgebone.core.errors import OutputError
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn a failure to write into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        reason = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "permission is denied",
+            errno.ENOTDIR: "part of its path is a file",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise OutputError(f"{target} cannot be written: {reason}; nothing was left behind") from error

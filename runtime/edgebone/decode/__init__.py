@@ -1,0 +1,8 @@
+"""From raw output tensors to typed results: one pure function a head kind, registered as ``name@version``.
+
+A decoder's version changes when its result for the same tensors would: old bundles keep their meaning.
+"""
+
+from edgebone.decode.registry import Decoder, decoder_names, make_decoder
+
+__all__ = ["Decoder", "decoder_names", "make_decoder"]

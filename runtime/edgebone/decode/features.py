@@ -1,0 +1,40 @@
+"""``features@1``: the backbone's feature maps, as the network gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from edgebone.core.errors import BundleError
+from edgebone.core.geometry import Geometry
+from edgebone.core.results import FeatureMaps
+from edgebone.decode.registry import Decoder, as_float32
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of ``features@1``.
+
+    Attributes:
+        strides: Network input pixels per cell, one an output.
+    """
+
+    strides: tuple[int, ...]
+
+
+def make(
+    name: str, params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]
+) -> Decoder:
+    """Build the decoder; every output must be (batch, channels, height, width), one a stride."""
+    if len(outputs) != len(params.strides) or any(len(shape) != 4 for shape in outputs):
+        raise BundleError(
+            f"head {name}: features@1 reads {len(params.strides)} outputs of shape (batch, channels, "
+            f"height, width), the bundle has {[list(shape) for shape in outputs]}"
+        )
+
+    def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> FeatureMaps:
+        return FeatureMaps(tuple(as_float32(tensor) for tensor in tensors), params.strides)
+
+    return decode

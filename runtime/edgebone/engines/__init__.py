@@ -1,0 +1,1 @@
+"""How a network is executed: one protocol, one file an engine, and the choice among them."""

@@ -1,0 +1,125 @@
+"""onnxruntime as an engine, on the CPU or on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from edgebone.core.errors import EngineError, missing
+from edgebone.core.tensors import Array, TensorSpec, check_feeds
+from edgebone.engines.in_flight import InFlight
+from edgebone.engines.protocol import Outputs
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeEngine:
+    """Runs an ONNX graph with onnxruntime.
+
+    Args:
+        model: The ONNX file's path or bytes.
+        device: ``cpu`` or ``cuda``. The CUDA provider has not been run on hardware by this project yet.
+        threads: Threads for one operator; None lets onnxruntime take every core.
+        batch_range: Smallest and largest batch, where the batch is free.
+
+    Raises:
+        MissingDependencyError: onnxruntime is not installed.
+        EngineError: The graph cannot be loaded, or the device is not there: onnxruntime would go on with the
+            CPU silently, edgebone refuses.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        device: Literal["cpu", "cuda"] = "cpu",
+        threads: int | None = None,
+        batch_range: tuple[int, int] | None = None,
+    ) -> None:
+        self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
+        self.precision = "fp32"
+        self._batch_range = batch_range
+        self._session: Any = _open_session(model, device, threads)
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self._output_names = [spec.name for spec in self.outputs]
+        self._in_flight = InFlight(self.run, self.name)
+
+    def run(self, feeds: Mapping[str, Array]) -> Outputs:
+        """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
+        session = self._session
+        if session is None:
+            raise EngineError(f"{self.name}: the engine is closed")
+        check_feeds(feeds, self.inputs, self._batch_range)
+        try:
+            values = session.run(self._output_names, feeds)
+        except Exception as error:
+            raise EngineError(f"{self.name} failed while running: {_first_line(error)}") from error
+        return dict(zip(self._output_names, values, strict=True))
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
+        return self._in_flight.submit(feeds)
+
+    def close(self) -> None:
+        """Wait for the runs in flight and free the session."""
+        self._in_flight.close()
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeEngine:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _open_session(model: bytes | Path, device: str, threads: int | None) -> Any:
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError as error:
+        extra = "cpu" if device == "cpu" else "gpu"
+        raise missing("onnxruntime", extra, f"the engine onnxruntime on {device}") from error
+    except ImportError as error:
+        raise EngineError(f"onnxruntime is installed but cannot be imported: {_first_line(error)}") from error
+    provider = _PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise EngineError(
+            f"onnxruntime {ort.__version__} has no {provider}, only {ort.get_available_providers()}; "
+            'for a GPU: pip uninstall onnxruntime && pip install "edgebone[gpu]"'
+        )
+    options = ort.SessionOptions()
+    # What onnxruntime logs below "error" are remarks for its own developers.
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        session = ort.InferenceSession(source, options, providers=[provider])
+    except Exception as error:
+        raise EngineError(f"onnxruntime cannot load the network: {_first_line(error)}") from error
+    if session.get_providers()[0] != provider:
+        raise EngineError(
+            f"onnxruntime took {session.get_providers()[0]} instead of {provider}: the driver, CUDA or cuDNN "
+            "that this onnxruntime was built for is missing"
+        )
+    return session
+
+
+def _spec(node: Any) -> TensorSpec:
+    dtype = node.type.removeprefix("tensor(").removesuffix(")")
+    name = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    shape = tuple(size if isinstance(size, int) else str(size or "any") for size in node.shape)
+    return TensorSpec(node.name, np.dtype(name).name, shape)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,149 @@
+"""OpenVINO as an engine, on the CPU."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from edgebone.core.errors import EngineError, missing
+from edgebone.core.tensors import Array, TensorSpec, check_feeds
+from edgebone.engines.in_flight import InFlight
+from edgebone.engines.protocol import Outputs
+
+_OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class OpenVinoEngine:
+    """Runs an ONNX graph with OpenVINO.
+
+    Args:
+        model: The ONNX file's path or bytes.
+        precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards; ``auto`` leaves it to
+            OpenVINO, which computes in BF16 or FP16 where the processor is fast at it, unasked.
+        threads: Inference threads; None lets OpenVINO take every core.
+        batch_range: Smallest and largest batch, where the batch is free.
+
+    Raises:
+        MissingDependencyError: openvino is not installed.
+        EngineError: The graph cannot be loaded, or OpenVINO does not take the precision.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        precision: str = "fp32",
+        threads: int | None = None,
+        batch_range: tuple[int, int] | None = None,
+    ) -> None:
+        self.name = "openvino"
+        self._batch_range = batch_range
+        ov = _import_openvino()
+        self._tensor = ov.Tensor
+        self._compiled: Any = _compile(ov, model, precision, threads)
+        self.precision = _precision_used(self._compiled)
+        if precision not in ("auto", self.precision):
+            raise EngineError(
+                f"openvino took precision {self.precision} where {precision} was asked for; "
+                "ask for --precision auto to let it choose"
+            )
+        self.inputs = tuple(_spec(port) for port in self._compiled.inputs)
+        self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
+        # A request runs one inference at a time: each thread that runs takes one of its own from here.
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._in_flight = InFlight(self.run, self.name)
+
+    def run(self, feeds: Mapping[str, Array]) -> Outputs:
+        """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
+        compiled = self._compiled
+        if compiled is None:
+            raise EngineError(f"{self.name}: the engine is closed")
+        check_feeds(feeds, self.inputs, self._batch_range)
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = compiled.create_infer_request()
+        try:
+            for index, spec in enumerate(self.inputs):
+                array = np.ascontiguousarray(feeds[spec.name])
+                request.set_input_tensor(index, self._tensor(array, shared_memory=True))
+            request.infer()
+            outputs = {
+                # The request overwrites its own output memory at its next run: the caller gets a copy.
+                spec.name: request.get_output_tensor(index).data.copy()
+                for index, spec in enumerate(self.outputs)
+            }
+        except RuntimeError as error:
+            raise EngineError(f"openvino failed while running: {_first_line(error)}") from error
+        self._idle.put(request)
+        return outputs
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
+        return self._in_flight.submit(feeds)
+
+    def close(self) -> None:
+        """Wait for the runs in flight and free the network."""
+        self._in_flight.close()
+        self._compiled = None
+        while not self._idle.empty():
+            self._idle.get_nowait()
+
+    def __enter__(self) -> OpenVinoEngine:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise missing("openvino", "openvino", "the engine openvino") from error
+    except ImportError as error:
+        raise EngineError(f"openvino is installed but cannot be imported: {_first_line(error)}") from error
+    return openvino
+
+
+def _compile(ov: Any, model: bytes | Path, precision: str, threads: int | None) -> Any:
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if precision != "auto":
+        config["INFERENCE_PRECISION_HINT"] = _OPENVINO_NAMES[precision]
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    try:
+        core = ov.Core()
+        graph = core.read_model(model if isinstance(model, bytes) else str(model))
+        return core.compile_model(graph, "CPU", config)
+    except RuntimeError as error:
+        raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+
+
+def _precision_used(compiled: Any) -> str:
+    used = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+    return {name: ours for ours, name in _OPENVINO_NAMES.items()}.get(used, used)
+
+
+def _spec(port: Any) -> TensorSpec:
+    shape = tuple(
+        int(size.get_length()) if size.is_static else ("batch" if axis == 0 else "any")
+        for axis, size in enumerate(port.get_partial_shape())
+    )
+    return TensorSpec(port.get_any_name(), np.dtype(port.get_element_type().to_dtype()).name, shape)
+
+
+def _first_line(error: Exception) -> str:
+    # OpenVINO puts the C++ check that failed first, and what a person wants to know last.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

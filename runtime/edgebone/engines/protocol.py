@@ -1,0 +1,71 @@
+"""What every engine can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Protocol
+
+from edgebone.core.tensors import Array, TensorSpec
+
+Outputs = dict[str, Array]
+
+
+class Engine(Protocol):
+    """A network, ready to run.
+
+    ``run`` may be called from several threads at once. The arrays that it returns belong to the caller: a
+    later call does not overwrite them. The arrays that were fed may be reused as soon as ``run`` is back.
+    """
+
+    @property
+    def name(self) -> str:
+        """The engine's name, such as ``onnxruntime``."""
+
+    @property
+    def precision(self) -> str:
+        """The precision that the engine says it computes in, such as ``fp32`` or ``bf16``."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the network takes."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the network gives."""
+
+    def run(self, feeds: Mapping[str, Array]) -> Outputs:
+        """Run once and wait.
+
+        Args:
+            feeds: Every input by name.
+
+        Returns:
+            Every output by name.
+
+        Raises:
+            TensorError: A feed's name, dtype or shape does not fit.
+            EngineError: The engine failed, or is closed.
+        """
+
+    def close(self) -> None:
+        """Free the network. A second call does nothing; a run afterwards raises ``EngineError``."""
+
+    def __enter__(self) -> Engine:
+        """Return itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+
+
+class AsyncEngine(Engine, Protocol):
+    """An engine that can have several runs in flight."""
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+        """Start a run and return at once; waits only while too many runs are in flight.
+
+        The arrays fed must stay unchanged until the future is done. Its result and errors are ``run``'s.
+        """

@@ -1,0 +1,138 @@
+"""Accuracy of a bundle on labelled pictures, through the very path that serves frames."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgebone.core.errors import BundleError, SourceError
+from edgebone.core.manifest import Head
+from edgebone.core.results import Classification
+from edgebone.model import Model
+from edgebone.sources.images import SUFFIXES
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture file and the class that it shows."""
+
+    path: Path
+    class_index: int
+
+
+@dataclass(frozen=True)
+class TopAccuracy:
+    """Share of pictures, in percent, whose class is the best one (top1) or among the best five (top5)."""
+
+    top1: float
+    top5: float
+    n: int
+
+
+def read_labels(data: Path, labels: Sequence[str]) -> list[LabelledPicture]:
+    """Read which picture shows which class.
+
+    Args:
+        data: A CSV with the columns ``file`` (relative to the CSV) and ``class_index``; or a folder with one
+            subfolder a class, named by the class's label or its index.
+        labels: The bundle's labels.
+
+    Raises:
+        SourceError: There is no such file, a column or class is missing or unknown, or it is empty.
+    """
+    if data.is_dir():
+        found = _from_folder(data, labels)
+    elif data.is_file():
+        found = _from_csv(data, len(labels))
+    else:
+        raise SourceError(
+            f"{data}: no such file; give a CSV (file,class_index), or a folder of class folders"
+        )
+    if not found:
+        raise SourceError(f"{data}: no labelled pictures in it")
+    return found
+
+
+def _from_csv(path: Path, classes: int) -> list[LabelledPicture]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
+    if rows and not {"file", "class_index"} <= rows[0].keys():
+        raise SourceError(f"{path}: needs the columns file and class_index, has {', '.join(rows[0])}")
+    found = []
+    for number, row in enumerate(rows, start=2):
+        text = (row["class_index"] or "").strip()
+        if not text.isdigit() or int(text) >= classes:
+            raise SourceError(f"{path}, line {number}: class_index {text!r} is not 0 to {classes - 1}")
+        picture = path.parent / (row["file"] or "").strip()
+        if not picture.is_file():
+            raise SourceError(f"{path}, line {number}: no such picture: {picture}")
+        found.append(LabelledPicture(picture, int(text)))
+    return found
+
+
+def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
+    by_label = {label: index for index, label in enumerate(labels)}
+    if len(by_label) < len(labels):
+        # ImageNet has two classes named "crane": a folder of that name would be counted as the wrong one.
+        for label in {label for label in labels if list(labels).count(label) > 1}:
+            del by_label[label]
+    found = []
+    for folder in sorted(child for child in root.iterdir() if child.is_dir()):
+        index = by_label.get(folder.name)
+        if index is None and folder.name.isdigit() and int(folder.name) < len(labels):
+            index = int(folder.name)
+        if index is None:
+            raise SourceError(
+                f"{folder}: {folder.name!r} is neither a label of the bundle that only one class has, "
+                f"nor a class index 0 to {len(labels) - 1}"
+            )
+        pictures = sorted(child for child in folder.rglob("*") if child.suffix.lower() in SUFFIXES)
+        found += [LabelledPicture(path, index) for path in pictures]
+    return found
+
+
+def classifier_head(heads: dict[str, Head]) -> tuple[str, Head]:
+    """The bundle's one classification head.
+
+    Raises:
+        BundleError: It has none, or several.
+    """
+    found = [(name, head) for name, head in heads.items() if head.decoder.startswith("classification@")]
+    if len(found) != 1:
+        raise BundleError(
+            f"top-1 is counted for one classification head, the bundle has {len(found)} "
+            f"(heads: {', '.join(heads)}); export with --output logits"
+        )
+    return found[0]
+
+
+def evaluate(
+    model: Model, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
+) -> TopAccuracy:
+    """Run the labelled pictures through a model and count.
+
+    Args:
+        model: A model with one classification head.
+        pictures: What to look at.
+        progress: Called with the number of pictures done.
+    """
+    name, _ = classifier_head(model.manifest.heads)
+    hits1 = hits5 = 0
+    for start in range(0, len(pictures), model.max_batch):
+        batch = pictures[start : start + model.max_batch]
+        for picture, results in zip(batch, model([item.path for item in batch]), strict=True):
+            result = results[name] if isinstance(results, dict) else results
+            assert isinstance(result, Classification)
+            rank = int(np.sum(result.probabilities > result.probabilities[picture.class_index]))
+            hits1 += rank < 1
+            hits5 += rank < 5
+        progress(start + len(batch))
+    n = len(pictures)
+    return TopAccuracy(round(100 * hits1 / n, 3), round(100 * hits5 / n, 3), n)

@@ -1,0 +1,216 @@
+"""A bundle, loaded into an engine and ready to see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.errors import TensorError
+from edgebone.core.frame import Frame
+from edgebone.core.geometry import Geometry
+from edgebone.core.machine import probe
+from edgebone.core.manifest import Manifest
+from edgebone.core.results import Results
+from edgebone.decode import Decoder, make_decoder
+from edgebone.engines.protocol import AsyncEngine, Outputs
+from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first
+from edgebone.preprocess import Pixels, preprocess
+from edgebone.sources.images import read_image
+
+if TYPE_CHECKING:
+    from edgebone.sources.opening import SourceLike
+    from edgebone.stream import Stream
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    engine: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+    top_k: int | None = None,
+) -> Model:
+    """Load a bundle into the engine that fits this machine best.
+
+    Args:
+        path: The bundle's directory or zip.
+        engine: ``auto``, or one of ``edgebone.engines.select.ENGINES``.
+        precision: ``fp32``; ``bf16`` where engine and processor have it; ``auto`` leaves it to the engine.
+        threads: Threads for inference; None takes every core.
+        top_k: How many classes a result lists; None keeps the bundle's number.
+
+    Raises:
+        BundleError: The bundle is missing, altered, or of another version.
+        NoEngineError: No engine here can run it; the message has a line per candidate.
+        EngineError: Unknown engine or precision.
+    """
+    bundle = open_bundle(path)
+    try:
+        decoders = _decoders(bundle.manifest, top_k)
+        choice = choose(candidates(bundle.manifest, engine, precision), probe())
+        opened, candidate, failures = open_first(bundle, choice, threads)
+    except BaseException:
+        bundle.close()
+        raise
+    return Model(bundle, opened, candidate, choice, tuple(failures), decoders)
+
+
+def _decoders(manifest: Manifest, top_k: int | None) -> dict[str, Decoder]:
+    shapes = {spec.name: spec.shape for spec in manifest.outputs}
+    return {
+        name: make_decoder(name, head, [shapes[output] for output in head.outputs], top_k=top_k)
+        for name, head in manifest.heads.items()
+    }
+
+
+class Model:
+    """A loaded bundle; make one with :func:`load`.
+
+    May be called from several threads at once. A context manager: leaving it frees the engine.
+
+    Attributes:
+        bundle: The open bundle.
+        manifest: Its manifest.
+        engine: The engine that runs it.
+        candidate: What was chosen.
+        choice: Every candidate with its reason.
+        failures: A line for each engine that should have fitted but did not open.
+        max_batch: The largest batch that one run takes.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: AsyncEngine,
+        candidate: Candidate,
+        choice: Choice,
+        failures: tuple[str, ...],
+        decoders: dict[str, Decoder],
+    ) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.engine = engine
+        self.candidate = candidate
+        self.choice = choice
+        self.failures = failures
+        self._decoders = decoders
+        self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
+        self._input = self.manifest.input.name
+        self._min_batch, self.max_batch = self.manifest.variants[candidate.variant].batch
+
+    @overload
+    def __call__(self, picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> Results: ...
+
+    @overload
+    def __call__(self, picture: list[Any] | tuple[Any, ...]) -> list[Results]: ...
+
+    def __call__(
+        self, picture: str | os.PathLike[str] | NDArray[Any] | Frame | list[Any] | tuple[Any, ...]
+    ) -> Results | list[Results]:
+        """Look at one picture or several.
+
+        Args:
+            picture: A file's path, an array (uint8, height × width × 3, BGR), a frame, or a list of these,
+                which is run in batches where the bundle has them.
+
+        Returns:
+            The head's result, or with several heads a dict of results by head name; a list for a list.
+
+        Raises:
+            SourceError: A file cannot be read.
+            TensorError: An array is not a picture.
+        """
+        if isinstance(picture, (str, os.PathLike, np.ndarray, Frame)):
+            return self._run([_pixels(picture)])[0]
+        pictures = list(picture)
+        results: list[Results] = []
+        for start in range(0, len(pictures), self.max_batch):
+            results += self._run([_pixels(item) for item in pictures[start : start + self.max_batch]])
+        return results
+
+    def _run(self, images: Sequence[NDArray[Any]]) -> list[Results]:
+        buffer = self.new_buffer(len(images))
+        geometries = self.preprocess(images, buffer)
+        return self.decode(self.infer(buffer), geometries)
+
+    def stream(self, source: SourceLike, *more: SourceLike) -> Stream:
+        """Go through one source or several, frame by frame.
+
+        Args:
+            source: A picture, video, folder or glob; ``usb:0``; ``synthetic://640x480@30``; arrays; or an
+                open :class:`edgebone.sources.Source`.
+            *more: Further sources; they take turns.
+
+        Returns:
+            An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
+
+        Raises:
+            SourceError: A source cannot be opened; while iterating: cannot be read.
+        """
+        from edgebone.sources.opening import open_source
+        from edgebone.stream import Stream
+
+        return Stream(self, [open_source(item) for item in (source, *more)])
+
+    def new_buffer(self, pictures: int = 1) -> Pixels:
+        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch."""
+        shape = (max(pictures, self._min_batch), *self.manifest.preprocess.size_hw, 3)
+        return np.zeros(shape, np.uint8)
+
+    def preprocess(self, images: Sequence[NDArray[Any]], buffer: Pixels) -> list[Geometry]:
+        """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
+        return [
+            preprocess(self.manifest.preprocess, image, out)
+            for image, out in zip(images, buffer, strict=False)
+        ]
+
+    def infer(self, buffer: Pixels) -> Outputs:
+        """Run the network on a filled buffer and wait."""
+        return self.engine.run({self._input: buffer})
+
+    def submit(self, buffer: Pixels) -> Future[Outputs]:
+        """Start the network on a filled buffer, which must stay unchanged until the future is done."""
+        return self.engine.submit({self._input: buffer})
+
+    def decode(self, outputs: Outputs, geometries: Sequence[Geometry]) -> list[Results]:
+        """From the network's outputs to results, one a geometry."""
+        return [self._decode_one(outputs, index, geometry) for index, geometry in enumerate(geometries)]
+
+    def _decode_one(self, outputs: Outputs, index: int, geometry: Geometry) -> Results:
+        results = {
+            name: decoder([outputs[output][index] for output in self._head_outputs[name]], geometry)
+            for name, decoder in self._decoders.items()
+        }
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def close(self) -> None:
+        """Free the engine and close the bundle."""
+        self.engine.close()
+        self.bundle.close()
+
+    def __enter__(self) -> Model:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _pixels(picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> NDArray[Any]:
+    if isinstance(picture, Frame):
+        return picture.image
+    if isinstance(picture, np.ndarray):
+        return picture
+    if isinstance(picture, (str, os.PathLike)):
+        return read_image(picture)
+    raise TensorError(f"a picture is a path, an array or a Frame, not {type(picture).__name__}")

@@ -1,0 +1,5 @@
+"""Where results go: JSON lines, an annotated video, or the caller's own function."""
+
+from edgebone.sinks.protocol import Sink
+
+__all__ = ["Sink"]

@@ -1,0 +1,68 @@
+"""Results as JSON lines, one a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from edgebone.core.frame import Frame
+from edgebone.core.results import Results, results_to_dict
+from edgebone.core.writing import writing
+
+
+def to_line(frame: Frame, result: Results) -> bytes:
+    """One line of JSON, newline included: source, frame index, time within the video, and the result."""
+    record = {
+        "source": frame.source,
+        "frame": frame.index,
+        "position_s": None if frame.position_s is None else round(frame.position_s, 6),
+        **results_to_dict(result),
+    }
+    return msgspec.json.encode(record) + b"\n"
+
+
+class JsonLines:
+    """Writes a file of JSON lines; whoever follows the file sees whole lines only.
+
+    The file is opened at the first result, so that a run that fails before it leaves an older file as it was.
+
+    Args:
+        path: The file; replaced if it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._good_bytes = 0
+
+    def write(self, frame: Frame, result: Results) -> None:
+        """Append a line."""
+        line = to_line(frame, result)
+        with writing(self._path):
+            if self._file is None:
+                self._file = self._path.open("wb", buffering=0)
+            try:
+                _write_all(self._file, line)
+            except OSError:
+                # A full disk takes a part of the line; what stays must be whole lines.
+                self._file.truncate(self._good_bytes)
+                raise
+        self._good_bytes += len(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def discard(self) -> None:
+        """Close the file; the lines of the frames before the failure are whole, and stay."""
+        self.close()
+
+
+def _write_all(file: IO[bytes], line: bytes) -> None:
+    rest = memoryview(line)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -1,0 +1,123 @@
+"""Video files and USB cameras, read through OpenCV."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgebone.core.errors import SourceError
+from edgebone.core.frame import Frame
+
+# A container's frame count may be an estimate from its duration, off by a few.
+_COMPLETE = 0.95
+
+
+class VideoFile:
+    """A video file; every frame is delivered.
+
+    Args:
+        path: Any container and codec that OpenCV's FFmpeg reads.
+
+    Raises:
+        SourceError: The file cannot be opened as a video.
+    """
+
+    live = False
+    in_memory = False
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(
+                f"{path}: neither a picture nor a video that can be read; damaged or truncated?"
+            )
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.fps: float | None = rate if 0 < rate < 10_000 else None
+        self.frame_count: int | None = count if count > 0 else None
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        """Decode the next frame.
+
+        Raises:
+            SourceError: The video ends well before the number of frames that it announces.
+        """
+        good, image = self._capture.read()
+        if not good:
+            self._check_complete()
+            return None
+        position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        frame = Frame(np.asarray(image, np.uint8), self._index, time.monotonic_ns(), self.name, position_s)
+        self._index += 1
+        return frame
+
+    def _check_complete(self) -> None:
+        if self._index == 0 or (self.frame_count and self._index < _COMPLETE * self.frame_count):
+            raise SourceError(
+                f"{self.name}: the video breaks off after {self._index} of {self.frame_count or '?'} frames: "
+                "damaged or truncated"
+            )
+
+    def interrupt(self) -> None:
+        """A read of a file ends by itself."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+
+class UsbCamera:
+    """A camera on this machine, by its number: ``usb:0`` is the first.
+
+    Raises:
+        SourceError: There is no such camera, or it is in use.
+    """
+
+    live = True
+    in_memory = False
+    frame_count = None
+
+    def __init__(self, number: int) -> None:
+        self.name = f"usb:{number}"
+        self._capture: Any = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            self._capture.release()
+            found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
+            there = (
+                f"cameras here: {', '.join(f'usb:{n}' for n in found)}" if found else "no camera is seen here"
+            )
+            raise SourceError(
+                f"{self.name} cannot be opened ({there}); plugged in, and not used by another program?"
+            )
+        # The driver's queue would otherwise hold frames that are old by the time they are read.
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps: float | None = rate if rate > 0 else None
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame.
+
+        Raises:
+            SourceError: The camera gives no more frames.
+        """
+        good, image = self._capture.read()
+        if not good:
+            raise SourceError(f"{self.name} gives no more frames after {self._index}; unplugged?")
+        frame = Frame(np.asarray(image, np.uint8), self._index, time.monotonic_ns(), self.name)
+        self._index += 1
+        return frame
+
+    def interrupt(self) -> None:
+        """A read ends with the next frame, or with OpenCV's own time-out."""
+
+    def close(self) -> None:
+        """Free the camera."""
+        self._capture.release()

@@ -1,0 +1,219 @@
+"""Frames from sources through a model, in real time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edgebone.core.frame import Frame
+from edgebone.core.geometry import Geometry
+from edgebone.core.results import Results
+from edgebone.core.timing import Percentiles, Window
+from edgebone.engines.protocol import Outputs
+from edgebone.inbox import Inbox
+from edgebone.preprocess import Pixels
+from edgebone.sources.protocol import Source
+
+if TYPE_CHECKING:
+    from edgebone.model import Model
+
+
+@dataclass(frozen=True)
+class StreamStats:
+    """How a stream is doing.
+
+    Attributes:
+        frames: Frames delivered.
+        dropped: Frames of live sources that were skipped because newer ones had come.
+        seconds: Time from the first frame's arrival to the latest delivery.
+        fps: Frames delivered a second.
+        pre: Preprocessing.
+        infer: Inference, from hand-over to result.
+        decode: Decoding.
+        age: From capture to delivery.
+    """
+
+    frames: int
+    dropped: int
+    seconds: float
+    fps: float
+    pre: Percentiles
+    infer: Percentiles
+    decode: Percentiles
+    age: Percentiles
+
+
+@dataclass
+class _InFlight:
+    """A frame whose inference has begun."""
+
+    frame: Frame
+    geometry: Geometry
+    buffer: Pixels
+    submitted_ns: int
+    future: Future[Outputs]
+    done_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self.future.add_done_callback(self._stamp)
+
+    def _stamp(self, _: Future[Outputs]) -> None:
+        self.done_ns = time.monotonic_ns()
+
+
+class Stream:
+    """Iterates over ``(frame, result)``; make one with :meth:`edgebone.Model.stream`.
+
+    Files and folders lose no frame, and their next frame is prepared while the current one is inferred. Live
+    sources always continue with their newest frame. Leaving the loop, or the ``with`` block, closes the
+    sources; the model stays open.
+
+    Attributes:
+        sources: The sources, in the order of the call.
+    """
+
+    def __init__(self, model: Model, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self._model = model
+        self._windows = {stage: Window() for stage in ("pre", "infer", "decode", "age")}
+        self._latest = [-1] * len(sources)
+        self._frames = 0
+        self._dropped = 0
+        self._stages_ns = 0
+        self._started_ns = 0
+        self._delivered_ns = 0
+        self._iterator: Iterator[tuple[Frame, Results]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[Frame, Results]]:
+        """The stream itself: it can be gone through once."""
+        if self._iterator is None:
+            self._iterator = self._run()
+        return self._iterator
+
+    @property
+    def stats(self) -> StreamStats:
+        """The figures so far; percentiles over the latest 2048 frames."""
+        seconds = max(0, self._delivered_ns - self._started_ns) / 1e9
+        stages = {stage: window.percentiles() for stage, window in self._windows.items()}
+        fps = self._frames / seconds if seconds else 0.0
+        return StreamStats(self._frames, self._dropped, round(seconds, 3), round(fps, 2), **stages)
+
+    @property
+    def stage_mean_ms(self) -> float:
+        """Mean time of a frame in preprocessing, inference and decoding together, over all frames."""
+        return self._stages_ns / 1e6 / self._frames if self._frames else 0.0
+
+    def close(self) -> None:
+        """Stop reading and close the sources."""
+        if self._iterator is None:
+            for source in self.sources:
+                source.close()
+            self._iterator = iter(())
+        else:
+            close = getattr(self._iterator, "close", None)
+            if close:
+                close()
+
+    def __enter__(self) -> Stream:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _run(self) -> Iterator[tuple[Frame, Results]]:
+        live = any(source.live for source in self.sources)
+        frames = self._read_directly() if all(s.in_memory for s in self.sources) else self._read_ahead()
+        try:
+            yield from self._one_by_one(frames) if live else self._overlapped(frames)
+        finally:
+            frames.close()  # type: ignore[attr-defined]
+
+    def _time(self, stage: str, duration_ns: int) -> None:
+        self._windows[stage].add(duration_ns)
+        self._stages_ns += duration_ns
+
+    def _read_directly(self) -> Iterator[Frame]:
+        try:
+            for number, source in enumerate(self.sources):
+                while (frame := source.read()) is not None:
+                    self._count(number, frame)
+                    yield frame
+        finally:
+            for source in self.sources:
+                source.close()
+
+    def _read_ahead(self) -> Iterator[Frame]:
+        inbox = Inbox(self.sources)
+        try:
+            while (taken := inbox.take()) is not None:
+                self._count(*taken)
+                yield taken[1]
+        finally:
+            inbox.close()
+
+    def _count(self, number: int, frame: Frame) -> None:
+        if not self._started_ns:
+            self._started_ns = time.monotonic_ns()
+        if self.sources[number].live:
+            self._dropped += frame.index - self._latest[number] - 1
+            self._latest[number] = frame.index
+
+    def _one_by_one(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Results]]:
+        """A live frame is worth most at once: no second one is prepared while it is inferred."""
+        model = self._model
+        buffer = model.new_buffer()
+        for frame in frames:
+            started_ns = time.monotonic_ns()
+            (geometry,) = model.preprocess([frame.image], buffer)
+            prepared_ns = time.monotonic_ns()
+            outputs = model.infer(buffer)
+            inferred_ns = time.monotonic_ns()
+            self._time("pre", prepared_ns - started_ns)
+            self._time("infer", inferred_ns - prepared_ns)
+            yield frame, self._deliver(frame, outputs, geometry)
+
+    def _overlapped(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Results]]:
+        """The next frame is prepared while the current one is inferred: nothing waits for it."""
+        model = self._model
+        spare = [model.new_buffer(), model.new_buffer()]
+        under_way: deque[_InFlight] = deque()
+        try:
+            for frame in frames:
+                buffer = spare.pop()
+                started_ns = time.monotonic_ns()
+                (geometry,) = model.preprocess([frame.image], buffer)
+                prepared_ns = time.monotonic_ns()
+                self._time("pre", prepared_ns - started_ns)
+                under_way.append(_InFlight(frame, geometry, buffer, prepared_ns, model.submit(buffer)))
+                if len(under_way) == 2:
+                    yield self._finish(under_way.popleft(), spare)
+            while under_way:
+                yield self._finish(under_way.popleft(), spare)
+        finally:
+            for left in under_way:
+                left.future.exception()
+
+    def _finish(self, ran: _InFlight, spare: list[Pixels]) -> tuple[Frame, Results]:
+        outputs = ran.future.result()
+        spare.append(ran.buffer)
+        self._time("infer", (ran.done_ns or time.monotonic_ns()) - ran.submitted_ns)
+        return ran.frame, self._deliver(ran.frame, outputs, ran.geometry)
+
+    def _deliver(self, frame: Frame, outputs: Outputs, geometry: Geometry) -> Results:
+        started_ns = time.monotonic_ns()
+        (result,) = self._model.decode(outputs, [geometry])
+        now_ns = time.monotonic_ns()
+        self._time("decode", now_ns - started_ns)
+        self._windows["age"].add(now_ns - frame.captured_at_ns)
+        self._frames += 1
+        self._delivered_ns = now_ns
+        return result
