@@ -49,9 +49,7 @@ def read_labels(data: Path, labels: Sequence[str]) -> list[LabelledPicture]:
     elif data.is_file():
         found = _from_csv(data, len(labels))
     else:
-        raise SourceError(
-            f"{data}: no such file; give a CSV (file,class_index), or a folder of class folders"
-        )
+        raise SourceError(f"{data}: no such file; give a CSV (file,class_index), or a folder of class folders")
     if not found:
         raise SourceError(f"{data}: no labelled pictures in it")
     return found

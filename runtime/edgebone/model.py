@@ -166,10 +166,7 @@ class Model:
 
     def preprocess(self, images: Sequence[NDArray[Any]], buffer: Pixels) -> list[Geometry]:
         """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
-        return [
-            preprocess(self.manifest.preprocess, image, out)
-            for image, out in zip(images, buffer, strict=False)
-        ]
+        return [preprocess(self.manifest.preprocess, image, out) for image, out in zip(images, buffer, strict=False)]
 
     def infer(self, buffer: Pixels) -> Outputs:
         """Run the network on a filled buffer and wait."""

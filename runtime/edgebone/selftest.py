@@ -67,9 +67,7 @@ def read_golden(bundle: Bundle) -> GoldenSample:
     names = {spec.name for spec in bundle.manifest.outputs}
     if image is None or not ({"input"} | names) <= tensors.keys():
         raise BundleError(f"{bundle.path}: the golden sample is incomplete; export the bundle again")
-    return GoldenSample(
-        np.asarray(image, np.uint8), tensors["input"], {name: tensors[name] for name in sorted(names)}
-    )
+    return GoldenSample(np.asarray(image, np.uint8), tensors["input"], {name: tensors[name] for name in sorted(names)})
 
 
 def preprocess_off_by(bundle: Bundle, sample: GoldenSample) -> int:

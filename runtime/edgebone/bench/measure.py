@@ -135,9 +135,7 @@ def _one_by_one(
         inferred = time.monotonic_ns()
         model.decode(outputs, geometries)
         decoded = time.monotonic_ns()
-        for times, duration in zip(
-            stages, (prepared - started, inferred - prepared, decoded - inferred), strict=True
-        ):
+        for times, duration in zip(stages, (prepared - started, inferred - prepared, decoded - inferred), strict=True):
             times.append(duration)
     stream = model.stream(_LiveArrays([image] * runs))
     started = time.monotonic_ns()
@@ -173,9 +171,7 @@ def _peak_memory_mb() -> float:
 def main(arguments: Sequence[str]) -> None:
     """Measure as told by the parent process, and print the figures as JSON."""
     bundle, engine, precision, height, width, seconds, threads = arguments
-    measured = measure(
-        bundle, engine, precision, (int(height), int(width)), float(seconds), int(threads) or None
-    )
+    measured = measure(bundle, engine, precision, (int(height), int(width)), float(seconds), int(threads) or None)
     sys.stdout.buffer.write(msgspec.json.encode(measured))
 
 

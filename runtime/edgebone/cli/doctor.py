@@ -82,9 +82,7 @@ def _replay(bundle: Bundle, verdicts: list[Fit | Reject]) -> tuple[int, list[Rep
     return preprocess_off_by(bundle, sample), [replay(bundle, sample, candidate) for candidate in fits]
 
 
-def _show(
-    report: dict[str, Any], verdicts: list[Fit | Reject], off_by: int | None, replays: list[Replay]
-) -> None:
+def _show(report: dict[str, Any], verdicts: list[Fit | Reject], off_by: int | None, replays: list[Replay]) -> None:
     from edgebone.engines.select import Fit
 
     machine = report["machine"]

@@ -52,6 +52,5 @@ def eval_command(
         sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
     else:
         sys.stdout.write(
-            f"top-1 {accuracy.top1:.2f} %, top-5 {accuracy.top5:.2f} % of {accuracy.n} pictures "
-            f"({engine_used})\n"
+            f"top-1 {accuracy.top1:.2f} %, top-5 {accuracy.top5:.2f} % of {accuracy.n} pictures ({engine_used})\n"
         )

@@ -12,11 +12,7 @@ Engine = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(
-        "--precision", help="fp32; bf16 where engine and processor have it; auto leaves it to the engine."
-    ),
+    typer.Option("--precision", help="fp32; bf16 where engine and processor have it; auto leaves it to the engine."),
 ]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads for inference; all cores if not given.")
-]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads for inference; all cores if not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]

@@ -92,9 +92,7 @@ def _open_zip(root: Path) -> tuple[zipfile.ZipFile, str]:
     try:
         archive = zipfile.ZipFile(root)
     except (zipfile.BadZipFile, OSError) as error:
-        raise BundleError(
-            f"{root}: not a bundle: neither a directory nor a readable zip ({error})"
-        ) from error
+        raise BundleError(f"{root}: not a bundle: neither a directory nor a readable zip ({error})") from error
     names = archive.namelist()
     tops = {name.split("/", 1)[0] for name in names}
     prefix = f"{tops.pop()}/" if MANIFEST not in names and len(tops) == 1 else ""
@@ -171,12 +169,8 @@ def write_bundle(
     """
     target = Path(path)
     check_target(target, overwrite)
-    records = {
-        name: FileRecord(hashlib.sha256(content).hexdigest(), len(content)) for name, content in files.items()
-    }
-    text = msgspec.json.format(
-        msgspec.json.encode(msgspec.structs.replace(manifest, files=records)), indent=2
-    )
+    records = {name: FileRecord(hashlib.sha256(content).hexdigest(), len(content)) for name, content in files.items()}
+    text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, files=records)), indent=2)
     parse_manifest(text, str(target))
     with writing(target), _staging(target) as staging:
         tree = staging / "bundle"

@@ -45,9 +45,7 @@ class Classification:
         return {
             "classes": [
                 {"class_id": int(class_id), "label": label, "confidence": round(float(confidence), 6)}
-                for class_id, label, confidence in zip(
-                    self.class_id, self.labels, self.confidence, strict=True
-                )
+                for class_id, label, confidence in zip(self.class_id, self.labels, self.confidence, strict=True)
             ]
         }
 

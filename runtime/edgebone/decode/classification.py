@@ -33,9 +33,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"top_k must be at least 1, got {self.top_k}")
 
 
-def make(
-    name: str, params: Params, labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]
-) -> Decoder:
+def make(name: str, params: Params, labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
     """Build the decoder; the one output must be (batch, classes) with a label each."""
     if len(outputs) != 1 or len(outputs[0]) != 2 or outputs[0][1] != len(labels):
         raise BundleError(

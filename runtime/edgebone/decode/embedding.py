@@ -18,9 +18,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``embedding@1`` has no settings."""
 
 
-def make(
-    name: str, _params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]
-) -> Decoder:
+def make(name: str, _params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
     """Build the decoder; the one output must be (batch, d)."""
     if len(outputs) != 1 or len(outputs[0]) != 2:
         raise BundleError(

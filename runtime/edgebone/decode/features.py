@@ -24,9 +24,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strides: tuple[int, ...]
 
 
-def make(
-    name: str, params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]
-) -> Decoder:
+def make(name: str, params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
     """Build the decoder; every output must be (batch, channels, height, width), one a stride."""
     if len(outputs) != len(params.strides) or any(len(shape) != 4 for shape in outputs):
         raise BundleError(

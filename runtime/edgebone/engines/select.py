@@ -98,8 +98,7 @@ def _check_onnxruntime(candidate: Candidate, machine: Machine) -> Fit | Reject:
     if cuda and "cuda" not in machine.onnxruntime_providers:
         return Reject(
             candidate,
-            "the installed onnxruntime has no CUDA provider: "
-            'pip uninstall onnxruntime && pip install "edgebone[gpu]"',
+            'the installed onnxruntime has no CUDA provider: pip uninstall onnxruntime && pip install "edgebone[gpu]"',
         )
     return Fit(candidate, f"onnxruntime {machine.packages['onnxruntime']} on {machine.arch}")
 
@@ -161,9 +160,7 @@ def _open(candidate: Candidate, model: Path | bytes, threads: int | None, varian
     if candidate.engine == "openvino":
         from edgebone.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(
-            model, precision=candidate.precision, threads=threads, batch_range=variant.batch
-        )
+        return OpenVinoEngine(model, precision=candidate.precision, threads=threads, batch_range=variant.batch)
     from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(
@@ -187,9 +184,7 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine) -> None:
         )
 
 
-def open_first(
-    bundle: Bundle, choice: Choice, threads: int | None = None
-) -> tuple[AsyncEngine, Candidate, list[str]]:
+def open_first(bundle: Bundle, choice: Choice, threads: int | None = None) -> tuple[AsyncEngine, Candidate, list[str]]:
     """Open the best engine that fits; when one that should fit fails to open, go on to the next.
 
     Returns:

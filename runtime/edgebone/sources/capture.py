@@ -34,9 +34,7 @@ class VideoFile:
         self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self._capture.release()
-            raise SourceError(
-                f"{path}: neither a picture nor a video that can be read; damaged or truncated?"
-            )
+            raise SourceError(f"{path}: neither a picture nor a video that can be read; damaged or truncated?")
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps: float | None = rate if 0 < rate < 10_000 else None
@@ -90,12 +88,8 @@ class UsbCamera:
         if not self._capture.isOpened():
             self._capture.release()
             found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
-            there = (
-                f"cameras here: {', '.join(f'usb:{n}' for n in found)}" if found else "no camera is seen here"
-            )
-            raise SourceError(
-                f"{self.name} cannot be opened ({there}); plugged in, and not used by another program?"
-            )
+            there = f"cameras here: {', '.join(f'usb:{n}' for n in found)}" if found else "no camera is seen here"
+            raise SourceError(f"{self.name} cannot be opened ({there}); plugged in, and not used by another program?")
         # The driver's queue would otherwise hold frames that are old by the time they are read.
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))

@@ -1,0 +1,38 @@
+# `make demo` and `make test` set up .venv themselves; nothing but Python 3.10+ and make is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   set up, export MobileNetV2 with its ImageNet weights, run it on photographs and a video"
+	@echo "make test   set up, then run every test"
+	@echo "make lint   set up, then ruff and mypy"
+	@echo "make clean  remove .venv and demo-out"
+
+demo: .venv/.demo
+	$(BIN)/python -m edgebone_export.demo demo-out
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# A stamp a set of extras: installed again when the requirements change.
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[export,openvino,demo]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+clean:
+	rm -rf .venv demo-out

@@ -1,0 +1,271 @@
+"""One interface over torchvision, timm and any ``nn.Module``."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import torch
+from PIL import Image
+from torch import nn
+
+from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
+
+OutputKind = Literal["logits", "embedding", "features"]
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """One feature map: its graph output's name, channels, and network pixels per cell."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network, ready to be traced.
+
+    Attributes:
+        name: The architecture's name in its library.
+        library: The library and its version.
+        module: In eval mode; takes float32 (n, 3, height, width), normalised as ``preprocess`` says, and
+            returns one tensor an output.
+        output_kind: What it returns.
+        outputs: The outputs' names.
+        labels: Class names by class id; empty unless ``output_kind`` is ``logits``.
+        features: The feature maps; empty unless ``output_kind`` is ``features``.
+        preprocess: From picture to input, as the network was trained.
+        weights: The weights' record.
+        reference_transform: The library's own transform, a PIL picture to float32 (3, height, width); None
+            where the library has none.
+    """
+
+    name: str
+    library: str
+    module: nn.Module
+    output_kind: OutputKind
+    outputs: tuple[str, ...]
+    labels: tuple[str, ...]
+    features: tuple[FeatureMap, ...]
+    preprocess: Preprocess
+    weights: Weights
+    reference_transform: Transform | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole classifier as its library builds it, before an output is chosen.
+
+    Attributes:
+        embedding: The library's own way to one vector a picture; None where its layers are tapped.
+        maps: The library's own way to multi-scale maps; None where its layers are tapped.
+
+    The other attributes are as in :class:`Backbone`.
+    """
+
+    name: str
+    library: str
+    module: nn.Module
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    weights: Weights
+    reference_transform: Transform | None
+    embedding: nn.Module | None = None
+    maps: nn.Module | None = None
+
+
+def load_backbone(
+    model: str | nn.Module,
+    *,
+    weights: str = "default",
+    weights_dir: Path | None = None,
+    size_hw: tuple[int, int] | None = None,
+    output_kind: OutputKind = "logits",
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+) -> Backbone:
+    """Build a network with its weights and choose its output.
+
+    Args:
+        model: A name of torchvision or timm (``timm/NAME`` where both have it), ``package.module:callable``,
+            or a module.
+        weights: ``default``, a publisher's name, a file, or ``random``.
+        weights_dir: A folder with publishers' files.
+        size_hw: Another input size than the weights were trained at, in pixels.
+        output_kind: ``logits``, ``embedding`` or ``features``.
+        labels: Class names, instead of the library's.
+        preprocess: For a module of the user's own, which has no library to say it.
+
+    Raises:
+        UnknownModelError: No library has it; near names are suggested.
+        WeightsError: The weights cannot be found, verified or loaded.
+        ExportError: The size, labels or output do not go with the network.
+        MissingDependencyError: timm is asked for and not installed.
+    """
+    if output_kind not in get_args(OutputKind):
+        raise ExportError(f"there is no output {output_kind}; choose {', '.join(get_args(OutputKind))}")
+    torch.manual_seed(0)
+    network = _build(model, weights, weights_dir, size_hw, preprocess)
+    network.module.eval().requires_grad_(False)
+    return _with_output(network, output_kind, labels)
+
+
+def _build(
+    model: str | nn.Module,
+    weights: str,
+    weights_dir: Path | None,
+    size_hw: tuple[int, int] | None,
+    preprocess: Preprocess | None,
+) -> Network:
+    from edgebone_export import custom_models, timm_models, torchvision_models
+
+    if isinstance(model, nn.Module):
+        return custom_models.wrap(model, type(model).__name__, weights, size_hw, preprocess)
+    if ":" in model:
+        return custom_models.build(model, weights, size_hw, preprocess)
+    if preprocess is not None:
+        raise ExportError(f"{model}: its library says how it is preprocessed; a file is for your own networks")
+    if model.startswith("timm/"):
+        return timm_models.build(model.removeprefix("timm/"), weights, weights_dir, size_hw)
+    if model in torchvision_models.names():
+        return torchvision_models.build(model, weights, weights_dir, size_hw)
+    if timm_models.knows(model):
+        return timm_models.build(model, weights, weights_dir, size_hw)
+    raise unknown(model)
+
+
+def unknown(name: str) -> UnknownModelError:
+    """The error for a name that no library has, with near names."""
+    known = list_models("*")
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near += [item for item in known if name and name in item and item not in near][: 5 - len(near)]
+    hint = f"did you mean {', '.join(near)}?" if near else "edgebone models lists them"
+    return UnknownModelError(f"there is no model {name}; {hint}")
+
+
+def list_models(pattern: str) -> list[str]:
+    """Names of torchvision's and, where installed, timm's models.
+
+    Args:
+        pattern: Shell wildcards; without any, a part of the name.
+    """
+    from edgebone_export import timm_models, torchvision_models
+
+    if not any(character in pattern for character in "*?["):
+        pattern = f"*{pattern}*"
+    names = [*torchvision_models.names(), *(f"timm/{name}" for name in timm_models.names())]
+    return [name for name in names if fnmatch.fnmatchcase(name.removeprefix("timm/"), pattern)]
+
+
+def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | None) -> Backbone:
+    from edgebone_export import taps
+
+    example = torch.zeros(1, 3, *network.preprocess.size_hw)
+    features: tuple[FeatureMap, ...] = ()
+    chosen_labels: tuple[str, ...] = ()
+    try:
+        if kind == "logits":
+            module = network.module
+            classes = _classes(network.name, run_eager(module, example))
+            chosen_labels = _labels(network, labels, classes)
+        elif kind == "embedding":
+            module = network.embedding or taps.embedding(network.module, example, network.name)
+        else:
+            module = network.maps or taps.feature_maps(network.module, example, network.name)
+            features = _features(run_eager(module, example), network.preprocess.size_hw)
+    except (RuntimeError, AssertionError) as error:
+        if isinstance(error, ExportError):
+            raise
+        height, width = network.preprocess.size_hw
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ExportError(f"{network.name} does not run at {height}x{width}: {reason}") from error
+    return Backbone(
+        name=network.name,
+        library=network.library,
+        module=module.eval(),
+        output_kind=kind,
+        outputs=tuple(item.name for item in features) or (kind,),
+        labels=chosen_labels,
+        features=features,
+        preprocess=network.preprocess,
+        weights=network.weights,
+        reference_transform=network.reference_transform,
+    )
+
+
+def run_eager(module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Run a network as PyTorch does, without gradients; always a tuple of outputs."""
+    with torch.inference_mode():
+        outputs = module(images)
+    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+
+def _classes(name: str, outputs: tuple[torch.Tensor, ...]) -> int:
+    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor) or outputs[0].ndim != 2:
+        shapes = [list(getattr(output, "shape", ())) or type(output).__name__ for output in outputs]
+        raise ExportError(
+            f"{name}: logits are one output of shape (batch, classes), the network gives {shapes}; "
+            "try --output features"
+        )
+    return int(outputs[0].shape[1])
+
+
+def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    if labels is not None:
+        if len(labels) != classes:
+            raise ExportError(f"{network.name} has {classes} classes, but {len(labels)} labels were given")
+        return tuple(labels)
+    return network.labels if len(network.labels) == classes else tuple(map(str, range(classes)))
+
+
+def _features(outputs: tuple[torch.Tensor, ...], size_hw: tuple[int, int]) -> tuple[FeatureMap, ...]:
+    strides = [round(size_hw[0] / output.shape[2]) for output in outputs]
+    return tuple(
+        FeatureMap(f"features_s{stride}", int(output.shape[1]), stride)
+        for stride, output in zip(strides, outputs, strict=True)
+    )
+
+
+def resized(preprocess: Preprocess, size_hw: tuple[int, int] | None) -> Preprocess:
+    """The same preprocessing at another input size.
+
+    A square size keeps the crop and its margin. Another one stretches the whole picture: it is meant for
+    cameras whose pictures have that aspect.
+    """
+    if size_hw is None or size_hw == preprocess.size_hw:
+        return preprocess
+    if size_hw[0] == size_hw[1] and isinstance(preprocess.resize, int):
+        resize = round(preprocess.resize * size_hw[0] / min(preprocess.size_hw))
+        return msgspec.structs.replace(preprocess, size_hw=size_hw, resize=resize)
+    return msgspec.structs.replace(preprocess, size_hw=size_hw, resize=None, mode="stretch")
+
+
+def class_count_in(state: dict[str, torch.Tensor], module: nn.Module, classes: int) -> int:
+    """How many classes a state dict was trained for, read off the network's last classifying layer.
+
+    Args:
+        state: The tensors.
+        module: The network, built for ``classes``.
+        classes: Number of classes that the network was built for.
+
+    Raises:
+        WeightsError: The network has no layer with so many outputs.
+    """
+    sized = [
+        name
+        for name, layer in module.named_modules()
+        if classes in (getattr(layer, "out_features", None), getattr(layer, "out_channels", None))
+    ]
+    if not sized:
+        raise WeightsError("the network has no classifying layer to compare the weights with")
+    weight = state.get(f"{sized[-1]}.weight")
+    return classes if weight is None else int(weight.shape[0])

@@ -1,0 +1,1 @@
+"""The workstation's subcommands; plugged into ``edgebone`` by entry points."""

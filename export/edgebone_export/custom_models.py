@@ -1,0 +1,78 @@
+"""The user's own networks: ``package.module:callable``, or a module at hand."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import msgspec
+from torch import nn
+
+from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export import weights as weights_
+from edgebone_export.backbones import Network
+from edgebone_export.errors import ExportError, UnknownModelError
+
+_EXAMPLE = (
+    '{"mode": "crop", "resize": 256, "size_hw": [224, 224], "interpolation": "bilinear", "antialias": true, '
+    '"color": "rgb", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
+)
+
+
+def build(path: str, weights: str, size_hw: tuple[int, int] | None, preprocess: Preprocess | None) -> Network:
+    """Import and call what the user named; it gives a module, or a module and its ``Preprocess``.
+
+    Raises:
+        UnknownModelError: It cannot be imported, or is not there.
+        ExportError: It fails, or gives something else.
+    """
+    module_name, _, attribute = path.partition(":")
+    # What lies in the directory that the user works in can be named, as `python -m` allows too.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnknownModelError(f"{path} cannot be imported: {error}") from error
+    try:
+        made = function()
+    except Exception as error:
+        raise ExportError(f"{path}() failed: {type(error).__name__}: {error}") from error
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Preprocess):
+        made, preprocess = made[0], preprocess or made[1]
+    if not isinstance(made, nn.Module):
+        raise ExportError(
+            f"{path}() gave {type(made).__name__}; it should give an nn.Module, or one with its Preprocess"
+        )
+    return wrap(made, path, weights, size_hw, preprocess)
+
+
+def wrap(
+    module: nn.Module, name: str, weights: str, size_hw: tuple[int, int] | None, preprocess: Preprocess | None
+) -> Network:
+    """Describe a module at hand; ``default`` weights are those that it has.
+
+    Raises:
+        ExportError: Nothing says how pictures are preprocessed, or sizes differ.
+        WeightsError: The weights file does not fit.
+    """
+    if preprocess is None:
+        raise ExportError(f"{name}: say how pictures become its input, --preprocess FILE.json with: {_EXAMPLE}")
+    if size_hw is not None and size_hw != preprocess.size_hw:
+        preprocess = msgspec.structs.replace(preprocess, size_hw=size_hw)
+    record = Weights("its own", f"as {name} gives them", "", "nothing to verify")
+    if weights == "random":
+        record = weights_.RANDOM
+    elif weights != "default":
+        path, record = weights_.own_file(Path(weights))
+        weights_.load_into(module, weights_.read_state_dict(path), name)
+    return Network(
+        name=name,
+        library="user's own",
+        module=module,
+        labels=(),
+        preprocess=preprocess,
+        weights=record,
+        reference_transform=None,
+    )

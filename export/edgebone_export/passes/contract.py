@@ -1,0 +1,95 @@
+"""The contract of a pass, and the loop that holds each one to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import onnx_ir as ir
+
+from edgebone_export.errors import ExportError, ParityError
+
+Checked = TypeVar("Checked")
+
+
+class GraphPass(Protocol):
+    """One change of a graph."""
+
+    @property
+    def name(self) -> str:
+        """What it does, in a word or two."""
+
+    def requires(self, model: ir.Model) -> None:
+        """Raise ExportError where the graph is not one that the pass can work on."""
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Change the graph, in place or not, and give it."""
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raise ExportError where the changed graph is not what the pass promises."""
+
+
+@dataclass(frozen=True)
+class PassRecord(Generic[Checked]):
+    """One pass that was run.
+
+    Attributes:
+        name: The pass's name, or ``trace`` for the graph before the first.
+        seconds: How long it took, without the check.
+        nodes: Nodes in the graph afterwards.
+        checked: What the check found.
+    """
+
+    name: str
+    seconds: float
+    nodes: int
+    checked: Checked
+
+
+def run_passes(
+    model: ir.Model, passes: Sequence[GraphPass], check: Callable[[ir.Model], Checked]
+) -> tuple[ir.Model, list[PassRecord[Checked]]]:
+    """Run passes in order and check the graph before the first and after each.
+
+    Args:
+        model: The graph.
+        passes: What to run.
+        check: Raises ParityError where the graph no longer computes what it should.
+
+    Raises:
+        ExportError: A pass's requirement or promise does not hold; names the pass and those before it.
+        ParityError: The check failed; names the pass and those before it.
+    """
+    records = [PassRecord("trace", 0.0, _nodes(model), _checked(model, "trace", [], check))]
+    for graph_pass in passes:
+        before = [record.name for record in records]
+        started = time.monotonic()
+        try:
+            graph_pass.requires(model)
+            model = graph_pass.apply(model)
+            graph_pass.ensures(model)
+        except ExportError as error:
+            raise ExportError(f"pass {graph_pass.name} (after {', '.join(before)}): {error}") from error
+        seconds = round(time.monotonic() - started, 3)
+        checked = _checked(model, graph_pass.name, before, check)
+        records.append(PassRecord(graph_pass.name, seconds, _nodes(model), checked))
+    return model, records
+
+
+def _checked(model: ir.Model, name: str, before: Sequence[str], check: Callable[[ir.Model], Checked]) -> Checked:
+    try:
+        return check(model)
+    except ParityError as error:
+        after = f" (after {', '.join(before)})" if before else ""
+        raise ParityError(f"{name}{after} broke the network: {error}") from error
+
+
+def _nodes(model: ir.Model) -> int:
+    return sum(1 for _ in model.graph)
+
+
+def count_nodes(model: ir.Model, op_type: str) -> int:
+    """How many nodes of a type the graph has."""
+    return sum(node.op_type == op_type for node in model.graph)

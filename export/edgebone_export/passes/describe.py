@@ -1,0 +1,46 @@
+"""Writes into the graph what it is, so that the file says it even without its bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+import edgebone
+from edgebone_export.errors import ExportError
+
+_LARGEST_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Names the producer, adds metadata, drops what the exporter left for its own debugging.
+
+    Attributes:
+        metadata: Text by key.
+    """
+
+    metadata: dict[str, str]
+    name: str = "describe"
+
+    def requires(self, model: ir.Model) -> None:
+        """Nothing."""
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Write in place."""
+        ir.passes.common.ClearMetadataAndDocStringPass()(model)
+        model.producer_name = "edgebone"
+        model.producer_version = edgebone.__version__
+        model.metadata_props.update(self.metadata)
+        return model
+
+    def ensures(self, model: ir.Model) -> None:
+        """The graph is valid ONNX, and small enough for one file."""
+        proto = ir.to_proto(model)
+        if proto.ByteSize() > _LARGEST_BYTES:
+            raise ExportError(f"the graph is {proto.ByteSize() / 2**30:.2f} GiB; one ONNX file holds at most 2")
+        try:
+            onnx.checker.check_model(proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ExportError(f"the graph is not valid ONNX: {str(error).strip().splitlines()[0]}") from error

@@ -1,0 +1,147 @@
+"""Outputs other than the last: embeddings and feature maps of networks that offer none themselves.
+
+What to tap is found by running the network once and watching its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
+
+from edgebone_export.errors import ExportError
+
+Reading = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Tapped(nn.Module):
+    """Runs a network and returns what some of its layers gave or took.
+
+    Args:
+        module: The network.
+        layers: Names of the layers to watch.
+        takes: Return the layers' inputs instead of their outputs.
+        reading: Applied to each tensor before it is returned.
+    """
+
+    def __init__(self, module: nn.Module, layers: Sequence[str], takes: bool, reading: Reading) -> None:
+        super().__init__()
+        self.module = module
+        self._layers = tuple(layers)
+        self._takes = takes
+        self._reading = reading
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(n, 3, h, w) float32 to one tensor a layer."""
+        # Held outside of the module: torch.export refuses tensors that a forward leaves in attributes.
+        seen: dict[str, torch.Tensor] = {}
+
+        def watch(name: str) -> Callable[..., None]:
+            def hook(_: nn.Module, taken: Any, given: Any) -> None:
+                seen[name] = taken[0] if self._takes else given
+
+            return hook
+
+        hooks = [self.module.get_submodule(name).register_forward_hook(watch(name)) for name in self._layers]
+        try:
+            self.module(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return tuple(self._reading(seen[name]) for name in self._layers)
+
+
+def embedding(module: nn.Module, example: torch.Tensor, name: str) -> nn.Module:
+    """The input of the last linear layer, one vector a picture.
+
+    Raises:
+        ExportError: The network has no linear layer.
+    """
+    linear = [layer for layer, made, _, _ in _watch(module, example) if isinstance(made, nn.Linear)]
+    if not linear:
+        raise ExportError(f"{name} ends in no linear layer, whose input would be the embedding")
+    return Tapped(module, linear[-1:], takes=True, reading=lambda tensor: tensor.flatten(1))
+
+
+def feature_maps(module: nn.Module, example: torch.Tensor, name: str) -> nn.Module:
+    """The last map of each stride, finest first, as (n, channels, height, width).
+
+    Raises:
+        ExportError: The network has no maps.
+    """
+    if isinstance(module, VisionTransformer):
+        rows = module.image_size // module.patch_size
+
+        def to_map(tokens: torch.Tensor) -> torch.Tensor:
+            patches = tokens[:, 1:]
+            return patches.transpose(1, 2).reshape(tokens.shape[0], -1, rows, rows)
+
+        return Tapped(module, ["encoder"], takes=False, reading=to_map)
+    channels_last = isinstance(module, SwinTransformer)
+    watched = _watch(module, example, channels_last)
+    shrinks = {layer: size_in[0] / size_out[0] for layer, _, size_in, size_out in watched if size_in and size_out}
+    # A later layer of the same size replaces an earlier one.
+    last = {
+        size: layer
+        for layer, _, _, size in watched
+        if size and _is_scaled(size, example) and _is_stage(module, layer, shrinks)
+    }
+    if not last:
+        raise ExportError(f"{name} has no feature maps that could be found")
+    finest_first = [last[size] for size in sorted(last, reverse=True)]
+    reading: Reading = (lambda tensor: tensor.permute(0, 3, 1, 2)) if channels_last else (lambda tensor: tensor)
+    return Tapped(module, finest_first, takes=False, reading=reading)
+
+
+Size = tuple[int, int] | None
+
+
+def _watch(
+    module: nn.Module, example: torch.Tensor, channels_last: bool = False
+) -> list[tuple[str, nn.Module, Size, Size]]:
+    """Run once; every layer in the order in which it finished, with its maps' sizes in and out."""
+    finished: list[tuple[str, nn.Module, Size, Size]] = []
+
+    def size_of(value: Any, nhwc: bool) -> Size:
+        if not isinstance(value, torch.Tensor) or value.ndim != 4:
+            return None
+        height, width = value.shape[1:3] if nhwc else value.shape[2:4]
+        return int(height), int(width)
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, taken: Any, given: Any) -> None:
+            first = taken[0] if taken else None
+            # The first layer takes the picture itself, which is channels first in every network.
+            nhwc_in = channels_last and not (isinstance(first, torch.Tensor) and first.shape[1] == 3)
+            finished.append((name, layer, size_of(first, nhwc_in), size_of(given, channels_last)))
+
+        return hook
+
+    hooks = [layer.register_forward_hook(watch(name)) for name, layer in module.named_modules() if name]
+    try:
+        with torch.inference_mode():
+            module(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return finished
+
+
+def _is_scaled(size: tuple[int, int], example: torch.Tensor) -> bool:
+    """Whether a map is the picture at a half of its size or less, with the same aspect."""
+    down_h, down_w = example.shape[2] / size[0], example.shape[3] / size[1]
+    return size != (1, 1) and min(down_h, down_w) >= 1.9 and abs(down_h - down_w) < 0.15 * down_h
+
+
+def _is_stage(module: nn.Module, layer: str, shrinks: dict[str, float]) -> bool:
+    """Whether a layer stands in a plain chain of stages, not within a block.
+
+    A chain is the network itself, or a Sequential in it that shrinks the maps by more than a half: one that
+    shrinks them by less is a stage, and what lies within a stage is no place to tap.
+    """
+    parents = layer.split(".")[:-1]
+    chains = [".".join(parents[:depth]) for depth in range(1, len(parents) + 1)]
+    return all(isinstance(module.get_submodule(chain), nn.Sequential) and shrinks.get(chain, 0) > 2 for chain in chains)

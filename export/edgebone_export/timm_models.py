@@ -1,0 +1,206 @@
+"""timm's models, where timm is installed."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgebone.core.errors import missing
+from edgebone.core.manifest import Preprocess
+from edgebone_export import weights as weights_
+from edgebone_export.backbones import Network, class_count_in, resized
+from edgebone_export.errors import ExportError, WeightsError
+
+_HUB_TIMEOUT_S = 10
+
+
+def names() -> list[str]:
+    """timm's models; none where it is not installed."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        return []
+    found: list[str] = timm.list_models()
+    return found
+
+
+def knows(name: str) -> bool:
+    """Whether timm is installed and has the model; a tag after a dot is allowed."""
+    return name.split(".")[0] in names()
+
+
+def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int, int] | None) -> Network:
+    """Build a timm model; arguments and errors as :func:`edgebone_export.backbones.load_backbone`."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise missing("timm", "timm", f"timm/{name}") from error
+    if not knows(name):
+        from edgebone_export.backbones import unknown
+
+        raise unknown(f"timm/{name}")
+    sized: dict[str, Any] = {} if size_hw is None else _size_argument(name, size_hw)
+    module: nn.Module = timm.create_model(name, pretrained=False, **sized)
+    record = weights_.RANDOM
+    if weights != "random":
+        module, record = _load(name, module, weights, weights_dir, sized)
+    data = timm.data.resolve_data_config({}, model=module)
+    preprocess = preprocess_of(name, data)
+    wanted = resized(preprocess, size_hw)
+    return Network(
+        name=name,
+        library=f"timm {timm.__version__}",
+        module=module,
+        labels=_labels(module.num_classes),
+        preprocess=wanted,
+        weights=record,
+        reference_transform=_reference(data, wanted),
+        embedding=_Embedding(module),
+        maps=_Maps(module) if hasattr(module, "forward_intermediates") else None,
+    )
+
+
+def _size_argument(name: str, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Transformers are built for one size; convolutional networks take any and have no such argument."""
+    import timm
+
+    try:
+        timm.create_model(name, pretrained=False, img_size=size_hw)
+    except TypeError:
+        return {}
+    return {"img_size": size_hw}
+
+
+def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
+    """From timm's data configuration to the manifest's terms.
+
+    Raises:
+        ExportError: The configuration is of a kind that a bundle cannot describe.
+    """
+    channels, height, width = data["input_size"]
+    if channels != 3:
+        raise ExportError(f"timm/{name} takes {channels} channels; pictures have 3")
+    mode, share = data.get("crop_mode") or "center", data["crop_pct"]
+    resize: int | tuple[int, int]
+    if mode == "center" and height == width:
+        resize = math.floor(height / share)
+    elif mode == "squash":
+        resize = (math.floor(height / share), math.floor(width / share))
+    else:
+        raise ExportError(f"timm/{name} crops by mode {mode} to {height}x{width}, which a bundle cannot describe")
+    return Preprocess(
+        mode="crop",
+        size_hw=(height, width),
+        interpolation=data["interpolation"],
+        antialias=True,
+        color="rgb",
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        resize=resize,
+    )
+
+
+def _load(
+    name: str, module: nn.Module, weights: str, weights_dir: Path | None, sized: dict[str, Any]
+) -> tuple[nn.Module, Any]:
+    import timm
+
+    config = module.pretrained_cfg
+    if weights == "default":
+        path, record = weights_.resolve(_published(name, config), weights_dir)
+    elif Path(weights).is_file():
+        path, record = weights_.own_file(Path(weights))
+    else:
+        raise WeightsError(
+            f"timm/{name}: no file {weights}; timm's weights are chosen by a tag in the model's name, such as "
+            f"{name.split('.')[0]}.{config.get('tag') or 'TAG'}; otherwise give a file or random"
+        )
+    state = weights_.read_state_dict(path)
+    classes = class_count_in(state, module, module.num_classes)
+    if classes != module.num_classes:
+        module = timm.create_model(name, pretrained=False, num_classes=classes, **sized)
+    adapt = getattr(__import__(type(module).__module__, fromlist=["_"]), "checkpoint_filter_fn", None)
+    weights_.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
+    return module, record
+
+
+def _published(name: str, config: dict[str, Any]) -> weights_.PublishedFile:
+    tagged = f"{config.get('architecture', name)}.{config.get('tag', '')}".rstrip(".")
+    if config.get("hf_hub_id"):
+        return _from_hub(tagged, config["hf_hub_id"])
+    if config.get("url"):
+        file = config["url"].split("/")[-1]
+        download = weights_.download_url(config["url"])
+        return weights_.PublishedFile(tagged, file, weights_.hash_in_name(file), download)
+    raise WeightsError(f"timm/{name} has no published weights; give a file, or random")
+
+
+def _from_hub(tagged: str, repository: str) -> weights_.PublishedFile:
+    """The model hub records a file's SHA-256 beside it; without a connection there is no record."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    file = "model.safetensors"
+    url = hf_hub_url(repository, file)
+
+    def fetch(target: Path) -> None:
+        weights_.download_url(url)(target)
+
+    try:
+        recorded = get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S).etag or ""
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise WeightsError(
+            f"weights {tagged}: the model hub cannot be reached ({reason[:120]}), and it alone records their hash; "
+            "give the file: --weights FILE, or --weights random for a test"
+        ) from error
+    return weights_.PublishedFile(tagged, f"{tagged}.safetensors", recorded.strip('"'), fetch)
+
+
+@lru_cache(maxsize=1)
+def _imagenet() -> tuple[str, ...]:
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_descriptions())
+
+
+def _labels(classes: int) -> tuple[str, ...]:
+    labels = _imagenet()
+    return labels if len(labels) == classes else ()
+
+
+def _reference(data: dict[str, Any], preprocess: Preprocess) -> Any:
+    import timm
+
+    if preprocess.mode != "crop" or preprocess.size_hw != tuple(data["input_size"][1:]):
+        return None
+    return timm.data.create_transform(**data, is_training=False)
+
+
+class _Embedding(nn.Module):
+    """timm's pooled features, before the classifier."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        return pooled.flatten(1)
+
+
+class _Maps(nn.Module):
+    """timm's intermediate maps, the last one of each stride."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        maps = self.model.forward_intermediates(images, intermediates_only=True, output_fmt="NCHW")
+        last = {tuple(item.shape[2:]): item for item in maps if item.shape[2] < images.shape[2]}
+        return tuple(last.values())

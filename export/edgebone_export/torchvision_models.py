@@ -1,0 +1,122 @@
+"""torchvision's classifiers."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+from torchvision.models import WeightsEnum
+
+from edgebone.core.manifest import Preprocess
+from edgebone_export import weights as weights_
+from edgebone_export.backbones import Network, class_count_in, resized
+from edgebone_export.errors import ExportError, WeightsError
+
+# Their pre-trained weights expect inputs that the network rescales itself.
+_RESCALES_ITSELF = ("googlenet", "inception_v3")
+
+
+def names() -> list[str]:
+    """torchvision's classification models."""
+    found: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return found
+
+
+def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int, int] | None) -> Network:
+    """Build a torchvision model; arguments and errors as :func:`edgebone_export.backbones.load_backbone`."""
+    entry = _entry(name, weights)
+    transforms = entry.transforms()
+    preprocess = preprocess_of(transforms)
+    labels: tuple[str, ...] = tuple(entry.meta["categories"])
+    classes = len(labels)
+    if weights == "random":
+        module, record = _module(name, classes), weights_.RANDOM
+    else:
+        if _is_file(weights):
+            path, record = weights_.own_file(Path(weights))
+        else:
+            path, record = weights_.resolve(_published(entry), weights_dir)
+        state = weights_.read_state_dict(path)
+        module = _module(name, classes)
+        trained_for = class_count_in(state, module, classes)
+        if trained_for != classes:
+            module = _module(name, trained_for)
+        # GoogLeNet's and Inception's second classifiers are for training only.
+        state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
+        weights_.load_into(module, state, name)
+    wanted = resized(preprocess, size_hw)
+    return Network(
+        name=name,
+        library=f"torchvision {torchvision.__version__}",
+        module=module,
+        labels=labels,
+        preprocess=wanted,
+        weights=record,
+        reference_transform=_reference(entry, wanted),
+    )
+
+
+def preprocess_of(transforms: Any) -> Preprocess:
+    """Read the preprocessing off a weights entry's own transforms.
+
+    Raises:
+        ExportError: The transforms are of a kind that a bundle cannot describe.
+    """
+    try:
+        crop, resize = list(transforms.crop_size), list(transforms.resize_size)
+        return Preprocess(
+            mode="crop",
+            size_hw=(crop[0], crop[-1]),
+            interpolation=transforms.interpolation.value,
+            antialias=True,
+            color="rgb",
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
+            resize=resize[0] if len(resize) == 1 else (resize[0], resize[1]),
+        )
+    except (AttributeError, ValueError) as error:
+        raise ExportError(f"the transforms {transforms} cannot be put into a bundle ({error})") from error
+
+
+def _entry(name: str, weights: str) -> WeightsEnum:
+    entries = list(torchvision.models.get_model_weights(name))
+    if weights in ("default", "random") or _is_file(weights):
+        default: WeightsEnum = torchvision.models.get_model_weights(name).DEFAULT
+        return default
+    for entry in entries:
+        if entry.name == weights:
+            return entry
+    raise WeightsError(
+        f"{name} has no weights {weights}, and there is no such file; "
+        f"choose default, {', '.join(entry.name for entry in entries)}, a file, or random"
+    )
+
+
+def _is_file(weights: str) -> bool:
+    return Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors") or Path(weights).is_file()
+
+
+def _published(entry: WeightsEnum) -> weights_.PublishedFile:
+    file = entry.url.split("/")[-1]
+    return weights_.PublishedFile(entry.name, file, weights_.hash_in_name(file), weights_.download_url(entry.url))
+
+
+def _module(name: str, classes: int) -> nn.Module:
+    arguments: dict[str, Any] = {"weights": None, "num_classes": classes}
+    if name in _RESCALES_ITSELF:
+        arguments |= {"transform_input": True, "init_weights": False, "aux_logits": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module: nn.Module = torchvision.models.get_model(name, **arguments)
+    return module
+
+
+def _reference(entry: WeightsEnum, preprocess: Preprocess) -> Any:
+    """torchvision's own transform at the chosen size; it has none that stretches."""
+    if preprocess.mode != "crop":
+        return None
+    return functools.partial(entry.transforms, crop_size=preprocess.size_hw[0], resize_size=preprocess.resize)()

