@@ -63,5 +63,5 @@ def test_wheel_holds_both_packages_and_no_tests(tmp_path: Path) -> None:
     ).stdout
     assert "edgebone/cli/main.py" in listing
     assert "edgebone/py.typed" in listing
-    assert "edgebone_export/export.py" in listing
+    assert "edgebone_export/exporter.py" in listing
     assert "tests/" not in listing

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgebone_export.export import ExportReport, export
+    from edgebone_export.exporter import ExportReport, export
 
 __all__ = ["ExportReport", "export"]
 
@@ -24,4 +24,4 @@ def __getattr__(name: str) -> Any:
     need_torch()
     import importlib
 
-    return getattr(importlib.import_module("edgebone_export.export"), name)
+    return getattr(importlib.import_module("edgebone_export.exporter"), name)

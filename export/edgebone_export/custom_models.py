@@ -64,6 +64,7 @@ def wrap(
     record = Weights("its own", f"as {name} gives them", "", "nothing to verify")
     if weights == "random":
         record = weights_.RANDOM
+        weights_.randomize(module, preprocess.size_hw)
     elif weights != "default":
         path, record = weights_.own_file(Path(weights))
         weights_.load_into(module, weights_.read_state_dict(path), name)

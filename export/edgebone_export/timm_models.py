@@ -46,12 +46,13 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
         raise unknown(f"timm/{name}")
     sized: dict[str, Any] = {} if size_hw is None else _size_argument(name, size_hw)
     module: nn.Module = timm.create_model(name, pretrained=False, **sized)
-    record = weights_.RANDOM
-    if weights != "random":
-        module, record = _load(name, module, weights, weights_dir, sized)
     data = timm.data.resolve_data_config({}, model=module)
-    preprocess = preprocess_of(name, data)
-    wanted = resized(preprocess, size_hw)
+    wanted = resized(preprocess_of(name, data), size_hw)
+    record = weights_.RANDOM
+    if weights == "random":
+        weights_.randomize(module, wanted.size_hw)
+    else:
+        module, record = _load(name, module, weights, weights_dir, sized)
     return Network(
         name=name,
         library=f"timm {timm.__version__}",

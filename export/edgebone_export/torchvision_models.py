@@ -35,6 +35,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
     classes = len(labels)
     if weights == "random":
         module, record = _module(name, classes), weights_.RANDOM
+        weights_.randomize(module, preprocess.size_hw)
     else:
         if _is_file(weights):
             path, record = weights_.own_file(Path(weights))

@@ -24,6 +24,8 @@ FP32_MIN_COSINE = 0.9999
 # Pillow and torchvision round alike but for rare pixels; a wrong size or filter is off by tens.
 _MOST_STEPS = 4
 _MOST_MEAN_STEPS = 0.5
+# FP32 rounding alone makes outputs differ by about this much.
+_SAME = 1e-5
 
 Outputs = Mapping[str, NDArray[np.float32]]
 
@@ -62,7 +64,7 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
     """Preprocess pictures as the runtime does, and run them through eager PyTorch.
 
     Raises:
-        ExportError: PyTorch's own outputs are not finite.
+        ExportError: PyTorch's own outputs are not finite, or the same for every picture.
     """
     spec = backbone.preprocess
     inputs = np.zeros((len(pictures), *spec.size_hw, 3), np.uint8)
@@ -76,6 +78,11 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
     for name, values in outputs.items():
         if not np.isfinite(values).all():
             raise ExportError(f"{backbone.name}: PyTorch itself gives NaN or infinity in {name}; check the weights")
+        if len(values) > 1 and np.ptp(values, axis=0).max() <= _SAME * max(float(np.abs(values).max()), 1e-12):
+            raise ExportError(
+                f"{backbone.name}: PyTorch gives the same {name} for every picture, so that comparing the graph "
+                "with it would prove nothing; check the weights"
+            )
     return Reference(inputs, floats, outputs)
 
 

@@ -234,6 +234,38 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
+def randomize(module: torch.nn.Module, size_hw: tuple[int, int]) -> None:
+    """Give a network random weights under which every layer matters, from a fixed seed.
+
+    A library's own initial weights will not do for a test: ViT's classifier begins as zeros and ConvNeXt's
+    blocks at a millionth, so that a graph that is wrong there would go unnoticed; and without batch norm
+    statistics the signal dies on its way.
+
+    Args:
+        module: The network; changed in place and left in eval mode.
+        size_hw: Its input size.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+
+    def uniform(like: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        return torch.rand(like.shape, generator=generator) * (high - low) + low
+
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.min() < parameter.max():
+                continue
+            # Constants: biases at 0 and scales at 1 or less, in the libraries' initialisations.
+            zero = float(parameter.flatten()[0]) == 0
+            parameter.copy_(uniform(parameter, -0.1, 0.1) if zero else uniform(parameter, 0.5, 1.5))
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.momentum = None
+                layer.reset_running_stats()
+        module.train()
+        module(torch.randn(4, 3, *size_hw, generator=generator))
+    module.eval()
+
+
 def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
     """Put tensors into a network; every name and shape must match.
 

@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgebone.core.manifest import Preprocess
-    from edgebone_export.export import ExportReport
+    from edgebone_export.exporter import ExportReport
 
 
 def export(
@@ -37,7 +37,7 @@ def export(
         from edgebone_export.need_torch import need_torch
 
         need_torch()
-        from edgebone_export.export import export as run_export
+        from edgebone_export.exporter import export as run_export
 
         report = run_export(
             model,
