@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgebone.core.errors import BundleError, SourceError
 from edgebone.core.manifest import Head
@@ -62,11 +63,11 @@ def _from_csv(path: Path, classes: int) -> list[LabelledPicture]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
     if rows and not {"file", "class_index"} <= rows[0].keys():
-        raise SourceError(f"{path}: needs the columns file and class_index, has {', '.join(rows[0])}")
+        raise SourceError(f"{path}: needs the columns file and class_index, has {', '.join(map(str, rows[0]))}")
     found = []
     for number, row in enumerate(rows, start=2):
         text = (row["class_index"] or "").strip()
-        if not text.isdigit() or int(text) >= classes:
+        if not text.isdecimal() or int(text) >= classes:
             raise SourceError(f"{path}, line {number}: class_index {text!r} is not 0 to {classes - 1}")
         picture = path.parent / (row["file"] or "").strip()
         if not picture.is_file():
@@ -84,7 +85,7 @@ def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
     found = []
     for folder in sorted(child for child in root.iterdir() if child.is_dir()):
         index = by_label.get(folder.name)
-        if index is None and folder.name.isdigit() and int(folder.name) < len(labels):
+        if index is None and folder.name.isdecimal() and int(folder.name) < len(labels):
             index = int(folder.name)
         if index is None:
             raise SourceError(
@@ -111,6 +112,14 @@ def classifier_head(heads: dict[str, Head]) -> tuple[str, Head]:
     return found[0]
 
 
+def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
+    """How many classes come before this one: equal ones by index, and all of them where there is a NaN."""
+    own = probabilities[class_index]
+    if np.isnan(probabilities).any():
+        return probabilities.size
+    return int(np.sum(probabilities > own) + np.sum(probabilities[:class_index] == own))
+
+
 def evaluate(
     model: Model, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
 ) -> TopAccuracy:
@@ -128,7 +137,7 @@ def evaluate(
         for picture, results in zip(batch, model([item.path for item in batch]), strict=True):
             result = results[name] if isinstance(results, dict) else results
             assert isinstance(result, Classification)
-            rank = int(np.sum(result.probabilities > result.probabilities[picture.class_index]))
+            rank = _rank(result.probabilities, picture.class_index)
             hits1 += rank < 1
             hits5 += rank < 5
         progress(start + len(batch))

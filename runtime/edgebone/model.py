@@ -127,12 +127,11 @@ class Model:
             SourceError: A file cannot be read.
             TensorError: An array is not a picture.
         """
-        if isinstance(picture, (str, os.PathLike, np.ndarray, Frame)):
+        if not isinstance(picture, (list, tuple)):
             return self._run([_pixels(picture)])[0]
-        pictures = list(picture)
         results: list[Results] = []
-        for start in range(0, len(pictures), self.max_batch):
-            results += self._run([_pixels(item) for item in pictures[start : start + self.max_batch]])
+        for start in range(0, len(picture), self.max_batch):
+            results += self._run([_pixels(item) for item in picture[start : start + self.max_batch]])
         return results
 
     def _run(self, images: Sequence[NDArray[Any]]) -> list[Results]:

@@ -61,9 +61,7 @@ def plan(spec: Preprocess, height: int, width: int) -> Geometry:
     net_h, net_w = spec.size_hw
     if spec.mode == "crop":
         resized_h, resized_w = _resized_hw(spec.resize, height, width)
-        left = round((resized_w - net_w) / 2.0)
-        top = round((resized_h - net_h) / 2.0)
-        offset = (float(-left), float(-top))
+        offset = (_crop_offset(resized_w, net_w), _crop_offset(resized_h, net_h))
     elif spec.mode == "letterbox":
         scale = min(net_h / height, net_w / width)
         resized_h = min(net_h, max(1, round(height * scale)))
@@ -86,6 +84,11 @@ def _resized_hw(resize: int | tuple[int, int] | None, height: int, width: int) -
         return int(resize * height / width), resize
     assert resize is not None, "the manifest checks that crop comes with resize"
     return resize
+
+
+def _crop_offset(resized: int, net: int) -> float:
+    """Where the resized picture begins in the crop; what is left over in padding goes right and below."""
+    return float((net - resized) // 2) if resized < net else float(-round((resized - net) / 2.0))
 
 
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import cv2
@@ -58,15 +59,18 @@ def read_golden(bundle: Bundle) -> GoldenSample:
     """
     golden = bundle.manifest.golden
     encoded = np.frombuffer(bundle.read(golden.image), np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     try:
         with np.load(io.BytesIO(bundle.read(golden.tensors)), allow_pickle=False) as arrays:
             tensors = dict(arrays)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"{bundle.path}: {golden.tensors} is not readable: {error}") from error
     names = {spec.name for spec in bundle.manifest.outputs}
     if image is None or not ({"input"} | names) <= tensors.keys():
         raise BundleError(f"{bundle.path}: the golden sample is incomplete; export the bundle again")
+    shape = (1, *bundle.manifest.preprocess.size_hw, 3)
+    if tensors["input"].shape != shape or tensors["input"].dtype != np.uint8:
+        raise BundleError(f"{bundle.path}: the golden input is not uint8 of shape {list(shape)}")
     return GoldenSample(np.asarray(image, np.uint8), tensors["input"], {name: tensors[name] for name in sorted(names)})
 
 
@@ -88,6 +92,11 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
     except EdgeboneError as error:
         return Replay(candidate.engine, candidate.precision, False, float("inf"), 0.0, str(error))
     pairs = [(outputs[name][:1], wanted) for name, wanted in sample.outputs.items()]
+    shapes = [
+        f"{list(have.shape)} instead of {list(wanted.shape)}" for have, wanted in pairs if have.shape != wanted.shape
+    ]
+    if shapes:
+        return Replay(candidate.engine, precision, False, float("inf"), 0.0, f"shape {', '.join(shapes)}")
     max_rel = max(_relative(have, wanted) for have, wanted in pairs)
     cosine = min(_cosine(have, wanted) for have, wanted in pairs)
     if precision == "fp32":

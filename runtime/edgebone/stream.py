@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -87,13 +88,17 @@ class Stream:
         self._stages_ns = 0
         self._started_ns = 0
         self._delivered_ns = 0
-        self._iterator: Iterator[tuple[Frame, Results]] | None = None
+        # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
+        self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
+        self._begun = False
 
     def __iter__(self) -> Iterator[tuple[Frame, Results]]:
         """The stream itself: it can be gone through once."""
-        if self._iterator is None:
-            self._iterator = self._run()
-        return self._iterator
+        if self._iterator is not None:
+            return self._iterator() or iter(())
+        generator = self._run()
+        self._iterator = weakref.ref(generator)
+        return generator
 
     @property
     def stats(self) -> StreamStats:
@@ -110,14 +115,13 @@ class Stream:
 
     def close(self) -> None:
         """Stop reading and close the sources."""
-        if self._iterator is None:
+        generator = iter(self)
+        if isinstance(generator, Generator):
+            generator.close()
+        if not self._begun:
+            self._begun = True
             for source in self.sources:
                 source.close()
-            self._iterator = iter(())
-        else:
-            close = getattr(self._iterator, "close", None)
-            if close:
-                close()
 
     def __enter__(self) -> Stream:
         """Return itself."""
@@ -129,19 +133,20 @@ class Stream:
         """Close."""
         self.close()
 
-    def _run(self) -> Iterator[tuple[Frame, Results]]:
+    def _run(self) -> Generator[tuple[Frame, Results], None, None]:
+        self._begun = True
         live = any(source.live for source in self.sources)
         frames = self._read_directly() if all(s.in_memory for s in self.sources) else self._read_ahead()
         try:
             yield from self._one_by_one(frames) if live else self._overlapped(frames)
         finally:
-            frames.close()  # type: ignore[attr-defined]
+            frames.close()
 
     def _time(self, stage: str, duration_ns: int) -> None:
         self._windows[stage].add(duration_ns)
         self._stages_ns += duration_ns
 
-    def _read_directly(self) -> Iterator[Frame]:
+    def _read_directly(self) -> Generator[Frame, None, None]:
         try:
             for number, source in enumerate(self.sources):
                 while (frame := source.read()) is not None:
@@ -151,7 +156,7 @@ class Stream:
             for source in self.sources:
                 source.close()
 
-    def _read_ahead(self) -> Iterator[Frame]:
+    def _read_ahead(self) -> Generator[Frame, None, None]:
         inbox = Inbox(self.sources)
         try:
             while (taken := inbox.take()) is not None:
@@ -186,14 +191,17 @@ class Stream:
         model = self._model
         spare = [model.new_buffer(), model.new_buffer()]
         under_way: deque[_InFlight] = deque()
+        failure: Exception | None = None
         try:
-            for frame in frames:
-                buffer = spare.pop()
-                started_ns = time.monotonic_ns()
-                (geometry,) = model.preprocess([frame.image], buffer)
-                prepared_ns = time.monotonic_ns()
-                self._time("pre", prepared_ns - started_ns)
-                under_way.append(_InFlight(frame, geometry, buffer, prepared_ns, model.submit(buffer)))
+            while failure is None:
+                try:
+                    frame = next(frames)
+                    under_way.append(self._begin(frame, spare.pop()))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    # Raised once the frame before it, which is under way, is delivered.
+                    failure = error
                 if len(under_way) == 2:
                     yield self._finish(under_way.popleft(), spare)
             while under_way:
@@ -201,6 +209,15 @@ class Stream:
         finally:
             for left in under_way:
                 left.future.exception()
+        if failure is not None:
+            raise failure
+
+    def _begin(self, frame: Frame, buffer: Pixels) -> _InFlight:
+        started_ns = time.monotonic_ns()
+        (geometry,) = self._model.preprocess([frame.image], buffer)
+        prepared_ns = time.monotonic_ns()
+        self._time("pre", prepared_ns - started_ns)
+        return _InFlight(frame, geometry, buffer, prepared_ns, self._model.submit(buffer))
 
     def _finish(self, ran: _InFlight, spare: list[Pixels]) -> tuple[Frame, Results]:
         outputs = ran.future.result()

@@ -71,7 +71,7 @@ def bench_command(
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise typer.BadParameter(f"a frame's size is HEIGHTxWIDTH, such as 720x1280, not {text!r}")
     return int(height), int(width)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import io
 import os
 import signal
 import sys
@@ -38,6 +39,20 @@ def main() -> None:
     # FFmpeg, inside OpenCV, writes its own remarks about damaged files past Python; ours are enough.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name or a label that the terminal's encoding does not have is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        _program()()
+    except KeyboardInterrupt:
+        sys.stderr.write("edgebone: interrupted\n")
+        sys.exit(_INTERRUPTED)
+    except _Terminated:
+        sys.stderr.write("edgebone: terminated\n")
+        sys.exit(_TERMINATED)
+
+
+def _program() -> typer.Typer:
     app = typer.Typer(
         name="edgebone",
         help="Pre-trained vision backbones on the edge: export, prove, and serve camera frames in real time.",
@@ -50,7 +65,7 @@ def main() -> None:
     word = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     for name, home in _homes(word).items():
         app.command(name)(guarded(_find(home)))
-    app()
+    return app
 
 
 def _show_version(wanted: bool) -> None:

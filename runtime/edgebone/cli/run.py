@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -51,7 +51,7 @@ def run_command(
     sources = open_sources(source)
     with load(bundle, engine=engine, precision=precision, threads=threads, top_k=top_k) as model:
         _say_engine(model)
-        _go(model, sources, _sinks(sources, out, video, json), frames)
+        _go(model, sources, _sinks(sources, out, video, json), frames, sys.stderr if json else sys.stdout)
 
 
 def _say_engine(model: Model) -> None:
@@ -99,7 +99,7 @@ def _print_picture(frame: Frame, result: Results) -> None:
         sys.stdout.write(f"{frame.source}: {results_to_text(result)}\n")
 
 
-def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | None) -> None:
+def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | None, summary_to: TextIO) -> None:
     from edgebone.cli.status import StatusLine
 
     seen: dict[str, Counter[str]] = {source.name: Counter() for source in sources if not _is_pictures(source)}
@@ -121,22 +121,20 @@ def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | Non
         raise
     except BaseException:
         # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
-        _finish(sinks, seen, stream.stats)
+        _finish(sinks, seen, stream.stats, summary_to)
         raise
-    _finish(sinks, seen, stream.stats)
+    _finish(sinks, seen, stream.stats, summary_to)
 
 
-def _finish(sinks: list[Sink], seen: dict[str, Counter[str]], stats: StreamStats) -> None:
+def _finish(sinks: list[Sink], seen: dict[str, Counter[str]], stats: StreamStats, summary_to: TextIO) -> None:
     from edgebone.cli.status import summary
 
     for sink in sinks:
         sink.close()
-    prints_json = any(sink for sink in sinks if type(sink).__name__ == "CallbackSink")
     for name, counter in seen.items():
         frames = counter.total()
         common = ", ".join(f"{label} {100 * n / frames:.0f} %" for label, n in counter.most_common(3))
-        target = sys.stderr if prints_json else sys.stdout
-        target.write(f"{name}: {frames} frames, most often: {common or 'nothing'}\n")
+        summary_to.write(f"{name}: {frames} frames, most often: {common or 'nothing'}\n")
     sys.stderr.write(f"{summary(stats)}\n")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,6 +21,8 @@ from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
 from edgebone.core.writing import writing
 
 MANIFEST = "manifest.json"
+# What zipfile raises on damage, on encryption and on a compression method that it does not know.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
 
 class Bundle:
@@ -70,7 +74,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: There is no bundle, or a file is missing, altered or outside of the bundle.
     """
     root = Path(path)
-    if not root.exists():
+    if not os.path.exists(root):  # noqa: PTH110  (Path.exists raises on a name that is too long)
         raise BundleError(f"{root}: no such bundle; make one with: edgebone export MODEL -o {root}")
     archive = None
     prefix = ""
@@ -91,32 +95,41 @@ def _open_zip(root: Path) -> tuple[zipfile.ZipFile, str]:
     """Open a zip and find the folder in it that holds the manifest: its top, or its only folder."""
     try:
         archive = zipfile.ZipFile(root)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise BundleError(f"{root}: not a bundle: neither a directory nor a readable zip ({error})") from error
     names = archive.namelist()
-    tops = {name.split("/", 1)[0] for name in names}
-    prefix = f"{tops.pop()}/" if MANIFEST not in names and len(tops) == 1 else ""
+    # Beside the one folder there may be others, without a manifest: macOS adds its __MACOSX.
+    folders = [name.removesuffix(MANIFEST) for name in names if re.fullmatch(rf"[^/]+/{MANIFEST}", name)]
+    prefix = folders[0] if MANIFEST not in names and len(folders) == 1 else ""
     return archive, prefix
 
 
 def _read(root: Path, archive: zipfile.ZipFile | None, prefix: str, name: str) -> bytes:
+    _check_listed(root, name)
     try:
         if archive:
             return archive.read(prefix + name)
         return _inside(root, name).read_bytes()
+    except BundleError:
+        raise
     except (KeyError, FileNotFoundError) as error:
         if name == MANIFEST:
             raise BundleError(f"{root}: not a bundle: it holds no {MANIFEST}") from error
         raise BundleError(f"{root}: file {name} is missing; copy the bundle again") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise BundleError(f"{root}: file {name} cannot be read ({error}); copy the bundle again") from error
+
+
+def _check_listed(root: Path, name: str) -> None:
+    """Refuse a listed path that is not one inside the bundle, whatever lies on the disk."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or not pure.parts:
+        raise BundleError(f"{root}: the manifest lists {name!r}, which is not a path inside the bundle")
 
 
 def _inside(root: Path, name: str) -> Path:
     """Resolve a listed path, refusing one that leaves the bundle by dots, by root or by a link."""
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in name or not pure.parts:
-        raise BundleError(f"{root}: the manifest lists {name!r}, which is not a path inside the bundle")
+    _check_listed(root, name)
     target = root / name
     if not target.resolve().is_relative_to(root.resolve()):
         raise BundleError(f"{root}: {name} is a link that leads out of the bundle")
@@ -128,10 +141,14 @@ def _verify(root: Path, archive: zipfile.ZipFile | None, prefix: str, name: str,
         content = _read(root, archive, prefix, name)
         size, found = len(content), hashlib.sha256(content).hexdigest()
     else:
-        target = _inside(root, name)
-        if not target.is_file():
-            raise BundleError(f"{root}: file {name} is missing; copy the bundle again")
-        size, found = target.stat().st_size, sha256_of(target)
+        try:
+            target = _inside(root, name)
+            if not target.is_file():
+                raise BundleError(f"{root}: file {name} is missing; copy the bundle again")
+            size, found = target.stat().st_size, sha256_of(target)
+        except (OSError, RuntimeError) as error:
+            # No permission, a name that is too long, links in a circle.
+            raise BundleError(f"{root}: file {name} cannot be read ({error})") from error
     if (size, found) != (record.size, record.sha256):
         raise BundleError(
             f"{root}: file {name} was altered or damaged: expected {record.size} bytes with sha256 "
@@ -184,6 +201,7 @@ def write_bundle(
             with zipfile.ZipFile(made, "w") as archive:
                 for name in (MANIFEST, *files):
                     archive.write(tree / name, name)
+            _sync(made)
         _put_in_place(made, target, staging)
     return target
 
@@ -199,6 +217,8 @@ def check_target(target: Path, overwrite: bool) -> None:
             raise OutputError(f"{target} exists; choose another name, or replace it with --force")
         if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
             raise OutputError(f"{target} is a folder with other things in it, not a bundle; not replaced")
+        if target.is_file() and not zipfile.is_zipfile(target):
+            raise OutputError(f"{target} is a file of another kind, not a bundle; not replaced")
     with writing(target):
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
         with _staging(target):
@@ -219,9 +239,11 @@ def _staging(target: Path) -> Iterator[Path]:
 
 def _remove_stale(parent: Path, name: str) -> None:
     """Clear what an earlier process that was killed outright (SIGKILL, power) left of the same target."""
-    for left in parent.glob(f".{name}.*-*"):
-        pid = left.name.removeprefix(f".{name}.").split("-")[0]
-        if left.is_dir() and pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").is_dir():
+    if not Path("/proc/self").exists():
+        return
+    for left in parent.iterdir():
+        found = re.fullmatch(rf"\.{re.escape(name)}\.(\d+)-[a-z0-9_]{{8}}", left.name)
+        if found and left.is_dir() and not Path(f"/proc/{found[1]}").exists():
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -233,6 +255,11 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _put_in_place(made: Path, target: Path, staging: Path) -> None:
     """Give the finished bundle its name; a bundle of that name moves into the staging directory."""
     replaced = staging / "replaced"
@@ -240,7 +267,8 @@ def _put_in_place(made: Path, target: Path, staging: Path) -> None:
         target.rename(replaced)
     try:
         made.rename(target)
-    except OSError:
+    except BaseException:
+        # Ctrl-C between the two renames, too: the old bundle must not go away with the staging directory.
         if replaced.exists():
             replaced.rename(target)
         raise

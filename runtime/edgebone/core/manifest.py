@@ -146,6 +146,11 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: tuple[int, int]
     parity: Parity
 
+    def __post_init__(self) -> None:
+        """Refuse a batch that cannot be run."""
+        if not 1 <= self.batch[0] <= self.batch[1]:
+            raise ValueError(f"batch must be a smallest and a largest size from 1 up, got {list(self.batch)}")
+
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recorded picture, its network input and the original network's outputs, for the self-test.
@@ -216,7 +221,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
     """
     try:
         found = msgspec.json.decode(raw, type=_Version).schema
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: manifest.json is not a JSON object ({error})") from error
     if found != SCHEMA or isinstance(found, bool):
         raise BundleError(
@@ -225,7 +230,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: manifest.json does not follow schema {SCHEMA}: {error}") from error
     _check_references(manifest, where)
     return manifest

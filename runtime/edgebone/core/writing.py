@@ -24,5 +24,6 @@ def writing(target: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission is denied",
             errno.ENOTDIR: "part of its path is a file",
+            errno.EEXIST: "part of its path is a file",
         }.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(f"{target} cannot be written: {reason}; nothing was left behind") from error

@@ -10,6 +10,7 @@ from edgebone.core.bundle import Bundle
 from edgebone.core.errors import EdgeboneError, EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
+from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
 
 ENGINES = ("onnxruntime-cuda", "openvino", "onnxruntime")
@@ -182,6 +183,21 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine) -> None:
             f"{bundle.path}: the network has inputs and outputs {found}, its manifest says {wanted}; "
             "export the bundle again"
         )
+    for said, is_ in zip((manifest.input, *manifest.outputs), (*engine.inputs, *engine.outputs), strict=True):
+        if not _agree(said, is_):
+            engine.close()
+            raise EngineError(
+                f"{bundle.path}: the network has {is_}, its manifest says {said}; export the bundle again"
+            )
+
+
+def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
+    """Whether two descriptions can be of one tensor: a size that either leaves free fits any other."""
+    return (
+        said.dtype == is_.dtype
+        and len(said.shape) == len(is_.shape)
+        and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(said.shape, is_.shape, strict=True))
+    )
 
 
 def open_first(bundle: Bundle, choice: Choice, threads: int | None = None) -> tuple[AsyncEngine, Candidate, list[str]]:

@@ -54,7 +54,9 @@ def _panel(canvas: NDArray[np.uint8], rows: list[tuple[str, float | None]], top:
     for row, (_, confidence) in enumerate(rows):
         if confidence is not None:
             y = row * line + pad
-            end = pad + int((panel_w - 2 * pad) * confidence)
+            # Not NaN, which a network that overflows gives; not outside of 0 to 1, where it is no probability.
+            share = min(max(confidence, 0.0), 1.0) if confidence == confidence else 0.0
+            end = pad + int((panel_w - 2 * pad) * share)
             cv2.rectangle(strip, (pad, y - pad // 4), (end, y + size + pad // 4), _BAR_BGR, -1)
     # OpenCV's own fonts know ASCII only; labels may be in any language.
     picture = Image.fromarray(strip[..., ::-1].copy())

@@ -15,7 +15,8 @@ from edgebone.core.writing import writing
 def to_line(frame: Frame, result: Results) -> bytes:
     """One line of JSON, newline included: source, frame index, time within the video, and the result."""
     record = {
-        "source": frame.source,
+        # A file name need not be UTF-8, JSON must be.
+        "source": frame.source.encode(errors="surrogateescape").decode(errors="replace"),
         "frame": frame.index,
         "position_s": None if frame.position_s is None else round(frame.position_s, 6),
         **results_to_dict(result),

@@ -34,7 +34,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-            rgb = np.asarray(upright.convert("RGB"))
+            rgb = np.asarray(_eight_bits(upright).convert("RGB"))
     except FileNotFoundError as error:
         raise SourceError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
@@ -45,6 +45,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb[..., ::-1])
 
 
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits: Pillow's own conversion turns all that is not almost black into white."""
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+
+
 def is_picture(path: Path) -> bool:
     """Whether the file's first bytes are those of a picture."""
     try:
@@ -52,7 +59,9 @@ def is_picture(path: Path) -> bool:
             return True
     except UnidentifiedImageError:
         return False
-    except OSError:
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, SyntaxError, ValueError, EOFError):
         # A header that is cut off: a picture, though not one that can be read.
         return path.suffix.lower() in SUFFIXES
 

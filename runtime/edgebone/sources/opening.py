@@ -55,7 +55,7 @@ def open_sources(texts: Sequence[str]) -> list[Source]:
     try:
         for text in texts:
             path = Path(text)
-            if path.is_file() and is_picture(path):
+            if os.path.isfile(path) and is_picture(path):  # noqa: PTH113
                 pictures.append(path)
                 continue
             if pictures:
@@ -78,22 +78,24 @@ def _pictures(paths: Sequence[Path]) -> ImageFiles:
 def _open_text(text: str) -> Source:
     if text.startswith("synthetic://"):
         return SyntheticCamera(text)
-    camera = re.fullmatch(r"usb:(\d+)", text)
+    camera = re.fullmatch(r"usb:(\d{1,4})", text)
     if camera:
         return UsbCamera(int(camera[1]))
     if "://" in text:
         scheme = text.split("://", 1)[0]
         raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
     path = Path(text)
-    if path.is_dir():
-        found = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+    # os.path says False, where Path raises, of a name that is too long.
+    if os.path.isdir(path):  # noqa: PTH112
+        found = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES and child.is_file())
         if not found:
             raise SourceError(f"{path}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})")
         return ImageFiles(found, text)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         return _open_file(path)
     if glob.has_magic(text):
-        found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207
+        names = glob.glob(text, recursive=True)  # noqa: PTH207
+        found = sorted(path for path in map(Path, names) if path.is_file())
         if not found:
             raise SourceError(f"{text}: no file matches")
         return ImageFiles(found, text)

@@ -15,6 +15,9 @@ from edgebone.core.frame import Frame
 
 _FORM = re.compile(r"synthetic://(\d+)x(\d+)@(\d+(?:\.\d+)?)(?:\?frames=(\d+))?")
 
+_MAX_SIDE = 16384
+_MIN_FPS, _MAX_FPS = 0.01, 10_000
+
 
 class SyntheticCamera:
     """Behaves as a live camera does: frames come at their rate, and those not read in time are lost.
@@ -34,6 +37,11 @@ class SyntheticCamera:
         if not found or not all(float(value) for value in found.groups() if value):
             raise SourceError(
                 f"{uri}: write a synthetic camera as synthetic://640x480@30, or with an end: …@30?frames=100"
+            )
+        if max(int(found[1]), int(found[2])) > _MAX_SIDE or not _MIN_FPS <= float(found[3]) <= _MAX_FPS:
+            raise SourceError(
+                f"{uri}: a synthetic camera has up to {_MAX_SIDE} pixels a side and {_MIN_FPS:g} to "
+                f"{_MAX_FPS:g} frames a second"
             )
         self.name = uri
         self._size_wh = (int(found[1]), int(found[2]))

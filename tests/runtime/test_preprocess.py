@@ -1,0 +1,217 @@
+"""Preprocessing: the transforms that the network was trained with, and the way back to the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgebone.core.errors import TensorError
+from edgebone.core.geometry import Geometry
+from edgebone.core.manifest import Preprocess
+from edgebone.preprocess import plan, preprocess
+
+
+def spec(mode: str = "crop", size_hw: tuple[int, int] = (32, 32), **changes: object) -> Preprocess:
+    values: dict[str, object] = {
+        "mode": mode, "size_hw": size_hw, "interpolation": "bilinear", "antialias": True, "color": "rgb",
+        "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "resize": 36 if mode == "crop" else None,
+    }  # fmt: skip
+    return Preprocess(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def run(how: Preprocess, image: np.ndarray, fill: int = 77) -> tuple[np.ndarray, Geometry]:
+    out = np.full((*how.size_hw, 3), fill, np.uint8)
+    return out, preprocess(how, image, out)
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+MODES = [
+    spec(), spec(resize=(40, 50)), spec(resize=20),
+    spec("letterbox"), spec("letterbox", anchor="top_left"), spec("stretch"),
+    spec(antialias=False), spec("letterbox", antialias=False), spec("stretch", antialias=False),
+]  # fmt: skip
+sides = st.integers(1, 300)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    height=sides, width=sides, resize=st.integers(1, 96), net_h=st.integers(1, 80), net_w=st.integers(1, 80),
+    bicubic=st.booleans(), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_crop_is_torchvisions_resize_and_center_crop_within_one_step(
+    height: int, width: int, resize: int, net_h: int, net_w: int, bicubic: bool, seed: int
+) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = noise(height, width, seed)
+    mode = transforms.InterpolationMode.BICUBIC if bicubic else transforms.InterpolationMode.BILINEAR
+    both = transforms.Compose([transforms.Resize(resize, mode), transforms.CenterCrop((net_h, net_w))])
+    wanted = np.asarray(both(Image.fromarray(image[..., ::-1].copy())))
+    how = spec(size_hw=(net_h, net_w), resize=resize, interpolation="bicubic" if bicubic else "bilinear")
+    have, _ = run(how, image)
+    assert np.abs(have.astype(int) - wanted.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("resize", [256, 232, 224, (256, 256)])
+@pytest.mark.parametrize("size_hw", [(480, 640), (1080, 1920), (333, 500), (375, 500), (100, 80)])
+def test_at_imagenet_sizes_crop_differs_from_torchvision_in_less_than_one_value_in_a_thousand(
+    interpolation: str, resize: int | tuple[int, int], size_hw: tuple[int, int]
+) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = noise(*size_hw)
+    mode = transforms.InterpolationMode(interpolation)
+    both = transforms.Compose([transforms.Resize(resize, mode), transforms.CenterCrop(224)])
+    wanted = np.asarray(both(Image.fromarray(image[..., ::-1].copy()))).astype(int)
+    have, _ = run(spec(size_hw=(224, 224), resize=resize, interpolation=interpolation), image)
+    difference = np.abs(have - wanted)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize("net", range(37, 44))
+def test_a_crop_larger_than_the_picture_is_padded_with_black_as_torchvision_does(net: int) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = np.full((36, 36, 3), 200, np.uint8)
+    wanted = np.asarray(transforms.CenterCrop(net)(Image.fromarray(image)))
+    have, geometry = run(spec(size_hw=(net, net), resize=36), image)
+    assert np.array_equal(have, wanted)
+    assert have.min() == 0
+    assert geometry.offset_xy == ((net - 36) // 2, (net - 36) // 2)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize(
+    ("anchor", "shape", "inside"),
+    [
+        ("center", (50, 100), (8, 24, 0, 32)), ("top_left", (50, 100), (0, 16, 0, 32)),
+        ("center", (100, 50), (0, 32, 8, 24)), ("top_left", (100, 50), (0, 32, 0, 16)),
+        ("center", (10, 10), (0, 32, 0, 32)),
+    ],
+)  # fmt: skip
+def test_letterbox_places_the_picture_and_pads_the_rest(
+    anchor: str, shape: tuple[int, int], inside: tuple[int, int, int, int], antialias: bool
+) -> None:
+    how = spec("letterbox", anchor=anchor, pad_value=99, antialias=antialias)
+    have, _ = run(how, np.full((*shape, 3), 250, np.uint8))
+    y0, y1, x0, x1 = inside
+    wanted = np.full((32, 32, 3), 99, np.uint8)
+    wanted[y0:y1, x0:x1] = 250
+    assert np.array_equal(have, wanted)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_stretch_brings_every_corner_to_its_corner(antialias: bool) -> None:
+    image = np.zeros((64, 160, 3), np.uint8)
+    image[:32, :80], image[:32, 80:], image[32:, :80] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    have, geometry = run(spec("stretch", color="bgr", antialias=antialias), image)
+    assert [have[y, x].tolist() for y, x in ((0, 0), (0, 31), (31, 0), (31, 31))] == [
+        [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0],
+    ]  # fmt: skip
+    assert geometry.scale_xy == (0.2, 0.5)
+
+
+@pytest.mark.parametrize("how", MODES, ids=str)
+def test_the_channel_order_is_the_manifests(how: Preprocess) -> None:
+    import msgspec
+
+    image = np.full((60, 60, 3), (10, 20, 30), np.uint8)
+    rgb, _ = run(msgspec.structs.replace(how, color="rgb"), image)
+    bgr, _ = run(msgspec.structs.replace(how, color="bgr"), image)
+    assert rgb[16, 16].tolist() == [30, 20, 10]
+    assert np.array_equal(rgb[..., ::-1], bgr)
+
+
+@pytest.mark.parametrize("how", MODES, ids=str)
+def test_pictures_that_are_not_contiguous_give_the_same(how: Preprocess) -> None:
+    image = noise(50, 70)
+    wanted, _ = run(how, image)
+    wide = np.zeros((50, 140, 6), np.uint8)
+    wide[:, ::2, ::2] = image
+    turned = np.ascontiguousarray(image[::-1, ::-1, ::-1])[::-1, ::-1, ::-1]
+    read_only = image.copy()
+    read_only.flags.writeable = False
+    for view in (wide[:, ::2, ::2], turned, np.asfortranarray(image), read_only):
+        assert np.array_equal(run(how, view)[0], wanted)
+
+
+@pytest.mark.parametrize("how", MODES, ids=str)
+def test_neither_the_picture_nor_the_rest_of_the_batch_is_changed(how: Preprocess) -> None:
+    image = noise(50, 70)
+    before = image.copy()
+    batch = np.full((3, *how.size_hw, 3), 5, np.uint8)
+    preprocess(how, image, batch[1])
+    assert np.array_equal(image, before)
+    assert (batch[[0, 2]] == 5).all()
+    assert np.array_equal(batch[1], run(how, image)[0])
+
+
+@pytest.mark.parametrize("how", MODES, ids=str)
+def test_nothing_of_the_picture_before_stays_in_a_reused_buffer(how: Preprocess) -> None:
+    for shape in ((10, 90), (90, 10), (1, 1), (40, 41)):
+        image = noise(*shape)
+        assert np.array_equal(run(how, image, fill=1)[0], run(how, image, fill=254)[0])
+
+
+@pytest.mark.parametrize("how", MODES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (1, 1), (2, 3999)])
+def test_extreme_pictures_do_not_fail(how: Preprocess, shape: tuple[int, int]) -> None:
+    have, geometry = run(how, np.full((*shape, 3), 200, np.uint8))
+    assert 200 in have
+    assert min(geometry.scale_xy) > 0
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8), np.zeros((8, 8, 1), np.uint8), np.zeros((8, 8, 4), np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((8, 8, 3), np.int8),
+        np.zeros((0, 8, 3), np.uint8), np.zeros((8, 0, 3), np.uint8), np.zeros((), np.uint8),
+    ],
+    ids=lambda image: f"{image.dtype}{image.shape}",
+)  # fmt: skip
+def test_what_is_no_picture_is_refused_with_what_was_given(image: np.ndarray) -> None:
+    with pytest.raises(TensorError) as caught:
+        run(spec(), image)
+    assert str(image.dtype) in str(caught.value)
+    assert str(image.shape) in str(caught.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    how=st.sampled_from(MODES), height=st.integers(1, 5000), width=st.integers(1, 5000),
+    x=st.floats(-1e4, 1e4), y=st.floats(-1e4, 1e4),
+)  # fmt: skip
+def test_a_point_goes_to_the_network_and_back(how: Preprocess, height: int, width: int, x: float, y: float) -> None:
+    geometry = plan(how, height, width)
+    point = np.array([[x, y]])
+    assert np.allclose(geometry.to_source(geometry.to_network(point)), point, atol=1e-6, rtol=0)
+    assert np.allclose(geometry.to_network(geometry.to_source(point)), point, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(how=st.sampled_from(MODES), height=st.integers(60, 300), width=st.integers(60, 300), data=st.data())
+def test_a_bright_spot_lands_where_the_geometry_says(
+    how: Preprocess, height: int, width: int, data: st.DataObject
+) -> None:
+    side = 16
+    x = data.draw(st.integers(0, width - side))
+    y = data.draw(st.integers(0, height - side))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[y : y + side, x : x + side] = 255
+    have, geometry = run(how, image)
+    middle = geometry.to_network(np.array([x + side / 2, y + side / 2]))
+    margin = np.array(geometry.scale_xy) * side / 2 + 2
+    if (middle - margin < 0).any() or (middle + margin > how.size_hw[::-1]).any():
+        return
+    weights = (have[..., 0].astype(float) - (how.pad_value if how.mode == "letterbox" else 0)).clip(0)
+    if how.mode == "letterbox":
+        weights[weights < 30] = 0
+    ys, xs = np.mgrid[: how.size_hw[0], : how.size_hw[1]] + 0.5
+    found = np.array([(xs * weights).sum(), (ys * weights).sum()]) / weights.sum()
+    assert np.abs(found - middle).max() < 1
