@@ -1,6 +1,6 @@
 """Edgebone's engines against the bare libraries: the same graph, settings and input, taking turns.
 
-Usage: python benchmarks/engine_overhead.py BUNDLE... [--json FILE] [--plot FILE.png]
+Usage: python benchmarks/engine_overhead.py BUNDLE... [--turns N] [--json FILE] [--plot FILE.png]
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import edgebone
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.machine import probe
 
-TURNS = 15
 TURN_S = 0.6
 SETTLE = 0.15
 
@@ -58,23 +57,31 @@ def turn(run: Callable[[], Any]) -> float:
     return runs / (time.perf_counter() - started)
 
 
-def compare(ours: Callable[[], Any], bare: Callable[[], Any]) -> dict[str, float]:
+def compare(ours: Callable[[], Any], bare: Callable[[], Any], turns: int) -> dict[str, float]:
     """Median runs a second of both, and the median of the ratios turn by turn."""
     turn(ours), turn(bare)
-    pairs = [(turn(ours), turn(bare)) if number % 2 else (turn(bare), turn(ours))[::-1] for number in range(TURNS)]
+    pairs = []
+    for number in range(turns):
+        # Who comes first alternates, so that a drift of the machine's speed falls on both alike.
+        if number % 2:
+            mine, theirs = turn(ours), turn(bare)
+        else:
+            theirs, mine = turn(bare), turn(ours)
+        pairs.append((mine, theirs))
     ratios = sorted(mine / theirs for mine, theirs in pairs)
     return {
         "edgebone_fps": statistics.median(mine for mine, _ in pairs),
         "bare_fps": statistics.median(theirs for _, theirs in pairs),
         "ratio": statistics.median(ratios),
-        "ratio_low": ratios[TURNS // 4],
-        "ratio_high": ratios[-1 - TURNS // 4],
+        "ratio_low": ratios[turns // 4],
+        "ratio_high": ratios[-1 - turns // 4],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
+    parser.add_argument("--turns", type=int, default=15, help="how often each side has its turn")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
@@ -94,7 +101,7 @@ def main() -> None:
                     if engine == "onnxruntime"
                     else bare_openvino(bundle, feed, {"fp32": "f32"}.get(precision, precision))
                 )
-                row = compare(lambda: model.infer(feed), bare)  # noqa: B023
+                row = compare(lambda: model.infer(feed), bare, args.turns)  # noqa: B023
             rows.append({"bundle": Path(path).name, "engine": f"{engine} {precision}", **row})
             print(
                 f"{Path(path).name:28} {engine + ' ' + precision:18} {row['edgebone_fps']:12.1f} "

@@ -2,7 +2,7 @@
 
 Run it with the Python of the environment to measure, best one with only ``edgebone[cpu]`` in it.
 
-Usage: python benchmarks/footprint.py BUNDLE --picture PICTURE --source VIDEO [--json FILE]
+Usage: python benchmarks/footprint.py BUNDLE --picture PICTURE --source VIDEO [--runs N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-RUNS = 9
-
 
 def wall_ms(command: list[str]) -> float:
     started = time.perf_counter()
@@ -25,10 +23,10 @@ def wall_ms(command: list[str]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def median_pair(command: list[str], base: list[str]) -> tuple[float, float]:
+def median_pair(command: list[str], base: list[str], runs: int) -> tuple[float, float]:
     """Medians of both commands, taking turns after one warm-up each."""
     wall_ms(command), wall_ms(base)
-    pairs = [(wall_ms(command), wall_ms(base)) for _ in range(RUNS)]
+    pairs = [(wall_ms(command), wall_ms(base)) for _ in range(runs)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
@@ -53,15 +51,15 @@ def main() -> None:
     parser.add_argument("bundle")
     parser.add_argument("--picture", required=True)
     parser.add_argument("--source", required=True)
+    parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     program = str(Path(sys.executable).with_name("edgebone"))
-    imported, bare = median_pair([sys.executable, "-c", "import edgebone"], [sys.executable, "-c", "pass"])
-    loaded, _ = median_pair(
-        [sys.executable, "-c", "import edgebone; edgebone.load, edgebone.Stream"],
-        [sys.executable, "-c", "pass"],
-    )
-    first, _ = median_pair([program, "run", args.bundle, args.picture], [sys.executable, "-c", "pass"])
+    python = [sys.executable, "-c"]
+    nothing = [*python, "pass"]
+    imported, bare = median_pair([*python, "import edgebone"], nothing, args.runs)
+    loaded, _ = median_pair([*python, "import edgebone; edgebone.load, edgebone.Stream"], nothing, args.runs)
+    first, _ = median_pair([program, "run", args.bundle, args.picture], nothing, args.runs)
     figures = {
         "import_edgebone_over_python_ms": round(imported - bare, 1),
         "import_whole_api_over_python_ms": round(loaded - bare, 1),

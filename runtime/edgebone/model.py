@@ -64,8 +64,15 @@ def load(
 
 def _decoders(manifest: Manifest, top_k: int | None) -> dict[str, Decoder]:
     shapes = {spec.name: spec.shape for spec in manifest.outputs}
+    # Beside a classifier, other heads go without top_k; where there is none, the first head refuses it.
+    classifiers = {name for name, head in manifest.heads.items() if head.decoder.startswith("classification@")}
     return {
-        name: make_decoder(name, head, [shapes[output] for output in head.outputs], top_k=top_k)
+        name: make_decoder(
+            name,
+            head,
+            [shapes[output] for output in head.outputs],
+            top_k=top_k if name in (classifiers or manifest.heads) else None,
+        )
         for name, head in manifest.heads.items()
     }
 

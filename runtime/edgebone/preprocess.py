@@ -2,7 +2,7 @@
 
 Antialiased resizing is Pillow's, the very code that torchvision's and timm's transforms train with: OpenCV's
 filters differ by several steps of 255, which costs accuracy silently. Only the part of the picture that the
-network will see is resampled.
+network will see is resampled, which rounds a few pixels in a thousand to the neighbouring step.
 """
 
 from __future__ import annotations

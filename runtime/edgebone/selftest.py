@@ -110,6 +110,8 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
 
 def _relative(have: Array, wanted: Array) -> float:
     difference = np.abs(have.astype(np.float64) - wanted).max()
+    if not np.isfinite(difference):
+        return float("inf")
     relative = float(difference / max(float(np.abs(wanted).max()), 1e-12))
     return relative if np.isfinite(relative) else float("inf")
 

@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -40,6 +41,8 @@ def main() -> None:
     # FFmpeg, inside OpenCV, writes its own remarks about damaged files past Python; ours are enough.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    # Pillow's remarks about odd pictures, likewise: one that cannot be read is an error of ours.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or a label that the terminal's encoding does not have is no reason to stop.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -76,7 +79,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print it."),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options of the program itself."""
 

@@ -16,6 +16,8 @@ from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# By default CUDA rounds FP32 factors to TF32's ten bits: what is called fp32 should be it.
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 
 
 class OnnxRuntimeEngine:
@@ -103,7 +105,7 @@ def _open_session(model: bytes | Path, device: str, threads: int | None) -> Any:
         options.intra_op_num_threads = threads
     source = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(source, options, providers=[provider])
+        session = ort.InferenceSession(source, options, providers=[(provider, _PROVIDER_OPTIONS[device])])
     except Exception as error:
         raise EngineError(f"onnxruntime cannot load the network: {_first_line(error)}") from error
     if session.get_providers()[0] != provider:

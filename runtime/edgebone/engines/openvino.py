@@ -71,7 +71,8 @@ class OpenVinoEngine:
             request = compiled.create_infer_request()
         try:
             for index, spec in enumerate(self.inputs):
-                array = np.ascontiguousarray(feeds[spec.name])
+                # OpenVINO shares the caller's memory, for which it asks that it can be written to.
+                array = np.require(feeds[spec.name], requirements=["C", "W"])
                 request.set_input_tensor(index, self._tensor(array, shared_memory=True))
             request.infer()
             outputs = {

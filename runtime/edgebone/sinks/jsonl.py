@@ -41,7 +41,7 @@ class JsonLines:
     def write(self, frame: Frame, result: Results) -> None:
         """Append a line."""
         line = to_line(frame, result)
-        with writing(self._path):
+        with writing(self._path, left="the lines before it are whole"):
             if self._file is None:
                 self._file = self._path.open("wb", buffering=0)
             try:

@@ -88,7 +88,9 @@ class VideoFileSink:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-        self._partial.unlink(missing_ok=True)
+        # On a read-only file system even the removal of what is not there fails.
+        if self._partial.exists():
+            self._partial.unlink()
 
 
 def _count_frames(path: Path) -> int:
@@ -107,7 +109,7 @@ def _fit(image: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8
     if (have_w, have_h) == size_wh:
         return image
     scale = min(width / have_w, height / have_h)
-    if max(abs(width - have_w), abs(height - have_h)) <= 1:
+    if 0 <= width - have_w <= 1 and 0 <= height - have_h <= 1:
         scale = 1.0
     new_w, new_h = min(width, max(1, round(have_w * scale))), min(height, max(1, round(have_h * scale)))
     canvas = np.zeros((height, width, 3), np.uint8)

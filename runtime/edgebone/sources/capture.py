@@ -14,6 +14,7 @@ from edgebone.core.frame import Frame
 
 # A container's frame count may be an estimate from its duration, off by a few.
 _COMPLETE = 0.95
+_UNREADABLE = "{}: neither a picture nor a video that can be read; damaged or truncated?"
 
 
 class VideoFile:
@@ -34,7 +35,7 @@ class VideoFile:
         self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self._capture.release()
-            raise SourceError(f"{path}: neither a picture nor a video that can be read; damaged or truncated?")
+            raise SourceError(_UNREADABLE.format(path))
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps: float | None = rate if 0 < rate < 10_000 else None
@@ -57,9 +58,12 @@ class VideoFile:
         return frame
 
     def _check_complete(self) -> None:
-        if self._index == 0 or (self.frame_count and self._index < _COMPLETE * self.frame_count):
+        if self._index == 0:
+            # FFmpeg opens some files by their suffix alone, a text called .jpg for one.
+            raise SourceError(_UNREADABLE.format(self.name))
+        if self.frame_count and self._index < _COMPLETE * self.frame_count:
             raise SourceError(
-                f"{self.name}: the video breaks off after {self._index} of {self.frame_count or '?'} frames: "
+                f"{self.name}: the video breaks off after {self._index} of {self.frame_count} frames: "
                 "damaged or truncated"
             )
 

@@ -55,7 +55,7 @@ def open_sources(texts: Sequence[str]) -> list[Source]:
     try:
         for text in texts:
             path = Path(text)
-            if os.path.isfile(path) and is_picture(path):  # noqa: PTH113
+            if os.path.isfile(text) and is_picture(path):  # noqa: PTH113
                 pictures.append(path)
                 continue
             if pictures:
@@ -86,12 +86,12 @@ def _open_text(text: str) -> Source:
         raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
-    if os.path.isdir(path):  # noqa: PTH112
+    if os.path.isdir(text):  # noqa: PTH112
         found = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES and child.is_file())
         if not found:
             raise SourceError(f"{path}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})")
         return ImageFiles(found, text)
-    if os.path.isfile(path):  # noqa: PTH113
+    if os.path.isfile(text):  # noqa: PTH113
         return _open_file(path)
     if glob.has_magic(text):
         names = glob.glob(text, recursive=True)  # noqa: PTH207

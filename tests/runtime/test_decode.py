@@ -1,0 +1,113 @@
+"""Decoders: from raw tensors to results."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebone.core.errors import BundleError
+from edgebone.core.geometry import Geometry
+from edgebone.core.manifest import Head
+from edgebone.core.results import Classification, Embedding, FeatureMaps, results_to_dict, results_to_text
+from edgebone.decode import decoder_names, make_decoder
+
+WHOLE = Geometry((32, 32), (32, 32), (1.0, 1.0), (0.0, 0.0))
+LABELS = ("tabby cat", "7", "traffic light ☂ 2", "d", "e", "f")
+
+
+def classify(scores: np.ndarray, activation: str = "softmax", top_k: int | None = None) -> Classification:
+    head = Head("classification@1", ("logits",), LABELS, {"activation": activation})
+    result = make_decoder("head", head, [("batch", len(LABELS))], top_k=top_k)([scores], WHOLE)
+    assert isinstance(result, Classification)
+    return result
+
+
+def test_every_known_decoder_is_listed() -> None:
+    assert decoder_names() == ["classification@1", "embedding@1", "features@1"]
+
+
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=6, max_size=6), st.integers(1, 9))
+def test_softmax_lists_the_best_classes_in_order(values: list[float], top_k: int) -> None:
+    scores = np.array(values, np.float32)
+    result = classify(scores, top_k=top_k)
+    wide = np.exp(scores.astype(np.float64) - scores.max())
+    wanted = wide / wide.sum()
+    k = min(top_k, 6)
+    assert np.allclose(result.probabilities, wanted, atol=1e-5)
+    assert np.allclose(result.confidence, np.sort(wanted)[::-1][:k], atol=1e-5)
+    assert len(result.labels) == len(set(result.class_id.tolist())) == k
+    assert result.labels == tuple(LABELS[index] for index in result.class_id)
+    assert (np.diff(result.confidence) <= 0).all()
+    assert result.label == result.labels[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_sigmoid_and_none_keep_each_class_for_itself() -> None:
+    scores = np.array([-1e5, -2, 0, 2, 1e5, 1], np.float32)
+    result = classify(scores, "sigmoid")
+    assert np.allclose(result.probabilities, [0, 0.119203, 0.5, 0.880797, 1, 0.731059], atol=1e-5)
+    assert result.class_id.tolist() == [4, 3, 5, 2, 1]
+    assert classify(np.array([0.1, 0.5, 0, 0, 0, 0.2], np.float32), "none", 2).class_id.tolist() == [1, 5]
+
+
+def test_half_precision_scores_are_read_too() -> None:
+    result = classify(np.array([60000, 0, -60000, 0, 0, 0], np.float16))
+    assert result.label == "tabby cat"
+    assert result.confidence.dtype == result.probabilities.dtype == np.float32
+
+
+def test_results_are_plain_json_and_one_line_of_text() -> None:
+    result = classify(np.array([1, 5, 3, 0, 0, 0], np.float32), top_k=2)
+    found = json.loads(msgspec.json.encode(results_to_dict(result)))
+    assert [item["label"] for item in found["classes"]] == ["7", "traffic light ☂ 2"]
+    assert [item["class_id"] for item in found["classes"]] == [1, 2]
+    assert found == json.loads(json.dumps(results_to_dict(result)))
+    assert results_to_text(result) == "7 85.2 %, traffic light ☂ 2 11.5 %"
+    both = {"a": result, "b": Embedding(np.array([3, 4], np.float32))}
+    assert list(json.loads(json.dumps(results_to_dict(both)))["heads"]) == ["a", "b"]
+    assert results_to_text(both).endswith("; b: embedding of 2 numbers, length 5")
+
+
+def test_embedding_and_features_are_given_as_they_are() -> None:
+    vector = np.arange(5, dtype=np.float32)
+    result = make_decoder("e", Head("embedding@1", ("e",)), [("batch", 5)])([vector], WHOLE)
+    assert isinstance(result, Embedding)
+    assert np.array_equal(result.vector, vector)
+    assert json.loads(json.dumps(result.to_dict())) == {"embedding": [0, 1, 2, 3, 4]}
+    maps = [np.ones((8, 4, 4), np.float32), np.full((16, 2, 2), 2, np.float32)]
+    head = Head("features@1", ("a", "b"), (), {"strides": [8, 16]})
+    features = make_decoder("f", head, [("batch", 8, 4, 4), ("batch", 16, 2, 2)])(maps, WHOLE)
+    assert isinstance(features, FeatureMaps)
+    assert str(features) == "stride 8: 8×4×4, stride 16: 16×2×2"
+    assert json.loads(json.dumps(features.to_dict()))["features"][1] == {"stride": 16, "shape": [16, 2, 2], "mean": 2}
+
+
+@pytest.mark.parametrize(
+    ("head", "shapes", "words"),
+    [
+        (Head("detection@9", ("x",)), [(1, 4)], "needs decoder detection@9, this edgebone has classification@1"),
+        (Head("classification@1", ("x",), ("a",), {}), [(1, 1)], "activation"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "relu"}), [(1, 1)], "relu"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "top_k": 0}), [(1, 1)], "at least 1"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "k": 1}), [(1, 1)], "k"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, 2)], "1 labels"),
+        (Head("classification@1", ("x",), (), {"activation": "softmax"}), [(1, 2)], "0 labels"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, "any")], "1 labels"),
+        (Head("classification@1", (), ("a",), {"activation": "softmax"}), [], "one output"),
+        (Head("embedding@1", ("x",), (), {"top_k": 1}), [(1, 2)], "top_k"),
+        (Head("embedding@1", ("x",)), [(1, 2, 3)], "one output of shape"),
+        (Head("features@1", ("x",), (), {"strides": [8, 16]}), [(1, 2, 3, 4)], "2 outputs"),
+        (Head("features@1", ("x",), (), {"strides": [8]}), [(1, 2)], "1 outputs"),
+        (Head("features@1", ("x",), (), {"strides": "8"}), [(1, 2, 3, 4)], "strides"),
+    ],
+)
+def test_a_head_that_cannot_be_read_is_refused_and_named(
+    head: Head, shapes: list[tuple[int | str, ...]], words: str
+) -> None:
+    with pytest.raises(BundleError, match=rf"head my head.*{words}"):
+        make_decoder("my head", head, shapes)

@@ -1,0 +1,143 @@
+"""The golden sample: what was proved at export is computed here too, or it is said."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import RED, picture, write_colors_bundle
+from helpers import has_bf16, needs
+from test_bundle import contents
+
+from edgebone.core.bundle import open_bundle, write_bundle
+from edgebone.core.errors import BundleError
+from edgebone.engines.select import Candidate
+from edgebone.preprocess import preprocess
+from edgebone.selftest import preprocess_off_by, read_golden, replay
+
+Tensors = dict[str, np.ndarray]
+ORT = Candidate("onnxruntime", "fp32", "fp32")
+
+
+def tampered(path: Path, change: Callable[[Tensors], object], batch: tuple[int, int] = (1, 1)) -> Path:
+    """A consistent bundle whose recording is another one."""
+    manifest, files = contents(write_colors_bundle(path.with_name(f"good.{path.name}"), batch))
+    tensors = dict(np.load(io.BytesIO(files["golden/tensors.npz"])))
+    change(tensors)
+    recorded = io.BytesIO()
+    np.savez(recorded, **tensors)
+    return write_bundle(path, manifest, {**files, "golden/tensors.npz": recorded.getvalue()})
+
+
+@pytest.mark.parametrize("batch", [(1, 1), (1, 4), (4, 4)])
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        pytest.param("onnxruntime", "fp32", marks=needs("onnxruntime")),
+        pytest.param("openvino", "fp32", marks=needs("openvino")),
+        pytest.param(
+            "openvino", "bf16", marks=[needs("openvino"), pytest.mark.skipif(not has_bf16(), reason="no BF16")]
+        ),
+    ],
+)
+def test_a_good_bundle_replays(tmp_path: Path, engine: str, precision: str, batch: tuple[int, int]) -> None:
+    with open_bundle(write_colors_bundle(tmp_path / "a.bundle", batch)) as bundle:
+        sample = read_golden(bundle)
+        assert preprocess_off_by(bundle, sample) == 0
+        found = replay(bundle, sample, Candidate(engine, precision, "fp32"))
+    assert (found.engine, found.precision, found.passed, found.detail) == (engine, precision, True, "")
+    assert found.max_rel < (1e-5 if precision == "fp32" else 0.05)
+    assert found.cosine > 0.999
+
+
+@needs("onnxruntime")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t["logits"].__imul__(1.01),
+        lambda t: t["logits"].__setitem__((0, 1), np.nan),
+        lambda t: t["logits"].__setitem__((0, 1), np.inf),
+        lambda t: t.update(logits=-t["logits"]),
+        lambda t: t.update(logits=np.zeros_like(t["logits"])),
+        lambda t: t.update(logits=t["logits"][:, :3]),
+        lambda t: t.update(logits=t["logits"][:, :1]),
+    ],
+    ids=["scaled", "nan", "inf", "negated", "zeros", "fewer", "broadcastable"],
+)
+def test_outputs_other_than_the_recorded_ones_fail(tmp_path: Path, change: Callable[[Tensors], object]) -> None:
+    with open_bundle(tampered(tmp_path / "a.bundle", change)) as bundle:
+        found = replay(bundle, read_golden(bundle), ORT)
+    assert not found.passed
+    assert found.detail
+
+
+def test_preprocessing_other_than_the_recorded_one_is_measured(tmp_path: Path) -> None:
+    def darken(tensors: Tensors) -> None:
+        tensors["input"][0, 3, 3, 1] -= 9
+
+    with open_bundle(tampered(tmp_path / "a.bundle", darken)) as bundle:
+        assert preprocess_off_by(bundle, read_golden(bundle)) == 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop("input"),
+        lambda t: t.pop("logits"),
+        lambda t: t.update(input=t["input"][0]),
+        lambda t: t.update(input=t["input"].astype(np.float32)),
+        lambda t: t.update(input=t["input"][:, :16]),
+        lambda t: t.update(logits=np.array([{"a": 1}], object)),
+    ],
+    ids=["no input", "no output", "no batch", "floats", "smaller", "pickled"],
+)
+def test_an_incomplete_recording_is_refused(tmp_path: Path, change: Callable[[Tensors], object]) -> None:
+    with open_bundle(tampered(tmp_path / "a.bundle", change)) as bundle, pytest.raises(BundleError, match="golden"):
+        read_golden(bundle)
+
+
+@pytest.mark.parametrize("file", ["golden/image.png", "golden/tensors.npz"])
+@pytest.mark.parametrize("content", [b"", b"noise" * 50, b"PK\3\4", b"\x93NUMPY\1\0"])
+def test_an_unreadable_recording_is_refused(tmp_path: Path, file: str, content: bytes) -> None:
+    manifest, files = contents(write_colors_bundle(tmp_path / "good.bundle"))
+    path = write_bundle(tmp_path / "a.bundle", manifest, {**files, file: content})
+    with open_bundle(path) as bundle, pytest.raises(BundleError, match="golden"):
+        read_golden(bundle)
+
+
+def test_an_array_file_in_place_of_the_recording_is_refused(tmp_path: Path) -> None:
+    manifest, files = contents(write_colors_bundle(tmp_path / "good.bundle"))
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    path = write_bundle(tmp_path / "a.bundle", manifest, {**files, "golden/tensors.npz": array.getvalue()})
+    with open_bundle(path) as bundle, pytest.raises(BundleError, match="golden"):
+        read_golden(bundle)
+
+
+@needs("onnxruntime")
+def test_the_tolerance_is_the_bundles(tmp_path: Path) -> None:
+    manifest, files = contents(tampered(tmp_path / "a.bundle", lambda t: t["logits"].__imul__(1.01)))
+    wide = msgspec.structs.replace(manifest, golden=msgspec.structs.replace(manifest.golden, max_rel=0.02))
+    with open_bundle(write_bundle(tmp_path / "wide.bundle", wide, files)) as bundle:
+        assert replay(bundle, read_golden(bundle), ORT).passed
+
+
+def test_an_engine_that_does_not_open_is_a_failed_replay(tmp_path: Path) -> None:
+    with open_bundle(write_colors_bundle(tmp_path / "a.bundle")) as bundle:
+        found = replay(bundle, read_golden(bundle), Candidate("onnxruntime-cuda", "fp32", "fp32"))
+    assert not found.passed
+    assert found.detail
+
+
+def test_the_recording_is_what_the_runtime_computes_from_the_picture(tmp_path: Path) -> None:
+    with open_bundle(write_colors_bundle(tmp_path / "a.zip")) as bundle:
+        sample = read_golden(bundle)
+        out = np.zeros((32, 32, 3), np.uint8)
+        preprocess(bundle.manifest.preprocess, sample.image_bgr, out)
+        assert np.array_equal(out, sample.network_input[0])
+        preprocess(bundle.manifest.preprocess, picture(RED), out)
+        assert not np.array_equal(out, sample.network_input[0])

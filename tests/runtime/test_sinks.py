@@ -1,0 +1,280 @@
+"""Sinks: whole lines, whole videos, or nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import BLUE, GREEN, RED, picture
+
+from edgebone.core.errors import OutputError
+from edgebone.core.frame import Frame
+from edgebone.core.results import Classification, Embedding
+from edgebone.sinks import jsonl
+from edgebone.sinks.annotate import annotate
+from edgebone.sinks.callback import CallbackSink
+from edgebone.sinks.jsonl import JsonLines, to_line
+from edgebone.sinks.video import VideoFileSink
+from edgebone.sources.capture import VideoFile
+
+
+def seen(*labels: str, confidence: tuple[float, ...] = (0.75, 0.2, 0.05)) -> Classification:
+    labels = labels or ("traffic light ☂ 2", "b", "c")
+    scores = np.array(confidence[: len(labels)], np.float32)
+    return Classification(np.arange(len(labels)), scores, labels, scores)
+
+
+def frame(index: int = 0, image: np.ndarray | None = None, source: str = "v.mp4") -> Frame:
+    return Frame(picture(BLUE) if image is None else image, index, 0, source, index / 25)
+
+
+def read(path: Path) -> tuple[list[np.ndarray], float | None]:
+    video = VideoFile(path)
+    found = []
+    while (got := video.read()) is not None:
+        found.append(got.image)
+    video.close()
+    return found, video.fps
+
+
+def test_json_lines_can_be_read_while_they_are_written(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "out.jsonl")
+    for index in range(3):
+        sink.write(frame(index), seen())
+        lines = (tmp_path / "out.jsonl").read_bytes().splitlines(keepends=True)
+        assert len(lines) == index + 1
+        assert all(line.endswith(b"\n") for line in lines)
+    sink.close()
+    sink.close()
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["source"], line["frame"], line["position_s"]) for line in found] == [
+        ("v.mp4", 0, 0), ("v.mp4", 1, 0.04), ("v.mp4", 2, 0.08),
+    ]  # fmt: skip
+    assert found[0]["classes"][0] == {"class_id": 0, "label": "traffic light ☂ 2", "confidence": 0.75}
+
+
+def test_labels_and_names_of_any_kind_stay_one_line_of_json() -> None:
+    line = to_line(
+        frame(source='a "b"\n☂.jpg'), {"one": seen("x\ny", "\u2028"), "two": Embedding(np.ones(2, np.float32))}
+    )
+    assert line.count(b"\n") == 1
+    found = json.loads(line)
+    assert found["source"] == 'a "b"\n☂.jpg'
+    assert found["heads"]["one"]["classes"][0]["label"] == "x\ny"
+    assert found["heads"]["two"] == {"embedding": [1, 1]}
+
+
+def test_a_file_name_that_is_not_utf8_is_still_valid_json() -> None:
+    assert json.loads(to_line(frame(source=os.fsdecode(b"caf\xe9.jpg")), seen()))["source"] == "caf�.jpg"
+
+
+def test_a_full_disk_half_way_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.jsonl"
+    sink = JsonLines(path)
+    sink.write(frame(0), seen())
+    sink.write(frame(1), seen())
+
+    def half(file: Any, line: bytes) -> None:
+        file.write(line[: len(line) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jsonl, "_write_all", half)
+    with pytest.raises(OutputError, match=r"out\.jsonl cannot be written: the disk is full"):
+        sink.write(frame(2), seen())
+    sink.discard()
+    assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0, 1]
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_file_that_may_grow_no_further_keeps_whole_lines(tmp_path: Path) -> None:
+    """The kernel itself refuses the write here, in the middle of a line."""
+    program = """
+        import resource, sys
+        import numpy as np
+        from pathlib import Path
+        from edgebone.core.errors import OutputError
+        from edgebone.core.frame import Frame
+        from edgebone.core.results import Embedding
+        from edgebone.sinks.jsonl import JsonLines
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        sink = JsonLines(Path("out.jsonl"))
+        try:
+            for index in range(100):
+                sink.write(Frame(None, index, 0, "x"), Embedding(np.ones(20, np.float32)))
+        except OutputError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "out.jsonl cannot be written: File too large" in done.stdout
+    lines = (tmp_path / "out.jsonl").read_text()
+    assert lines.endswith("\n")
+    assert [json.loads(line)["frame"] for line in lines.splitlines()] == list(range(len(lines.splitlines())))
+    assert 3 < len(lines.splitlines()) < 20
+
+
+def test_no_result_leaves_an_older_file_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("old\n")
+    JsonLines(tmp_path / "out.jsonl").close()
+    assert (tmp_path / "out.jsonl").read_text() == "old\n"
+    sink = JsonLines(tmp_path / "out.jsonl")
+    sink.write(frame(), seen())
+    sink.close()
+    assert (tmp_path / "out.jsonl").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("target", ["file/out", "missing/out", "folder"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=f"{tmp_path / target} cannot be written"):
+        JsonLines(tmp_path / target).write(frame(), seen())
+    if target != "folder":
+        with pytest.raises(OutputError, match="cannot be written"):
+            VideoFileSink(tmp_path / f"{target}.avi", 25).write(frame(), seen())
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov", ".MP4"])
+@pytest.mark.parametrize(("fps", "count"), [(29.97, 30), (1.0, 1), (0.5, 3), (23.976, 7), (120.0, 2), (59.94, 61)])
+def test_a_video_holds_every_frame_at_its_rate(tmp_path: Path, suffix: str, fps: float, count: int) -> None:
+    path = tmp_path / f"out{suffix}"
+    sink = VideoFileSink(path, fps)
+    for index in range(count):
+        sink.write(frame(index, picture((GREEN, RED)[index % 2], (96, 128))), seen("x"))
+        assert not path.exists()
+    sink.close()
+    sink.close()
+    found, rate = read(path)
+    assert len(found) == count
+    assert rate == pytest.approx(fps, abs=0.01)
+    for index, image in enumerate(found):
+        assert np.abs(image[-20:].reshape(-1, 3).mean(0) - (GREEN, RED)[index % 2]).max() < 20
+    assert [child.name for child in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("size_hw", [(47, 63), (1, 1), (2, 7), (480, 641)])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_odd_sizes_are_written(tmp_path: Path, suffix: str, size_hw: tuple[int, int]) -> None:
+    sink = VideoFileSink(tmp_path / f"out{suffix}", 25)
+    for index in range(3):
+        sink.write(frame(index, picture(RED, size_hw)), seen())
+    sink.close()
+    found, _ = read(tmp_path / f"out{suffix}")
+    assert len(found) == 3
+    assert found[0].shape[:2] == tuple(side + side % 2 for side in size_hw)
+
+
+def test_frames_of_other_sizes_are_fitted_into_the_first_ones(tmp_path: Path) -> None:
+    sink = VideoFileSink(tmp_path / "out.avi", 25)
+    sizes = [(100, 200), (200, 100), (10, 10), (1000, 50), (101, 201), (50, 100)]
+    for index, size_hw in enumerate(sizes):
+        sink.write(frame(index, picture(RED, size_hw)), seen("x"))
+    sink.close()
+    found, _ = read(tmp_path / "out.avi")
+    assert [image.shape for image in found] == [(100, 200, 3)] * 6
+    assert np.abs(found[1][80, 100].astype(int) - RED).max() < 30
+    assert found[1][80, 10].max() < 30
+    assert np.abs(found[5][90, 190].astype(int) - RED).max() < 30
+
+
+def test_a_discarded_video_leaves_nothing_and_the_old_one_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"old")
+    sink = VideoFileSink(tmp_path / "out.mp4", 25)
+    sink.write(frame(), seen())
+    sink.discard()
+    sink.discard()
+    sink.close()
+    assert [child.name for child in tmp_path.iterdir()] == ["out.mp4"]
+    assert (tmp_path / "out.mp4").read_bytes() == b"old"
+    VideoFileSink(tmp_path / "new.mp4", 25).close()
+    assert not (tmp_path / "new.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["out.webm", "out", "out.jsonl", ".mp4"])
+def test_a_kind_of_video_that_is_not_written_is_refused_with_those_that_are(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"a video is written as \.mp4, \.mov, \.mkv, \.avi"):
+        VideoFileSink(tmp_path / name, 25)
+
+
+def test_a_video_that_may_grow_no_further_is_reported_and_removed(tmp_path: Path) -> None:
+    program = """
+        import resource
+        import numpy as np
+        from pathlib import Path
+        from edgebone.core.errors import OutputError
+        from edgebone.core.frame import Frame
+        from edgebone.core.results import Embedding
+        from edgebone.sinks.video import VideoFileSink
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        sink = VideoFileSink(Path("out.avi"), 25.0)
+        rng = np.random.default_rng(0)
+        try:
+            for index in range(60):
+                noise = rng.integers(0, 255, (240, 320, 3), np.uint8)
+                sink.write(Frame(noise, index, 0, "x"), Embedding(np.ones(2, np.float32)))
+            sink.close()
+        except OutputError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "out.avi cannot be written" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size_hw", [(8, 8), (1, 1), (3, 500), (500, 3), (48, 64), (1080, 1920)])
+@pytest.mark.parametrize(
+    "result",
+    [
+        seen(), seen("x" * 500), seen("信号機 🚦", "ü\nö"),
+        seen("a", confidence=(float("nan"),)), seen("a", confidence=(7.0,)),
+        Embedding(np.ones(3, np.float32)), {f"head {n}": seen() for n in range(20)}, {},
+    ],
+    ids=["three", "long", "unicode", "nan", "more than 1", "embedding", "many heads", "no heads"],
+)  # fmt: skip
+def test_annotating_draws_onto_a_copy(size_hw: tuple[int, int], result: Any) -> None:
+    image = picture((200, 200, 200), size_hw)
+    image.flags.writeable = False
+    drawn = annotate(image, result)
+    assert (image == 200).all()
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    assert result == {} or not np.array_equal(drawn, image)
+
+
+def test_what_is_drawn_depends_on_the_result() -> None:
+    image = picture(BLUE, (200, 300))
+    drawn = [annotate(image, seen(label)) for label in ("cat", "dog", "猫")]
+    assert len({one.tobytes() for one in drawn}) == 3
+    bars = [annotate(image, seen("cat", confidence=(value,))) for value in (0.1, 0.9)]
+    assert not np.array_equal(*bars)
+
+
+def test_a_callback_gets_every_frame_and_its_errors_pass() -> None:
+    got: list[tuple[int, str]] = []
+    sink = CallbackSink(lambda frame, result: got.append((frame.index, result.label)))
+    sink.write(frame(3), seen("a"))
+    sink.close()
+    sink.discard()
+    assert got == [(3, "a")]
+    with pytest.raises(ZeroDivisionError):
+        CallbackSink(lambda *_: 1 / 0).write(frame(), seen())
+
+
+def test_a_video_whose_folder_is_a_file_can_be_discarded_after_the_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sink = VideoFileSink(tmp_path / "file" / "seen.mp4", 25.0)
+    with pytest.raises(OutputError, match="part of its path is a file"):
+        sink.write(Frame(picture(RED), 0, 0, "x"), seen())
+    sink.discard()
