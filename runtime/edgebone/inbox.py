@@ -31,12 +31,7 @@ class Inbox:
         self._turn = 0
         self._closed = False
         self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=self._read, args=(i,), name=f"edgebone-read-{source.name}", daemon=True)
-            for i, source in enumerate(sources)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
 
     def take(self) -> tuple[int, Frame] | None:
         """Wait for the next frame.
@@ -47,6 +42,8 @@ class Inbox:
         Raises:
             SourceError: A source failed.
         """
+        if not self._threads:
+            self._start()
         with self._changed:
             while True:
                 for step in range(len(self._sources)):
@@ -69,11 +66,20 @@ class Inbox:
             self._changed.notify_all()
         for source in self._sources:
             source.interrupt()
-        for thread, source in zip(self._threads, self._sources, strict=True):
-            thread.join(_JOIN_S)
+        for number, source in enumerate(self._sources):
+            thread = self._threads[number] if number < len(self._threads) else None
+            if thread is not None and thread.ident is not None:
+                thread.join(_JOIN_S)
             # A camera whose driver hangs cannot be closed safely; its thread ends with the process.
-            if not thread.is_alive():
+            if thread is None or not thread.is_alive():
                 source.close()
+
+    def _start(self) -> None:
+        # Not in __init__: Ctrl-C among these lines would leave threads that nobody could close.
+        for number, source in enumerate(self._sources):
+            name = f"edgebone-read-{source.name}"
+            self._threads.append(threading.Thread(target=self._read, args=(number,), name=name, daemon=True))
+            self._threads[-1].start()
 
     def _read(self, number: int) -> None:
         source = self._sources[number]

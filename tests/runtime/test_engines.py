@@ -333,3 +333,17 @@ except EngineError as error:
     assert (
         done.stdout == f"{package} is installed but cannot be imported: libfoo.so.1: cannot open shared object file\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("package", "kind"), [("onnxruntime", "onnxruntime.OnnxRuntimeEngine"), ("openvino", "openvino.OpenVinoEngine")]
+)
+def test_ctrl_c_while_a_package_is_imported_is_not_taken_for_a_broken_package(
+    package: str, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{package}.py").write_text("raise ImportError('initialization failed') from KeyboardInterrupt()")
+    module, name = kind.split(".")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    program += f"from edgebone.engines.{module} import {name}\n{name}(b'')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"

@@ -50,6 +50,15 @@ class OutputError(EdgeboneError, OSError):
     exit_code = 7
 
 
+def raise_interrupt(error: BaseException) -> None:
+    """Raise the Ctrl-C or SIGTERM that a compiled module wrapped into an error of its own, if one did."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, Exception):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
     """Build the error for an optional package that is not installed.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgebone.core.errors import EngineError, missing
+from edgebone.core.errors import EngineError, missing, raise_interrupt
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
@@ -91,6 +91,7 @@ def _open_session(model: bytes | Path, device: str, threads: int | None) -> Any:
         extra = "cpu" if device == "cpu" else "gpu"
         raise missing("onnxruntime", extra, f"the engine onnxruntime on {device}") from error
     except ImportError as error:
+        raise_interrupt(error)
         raise EngineError(f"onnxruntime is installed but cannot be imported: {_first_line(error)}") from error
     provider = _PROVIDERS[device]
     if provider not in ort.get_available_providers():

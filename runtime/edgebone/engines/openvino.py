@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgebone.core.errors import EngineError, missing
+from edgebone.core.errors import EngineError, missing, raise_interrupt
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
@@ -113,6 +113,7 @@ def _import_openvino() -> Any:
     except ModuleNotFoundError as error:
         raise missing("openvino", "openvino", "the engine openvino") from error
     except ImportError as error:
+        raise_interrupt(error)
         raise EngineError(f"openvino is installed but cannot be imported: {_first_line(error)}") from error
     return openvino
 
