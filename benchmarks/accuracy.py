@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.machine import probe
+from edgebone.core.machine import Machine
 from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
 from edgebone.evaluate import LabelledPicture, classifier_head, evaluate, read_labels
 from edgebone_export.backbones import load_backbone
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = probe()
+    machine = Machine.probe()
     with open_bundle(args.bundle) as bundle:
         manifest = bundle.manifest
     pictures = read_labels(args.data, classifier_head(manifest.heads)[1].labels)

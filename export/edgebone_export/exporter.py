@@ -22,7 +22,7 @@ from torch import nn
 
 import edgebone
 from edgebone.core.bundle import check_target, write_bundle
-from edgebone.core.machine import probe
+from edgebone.core.machine import Machine
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
 from edgebone_export.backbones import Backbone, OutputKind, load_backbone
@@ -250,7 +250,7 @@ def _report(
         "nodes": dict(Counter(node.op_type for node in graph.graph).most_common()),
         "onnx_bytes": file_bytes,
         "libraries": _versions(),
-        "machine": probe(),
+        "machine": Machine.probe(),
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=2)
 

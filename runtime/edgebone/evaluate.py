@@ -114,10 +114,8 @@ def classifier_head(heads: dict[str, Head]) -> tuple[str, Head]:
 
 
 def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
-    """How many classes come before this one: equal ones by index, and all of them where there is a NaN."""
+    """How many classes come before this one; equal ones by index."""
     own = probabilities[class_index]
-    if np.isnan(probabilities).any():
-        return probabilities.size
     return int(np.sum(probabilities > own) + np.sum(probabilities[:class_index] == own))
 
 

@@ -15,7 +15,7 @@ from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
-from edgebone.core.machine import probe
+from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest
 from edgebone.core.results import Results
 from edgebone.decode import Decoder, make_decoder
@@ -54,7 +54,7 @@ def load(
     bundle = open_bundle(path)
     try:
         decoders = _decoders(bundle.manifest, top_k)
-        choice = choose(candidates(bundle.manifest, engine, precision), probe())
+        choice = choose(candidates(bundle.manifest, engine, precision), Machine.probe())
         opened, candidate, failures = open_first(bundle, choice, threads)
     except BaseException:
         bundle.close()

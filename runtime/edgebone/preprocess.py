@@ -2,7 +2,8 @@
 
 Antialiased resizing is Pillow's, the very code that torchvision's and timm's transforms train with: OpenCV's
 filters differ by several steps of 255, which costs accuracy silently. Only the part of the picture that the
-network will see is resampled, which rounds a few pixels in a thousand to the neighbouring step.
+network will see is resampled. Against resizing the whole picture, that rounds some pixels to the neighbouring
+step of 255.
 """
 
 from __future__ import annotations

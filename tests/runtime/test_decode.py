@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebone.core.errors import BundleError
+from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
 from edgebone.core.results import Classification, Embedding, FeatureMaps, results_to_dict, results_to_text
@@ -111,3 +111,11 @@ def test_a_head_that_cannot_be_read_is_refused_and_named(
 ) -> None:
     with pytest.raises(BundleError, match=rf"head my head.*{words}"):
         make_decoder("my head", head, shapes)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_name_no_class(activation: str, bad: float) -> None:
+    scores = np.array([0.1, 0.2, bad, 0.3, 0.1, 0.1], np.float32)
+    with pytest.raises(EngineError, match="head head: the network gave NaN or infinity"):
+        classify(scores, activation)

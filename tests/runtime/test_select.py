@@ -12,7 +12,7 @@ from helpers import needs
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EngineError, NoEngineError
-from edgebone.core.machine import Machine, probe
+from edgebone.core.machine import Machine
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines import select
 from edgebone.engines.select import Candidate, Fit, Reject, candidates, check, choose, open_engine, open_first
@@ -111,7 +111,7 @@ def test_unknown_words_are_refused_with_those_that_exist(colors_bundle: Path) ->
 
 
 def test_the_probe_knows_what_can_be_imported_here() -> None:
-    machine = probe()
+    machine = Machine.probe()
     for name in ("numpy", "edgebone", "onnxruntime", "openvino"):
         try:
             version = importlib.metadata.version(name)

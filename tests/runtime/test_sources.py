@@ -151,6 +151,7 @@ def test_a_folder_gives_its_pictures_by_name_and_nothing_else(tmp_path: Path) ->
     for name in ("b.png", "a.jpg", "C.JPG", "d.webp"):
         save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "._a.jpg").write_text("what macOS leaves on foreign disks")
     (tmp_path / "sub.jpg").mkdir()
     source = open_source(str(tmp_path))
     assert (source.frame_count, source.live, source.fps) == (4, False, None)

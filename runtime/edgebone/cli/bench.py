@@ -37,11 +37,11 @@ def bench_command(
     from edgebone.bench.compare import Failed, measure_apart
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
-    from edgebone.core.machine import probe
+    from edgebone.core.machine import Machine
     from edgebone.engines.select import PRECISIONS, candidates, choose, precisions_of
 
     frame_hw = _size(frame)
-    machine = probe()
+    machine = Machine.probe()
     with open_bundle(bundle) as opened:
         found = [item for name in PRECISIONS for item in candidates(opened.manifest, engine, name)]
     if precision:

@@ -27,10 +27,10 @@ def doctor_command(
     """
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
-    from edgebone.core.machine import probe
+    from edgebone.core.machine import Machine
     from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
 
-    machine = probe()
+    machine = Machine.probe()
     opened = open_bundle(bundle) if bundle else None
     variants = list(opened.manifest.variants) if opened else ["fp32"]
     verdicts = [

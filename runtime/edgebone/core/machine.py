@@ -1,6 +1,6 @@
 """A snapshot of the machine: what it is, and which engines are installed on it.
 
-Made by :func:`probe`, without importing any engine, and passed in wherever a choice depends on it.
+Made by :meth:`Machine.probe`, without importing any engine, and passed in wherever a choice depends on it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,26 @@ class Machine(msgspec.Struct, frozen=True):
     packages: dict[str, str]
     onnxruntime_providers: tuple[str, ...]
 
+    @classmethod
+    def probe(cls) -> Machine:
+        """Look at this machine. Imports no engine, starts no process, and takes a few milliseconds."""
+        cpuinfo = _text("/proc/cpuinfo")
+        flags = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
+        return cls(
+            system=f"{platform.system()} {platform.release().split('-')[0]}",
+            arch=platform.machine(),
+            cpu=_field(cpuinfo, "model name") or platform.processor() or platform.machine(),
+            cores=_usable_cores(),
+            cpu_features=tuple(name for name in _FEATURES if name in flags),
+            memory_gb=_memory_gb(),
+            gpus=_nvidia_gpus(),
+            jetson=_text("/proc/device-tree/model").strip("\0\n ") if _text("/etc/nv_tegra_release") else "",
+            l4t=_l4t(_text("/etc/nv_tegra_release")),
+            python=platform.python_version(),
+            packages=_packages(),
+            onnxruntime_providers=_onnxruntime_providers(),
+        )
+
     def __str__(self) -> str:
         """One line for tables and reports."""
         parts = [self.jetson or self.cpu, f"{self.cores} cores", *self.gpus]
@@ -55,26 +75,6 @@ class Machine(msgspec.Struct, frozen=True):
 
 _PACKAGES = ("edgebone", "numpy", "cv2", "PIL", "onnxruntime", "openvino")
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
-
-
-def probe() -> Machine:
-    """Look at this machine. Imports no engine, starts no process, and takes a few milliseconds."""
-    cpuinfo = _text("/proc/cpuinfo")
-    flags = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
-    return Machine(
-        system=f"{platform.system()} {platform.release().split('-')[0]}",
-        arch=platform.machine(),
-        cpu=_field(cpuinfo, "model name") or platform.processor() or platform.machine(),
-        cores=_usable_cores(),
-        cpu_features=tuple(name for name in _FEATURES if name in flags),
-        memory_gb=_memory_gb(),
-        gpus=_nvidia_gpus(),
-        jetson=_text("/proc/device-tree/model").strip("\0\n ") if _text("/etc/nv_tegra_release") else "",
-        l4t=_l4t(_text("/etc/nv_tegra_release")),
-        python=platform.python_version(),
-        packages=_packages(),
-        onnxruntime_providers=_onnxruntime_providers(),
-    )
 
 
 def _text(path: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError
+from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Classification
 from edgebone.decode.registry import Decoder, as_float32
@@ -34,7 +34,10 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def make(name: str, params: Params, labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
-    """Build the decoder; the one output must be (batch, classes) with a label each."""
+    """Build the decoder; the one output must be (batch, classes) with a label each.
+
+    The decoder raises EngineError for scores that are not finite: any class named for them would be made up.
+    """
     if len(outputs) != 1 or len(outputs[0]) != 2 or outputs[0][1] != len(labels):
         raise BundleError(
             f"head {name}: classification@1 reads one output of shape (batch, {len(labels)} labels), "
@@ -43,7 +46,12 @@ def make(name: str, params: Params, labels: tuple[str, ...], outputs: tuple[tupl
     k = min(params.top_k, len(labels))
 
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> Classification:
-        scores = probabilities(as_float32(tensors[0]), params.activation)
+        raw = as_float32(tensors[0])
+        if not np.isfinite(raw).all():
+            raise EngineError(
+                f"head {name}: the network gave NaN or infinity; edgebone doctor tells which engine and precision do"
+            )
+        scores = probabilities(raw, params.activation)
         # Only the top k are sorted: a full sort of thousands of classes would cost more than the softmax.
         top = np.argpartition(scores, -k)[-k:]
         top = top[np.argsort(-scores[top], kind="stable")]

@@ -87,7 +87,7 @@ def _open_text(text: str) -> Source:
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
     if os.path.isdir(text):  # noqa: PTH112
-        found = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES and child.is_file())
+        found = sorted(child for child in path.iterdir() if _is_listed(child))
         if not found:
             raise SourceError(f"{path}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})")
         return ImageFiles(found, text)
@@ -100,6 +100,11 @@ def _open_text(text: str) -> Source:
             raise SourceError(f"{text}: no file matches")
         return ImageFiles(found, text)
     raise SourceError(f"{text}: no such file; give {FORMS}")
+
+
+def _is_listed(child: Path) -> bool:
+    """Whether a folder's entry counts as a picture; hidden files are no one's pictures (macOS writes ._x.jpg)."""
+    return child.suffix.lower() in SUFFIXES and not child.name.startswith(".") and child.is_file()
 
 
 def _open_file(path: Path) -> Source:
