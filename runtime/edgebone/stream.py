@@ -70,9 +70,9 @@ class _InFlight:
 class Stream:
     """Iterates over ``(frame, result)``; make one with :meth:`edgebone.Model.stream`.
 
-    Files and folders lose no frame, and their next frame is prepared while the current one is inferred. Live
-    sources always continue with their newest frame. Leaving the loop, or the ``with`` block, closes the
-    sources; the model stays open.
+    Files and folders lose no frame, and where the engine gains from it their next frame is prepared while the
+    current one is inferred. Live sources always continue with their newest frame. Leaving the loop, or the
+    ``with`` block, closes the sources; the model stays open.
 
     Attributes:
         sources: The sources, in the order of the call.
@@ -135,10 +135,10 @@ class Stream:
 
     def _run(self) -> Generator[tuple[Frame, Results], None, None]:
         self._begun = True
-        live = any(source.live for source in self.sources)
+        one_by_one = any(source.live for source in self.sources) or not self._model.engine.overlaps
         frames = self._read_directly() if all(s.in_memory for s in self.sources) else self._read_ahead()
         try:
-            yield from self._one_by_one(frames) if live else self._overlapped(frames)
+            yield from self._one_by_one(frames) if one_by_one else self._overlapped(frames)
         finally:
             frames.close()
 

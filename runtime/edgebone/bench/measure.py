@@ -37,7 +37,7 @@ class Measured(msgspec.Struct, frozen=True):
         decode: Decoding.
         total: All three, and what lies between them.
         fps: Frames a second, one by one: how a live camera is served.
-        fps_overlapped: Frames a second when the next frame is prepared during inference: files, folders.
+        fps_files: Frames a second of a file or folder, whose next frame may be prepared during inference.
         engine_fps: The engine alone, on a prepared input, without preprocessing or decoding.
         own_ms: What the runtime itself adds to a frame: the stream's time less the three stages; mean.
         peak_memory_mb: The process's largest resident memory, in 1024² bytes.
@@ -54,7 +54,7 @@ class Measured(msgspec.Struct, frozen=True):
     decode: Percentiles
     total: Percentiles
     fps: float
-    fps_overlapped: float
+    fps_files: float
     engine_fps: float
     own_ms: float
     peak_memory_mb: float
@@ -90,7 +90,7 @@ def measure(
         frame_ns = _warm_up(model, pixels)
         runs = max(_LEAST_RUNS, int(seconds / 3 * 1e9 / frame_ns))
         stages, own_ms, fps = _one_by_one(model, pixels, runs)
-        overlapped = _overlapped(model, pixels, runs)
+        fps_files = _as_files(model, pixels, runs)
         engine_fps = _engine_alone(model, pixels, runs)
         return Measured(
             engine=model.engine.name,
@@ -104,7 +104,7 @@ def measure(
             decode=percentiles(stages[2]),
             total=percentiles([sum(times) for times in zip(*stages, strict=True)]),
             fps=round(fps, 2),
-            fps_overlapped=round(overlapped, 2),
+            fps_files=round(fps_files, 2),
             engine_fps=round(engine_fps, 2),
             own_ms=round(own_ms, 4),
             peak_memory_mb=round(_peak_memory_mb(), 1),
@@ -145,7 +145,7 @@ def _one_by_one(
     return stages, wall_ms - stream.stage_mean_ms, 1000 / wall_ms
 
 
-def _overlapped(model: Model, image: NDArray[np.uint8], runs: int) -> float:
+def _as_files(model: Model, image: NDArray[np.uint8], runs: int) -> float:
     started = time.monotonic_ns()
     for _ in model.stream([Frame(image, index, started, "memory") for index in range(runs)]):
         pass

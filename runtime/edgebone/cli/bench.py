@@ -28,9 +28,9 @@ def bench_command(
 ) -> None:
     """Measure every engine and precision that fits, each in a process of its own, after a warm-up.
 
-    Batch 1. The stages are timed one by one; `fps` serves a live camera, `files` overlaps the next frame's
-    preprocessing with inference, `engine` is the network alone. `own` is what the runtime adds to a frame
-    beside its three stages.
+    Batch 1. The stages are timed one by one. `fps` is a live camera's rate; `files fps` a recording's, whose next
+    frame is prepared during inference where the engine gains from it; `engine fps` the network's alone. `own` is
+    what the runtime adds to a frame beside its three stages.
     """
     from rich.console import Console
 
@@ -94,7 +94,7 @@ def _show(machine: Machine, rows: list[Measured], frame: str) -> None:
             row.pre.p50_ms, row.infer.p50_ms, row.infer.p90_ms, row.infer.p99_ms, row.infer.max_ms,
             row.decode.p50_ms, row.total.p50_ms, row.total.p99_ms,
         )  # fmt: skip
-        rates = (row.fps, row.fps_overlapped, row.engine_fps)
+        rates = (row.fps, row.fps_files, row.engine_fps)
         table.add_row(
             f"{row.engine} {row.precision}",
             *(f"{time_ms:.2f}" for time_ms in times),

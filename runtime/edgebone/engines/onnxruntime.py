@@ -45,6 +45,8 @@ class OnnxRuntimeEngine:
     ) -> None:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
         self.precision = "fp32"
+        # On the CPU its idle threads spin, and take the cores that preprocessing would need.
+        self.overlaps = device != "cpu"
         self._batch_range = batch_range
         self._session: Any = _open_session(model, device, threads)
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())

@@ -43,6 +43,7 @@ class OpenVinoEngine:
         batch_range: tuple[int, int] | None = None,
     ) -> None:
         self.name = "openvino"
+        self.overlaps = True
         self._batch_range = batch_range
         ov = _import_openvino()
         self._tensor = ov.Tensor

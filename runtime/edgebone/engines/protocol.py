@@ -64,6 +64,10 @@ class Engine(Protocol):
 class AsyncEngine(Engine, Protocol):
     """An engine that can have several runs in flight."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether the next frame is best prepared while the engine runs: not where both want the same cores."""
+
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
         """Start a run and return at once; waits only while too many runs are in flight.
 
