@@ -27,7 +27,7 @@ from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Pa
 from edgebone.core.tensors import TensorSpec
 from edgebone_export.backbones import Backbone, OutputKind, load_backbone
 from edgebone_export.errors import ExportError
-from edgebone_export.passes.contract import PassRecord, run_passes
+from edgebone_export.passes.contract import GraphPass, PassRecord, run_passes
 from edgebone_export.passes.describe import Describe
 from edgebone_export.passes.fold_constants import FoldConstants
 from edgebone_export.passes.fold_normalization import FoldNormalization
@@ -155,7 +155,7 @@ def export(
         progress(f"verify: {sum(1 for _ in graph.graph)} nodes")
         return check_graph(ir.to_proto(graph).SerializeToString(), reference, batch)
 
-    passes = [
+    passes: list[GraphPass] = [
         FoldConstants(traced.layer_norms),
         Slim(traced.layer_norms),
         Uint8Input(backbone.preprocess),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgebone.core.errors import missing
-from edgebone.core.manifest import Preprocess
+from edgebone.core.manifest import Preprocess, Weights
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
@@ -45,7 +45,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
 
         raise unknown(f"timm/{name}")
     sized: dict[str, Any] = {} if size_hw is None else _size_argument(name, size_hw)
-    module: nn.Module = timm.create_model(name, pretrained=False, **sized)
+    module: Any = timm.create_model(name, pretrained=False, **sized)
     data = timm.data.resolve_data_config({}, model=module)
     wanted = resized(preprocess_of(name, data), size_hw)
     record = weights_.RANDOM
@@ -107,8 +107,8 @@ def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
 
 
 def _load(
-    name: str, module: nn.Module, weights: str, weights_dir: Path | None, sized: dict[str, Any]
-) -> tuple[nn.Module, Any]:
+    name: str, module: Any, weights: str, weights_dir: Path | None, sized: dict[str, Any]
+) -> tuple[nn.Module, Weights]:
     import timm
 
     config = module.pretrained_cfg
@@ -185,9 +185,9 @@ def _reference(data: dict[str, Any], preprocess: Preprocess) -> Any:
 class _Embedding(nn.Module):
     """timm's pooled features, before the classifier."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pooled: torch.Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
@@ -197,9 +197,9 @@ class _Embedding(nn.Module):
 class _Maps(nn.Module):
     """timm's intermediate maps, the last one of each stride."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.model.forward_intermediates(images, intermediates_only=True, output_fmt="NCHW")

@@ -89,7 +89,7 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
 def normalize(spec: Preprocess, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 (n, h, w, 3) to normalised float32 (n, 3, h, w), as the libraries' transforms do."""
     scaled = inputs.astype(np.float32) / np.float32(255)
-    normal = (scaled - np.float32(spec.mean)) / np.float32(spec.std)
+    normal = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32)
 
 
@@ -170,7 +170,7 @@ def check_preprocess(
     """
     most, means = 0.0, []
     out = np.zeros((*spec.size_hw, 3), np.uint8)
-    std = np.float32(spec.std)[:, None, None]
+    std = np.asarray(spec.std, np.float32)[:, None, None]
     for picture in pictures:
         fill(spec, picture, out)
         ours = normalize(spec, out[None])[0]

@@ -93,7 +93,7 @@ class Stream:
         self._begun = False
 
     def __iter__(self) -> Iterator[tuple[Frame, Results]]:
-        """The stream itself: it can be gone through once."""
+        """Begin, or go on where the loop before stopped: a stream is gone through once."""
         if self._iterator is not None:
             return self._iterator() or iter(())
         generator = self._run()

@@ -27,7 +27,7 @@ class Slim:
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Give a new graph."""
-        slimmed = ir.from_proto(onnxslim.slim(ir.to_proto(model)))
+        slimmed: ir.Model = ir.from_proto(onnxslim.slim(ir.to_proto(model)))
         slimmed.ir_version = model.ir_version
         return slimmed
 
