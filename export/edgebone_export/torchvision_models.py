@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from edgebone.core.manifest import Preprocess
+from edgebone.core.manifest import Preprocess, Weights
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
@@ -40,7 +40,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
         if _is_file(weights):
             path, record = weights_.own_file(Path(weights))
         else:
-            path, record = weights_.resolve(_published(entry), weights_dir)
+            path, record = _resolve(entry, weights_dir)
         state = weights_.read_state_dict(path)
         module = _module(name, classes)
         trained_for = class_count_in(state, module, classes)
@@ -95,6 +95,17 @@ def _entry(name: str, weights: str) -> WeightsEnum:
         f"{name} has no weights {weights}, and there is no such file; "
         f"choose default, {', '.join(entry.name for entry in entries)}, a file, or random"
     )
+
+
+def _resolve(entry: WeightsEnum, weights_dir: Path | None) -> tuple[Path, Weights]:
+    try:
+        return weights_.resolve(_published(entry), weights_dir)
+    except WeightsError as error:
+        # Never taken instead, unasked: other weights are another network.
+        others = [other.name for other in type(entry) if other != entry and weights_.has_wheel(_published(other).file)]
+        if not others:
+            raise
+        raise WeightsError(f"{error}; a package index is enough for --weights {others[0]}") from error
 
 
 def _is_file(weights: str) -> bool:

