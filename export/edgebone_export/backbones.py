@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import fnmatch
 from collections.abc import Callable, Sequence
@@ -129,7 +130,8 @@ def _build(
     from edgebone_export import custom_models, timm_models, torchvision_models
 
     if isinstance(model, nn.Module):
-        return custom_models.wrap(model, type(model).__name__, weights, size_hw, preprocess)
+        # The caller may go on training it: what the export changes, it changes in a copy.
+        return custom_models.wrap(copy.deepcopy(model), type(model).__name__, weights, size_hw, preprocess)
     if ":" in model:
         return custom_models.build(model, weights, size_hw, preprocess)
     if preprocess is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,8 @@ def _load(
     classes = class_count_in(state, module, module.num_classes)
     if classes != module.num_classes:
         module = timm.create_model(name, pretrained=False, num_classes=classes, **sized)
-    adapt = getattr(__import__(type(module).__module__, fromlist=["_"]), "checkpoint_filter_fn", None)
+    # Some architectures publish weights in their authors' own layout, and bring the function that adapts them.
+    adapt = vars(sys.modules[type(module).__module__]).get("checkpoint_filter_fn")
     weights_.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
     return module, record
 

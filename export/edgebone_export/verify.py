@@ -116,9 +116,7 @@ def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> P
 def _run_in_batches(engine: OnnxRuntimeEngine, inputs: NDArray[np.generic], size: int) -> Outputs:
     """Run all pictures, ``size`` at a time; the last batch is filled up with the first pictures."""
     count = len(inputs)
-    filled = np.concatenate([inputs, inputs[: -count % size]]) if count % size else inputs
-    while len(filled) % size:
-        filled = np.concatenate([filled, inputs])[: -(-count // size) * size]
+    filled = np.resize(inputs, (-(-count // size) * size, *inputs.shape[1:]))
     runs = [engine.run({INPUT: np.ascontiguousarray(filled[at : at + size])}) for at in range(0, len(filled), size)]
     return {name: np.concatenate([run[name] for run in runs])[:count] for name in runs[0]}
 

@@ -182,6 +182,16 @@ def test_a_network_of_the_users_own_is_named_by_its_import_path() -> None:
     assert load_backbone(tiny(), preprocess=PREPROCESS).name == "Sequential"
 
 
+def test_a_module_at_hand_stays_as_it_is() -> None:
+    module = tiny().train()
+    before = [parameter.clone() for parameter in module.parameters()]
+    load_backbone(module, weights="random", preprocess=PREPROCESS)
+    assert module.training
+    for parameter, old in zip(module.parameters(), before, strict=True):
+        assert parameter.requires_grad
+        assert torch.equal(parameter, old)
+
+
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
