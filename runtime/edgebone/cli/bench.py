@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,30 +81,35 @@ def _show(machine: Machine, rows: list[Measured], frame: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    console.print(f"{machine}; {_versions(machine)}; batch 1, frame {frame}; milliseconds", soft_wrap=True)
+    console = Console(highlight=False, markup=False)
+    console.print(f"{machine}; {_versions(machine)}; batch 1, frame {frame}", soft_wrap=True)
+    # A column an engine, since a dozen columns of figures would not fit a terminal.
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("engine", no_wrap=True)
-    for title in (
-        "pre p50", "infer p50", "p90", "p99", "max", "decode p50", "total p50", "p99",
-        "own", "fps", "files fps", "engine fps", "load", "peak MB",
-    ):  # fmt: skip
-        table.add_column(title, justify="right")
+    table.add_column("")
     for row in rows:
-        times = (
-            row.pre.p50_ms, row.infer.p50_ms, row.infer.p90_ms, row.infer.p99_ms, row.infer.max_ms,
-            row.decode.p50_ms, row.total.p50_ms, row.total.p99_ms,
-        )  # fmt: skip
-        rates = (row.fps, row.fps_files, row.engine_fps)
-        table.add_row(
-            f"{row.engine} {row.precision}",
-            *(f"{time_ms:.2f}" for time_ms in times),
-            f"{row.own_ms:.3f}",
-            *(f"{rate:.1f}" for rate in rates),
-            f"{row.load_ms:.0f}",
-            f"{row.peak_memory_mb:.0f}",
-        )
+        table.add_column(f"{row.engine} {row.precision}", justify="right")
+    for title, figure in _FIGURES:
+        table.add_row(title, *(figure(row) for row in rows))
     console.print(table)
+
+
+_FIGURES: tuple[tuple[str, Callable[[Measured], str]], ...] = (
+    ("pre p50, ms", lambda row: f"{row.pre.p50_ms:.2f}"),
+    ("infer p50, ms", lambda row: f"{row.infer.p50_ms:.2f}"),
+    ("infer p90, ms", lambda row: f"{row.infer.p90_ms:.2f}"),
+    ("infer p99, ms", lambda row: f"{row.infer.p99_ms:.2f}"),
+    ("infer max, ms", lambda row: f"{row.infer.max_ms:.2f}"),
+    ("decode p50, ms", lambda row: f"{row.decode.p50_ms:.2f}"),
+    ("total p50, ms", lambda row: f"{row.total.p50_ms:.2f}"),
+    ("total p99, ms", lambda row: f"{row.total.p99_ms:.2f}"),
+    ("own, ms", lambda row: f"{row.own_ms:.3f}"),
+    ("fps", lambda row: f"{row.fps:.1f}"),
+    ("files fps", lambda row: f"{row.fps_files:.1f}"),
+    ("engine fps", lambda row: f"{row.engine_fps:.1f}"),
+    ("load, ms", lambda row: f"{row.load_ms:.0f}"),
+    ("first frame, ms", lambda row: f"{row.first_ms:.1f}"),
+    ("peak memory, MB", lambda row: f"{row.peak_memory_mb:.0f}"),
+)
 
 
 def _versions(machine: Machine) -> str:
