@@ -7,16 +7,15 @@ import importlib
 import importlib.metadata
 import io
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import typer
 
 import edgebone
+from edgebone.cli import signals
 from edgebone.core.errors import EdgeboneError
 
 _COMMANDS = ("run", "bench", "eval", "inspect", "doctor")
@@ -31,13 +30,9 @@ EPILOG = (
 )
 
 
-class _Terminated(BaseException):
-    """SIGTERM came: unwinds as Ctrl-C does, so that files are finished and temporary ones removed."""
-
-
 def main() -> None:
     """Run the ``edgebone`` program."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signals.listen()
     # FFmpeg, inside OpenCV, writes its own remarks about damaged files past Python; ours are enough.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
@@ -51,7 +46,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("edgebone: interrupted\n")
         sys.exit(_INTERRUPTED)
-    except _Terminated:
+    except signals.Terminated:
         sys.stderr.write("edgebone: terminated\n")
         sys.exit(_TERMINATED)
 
@@ -114,7 +109,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt as error:
             sys.stderr.write("edgebone: interrupted\n")
             raise typer.Exit(_INTERRUPTED) from error
-        except _Terminated as error:
+        except signals.Terminated as error:
             sys.stderr.write("edgebone: terminated\n")
             raise typer.Exit(_TERMINATED) from error
         except BrokenPipeError as error:
@@ -132,7 +127,3 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(6) from error
 
     return wrapper
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.signals import raise_if_heard
 
 if TYPE_CHECKING:
     from edgebone.core.frame import Frame
@@ -108,6 +109,7 @@ def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | Non
     try:
         with StatusLine(total) as status, stream:
             for number, (frame, result) in enumerate(stream, start=1):
+                raise_if_heard()
                 for sink in sinks:
                     sink.write(frame, result)
                 if frame.source in seen:

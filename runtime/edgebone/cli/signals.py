@@ -1,0 +1,30 @@
+"""Ctrl-C and SIGTERM: raised where the program is, and not lost where Python would drop them."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+_heard: list[int] = []
+
+
+class Terminated(BaseException):
+    """SIGTERM came: unwinds as Ctrl-C does, so that files are finished and temporary ones removed."""
+
+
+def listen() -> None:
+    """Raise KeyboardInterrupt on SIGINT and Terminated on SIGTERM; one that the parent ignores stays ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _hear)
+
+
+def raise_if_heard() -> None:
+    """Raise for a signal that has come already: Python drops what a handler raises within a finalizer."""
+    if _heard:
+        raise KeyboardInterrupt if _heard[0] == signal.SIGINT else Terminated
+
+
+def _hear(number: int, _: FrameType | None) -> None:
+    _heard.append(number)
+    raise_if_heard()
