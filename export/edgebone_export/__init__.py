@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgebone_export.exporter import ExportReport, export
+    from edgebone_export.assemble import ExportReport
+    from edgebone_export.exporter import export
 
 __all__ = ["ExportReport", "export"]
 

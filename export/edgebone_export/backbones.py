@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from edgebone.core.manifest import Preprocess, Weights
+from edgebone.core.manifest import Head, Preprocess, Weights
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
 
 OutputKind = Literal["logits", "embedding", "features"]
@@ -42,7 +42,7 @@ class Backbone:
             returns one tensor an output.
         output_kind: What it returns.
         outputs: The outputs' names.
-        labels: Class names by class id; empty unless ``output_kind`` is ``logits``.
+        heads: Named groups of outputs, and how each is read.
         features: The feature maps; empty unless ``output_kind`` is ``features``.
         preprocess: From picture to input, as the network was trained.
         weights: The weights' record.
@@ -55,7 +55,7 @@ class Backbone:
     module: nn.Module
     output_kind: OutputKind
     outputs: tuple[str, ...]
-    labels: tuple[str, ...]
+    heads: dict[str, Head]
     features: tuple[FeatureMap, ...]
     preprocess: Preprocess
     weights: Weights
@@ -190,18 +190,29 @@ def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | Non
         height, width = network.preprocess.size_hw
         reason = str(error).strip().split("\n", 1)[0]
         raise ExportError(f"{network.name} does not run at {height}x{width}: {reason}") from error
+    outputs = tuple(item.name for item in features) or (kind,)
     return Backbone(
         name=network.name,
         library=network.library,
         module=module.eval(),
         output_kind=kind,
-        outputs=tuple(item.name for item in features) or (kind,),
-        labels=chosen_labels,
+        outputs=outputs,
+        heads=_head(kind, outputs, chosen_labels, features),
         features=features,
         preprocess=network.preprocess,
         weights=network.weights,
         reference_transform=network.reference_transform,
     )
+
+
+def _head(
+    kind: OutputKind, outputs: tuple[str, ...], labels: tuple[str, ...], features: tuple[FeatureMap, ...]
+) -> dict[str, Head]:
+    if kind == "features":
+        return {kind: Head("features@1", outputs, (), {"strides": [item.stride for item in features]})}
+    if kind == "embedding":
+        return {kind: Head("embedding@1", outputs)}
+    return {"classification": Head("classification@1", outputs, labels, {"activation": "softmax", "top_k": 5})}
 
 
 def run_eager(module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgebone.core.manifest import Parity, Preprocess
+from edgebone.core.boxes import matched_share
+from edgebone.core.manifest import Head, Parity, Preprocess
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.backbones import Backbone, Transform, run_eager
@@ -21,13 +23,19 @@ from edgebone_export.trace import INPUT
 # FP32 sums in another order differ in the sixth digit; deep networks add up to some times that.
 FP32_MAX_REL = 1e-3
 FP32_MIN_COSINE = 0.9999
+# Where boxes were chosen by score, rounding decides between equals; a wrong decoding matches none.
+MIN_MATCHED = 0.99
+MIN_EQUAL_PIXELS = 0.999
+# Boxes that no threshold would ever show are not looked for.
+_LEAST_SCORE = 1e-3
 # Pillow and torchvision round alike but for rare pixels; a wrong size or filter is off by tens.
 _MOST_STEPS = 4
 _MOST_MEAN_STEPS = 0.5
 # FP32 rounding alone makes outputs differ by about this much.
 _SAME = 1e-5
 
-Outputs = Mapping[str, NDArray[np.float32]]
+Outputs = Mapping[str, NDArray[Any]]
+Comparison = Literal["values", "scores", "boxes", "classes"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,18 @@ class Reference:
 
     Attributes:
         uint8: Network inputs as the runtime makes them: (n, height, width, 3).
-        floats: The same, normalised: float32 (n, 3, height, width).
+        floats: The same, normalised, as the original network takes it: float32 (n, 3, height, width) of PyTorch.
         outputs: Eager PyTorch's outputs by name, each (n, …).
+        comparisons: How outputs are compared, by name: ``values``, unless said otherwise; ``scores`` of
+            classes, whose best one is compared, too; ``boxes`` (n, k, 6); maps of ``classes``.
+        made_by: What gave the outputs, for messages.
     """
 
     uint8: NDArray[np.uint8]
-    floats: NDArray[np.float32]
+    floats: NDArray[np.floating]
     outputs: Outputs
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    made_by: str = "PyTorch"
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,21 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
                 f"{backbone.name}: PyTorch gives the same {name} for every picture, so that comparing the graph "
                 "with it would prove nothing; check the weights"
             )
-    return Reference(inputs, floats, outputs)
+    return Reference(inputs, floats, outputs, comparisons_of(backbone.heads, outputs))
+
+
+def comparisons_of(heads: Mapping[str, Head], outputs: Outputs) -> dict[str, Comparison]:
+    """How the heads' outputs are compared, by output name."""
+    found: dict[str, Comparison] = {}
+    for head in heads.values():
+        for name in head.outputs:
+            if head.decoder.startswith("classification@"):
+                found[name] = "scores"
+            elif head.decoder.startswith("boxes@"):
+                found[name] = "boxes"
+            elif outputs[name].dtype.kind in "ui":
+                found[name] = "classes"
+    return found
 
 
 def normalize(spec: Preprocess, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -109,11 +136,11 @@ def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> P
     """
     with OnnxRuntimeEngine(graph) as engine:
         inputs = reference.uint8 if engine.inputs[0].dtype == "uint8" else reference.floats
-        results = [_run_in_batches(engine, inputs, size) for size in sorted(set(batch))]
-    return _worst([_compare(outputs, reference.outputs) for outputs in results])
+        results = [run_in_batches(engine, inputs, size) for size in sorted(set(batch))]
+    return _worst([_compare(outputs, reference) for outputs in results])
 
 
-def _run_in_batches(engine: OnnxRuntimeEngine, inputs: NDArray[np.generic], size: int) -> Outputs:
+def run_in_batches(engine: OnnxRuntimeEngine, inputs: NDArray[np.generic], size: int) -> Outputs:
     """Run all pictures, ``size`` at a time; the last batch is filled up with the first pictures."""
     count = len(inputs)
     filled = np.resize(inputs, (-(-count // size) * size, *inputs.shape[1:]))
@@ -121,40 +148,80 @@ def _run_in_batches(engine: OnnxRuntimeEngine, inputs: NDArray[np.generic], size
     return {name: np.concatenate([run[name] for run in runs])[:count] for name in runs[0]}
 
 
-def _compare(outputs: Outputs, wanted: Outputs) -> Parity:
+def _compare(outputs: Outputs, reference: Reference) -> Parity:
+    wanted = reference.outputs
     if outputs.keys() != wanted.keys():
         raise ParityError(f"outputs are named {sorted(outputs)}, should be {sorted(wanted)}")
-    return _worst([_compare_one(name, outputs[name], wanted[name]) for name in wanted])
+    return _worst([_compare_one(name, outputs[name], reference) for name in wanted])
 
 
-def _compare_one(name: str, have: NDArray[np.float32], want: NDArray[np.float32]) -> Parity:
+def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
+    want, made_by = reference.outputs[name], reference.made_by
+    how = reference.comparisons.get(name, "values")
     if have.shape != want.shape:
-        raise ParityError(f"output {name} has shape {list(have.shape)}, PyTorch gives {list(want.shape)}")
+        raise ParityError(f"output {name} has shape {list(have.shape)}, {made_by} gives {list(want.shape)}")
     if not np.isfinite(have).all():
-        raise ParityError(f"output {name} has NaN or infinity where PyTorch has none")
+        raise ParityError(f"output {name} has NaN or infinity where {made_by} has none")
+    if how == "boxes":
+        return _compare_boxes(name, have, want, made_by)
+    if how == "classes":
+        return _compare_classes(name, have, want, made_by)
     a, b = have.astype(np.float64).reshape(len(have), -1), want.astype(np.float64).reshape(len(want), -1)
+    max_abs, max_rel, cosine = _differences(a, b)
+    agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if how == "scores" else None
+    # A best class that differs is no error of its own: within this tolerance only ties can differ.
+    if max_rel > FP32_MAX_REL or cosine < FP32_MIN_COSINE:
+        raise ParityError(
+            f"output {name} differs from {made_by}'s by {max_abs:.3g} (relative {max_rel:.3g}, allowed "
+            f"{FP32_MAX_REL:g}), cosine {cosine:.6f} (at least {FP32_MIN_COSINE})"
+        )
+    return Parity(max_abs, max_rel, cosine, len(have), agreement, None, made_by)
+
+
+def _differences(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Largest absolute and relative difference, and smallest cosine of a row, of (n, values)."""
     max_abs = float(np.abs(a - b).max())
     max_rel = max_abs / max(float(np.abs(b).max()), 1e-12)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = float(np.divide((a * b).sum(axis=1), lengths, out=np.ones(len(a)), where=lengths > 0).min())
-    agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if name == "logits" else None
-    # A best class that differs is no error of its own: within this tolerance only ties can differ.
-    if max_rel > FP32_MAX_REL or cosine < FP32_MIN_COSINE:
+    return max_abs, max_rel, cosine
+
+
+def _compare_boxes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
+    """Boxes are chosen by score: rounding may swap neighbours, so that they are looked for, not lined up."""
+    shares = [matched_share(a, b, min_score=_LEAST_SCORE, full=True) for a, b in zip(have, want, strict=True)]
+    matched = min(shares)
+    scores = [-np.sort(-rows[..., 4].astype(np.float64), axis=1) for rows in (have, want)]
+    max_abs, max_rel, cosine = _differences(*scores)
+    if matched < MIN_MATCHED:
         raise ParityError(
-            f"output {name} differs from PyTorch's by {max_abs:.3g} (relative {max_rel:.3g}, allowed "
-            f"{FP32_MAX_REL:g}), cosine {cosine:.6f} (at least {FP32_MIN_COSINE})"
+            f"output {name}: only {100 * matched:.1f} % of a picture's boxes are {made_by}'s (at least "
+            f"{100 * MIN_MATCHED:.0f} % should be); scores differ by {max_abs:.3g}"
         )
-    return Parity(max_abs, max_rel, cosine, len(have), agreement)
+    return Parity(max_abs, max_rel, cosine, len(have), None, matched, made_by)
+
+
+def _compare_classes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
+    equal = float((have == want).reshape(len(have), -1).mean(axis=1).min())
+    if equal < MIN_EQUAL_PIXELS:
+        raise ParityError(
+            f"output {name}: only {100 * equal:.2f} % of a picture's pixels have {made_by}'s class (at least "
+            f"{100 * MIN_EQUAL_PIXELS:g} % should have)"
+        )
+    return Parity(1 - equal, 1 - equal, equal, len(have), None, equal, made_by)
 
 
 def _worst(parities: Sequence[Parity]) -> Parity:
     agreements = [item.top1_agreement for item in parities if item.top1_agreement is not None]
+    matches = [item.matched for item in parities if item.matched is not None]
     return Parity(
         max_abs=max(item.max_abs for item in parities),
         max_rel=max(item.max_rel for item in parities),
         cosine=min(item.cosine for item in parities),
         pictures=parities[0].pictures,
         top1_agreement=min(agreements) if agreements else None,
+        matched=min(matches) if matches else None,
+        reference=parities[0].reference,
     )
 
 

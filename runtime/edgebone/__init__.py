@@ -16,33 +16,41 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from edgebone.core.detections import Detections
     from edgebone.core.errors import EdgeboneError
     from edgebone.core.frame import Frame
     from edgebone.core.machine import Machine
-    from edgebone.core.results import Classification, Embedding, FeatureMaps
+    from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors
+    from edgebone.core.segmentation import SegmentationMap
     from edgebone.model import Model, load
     from edgebone.stream import Stream
 
 _HOMES = {
     "Classification": "edgebone.core.results",
+    "Detections": "edgebone.core.detections",
     "EdgeboneError": "edgebone.core.errors",
     "Embedding": "edgebone.core.results",
     "FeatureMaps": "edgebone.core.results",
     "Frame": "edgebone.core.frame",
     "Machine": "edgebone.core.machine",
     "Model": "edgebone.model",
+    "RawTensors": "edgebone.core.results",
+    "SegmentationMap": "edgebone.core.segmentation",
     "Stream": "edgebone.stream",
     "load": "edgebone.model",
 }
 
 __all__ = [
     "Classification",
+    "Detections",
     "EdgeboneError",
     "Embedding",
     "FeatureMaps",
     "Frame",
     "Machine",
     "Model",
+    "RawTensors",
+    "SegmentationMap",
     "Stream",
     "load",
 ]

@@ -16,9 +16,8 @@ from edgebone.core.errors import TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.machine import Machine
-from edgebone.core.manifest import Manifest
 from edgebone.core.results import Results
-from edgebone.decode import Decoder, make_decoder
+from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first
 from edgebone.preprocess import Pixels, preprocess
@@ -36,6 +35,8 @@ def load(
     precision: str = "fp32",
     threads: int | None = None,
     top_k: int | None = None,
+    score: float | None = None,
+    iou: float | None = None,
 ) -> Model:
     """Load a bundle into the engine that fits this machine best.
 
@@ -45,36 +46,23 @@ def load(
         precision: ``fp32``; ``bf16`` where engine and processor have it; ``auto`` leaves it to the engine.
         threads: Threads for inference; None takes every core.
         top_k: How many classes a result lists; None keeps the bundle's number.
+        score: The lowest score of a box that is shown, 0 to 1; None keeps the bundle's.
+        iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
 
     Raises:
-        BundleError: The bundle is missing, altered, or of another version.
+        BundleError: The bundle is missing, altered, or of another version, or none of its heads has a setting.
         NoEngineError: No engine here can run it; the message has a line per candidate.
         EngineError: Unknown engine or precision.
     """
     bundle = open_bundle(path)
     try:
-        decoders = _decoders(bundle.manifest, top_k)
+        decoders = make_decoders(bundle.manifest, top_k=top_k, score=score, iou=iou)
         choice = choose(candidates(bundle.manifest, engine, precision), Machine.probe())
         opened, candidate, failures = open_first(bundle, choice, threads)
     except BaseException:
         bundle.close()
         raise
     return Model(bundle, opened, candidate, choice, tuple(failures), decoders)
-
-
-def _decoders(manifest: Manifest, top_k: int | None) -> dict[str, Decoder]:
-    shapes = {spec.name: spec.shape for spec in manifest.outputs}
-    # Beside a classifier, other heads go without top_k; where there is none, the first head refuses it.
-    classifiers = {name for name, head in manifest.heads.items() if head.decoder.startswith("classification@")}
-    return {
-        name: make_decoder(
-            name,
-            head,
-            [shapes[output] for output in head.outputs],
-            top_k=top_k if name in (classifiers or manifest.heads) else None,
-        )
-        for name, head in manifest.heads.items()
-    }
 
 
 class Model:

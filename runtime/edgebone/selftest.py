@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.boxes import matched_share
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.tensors import Array
@@ -19,6 +20,11 @@ from edgebone.preprocess import preprocess
 
 # BF16 keeps 8 bits of each number: its outputs point the same way, but are off by a few percent.
 _REDUCED_COSINE = 0.99
+# Of boxes and class maps, what must be the same at full precision, and with fewer bits.
+_MATCHED, _REDUCED_MATCHED = 0.99, 0.9
+_EQUAL, _REDUCED_EQUAL = 0.999, 0.97
+# With fewer bits a box moves a little; a wrong one moves a lot.
+_REDUCED_IOU, _REDUCED_SCORE = 0.5, 0.15
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Replay:
         passed: Whether it is within the bundle's tolerance.
         max_rel: Largest difference, relative to the output's largest value.
         cosine: Smallest cosine similarity of an output.
+        matched: Smallest share of an output's boxes, or of its pixels' classes, that are the recorded ones; None
+            where there are no such outputs. The other figures are of the other outputs.
         detail: What went wrong, empty otherwise.
     """
 
@@ -49,6 +57,7 @@ class Replay:
     max_rel: float
     cosine: float
     detail: str = ""
+    matched: float | None = None
 
 
 def read_golden(bundle: Bundle) -> GoldenSample:
@@ -97,15 +106,59 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
     ]
     if shapes:
         return Replay(candidate.engine, precision, False, float("inf"), 0.0, f"shape {', '.join(shapes)}")
-    max_rel = max(_relative(have, wanted) for have, wanted in pairs)
-    cosine = min(_cosine(have, wanted) for have, wanted in pairs)
-    if precision == "fp32":
-        passed = max_rel <= bundle.manifest.golden.max_rel
-        detail = "" if passed else f"tolerance is {bundle.manifest.golden.max_rel:g}"
+    full = precision == "fp32"
+    boxes = {
+        head.outputs[0]: float(head.params["score"])
+        for head in bundle.manifest.heads.values()
+        if head.decoder.startswith("boxes@")
+    }
+    figures = [_compare(outputs[name][:1], wanted, boxes.get(name), full) for name, wanted in sample.outputs.items()]
+    max_rel = max((item.max_rel for item in figures if item.max_rel is not None), default=0.0)
+    cosine = min((item.cosine for item in figures if item.cosine is not None), default=1.0)
+    detail = next((item.detail for item in figures if item.detail), "")
+    if full and not detail and max_rel > bundle.manifest.golden.max_rel:
+        detail = f"tolerance is {bundle.manifest.golden.max_rel:g}"
+    if not full and not detail and cosine < _REDUCED_COSINE:
+        detail = f"cosine must be {_REDUCED_COSINE} or more"
+    matched = min((item.matched for item in figures if item.matched is not None), default=None)
+    return Replay(candidate.engine, precision, not detail, max_rel, cosine, detail, matched)
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """One output against the recorded one; what does not apply is None."""
+
+    max_rel: float | None = None
+    cosine: float | None = None
+    matched: float | None = None
+    detail: str = ""
+
+
+def _compare(have: Array, wanted: Array, box_score: float | None, full: bool) -> _Figures:
+    """Compare an output; ``box_score`` is the least score of a box that is shown, if it holds boxes."""
+    if not np.isfinite(have).all():
+        return _Figures(float("inf"), 0.0, 0.0, "NaN or infinity in the outputs")
+    if box_score is not None:
+        return _compare_boxes(have[0], wanted[0], box_score, full)
+    if wanted.dtype.kind in "ui":
+        equal = float((have == wanted).mean())
+        least = _EQUAL if full else _REDUCED_EQUAL
+        detail = "" if equal >= least else f"{100 * least:g} % of the pixels must have the recorded class"
+        return _Figures(matched=equal, detail=detail)
+    return _Figures(_relative(have, wanted), _cosine(have, wanted))
+
+
+def _compare_boxes(have: Array, wanted: Array, least_score: float, full: bool) -> _Figures:
+    """Rows are sorted by score, which rounding reorders: boxes are looked for, not lined up."""
+    # A picture in which nothing is found is still compared by what comes nearest to it.
+    seen = min(least_score, float(wanted[:, 4].max(initial=0.0)) / 2)
+    if full:
+        matched = matched_share(have, wanted, min_score=seen, full=True)
     else:
-        passed = cosine >= _REDUCED_COSINE
-        detail = "" if passed else f"cosine must be {_REDUCED_COSINE} or more"
-    return Replay(candidate.engine, precision, passed, max_rel, cosine, detail)
+        matched = matched_share(have, wanted, min_score=seen, full=False, iou=_REDUCED_IOU, score_within=_REDUCED_SCORE)
+    least = _MATCHED if full else _REDUCED_MATCHED
+    detail = "" if matched >= least else f"{100 * least:g} % of the boxes must be the recorded ones"
+    return _Figures(matched=matched, detail=detail)
 
 
 def _relative(have: Array, wanted: Array) -> float:

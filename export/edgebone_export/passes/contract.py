@@ -36,7 +36,7 @@ class PassRecord(Generic[Checked]):
     """One pass that was run.
 
     Attributes:
-        name: The pass's name, or ``trace`` for the graph before the first.
+        name: The pass's name, or where the graph before the first comes from.
         seconds: How long it took, without the check.
         nodes: Nodes in the graph afterwards.
         checked: What the check found.
@@ -49,7 +49,7 @@ class PassRecord(Generic[Checked]):
 
 
 def run_passes(
-    model: ir.Model, passes: Sequence[GraphPass], check: Callable[[ir.Model], Checked]
+    model: ir.Model, passes: Sequence[GraphPass], check: Callable[[ir.Model], Checked], first: str = "trace"
 ) -> tuple[ir.Model, list[PassRecord[Checked]]]:
     """Run passes in order and check the graph before the first and after each.
 
@@ -57,12 +57,13 @@ def run_passes(
         model: The graph.
         passes: What to run.
         check: Raises ParityError where the graph no longer computes what it should.
+        first: What the graph comes from, for its record before the first pass.
 
     Raises:
         ExportError: A pass's requirement or promise does not hold; names the pass and those before it.
         ParityError: The check failed; names the pass and those before it.
     """
-    records = [PassRecord("trace", 0.0, _nodes(model), _checked(model, "trace", [], check))]
+    records = [PassRecord(first, 0.0, _nodes(model), _checked(model, first, [], check))]
     for graph_pass in passes:
         before = [record.name for record in records]
         started = time.monotonic()

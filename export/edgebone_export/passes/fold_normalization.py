@@ -46,8 +46,8 @@ class FoldNormalization:
     def ensures(self, model: ir.Model) -> None:
         """What was folded is gone from the graph, and the rest is still there in its order."""
         names = [node.name for node in model.graph if node.name in (SUBTRACT, SCALE)]
-        if names not in ([], [SUBTRACT], [SUBTRACT, SCALE]):
-            raise ExportError(f"half of the normalisation is left: {names}")
+        if names not in ([], [SUBTRACT], [SCALE], [SUBTRACT, SCALE]):
+            raise ExportError(f"the normalisation is out of order: {names}")
 
 
 def _node(model: ir.Model, name: str) -> ir.Node | None:

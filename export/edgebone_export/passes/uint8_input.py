@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,9 @@ SUBTRACT, SCALE = "normalize_subtract", "normalize_scale"
 
 @dataclass(frozen=True)
 class Uint8Input:
-    """Replaces the float32 NCHW input by a uint8 NHWC one, followed by (x - 255 mean) / (255 std).
+    """Replaces the float input by a uint8 NHWC one, followed by (x - 255 mean) / (255 std).
+
+    A mean of zero, or a standard deviation of 1/255, adds nothing to the graph.
 
     Attributes:
         preprocess: Says mean and standard deviation.
@@ -25,42 +28,57 @@ class Uint8Input:
     name: str = "uint8 input"
 
     def requires(self, model: ir.Model) -> None:
-        """One float32 input of shape (n, 3, height, width)."""
+        """One float input of shape (n, 3, height, width) or (n, height, width, 3)."""
         inputs = model.graph.inputs
+        height, width = self.preprocess.size_hw
         shape = inputs[0].shape if len(inputs) == 1 else None
-        if shape is None or inputs[0].dtype != ir.DataType.FLOAT or list(shape[1:]) != [3, *self.preprocess.size_hw]:
+        if (
+            shape is None
+            or inputs[0].dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+            or list(shape[1:]) not in ([3, height, width], [height, width, 3])
+        ):
             raise ExportError(
-                f"the input should be float32 (n, 3, {self.preprocess.size_hw[0]}, {self.preprocess.size_hw[1]}), "
-                f"found {[str(value) for value in inputs]}"
+                f"the input should be float32 (n, 3, {height}, {width}), found {[str(value) for value in inputs]}"
             )
 
     def apply(self, model: ir.Model) -> ir.Model:
-        """Put four nodes before the network."""
+        """Put up to six nodes before the network."""
         graph = model.graph
         old = graph.inputs[0]
-        assert old.shape is not None and old.name is not None
-        batch, channels, height, width = old.shape
+        assert old.shape is not None and old.name is not None and old.dtype is not None
+        planes = old.shape[1] == 3
         name = old.name
         old.name = f"{name}_float"
         new = ir.Value(
             name=name,
-            shape=ir.Shape([batch, height, width, channels]),
+            shape=ir.Shape([old.shape[0], *self.preprocess.size_hw, 3]),
             type=ir.TensorType(ir.DataType.UINT8),
         )
-        planes = ir.node("Transpose", [new], attributes={"perm": [0, 3, 1, 2]}, name="normalize_transpose")
-        floats = ir.node("Cast", planes.outputs, attributes={"to": ir.DataType.FLOAT}, name="normalize_cast")
-        offset = _constant(f"{SUBTRACT}_by", 255 * np.array(self.preprocess.mean))
-        factor = _constant(f"{SCALE}_by", 1 / (255 * np.array(self.preprocess.std)))
-        centered = ir.node("Sub", [floats.outputs[0], offset], name=SUBTRACT)
-        scaled = ir.node("Mul", [centered.outputs[0], factor], name=SCALE)
-        nodes = [planes, floats, centered, scaled]
-        for node in nodes:
-            node.outputs[0].name = f"{node.name}_out"
-            node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        planes.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
-        graph.register_initializer(offset)
-        graph.register_initializer(factor)
-        ir.convenience.replace_all_uses_with(old, scaled.outputs[0])
+        nodes: list[ir.Node] = []
+
+        def add(op_type: str, what: str, *inputs: ir.Value, dtype: ir.DataType, **attributes: Any) -> ir.Value:
+            node = ir.node(op_type, inputs, attributes=attributes, name=what)
+            node.outputs[0].name = f"{what}_out"
+            node.outputs[0].type = ir.TensorType(dtype)
+            nodes.append(node)
+            return node.outputs[0]
+
+        value = new
+        if planes:
+            value = add("Transpose", "normalize_transpose", value, dtype=ir.DataType.UINT8, perm=[0, 3, 1, 2])
+        value = add("Cast", "normalize_cast", value, dtype=ir.DataType.FLOAT, to=ir.DataType.FLOAT)
+        shape = (1, -1, 1, 1) if planes else (1, 1, 1, -1)
+        offset = 255 * np.array(self.preprocess.mean)
+        factor = 1 / (255 * np.array(self.preprocess.std))
+        if offset.any():
+            value = add(
+                "Sub", SUBTRACT, value, _constant(graph, f"{SUBTRACT}_by", offset, shape), dtype=ir.DataType.FLOAT
+            )
+        if not np.allclose(factor, 1, rtol=1e-7):
+            value = add("Mul", SCALE, value, _constant(graph, f"{SCALE}_by", factor, shape), dtype=ir.DataType.FLOAT)
+        if old.dtype != ir.DataType.FLOAT:
+            value = add("Cast", "normalize_half", value, dtype=old.dtype, to=old.dtype)
+        ir.convenience.replace_all_uses_with(old, value)
         graph.inputs[0] = new
         graph.insert_before(graph[0], nodes)
         return model
@@ -72,11 +90,13 @@ class Uint8Input:
             raise ExportError(f"the input should be uint8 (n, height, width, 3), found {new}")
 
 
-def _constant(name: str, per_channel: np.ndarray) -> ir.Value:
-    values = per_channel.astype(np.float32).reshape(1, -1, 1, 1)
-    return ir.Value(
+def _constant(graph: ir.Graph, name: str, per_channel: np.ndarray, shape: tuple[int, ...]) -> ir.Value:
+    values = per_channel.astype(np.float32).reshape(shape)
+    value = ir.Value(
         name=name,
         shape=ir.Shape(values.shape),
         type=ir.TensorType(ir.DataType.FLOAT),
         const_value=ir.tensor(values, name=name),
     )
+    graph.register_initializer(value)
+    return value

@@ -104,5 +104,8 @@ def _show(report: dict[str, Any], verdicts: list[Fit | Reject], off_by: int | No
         verdict_text = "passed" if replay.passed else "FAILED"
         detail = f" ({replay.detail})" if replay.detail else ""
         figures = f"max relative difference {replay.max_rel:.2g}, cosine {replay.cosine:.7f}"
+        if replay.matched is not None:
+            share = f"{100 * replay.matched:.2f} % of boxes or pixels as recorded"
+            figures = share if replay.cosine == 1 else f"{figures}, {share}"
         rows.append((verdict_text, f"{replay.engine} {replay.precision}: {figures}{detail}"))
     print_rows(rows)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebone.cli import options
+
+if TYPE_CHECKING:
+    from edgebone.core.manifest import Head
+    from edgebone.model import Model
+
+    Run = Callable[[Model, Callable[[int], None]], tuple[dict[str, Any], str]]
 
 
 def eval_command(
@@ -17,40 +24,88 @@ def eval_command(
         Path,
         typer.Option(
             "--data",
-            help="A CSV with file,class_index; or a folder with a subfolder a class (label, index).",
+            help="Classes: a CSV with file,class_index, or a folder with a subfolder a class (label, index). "
+            "Boxes: COCO's instances.json. Areas: a folder of masks (PNGs of class ids, 255 is not counted).",
         ),
     ],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="The pictures of boxes and areas; images beside --data if not given."),
+    ] = None,
+    head: Annotated[str | None, typer.Option("--head", help="The head to evaluate, where there are several.")] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = "fp32",
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Count top-1 and top-5 on labelled pictures, through the path that serves frames."""
+    """Count top-1 and top-5, COCO's mAP or mIoU on labelled pictures, through the path that serves frames."""
     import msgspec
     from rich.console import Console
     from rich.progress import Progress
 
-    from edgebone.evaluate import classifier_head, evaluate, read_labels
+    from edgebone.core.bundle import open_bundle
+    from edgebone.evaluate.detection import LEAST_SCORE
+    from edgebone.evaluate.heads import choose_head
     from edgebone.model import load
 
-    with load(bundle, engine=engine, precision=precision, threads=threads) as model:
-        _, head = classifier_head(model.manifest.heads)
-        pictures = read_labels(data, head.labels)
+    with open_bundle(bundle) as opened:
+        kind, name, chosen = choose_head(opened.manifest.heads, head)
+    score = LEAST_SCORE if kind == "detection" else None
+    total, run = _KINDS[kind](name, chosen, data, images)
+    with load(bundle, engine=engine, precision=precision, threads=threads, score=score) as model:
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("pictures", total=len(pictures))
-            accuracy = evaluate(model, pictures, lambda done: bar.update(task, completed=done))
-        engine_used = f"{model.engine.name} {model.engine.precision}"
+            task = bar.add_task("pictures", total=total)
+            record, text = run(model, lambda done: bar.update(task, completed=done))
     if json:
-        record = {
-            "top1": accuracy.top1,
-            "top5": accuracy.top5,
-            "n": accuracy.n,
-            "engine": model.engine.name,
-            "precision": model.engine.precision,
-        }
+        record |= {"engine": model.engine.name, "precision": model.engine.precision}
         sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
     else:
-        sys.stdout.write(
-            f"top-1 {accuracy.top1:.2f} %, top-5 {accuracy.top5:.2f} % of {accuracy.n} pictures ({engine_used})\n"
-        )
+        sys.stdout.write(f"{text} ({model.engine.name} {model.engine.precision})\n")
+
+
+def _classification(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:
+    from edgebone.evaluate.classification import evaluate_classifier, read_labels
+
+    if images is not None:
+        raise typer.BadParameter("--images goes with boxes and areas; a classifier's CSV names its pictures")
+    pictures = read_labels(data, head.labels)
+
+    def run(model: Model, progress: Callable[[int], None]) -> tuple[dict[str, Any], str]:
+        found = evaluate_classifier(model, name, pictures, progress)
+        text = f"top-1 {found.top1:.2f} %, top-5 {found.top5:.2f} % of {found.n} pictures"
+        return {"top1": found.top1, "top5": found.top5, "n": found.n}, text
+
+    return len(pictures), run
+
+
+def _detection(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:
+    from edgebone.evaluate.detection import evaluate_detector, read_instances
+
+    instances = read_instances(data, images, head)
+    n = len(instances.paths)
+
+    def run(model: Model, progress: Callable[[int], None]) -> tuple[dict[str, Any], str]:
+        found = evaluate_detector(model, name, instances, progress)
+        return {
+            **found,
+            "n": n,
+        }, f"AP {found['AP']:.3f}, AP50 {found['AP50']:.3f}, AP75 {found['AP75']:.3f} on {n} pictures"
+
+    return n, run
+
+
+def _segmentation(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:
+    from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
+
+    pictures = read_masks(data, images)
+
+    def run(model: Model, progress: Callable[[int], None]) -> tuple[dict[str, Any], str]:
+        found = evaluate_segmentation(model, name, head.labels, pictures, progress)
+        record = {"mIoU": found.miou, "IoU": found.iou, "pixel_accuracy": found.pixel_accuracy, "n": found.n}
+        return record, f"mIoU {found.miou:.3f}, pixel accuracy {found.pixel_accuracy:.3f} on {found.n} pictures"
+
+    return len(pictures), run
+
+
+_KINDS = {"classification": _classification, "detection": _detection, "segmentation": _segmentation}

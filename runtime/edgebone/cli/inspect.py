@@ -53,12 +53,13 @@ def _variant(manifest: Manifest, name: str) -> str:
     variant = manifest.variants[name]
     parity = variant.parity
     low, high = variant.batch
-    agreement = parity.top1_agreement
+    agreement, matched = parity.top1_agreement, parity.matched
     return (
         f"{name}: {variant.precision}, batch {low if low == high else f'{low}-{high}'}, "
-        f"{manifest.files[variant.file].size / 1e6:.1f} MB; against PyTorch on {parity.pictures} pictures: "
+        f"{manifest.files[variant.file].size / 1e6:.1f} MB; against {parity.reference} on {parity.pictures} pictures: "
         f"max difference {parity.max_abs:.2g}, cosine {parity.cosine:.7f}"
         + ("" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %")
+        + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
     )
 
 

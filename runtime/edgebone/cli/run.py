@@ -37,6 +37,13 @@ def run_command(
     precision: options.Precision = "fp32",
     threads: options.Threads = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Classes a result lists.")] = None,
+    score: Annotated[
+        float | None, typer.Option("--score", min=0, max=1, help="Lowest score of a box that is shown.")
+    ] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option("--iou", min=0, max=1, help="Boxes that overlap a better one of their class by more are dropped."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write JSON lines to this file.")] = None,
     video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")] = None,
@@ -50,7 +57,7 @@ def run_command(
     from edgebone.sources import open_sources
 
     sources = open_sources(source)
-    with load(bundle, engine=engine, precision=precision, threads=threads, top_k=top_k) as model:
+    with load(bundle, engine=engine, precision=precision, threads=threads, top_k=top_k, score=score, iou=iou) as model:
         _say_engine(model)
         _go(model, sources, _sinks(sources, out, video, json), frames, sys.stderr if json else sys.stdout)
 
@@ -104,6 +111,7 @@ def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | Non
     from edgebone.cli.status import StatusLine
 
     seen: dict[str, Counter[str]] = {source.name: Counter() for source in sources if not _is_pictures(source)}
+    frames: Counter[str] = Counter()
     total = sum(source.frame_count or 0 for source in sources)
     stream = model.stream(sources[0], *sources[1:])
     try:
@@ -113,7 +121,8 @@ def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | Non
                 for sink in sinks:
                     sink.write(frame, result)
                 if frame.source in seen:
-                    seen[frame.source][_headline(result)] += 1
+                    frames[frame.source] += 1
+                    seen[frame.source].update(_headlines(result))
                 status.show(stream, result)
                 if number == limit:
                     break
@@ -123,26 +132,38 @@ def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | Non
         raise
     except BaseException:
         # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
-        _finish(sinks, seen, stream.stats, summary_to)
+        _finish(sinks, seen, frames, stream.stats, summary_to)
         raise
-    _finish(sinks, seen, stream.stats, summary_to)
+    _finish(sinks, seen, frames, stream.stats, summary_to)
 
 
-def _finish(sinks: list[Sink], seen: dict[str, Counter[str]], stats: StreamStats, summary_to: TextIO) -> None:
+def _finish(
+    sinks: list[Sink], seen: dict[str, Counter[str]], frames: Counter[str], stats: StreamStats, summary_to: TextIO
+) -> None:
     from edgebone.cli.status import summary
 
     for sink in sinks:
         sink.close()
     for name, counter in seen.items():
-        frames = counter.total()
-        common = ", ".join(f"{label} {100 * n / frames:.0f} %" for label, n in counter.most_common(3))
-        summary_to.write(f"{name}: {frames} frames, most often: {common or 'nothing'}\n")
+        common = ", ".join(f"{label} {100 * n / frames[name]:.0f} %" for label, n in counter.most_common(3))
+        summary_to.write(f"{name}: {frames[name]} frames, most often: {common or 'nothing'}\n")
     sys.stderr.write(f"{summary(stats)}\n")
 
 
-def _headline(result: Results) -> str:
+def _headlines(results: Results) -> set[str]:
+    """What there is to say about a frame, once each: the best class, or the classes that were found."""
+    from edgebone.core.detections import Detections
     from edgebone.core.results import Classification
+    from edgebone.core.segmentation import SegmentationMap
 
-    if isinstance(result, Classification):
-        return result.label
-    return type(result).__name__.lower()
+    lines: set[str] = set()
+    for result in results.values() if isinstance(results, dict) else (results,):
+        if isinstance(result, Classification):
+            lines.add(result.label)
+        elif isinstance(result, Detections):
+            lines.update(result.labels)
+        elif isinstance(result, SegmentationMap):
+            lines.update(label for label, pixels in zip(result.labels[1:], result.area[1:], strict=True) if pixels)
+        else:
+            lines.add(type(result).__name__.lower())
+    return lines

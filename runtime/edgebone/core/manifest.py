@@ -32,7 +32,8 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mean: Subtracted a channel, in units of 0 to 1.
         std: Divided by a channel, in units of 0 to 1.
         resize: For ``crop``: the shorter side's length in pixels, or (height, width).
-        pad_value: For ``letterbox``: the padding's value, 0 to 255.
+        pad_value: For ``letterbox``: the padding's value, 0 to 255; one for all channels, or one a channel in
+            the order of ``color``.
         anchor: For ``letterbox``: where the picture lies in the padded input.
     """
 
@@ -44,7 +45,7 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     resize: int | tuple[int, int] | None = None
-    pad_value: int = 114
+    pad_value: int | tuple[int, int, int] = 114
     anchor: Literal["center", "top_left"] = "center"
 
     def __post_init__(self) -> None:
@@ -61,7 +62,8 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"interpolation {self.interpolation} is there with antialias true only")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {list(self.std)}")
-        if not 0 <= self.pad_value <= 255:
+        values = (self.pad_value,) if isinstance(self.pad_value, int) else self.pad_value
+        if not all(0 <= value <= 255 for value in values):
             raise ValueError(f"pad_value must be 0 to 255, got {self.pad_value}")
 
 
@@ -116,12 +118,19 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a variant's outputs are from the original network's, over all verification pictures.
 
+    Of boxes that the graph decodes, the scores in descending order are compared, and ``matched`` says the rest;
+    of class maps, the share of pixels that differ stands for the differences.
+
     Attributes:
         max_abs: Largest absolute difference.
         max_rel: Largest absolute difference over the largest absolute reference value.
         cosine: Smallest cosine similarity of one picture's output.
         top1_agreement: Share of pictures with the same best class, 0 to 1; None where there are no classes.
+        matched: Boxes: the share that the other side has too, of the same class, at an overlap (IoU) of 0.99
+            or more and with a score within 0.001, the smaller of both directions. Class maps: the smallest
+            share of equal pixels of a picture. 0 to 1; None where there is neither.
         pictures: How many pictures were compared.
+        reference: What the outputs were held against.
     """
 
     max_abs: float
@@ -129,6 +138,8 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cosine: float
     pictures: int
     top1_agreement: float | None = None
+    matched: float | None = None
+    reference: str = "PyTorch"
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

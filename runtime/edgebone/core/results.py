@@ -101,6 +101,39 @@ class FeatureMaps:
         return ", ".join(f"stride {stride}: {'×'.join(map(str, array.shape))}" for stride, array in pairs)
 
 
+@dataclass(frozen=True)
+class RawTensors:
+    """The network's outputs for one picture, as they came.
+
+    Attributes:
+        tensors: Arrays by output name, without the batch axis.
+    """
+
+    tensors: dict[str, NDArray[Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"tensors": {name: {"shape": …, "dtype": …, "min": …, "max": …}}}``; the values are too many for JSON."""
+        return {
+            "tensors": {
+                name: {"shape": list(array.shape), "dtype": array.dtype.name, **_range(array)}
+                for name, array in self.tensors.items()
+            }
+        }
+
+    def __str__(self) -> str:
+        """``output: float32 3549×85``."""
+        shapes = {name: "×".join(map(str, array.shape)) or "scalar" for name, array in self.tensors.items()}
+        return ", ".join(f"{name}: {self.tensors[name].dtype} {shape}" for name, shape in shapes.items())
+
+
+def _range(array: NDArray[Any]) -> dict[str, float | None]:
+    """Smallest and largest value; None where there is none that JSON could hold."""
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    if not finite.size:
+        return {"min": None, "max": None}
+    return {"min": round(float(finite.min()), 6), "max": round(float(finite.max()), 6)}
+
+
 Results = Result | dict[str, Result]
 """What a model gives for one frame: its head's result, or with several heads the results by head name."""
 

@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError, EngineError
+from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Classification
-from edgebone.decode.registry import Decoder, as_float32
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode.registry import Decoder, as_float32, misfit
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,16 +34,15 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"top_k must be at least 1, got {self.top_k}")
 
 
-def make(name: str, params: Params, labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
+def make(
+    name: str, params: Params, labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
+) -> Decoder:
     """Build the decoder; the one output must be (batch, classes) with a label each.
 
     The decoder raises EngineError for scores that are not finite: any class named for them would be made up.
     """
-    if len(outputs) != 1 or len(outputs[0]) != 2 or outputs[0][1] != len(labels):
-        raise BundleError(
-            f"head {name}: classification@1 reads one output of shape (batch, {len(labels)} labels), "
-            f"the bundle has {[list(shape) for shape in outputs]}"
-        )
+    if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] != len(labels):
+        raise misfit(name, "classification@1", f"one output of shape [batch, {len(labels)}] (one a label)", outputs)
     k = min(params.top_k, len(labels))
 
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> Classification:

@@ -8,23 +8,22 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Embedding
-from edgebone.decode.registry import Decoder, as_float32
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode.registry import Decoder, as_float32, misfit
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``embedding@1`` has no settings."""
 
 
-def make(name: str, _params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
+def make(
+    name: str, _params: Params, _labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
+) -> Decoder:
     """Build the decoder; the one output must be (batch, d)."""
-    if len(outputs) != 1 or len(outputs[0]) != 2:
-        raise BundleError(
-            f"head {name}: embedding@1 reads one output of shape (batch, d), "
-            f"the bundle has {[list(shape) for shape in outputs]}"
-        )
+    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+        raise misfit(name, "embedding@1", "one output of shape [batch, d]", outputs)
 
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> Embedding:
         return Embedding(as_float32(tensors[0]))

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import FeatureMaps
-from edgebone.decode.registry import Decoder, as_float32
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode.registry import Decoder, as_float32, misfit
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,13 +24,13 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strides: tuple[int, ...]
 
 
-def make(name: str, params: Params, _labels: tuple[str, ...], outputs: tuple[tuple[int | str, ...], ...]) -> Decoder:
+def make(
+    name: str, params: Params, _labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
+) -> Decoder:
     """Build the decoder; every output must be (batch, channels, height, width), one a stride."""
-    if len(outputs) != len(params.strides) or any(len(shape) != 4 for shape in outputs):
-        raise BundleError(
-            f"head {name}: features@1 reads {len(params.strides)} outputs of shape (batch, channels, "
-            f"height, width), the bundle has {[list(shape) for shape in outputs]}"
-        )
+    if len(outputs) != len(params.strides) or any(len(spec.shape) != 4 for spec in outputs):
+        wanted = f"{len(params.strides)} outputs of shape [batch, channels, height, width]"
+        raise misfit(name, "features@1", wanted, outputs)
 
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> FeatureMaps:
         return FeatureMaps(tuple(as_float32(tensor) for tensor in tensors), params.strides)

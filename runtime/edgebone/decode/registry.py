@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,16 +13,28 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Head
+from edgebone.core.manifest import Head, Manifest
 from edgebone.core.results import Result
+from edgebone.core.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from edgebone.decode.detections import BoxReader
 
 Decoder = Callable[[Sequence[NDArray[Any]], Geometry], Result]
 """Takes one picture's outputs, without the batch axis, in the head's order, and the picture's geometry."""
 
 _MODULES = {
+    "boxes@1": "edgebone.decode.boxes",
     "classification@1": "edgebone.decode.classification",
+    "detr@1": "edgebone.decode.detr",
     "embedding@1": "edgebone.decode.embedding",
     "features@1": "edgebone.decode.features",
+    "raw@1": "edgebone.decode.raw",
+    "segmentation@1": "edgebone.decode.segmentation",
+    "ssd@1": "edgebone.decode.ssd",
+    "yolov5@1": "edgebone.decode.yolov5",
+    "yolov8@1": "edgebone.decode.yolov8",
+    "yolox@1": "edgebone.decode.yolox",
 }
 
 
@@ -30,32 +43,103 @@ def decoder_names() -> list[str]:
     return sorted(_MODULES)
 
 
-def make_decoder(name: str, head: Head, outputs: Sequence[tuple[int | str, ...]], **settings: Any) -> Decoder:
+def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
+    """Build the decoders of all heads, by head name.
+
+    Args:
+        manifest: The bundle's manifest.
+        **settings: The caller's own values for the decoders' parameters, such as ``top_k``; each goes to the
+            heads that have it. None keeps the bundle's value.
+
+    Raises:
+        BundleError: Unknown decoder or parameter, outputs that a decoder cannot read, or a setting that none
+            of the heads has.
+    """
+    specs = {spec.name: spec for spec in manifest.outputs}
+    given = {key: value for key, value in settings.items() if value is not None}
+    unused = set(given)
+    decoders = {}
+    for name, head in manifest.heads.items():
+        own = {key: value for key, value in given.items() if key in setting_names(name, head)}
+        unused -= own.keys()
+        outputs = [specs[output] for output in head.outputs]
+        decoders[name] = make_decoder(name, head, outputs, manifest.preprocess.size_hw, **own)
+    if unused:
+        heads = ", ".join(f"{name}: {head.decoder}" for name, head in manifest.heads.items())
+        raise BundleError(f"no head of this bundle has the setting {', '.join(sorted(unused))} (heads: {heads})")
+    return decoders
+
+
+def make_decoder(
+    name: str, head: Head, outputs: Sequence[TensorSpec], size_hw: tuple[int, int], **settings: Any
+) -> Decoder:
     """Build the decoder of one head.
 
     Args:
         name: The head's name, for messages.
         head: The head's entry in the manifest.
-        outputs: Shapes of the head's outputs, batch axis included.
-        **settings: The caller's own values for the decoder's parameters, such as ``top_k``; those that the
-            decoder does not have are refused, and None keeps the bundle's value.
+        outputs: The head's outputs, batch axis included.
+        size_hw: Height and width of the network's input, in pixels.
+        **settings: The caller's own values for the decoder's parameters.
 
     Raises:
         BundleError: Unknown decoder or parameter, or outputs that the decoder cannot read.
     """
+    module = _module(name, head)
+    params = _params(name, head, settings)
+    if is_detector(name, head):
+        from edgebone.decode.detections import detector
+
+        reader = module.make_reader(name, params, head.labels, tuple(outputs), size_hw)
+        return detector(name, params, head.labels, reader)
+    decoder: Decoder = module.make(name, params, head.labels, tuple(outputs), size_hw)
+    return decoder
+
+
+def make_box_reader(
+    name: str, head: Head, outputs: Sequence[TensorSpec], size_hw: tuple[int, int], **settings: Any
+) -> BoxReader:
+    """Build what reads boxes out of a detector's outputs, before any suppression; arguments as `make_decoder`."""
+    reader: BoxReader = _module(name, head).make_reader(
+        name, _params(name, head, settings), head.labels, tuple(outputs), size_hw
+    )
+    return reader
+
+
+def is_detector(name: str, head: Head) -> bool:
+    """Whether a head's decoder gives boxes."""
+    return hasattr(_module(name, head), "make_reader")
+
+
+def _params(name: str, head: Head, settings: Mapping[str, Any]) -> Any:
+    try:
+        return msgspec.convert({**head.params, **settings}, _module(name, head).Params)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"head {name}: {head.decoder} refuses its parameters: {error}") from error
+
+
+def setting_names(name: str, head: Head) -> set[str]:
+    """The parameters that a head's decoder has.
+
+    Raises:
+        BundleError: Unknown decoder.
+    """
+    return {field.name for field in msgspec.structs.fields(_module(name, head).Params)}
+
+
+def _module(name: str, head: Head) -> ModuleType:
     if head.decoder not in _MODULES:
         raise BundleError(
             f"head {name} needs decoder {head.decoder}, this edgebone has {', '.join(decoder_names())}; "
             "install a newer edgebone"
         )
-    module = importlib.import_module(_MODULES[head.decoder])
-    params = {**head.params, **{key: value for key, value in settings.items() if value is not None}}
-    try:
-        parsed = msgspec.convert(params, module.Params)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"head {name}: {head.decoder} refuses its parameters: {error}") from error
-    decoder: Decoder = module.make(name, parsed, head.labels, tuple(outputs))
-    return decoder
+    return importlib.import_module(_MODULES[head.decoder])
+
+
+def misfit(name: str, decoder: str, wanted: str, outputs: Sequence[TensorSpec]) -> BundleError:
+    """The error for outputs that a decoder cannot read: what it reads, and what the bundle has."""
+    found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
+    return BundleError(f"head {name}: {decoder} reads {wanted}, the network gives {found or 'nothing'}")
 
 
 def as_float32(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from edgebone.core.detections import Detections
 from edgebone.core.results import Classification, Results
+from edgebone.core.segmentation import SegmentationMap
 
 _ROWS = 3
 _BAR_BGR = (226, 144, 42)
+# Okabe and Ito's colours (2008), which colour-blind people can tell apart, as BGR.
+_PALETTE_BGR = (
+    (0, 159, 230),
+    (233, 180, 86),
+    (115, 158, 0),
+    (66, 228, 240),
+    (178, 114, 0),
+    (0, 94, 213),
+    (167, 121, 204),
+)
+_MASK_OPACITY = 0.45
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Rgb = tuple[int, int, int]
 
 
 def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8]:
     """Draw a result onto a copy of a picture.
+
+    Boxes are drawn by supervision where it is installed, and plainly where it is not.
 
     Args:
         image_bgr: uint8, shape (height, width, 3), BGR.
@@ -28,8 +46,21 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
     """
     canvas = image_bgr.copy()
     heads = results if isinstance(results, dict) else {"": results}
-    top = 0
+    color = 0
+    # Areas first, so that they do not cover boxes; text last.
+    for result in heads.values():
+        if isinstance(result, SegmentationMap):
+            color = _areas(canvas, result, color)
+    for result in heads.values():
+        if isinstance(result, Detections):
+            _boxes(canvas, result)
+    top = color = 0
     for name, result in heads.items():
+        if isinstance(result, Detections):
+            continue
+        if isinstance(result, SegmentationMap):
+            top, color = _legend(canvas, result, top, color)
+            continue
         if isinstance(result, Classification):
             rows = list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS]
             texts = [(f"{name}: {label}" if name else label, confidence) for label, confidence in rows]
@@ -39,10 +70,91 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
     return canvas
 
 
-def _panel(canvas: NDArray[np.uint8], rows: list[tuple[str, float | None]], top: int) -> int:
+def _areas(canvas: NDArray[np.uint8], result: SegmentationMap, color: int) -> int:
+    """Tint each class but the background; gives the number of the next colour."""
+    if result.class_id.shape == canvas.shape[:2]:
+        colors = np.zeros((256, 3), np.uint8)
+        for index in range(1, len(result.labels)):
+            colors[index] = _PALETTE_BGR[(color + index - 1) % len(_PALETTE_BGR)]
+        seen = result.class_id > 0
+        tinted = cv2.addWeighted(canvas, 1 - _MASK_OPACITY, colors[result.class_id], _MASK_OPACITY, 0)
+        np.copyto(canvas, tinted, where=seen[..., None])
+    return color + len(result.labels) - 1
+
+
+def _legend(canvas: NDArray[np.uint8], result: SegmentationMap, top: int, color: int) -> tuple[int, int]:
+    """Name the classes that are there, in their colours."""
+    rows: list[tuple[str, float | None]] = []
+    colors = []
+    for index, (label, share) in enumerate(result.shares().items()):
+        if index and share:
+            rows.append((f"{label} {100 * share:.1f} %", None))
+            blue, green, red = _PALETTE_BGR[(color + index - 1) % len(_PALETTE_BGR)]
+            colors.append((red, green, blue))
+    if rows:
+        top = _panel(canvas, rows, top, colors)
+    return top, color + len(result.labels) - 1
+
+
+def _boxes(canvas: NDArray[np.uint8], result: Detections) -> None:
+    texts = [
+        f"{label} {100 * score:.0f} %" for label, score in zip(result.labels, result.confidence.tolist(), strict=True)
+    ]
+    annotators = _supervision(min(canvas.shape[:2]), all(text.isascii() for text in texts))
+    if annotators is not None and len(result):
+        detections = result.to_supervision()
+        boxes, labels = annotators
+        boxes.annotate(canvas, detections)
+        drawn = labels.annotate(canvas, detections, labels=texts)
+        np.copyto(canvas, np.asarray(drawn))
+        return
+    thickness = max(1, round(min(canvas.shape[:2]) / 300))
+    size = _text_size(canvas)
+    picture = Image.fromarray(canvas[..., ::-1].copy())
+    draw = ImageDraw.Draw(picture)
+    for xyxy, class_id, text in zip(result.xyxy.tolist(), result.class_id.tolist(), texts, strict=True):
+        blue, green, red = _PALETTE_BGR[class_id % len(_PALETTE_BGR)]
+        draw.rectangle(xyxy, outline=(red, green, blue), width=thickness)
+        left, top = xyxy[0], max(0.0, xyxy[1] - size - 4)
+        draw.rectangle(draw.textbbox((left + 2, top), text, font=_font(size)), fill=(red, green, blue))
+        draw.text((left + 2, top), text, fill=(0, 0, 0), font=_font(size))
+    canvas[:] = np.asarray(picture)[..., ::-1]
+
+
+@lru_cache(maxsize=8)
+def _supervision(short_side: int, ascii_only: bool) -> tuple[Any, Any] | None:
+    """supervision's annotators in a size that goes with the picture; None where it is not installed."""
+    try:
+        import supervision
+    except ModuleNotFoundError:
+        return None
+    palette = supervision.ColorPalette([supervision.Color(r=r, g=g, b=b) for b, g, r in _PALETTE_BGR])
+    boxes = supervision.BoxAnnotator(color=palette, thickness=max(1, round(short_side / 300)))
+    black = supervision.Color.BLACK
+    if ascii_only:
+        return boxes, supervision.LabelAnnotator(
+            color=palette, text_color=black, text_scale=max(0.3, short_side / 1200), text_padding=3
+        )
+    # OpenCV's own fonts know ASCII only; labels may be in any language.
+    return boxes, supervision.RichLabelAnnotator(
+        color=palette, text_color=black, font_size=max(10, short_side // 40), text_padding=3
+    )
+
+
+def _text_size(canvas: NDArray[np.uint8]) -> int:
+    height, width = int(canvas.shape[0]), int(canvas.shape[1])
+    return max(10, min(height // 22, width // 18))
+
+
+def _panel(
+    canvas: NDArray[np.uint8],
+    rows: Sequence[tuple[str, float | None]],
+    top: int,
+    colors: Sequence[_Rgb] | None = None,
+) -> int:
     """Darken a strip of the canvas and write the rows onto it; returns where the strip ends."""
     height, width = int(canvas.shape[0]), int(canvas.shape[1])
-    size = max(10, min(height // 22, width // 18))
+    size = _text_size(canvas)
     pad = size // 2
     line = size + pad
     panel_h = min(len(rows) * line + pad, height - top)
@@ -63,7 +175,8 @@ def _panel(canvas: NDArray[np.uint8], rows: list[tuple[str, float | None]], top:
     draw = ImageDraw.Draw(picture)
     for row, (text, confidence) in enumerate(rows):
         shown = text if confidence is None else f"{100 * confidence:5.1f} %  {text}"
-        draw.text((pad + 2, row * line + pad), shown, fill=(255, 255, 255), font=_font(size))
+        fill = (255, 255, 255) if colors is None else colors[row]
+        draw.text((pad + 2, row * line + pad), shown, fill=fill, font=_font(size))
     strip[:] = np.asarray(picture)[..., ::-1]
     return top + panel_h
 

@@ -1,4 +1,4 @@
-"""Accuracy of a bundle on labelled pictures, through the very path that serves frames."""
+"""Top-1 and top-5 of a classifier."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError, SourceError
-from edgebone.core.manifest import Head
+from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
 from edgebone.model import Model
 from edgebone.sources.images import SUFFIXES
@@ -98,38 +97,23 @@ def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
     return found
 
 
-def classifier_head(heads: dict[str, Head]) -> tuple[str, Head]:
-    """The bundle's one classification head.
-
-    Raises:
-        BundleError: It has none, or several.
-    """
-    found = [(name, head) for name, head in heads.items() if head.decoder.startswith("classification@")]
-    if len(found) != 1:
-        raise BundleError(
-            f"top-1 is counted for one classification head, the bundle has {len(found)} "
-            f"(heads: {', '.join(heads)}); export with --output logits"
-        )
-    return found[0]
-
-
 def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
     """How many classes come before this one; equal ones by index."""
     own = probabilities[class_index]
     return int(np.sum(probabilities > own) + np.sum(probabilities[:class_index] == own))
 
 
-def evaluate(
-    model: Model, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
+def evaluate_classifier(
+    model: Model, name: str, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
 ) -> TopAccuracy:
     """Run the labelled pictures through a model and count.
 
     Args:
-        model: A model with one classification head.
+        model: The model.
+        name: The classification head.
         pictures: What to look at.
         progress: Called with the number of pictures done.
     """
-    name, _ = classifier_head(model.manifest.heads)
     hits1 = hits5 = 0
     for start in range(0, len(pictures), model.max_batch):
         batch = pictures[start : start + model.max_batch]

@@ -1,0 +1,127 @@
+"""``edgebone import``: a foreign ONNX file becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgebone_export.cli.options import parse_batch, parse_size
+from edgebone_export.cli.report import show
+from edgebone_export.cli.steps import Steps
+
+if TYPE_CHECKING:
+    from edgebone_export.importers.importer import HeadSpec
+
+
+def import_onnx(
+    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="The bundle; NAME.zip gives a single file.")],
+    decoder: Annotated[
+        list[str],
+        typer.Option(
+            help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end, detr, ssd, classification, segmentation, "
+            "embedding, features or raw. For several heads: HEAD=DECODER[:OUTPUT,OUTPUT], once a head.",
+        ),
+    ],
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            help="How pictures become the input: yolox, ultralytics, rt-detr, rf-detr, stretch, imagenet, or a JSON "
+            "file. Not needed where the file says it itself (ultralytics' do).",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="[HEAD=] and a file with one name a line, names with commas between, coco or imagenet."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="[HEAD.]KEY=VALUE", help="A decoder's setting, such as iou=0.5."),
+    ] = None,
+    decode: Annotated[
+        str, typer.Option(help="graph: boxes or classes leave the graph decoded; host: the runtime decodes.")
+    ] = "graph",
+    boxes: Annotated[int, typer.Option(min=1, help="How many boxes a decoded graph gives, at most.")] = 300,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH, where the file leaves it free.")] = None,
+    batch: Annotated[str | None, typer.Option(help="1, or 1-8, where the file leaves it free.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Wrap an ONNX file of any origin into a bundle, checking every step against the file itself."""
+    size_hw, batch_range = parse_size(size), None if batch is None else parse_batch(batch)
+    if decode not in ("graph", "host"):
+        raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
+    with Steps() as steps:
+        steps.begin("loading ONNX")
+        from edgebone_export.need_torch import need_torch
+
+        need_torch()
+        from edgebone_export.importers.importer import import_onnx as run_import
+
+        report = run_import(
+            model,
+            output,
+            heads=_heads(decoder, labels or [], settings or []),
+            preprocess=preprocess,
+            decode=decode,  # type: ignore[arg-type]
+            boxes=boxes,
+            size_hw=size_hw,
+            batch=batch_range,
+            samples=samples,
+            overwrite=force,
+            progress=steps.begin,
+        )
+    show(report)
+
+
+def _heads(decoders: list[str], labels: list[str], settings: list[str]) -> dict[str, HeadSpec] | HeadSpec:
+    from edgebone_export.importers.conventions import find_labels
+    from edgebone_export.importers.importer import HeadSpec
+
+    named: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for text in decoders:
+        name, equals, rest = text.rpartition("=")
+        if not equals and len(decoders) > 1:
+            raise typer.BadParameter(f"with several heads each needs a name: --decoder HEAD={text}")
+        if name in named:
+            raise typer.BadParameter(f"head {name} is given twice")
+        kind, _, outputs = rest.partition(":")
+        named[name] = (kind, tuple(item for item in outputs.split(",") if item))
+    own_labels: dict[str, tuple[str, ...] | None] = {}
+    for text in labels:
+        name, value = _addressed(text, named, "=")
+        own_labels[name] = find_labels(value, {})
+    own_settings: dict[str, dict[str, Any]] = {}
+    for text in settings:
+        name, pair = _addressed(text, named, ".")
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set takes KEY=VALUE, not {text!r}")
+        own_settings.setdefault(name, {})[key] = _value(value)
+    heads = {
+        name: HeadSpec(kind, outputs, own_labels.get(name, own_labels.get("")), _merged(own_settings, name))
+        for name, (kind, outputs) in named.items()
+    }
+    return heads[""] if list(heads) == [""] else heads
+
+
+def _addressed(text: str, heads: dict[str, tuple[str, tuple[str, ...]]], separator: str) -> tuple[str, str]:
+    """Split what is for one head from its name; without a name of a head it is for all."""
+    name, found, rest = text.partition(separator)
+    return (name, rest) if found and name in heads else ("", text)
+
+
+def _merged(settings: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    return {**settings.get("", {}), **settings.get(name, {})}
+
+
+def _value(text: str) -> Any:
+    """A number, true, null or a list as JSON has them; a bare word as it is."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text

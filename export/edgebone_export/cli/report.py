@@ -1,0 +1,30 @@
+"""What an export or import says at its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgebone_export.assemble import ExportReport
+
+
+def show(report: ExportReport) -> None:
+    """Print what was made and how it was proved."""
+    weights, parity, pre = report.manifest.model.weights, report.parity, report.preprocess_parity
+    agreement, matched = parity.top1_agreement, parity.matched
+    lines = [
+        f"{report.path}: {report.manifest.name}, {report.size_bytes / 1e6:.1f} MB, {report.seconds:.1f} s",
+        f"weights: {weights.name}, {weights.origin}; {weights.verified}",
+        f"against {parity.reference} on {parity.pictures} pictures: max difference {parity.max_abs:.2g}, "
+        f"cosine {parity.cosine:.7f}"
+        + ("" if agreement is None else f", top-1 agreement {100 * agreement:.0f} %")
+        + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same"),
+    ]
+    if pre is not None:
+        lines.append(
+            f"preprocessing against the library's: off by at most {pre.max_steps:.2f} of 255, "
+            f"{pre.mean_steps:.4f} on average"
+        )
+    lines.append(f"next: edgebone run {report.path} PICTURE")
+    sys.stdout.write("\n".join(lines) + "\n")

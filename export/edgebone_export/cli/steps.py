@@ -1,0 +1,39 @@
+"""The step under way, for commands that take a while."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+
+class Steps:
+    """Shows the step under way: a spinner on a terminal, a line a step elsewhere, both on stderr."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status("")
+        self._started_s = time.monotonic()
+
+    def begin(self, step: str) -> None:
+        """Name the step that begins."""
+        elapsed_s = time.monotonic() - self._started_s
+        if self._console.is_terminal:
+            self._status.update(f"{step} ({elapsed_s:.0f} s)")
+        else:
+            sys.stderr.write(f"{elapsed_s:5.1f} s  {step}\n")
+
+    def __enter__(self) -> Steps:
+        """Start the spinner."""
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the spinner."""
+        if self._console.is_terminal:
+            self._status.stop()

@@ -1,0 +1,1 @@
+"""Bring your own ONNX: a foreign graph becomes a bundle."""

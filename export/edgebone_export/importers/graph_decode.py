@@ -1,0 +1,244 @@
+"""Appends the decoding to a graph, so that only the best k boxes, or one class a pixel, leave the accelerator.
+
+Only operators that onnxruntime, OpenVINO and TensorRT (RTX, too) all run, in the form that they have from opset 11
+to today: no NonMaxSuppression, no data-dependent shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from edgebone.core.manifest import Head
+from edgebone.decode.yolox import grid
+from edgebone_export.errors import ExportError
+
+_LEAST_OPSET = 11
+# Decoders whose result a graph gives exactly.
+IN_GRAPH = ("yolox@1", "yolov5@1", "yolov8@1", "detr@1", "ssd@1", "segmentation@1")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is to be appended for one head.
+
+    Attributes:
+        head: The head as it reads the graph so far.
+        output: The name of the output that replaces the head's.
+        shapes: Shapes of the head's outputs, in its order, batch axis included.
+        boxes: How many boxes leave the graph, at most.
+    """
+
+    head: Head
+    output: str
+    shapes: tuple[tuple[int, ...], ...]
+    boxes: int
+
+
+@dataclass(frozen=True)
+class AppendDecoding:
+    """Replaces outputs by what their decoders make of them; outputs that no head reads are dropped.
+
+    Attributes:
+        decodings: What to append.
+        outputs: The graph's outputs afterwards, in order.
+        size_hw: Height and width of the network's input.
+    """
+
+    decodings: tuple[Decoding, ...]
+    outputs: tuple[str, ...]
+    size_hw: tuple[int, int]
+    name: str = "append decoding"
+
+    def requires(self, model: ir.Model) -> None:
+        """An opset that has the operators in today's form."""
+        opset = model.opset_imports.get("", 0)
+        if self.decodings and opset < _LEAST_OPSET:
+            raise ExportError(
+                f"the file has opset {opset}; decoding in the graph needs {_LEAST_OPSET} or more: "
+                "decode on the host with --decode host"
+            )
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Change the graph in place."""
+        graph = model.graph
+        by_name = {value.name: value for value in graph.outputs}
+        for decoding in self.decodings:
+            build = _Build(decoding.output)
+            inputs = [build.floats(by_name[name]) for name in decoding.head.outputs]
+            result = _append(build, decoding, inputs, self.size_hw)
+            result.name = decoding.output
+            for node in build.tape.nodes:
+                graph.append(node)
+            for value in build.tape.initializers:
+                graph.register_initializer(value)
+            by_name[decoding.output] = result
+        graph.outputs[:] = [by_name[name] for name in self.outputs]
+        RemoveUnusedNodesPass()(model)
+        return ShapeInferencePass()(model).model
+
+    def ensures(self, model: ir.Model) -> None:
+        """The outputs are those that were asked for."""
+        found = tuple(value.name for value in model.graph.outputs)
+        if found != self.outputs:
+            raise ExportError(f"the outputs should be {self.outputs}, found {found}")
+
+
+def _append(build: _Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int]) -> ir.Value:
+    decoder, params = decoding.head.decoder, decoding.head.params
+    if decoder == "segmentation@1":
+        return _classes(build, inputs[0], decoding.shapes[0], params.get("threshold"))
+    if decoder == "yolox@1":
+        return _yolox(build, inputs[0], decoding, size_hw)
+    width = decoding.shapes[0][2]
+    if decoder == "yolov5@1":
+        scores = build.op("Mul", build.columns(inputs[0], 5), build.columns(inputs[0], 4, 5))
+        place, score, class_id = build.best_boxes(scores, decoding)
+        return build.rows(build.corners(build.rows_at(inputs[0], place, width)), score, class_id)
+    if decoder == "yolov8@1":
+        rows = build.op("Transpose", inputs[0], perm=[0, 2, 1])
+        place, score, class_id = build.best_boxes(build.columns(rows, 4), decoding)
+        return build.rows(build.corners(build.rows_at(rows, place, decoding.shapes[0][1])), score, class_id)
+    scale = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+    scores, boxes = inputs
+    first = 0
+    if decoder == "detr@1":
+        if params.get("activation") == "softmax":
+            scores = build.columns(build.op("Softmax", scores, axis=2), 0, decoding.shapes[0][2] - 1)
+        else:
+            scores = build.op("Sigmoid", scores)
+    elif params.get("background", True):
+        first = 1
+        scores = build.columns(scores, 1)
+    place, score, class_id = build.best_pairs(scores, decoding, classes=_class_count(decoding) - first)
+    if first:
+        class_id = build.op("Add", class_id, build.constant(np.float32(first)))
+    chosen = build.rows_at(boxes, place, 4)
+    if decoder == "detr@1" or params.get("box_unit", "relative") == "relative":
+        chosen = build.op("Mul", chosen, build.constant(scale))
+    return build.rows(build.corners(chosen) if decoder == "detr@1" else chosen, score, class_id)
+
+
+def _class_count(decoding: Decoding) -> int:
+    softmax = decoding.head.params.get("activation") == "softmax"
+    return decoding.shapes[0][2] - softmax
+
+
+def _classes(build: _Build, scores: ir.Value, shape: Sequence[int], threshold: float | None) -> ir.Value:
+    """The best class of every pixel, uint8."""
+    if threshold is not None:
+        best = build.op("Greater", scores, build.constant(np.float32(threshold)))
+    else:
+        best = build.op("ArgMax", scores, axis=1, keepdims=1)
+    flat = build.op("Reshape", best, build.constant(np.array([0, *shape[2:]], np.int64)))
+    return build.op("Cast", flat, to=ir.DataType.UINT8)
+
+
+def _yolox(build: _Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int]) -> ir.Value:
+    strides = decoding.head.params.get("strides", (8, 16, 32))
+    corners, stride = grid(size_hw, strides)
+    scores = build.op("Mul", build.columns(output, 5), build.columns(output, 4, 5))
+    place, score, class_id = build.best_boxes(scores, decoding)
+    chosen = build.rows_at(output, place, decoding.shapes[0][2])
+    chosen_stride = build.op("Gather", build.constant(stride), place, axis=0)
+    centers = build.op("Add", build.columns(chosen, 0, 2), build.op("Gather", build.constant(corners), place, axis=0))
+    sizes = build.op("Exp", build.columns(chosen, 2, 4))
+    boxes = build.op("Mul", build.op("Concat", centers, sizes, axis=2), chosen_stride)
+    return build.rows(build.corners(boxes), score, class_id)
+
+
+class _Build:
+    """Collects nodes and constants under one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.tape = ir.tape.Tape()
+        self._prefix = prefix
+        self._count = 0
+
+    def op(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
+        """Add a node; gives its first output."""
+        value = self.tape.op(op_type, list(inputs), attributes or None, name=self._name(op_type))
+        value.name = self._name("value")
+        return value
+
+    def constant(self, array: Any) -> ir.Value:
+        """Add a constant."""
+        return self.tape.initializer(ir.tensor(np.asarray(array)), name=self._name("constant"))
+
+    def _name(self, kind: str) -> str:
+        self._count += 1
+        return f"{self._prefix}/{kind}_{self._count}"
+
+    def floats(self, value: ir.Value) -> ir.Value:
+        """The value as float32: networks in half precision give their outputs in it."""
+        return value if value.dtype in (None, ir.DataType.FLOAT) else self.op("Cast", value, to=ir.DataType.FLOAT)
+
+    def columns(self, value: ir.Value, start: int, end: int | None = None) -> ir.Value:
+        """``value[..., start:end]`` of (n, rows, columns)."""
+        last = np.iinfo(np.int64).max if end is None else end
+        starts, ends, axes = (self.constant(np.array([item], np.int64)) for item in (start, last, 2))
+        return self.op("Slice", value, starts, ends, axes)
+
+    def top(self, scores: ir.Value, k: int, axis: int) -> tuple[ir.Value, ir.Value]:
+        """The k largest along an axis, descending, and their places."""
+        values, places = self.tape.op_multi_out(
+            "TopK",
+            [scores, self.constant(np.array([k], np.int64))],
+            {"axis": axis, "largest": 1, "sorted": 1},
+            num_outputs=2,
+            name=self._name("TopK"),
+        )
+        values.name, places.name = self._name("value"), self._name("value")
+        return values, places
+
+    def best_boxes(self, scores: ir.Value, decoding: Decoding) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Of (n, boxes, classes): each box's best class, then the k best boxes.
+
+        Returns:
+            Places (n, k), scores (n, k, 1) and class ids (n, k, 1) as float.
+        """
+        flat = self.constant(np.array([0, -1], np.int64))
+        score, class_id = self.top(scores, 1, 2)
+        score, class_id = self.op("Reshape", score, flat), self.op("Reshape", class_id, flat)
+        best, place = self.top(score, _k(decoding), 1)
+        chosen = self.op("GatherElements", class_id, place, axis=1)
+        return place, self._column(best), self._column(self.op("Cast", chosen, to=ir.DataType.FLOAT))
+
+    def best_pairs(self, scores: ir.Value, decoding: Decoding, classes: int) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Of (n, boxes, classes): the k best pairs of a box and a class; returns as :meth:`best_boxes`."""
+        flat = self.op("Reshape", scores, self.constant(np.array([0, -1], np.int64)))
+        best, pair = self.top(flat, _k(decoding, classes), 1)
+        count = self.constant(np.array(classes, np.int64))
+        place = self.op("Div", pair, count)
+        class_id = self.op("Sub", pair, self.op("Mul", place, count))
+        return place, self._column(best), self._column(self.op("Cast", class_id, to=ir.DataType.FLOAT))
+
+    def _column(self, value: ir.Value) -> ir.Value:
+        return self.op("Reshape", value, self.constant(np.array([0, -1, 1], np.int64)))
+
+    def rows_at(self, rows: ir.Value, place: ir.Value, width: int) -> ir.Value:
+        """``rows[n, place[n, k]]``: (n, k, width) of (n, rows, width)."""
+        # Whole rows, though four numbers would do: OpenVINO 2026.4 moves a Slice past GatherElements, and then
+        # refuses its own graph.
+        wide = self.op("Expand", self._column(place), self.constant(np.array([1, 1, width], np.int64)))
+        return self.op("GatherElements", rows, wide, axis=1)
+
+    def corners(self, boxes: ir.Value) -> ir.Value:
+        """Centre, width, height to left, top, right, bottom."""
+        center, size = self.columns(boxes, 0, 2), self.columns(boxes, 2, 4)
+        half = self.op("Mul", size, self.constant(np.float32(0.5)))
+        return self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
+
+    def rows(self, boxes: ir.Value, score: ir.Value, class_id: ir.Value) -> ir.Value:
+        """(n, k, 6)."""
+        return self.op("Concat", boxes, score, class_id, axis=2)
+
+
+def _k(decoding: Decoding, classes: int = 1) -> int:
+    boxes = decoding.shapes[0][2] if decoding.head.decoder == "yolov8@1" else decoding.shapes[0][1]
+    return min(decoding.boxes, boxes * classes)

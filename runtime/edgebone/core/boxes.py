@@ -1,0 +1,82 @@
+"""Comparing lists of boxes: what overlaps, and what the other list has too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Two lists are of one network if their boxes agree this well; the score is a share of 1.
+SAME_IOU = 0.99
+SAME_SCORE = 1e-3
+# A twentieth of a pixel: what rounding makes of a box without an area, whose IoU says nothing.
+_SAME_PX = 0.05
+
+
+def iou_matrix(a_xyxy: NDArray[Any], b_xyxy: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union of each box of one list with each of another.
+
+    Args:
+        a_xyxy: (n, 4) as left, top, right, bottom.
+        b_xyxy: (m, 4).
+
+    Returns:
+        float64, (n, m), 0 to 1; 0 where neither has an area.
+    """
+    a, b = a_xyxy.astype(np.float64)[:, None], b_xyxy.astype(np.float64)[None]
+    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    shared = width.clip(0) * height.clip(0)
+    union = _area(a) + _area(b) - shared
+    overlap: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
+
+
+def _area(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = (xyxy[..., 2] - xyxy[..., 0]) * (xyxy[..., 3] - xyxy[..., 1])
+    return area
+
+
+def matched_share(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    *,
+    min_score: float,
+    full: bool,
+    iou: float = SAME_IOU,
+    score_within: float = SAME_SCORE,
+) -> float:
+    """The share of each list's boxes that the other has too: the smaller of both directions.
+
+    Args:
+        a: Rows of left, top, right, bottom, score, class: (n, 6).
+        b: The same, (m, 6).
+        min_score: Boxes with a lower score are not looked for.
+        full: The lists hold the best so many boxes. Boxes as good as the other list's last one may have
+            fallen off it by rounding, and are not looked for either.
+        iou: The overlap from which two boxes are the same.
+        score_within: How far the scores of the same box may be apart.
+
+    Returns:
+        0 to 1; 1 where there is nothing to look for.
+    """
+    return min(_found(a, b, min_score, full, iou, score_within), _found(b, a, min_score, full, iou, score_within))
+
+
+def _found(
+    looked_for: NDArray[Any], among: NDArray[Any], min_score: float, full: bool, iou: float, within: float
+) -> float:
+    lowest = min_score
+    if full and len(among):
+        last = float(among[:, 4].min())
+        if last >= min_score:
+            lowest = last + within
+    rows = looked_for[looked_for[:, 4] >= lowest]
+    if not len(rows):
+        return 1.0
+    overlap = iou_matrix(rows[:, :4], among[:, :4]) >= iou
+    near = np.abs(rows[:, None, :4] - among[None, :, :4]).max(axis=2) <= _SAME_PX
+    same = np.abs(rows[:, None, 4] - among[None, :, 4]) <= within
+    same &= rows[:, None, 5] == among[None, :, 5]
+    return float(((overlap | near) & same).any(axis=1).mean())

@@ -1,0 +1,140 @@
+"""Boxes that a detector found in one picture, with supervision's field names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import missing
+
+CLASS_NAME = "class_name"
+
+Index = int | slice | list[int] | list[bool] | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The boxes found in one picture, best first; none found is a length of 0.
+
+    Indexing with an integer, a slice, a list, or an array of booleans or integers gives the chosen boxes as
+    Detections; ``detections["class_name"]`` gives that entry of ``data``. Both are as in supervision.
+
+    Attributes:
+        xyxy: float32, shape (n, 4): left, top, right, bottom in pixels of the picture, (0, 0) being the outer
+            corner of the first pixel.
+        confidence: float32, shape (n,), 0 to 1, descending.
+        class_id: int64, shape (n,): the class's index in the bundle's labels.
+        data: Further arrays of length n by name; ``class_name`` holds the classes' names.
+    """
+
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int64]
+    data: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not go together."""
+        n = len(self.xyxy)
+        shapes: dict[str, NDArray[Any]] = {"confidence": self.confidence, "class_id": self.class_id, **self.data}
+        if self.xyxy.shape != (n, 4) or any(array.shape != (n,) for array in shapes.values()):
+            raise ValueError(
+                f"detections need xyxy (n, 4) and n of everything else, got xyxy {self.xyxy.shape}, "
+                + ", ".join(f"{name} {array.shape}" for name, array in shapes.items())
+            )
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No boxes."""
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            {CLASS_NAME: np.zeros(0, np.str_)},
+        )
+
+    def __len__(self) -> int:
+        """How many boxes."""
+        return len(self.xyxy)
+
+    def __getitem__(self, index: Index | str) -> Any:
+        """Chosen boxes as Detections; for a name, that entry of ``data``.
+
+        Raises:
+            IndexError: An integer past the end.
+            KeyError: No such entry of ``data``.
+        """
+        if isinstance(index, str):
+            return self.data[index]
+        if isinstance(index, (int, np.integer)):
+            index = [range(len(self))[index]]
+        if isinstance(index, list):
+            index = np.asarray(index, None if index else np.int64)
+        return Detections(
+            self.xyxy[index],
+            self.confidence[index],
+            self.class_id[index],
+            {name: array[index] for name, array in self.data.items()},
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The boxes' class names; the class's number where there are no names."""
+        names: NDArray[Any] = self.data.get(CLASS_NAME, self.class_id)
+        return tuple(str(name) for name in names)
+
+    @property
+    def area(self) -> NDArray[np.float32]:
+        """float32, shape (n,): the boxes' areas in square pixels."""
+        return np.asarray((self.xyxy[:, 2] - self.xyxy[:, 0]) * (self.xyxy[:, 3] - self.xyxy[:, 1]), np.float32)
+
+    def to_supervision(self) -> Any:
+        """The same as ``supervision.Detections``, for its annotators, zones and trackers.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise missing("supervision", "annotate", "to_supervision()") from error
+        return supervision.Detections(
+            xyxy=self.xyxy,
+            confidence=self.confidence,
+            class_id=self.class_id,
+            data={name: np.asarray(array) for name, array in self.data.items()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
+
+        In COCO's terms: pixels of the original picture; ``category_id`` is the index in the bundle's labels.
+        """
+        boxes = self.xyxy.astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        rows = zip(boxes.round(3).tolist(), self.class_id.tolist(), self.labels, self.confidence.tolist(), strict=True)
+        return {
+            "detections": [
+                {"bbox": bbox, "category_id": class_id, "label": label, "score": round(score, 6)}
+                for bbox, class_id, label, score in rows
+            ]
+        }
+
+    def __str__(self) -> str:
+        """``2 person (best 87.1 %), 1 dog (best 61.0 %)``."""
+        counts = Counter(self.labels)
+        best: dict[str, float] = {}
+        for label, score in zip(self.labels, self.confidence.tolist(), strict=True):
+            best[label] = max(score, best.get(label, 0.0))
+        return ", ".join(f"{n} {label} (best {100 * best[label]:.1f} %)" for label, n in counts.most_common()) or (
+            "nothing found"
+        )
+
+
+def class_names(labels: Sequence[str]) -> NDArray[Any]:
+    """Class names by class id, as an array to pick from."""
+    return np.array(labels, dtype=np.str_)

@@ -1,0 +1,32 @@
+"""``yolov8@1``: YOLOv8, v9, 11, 12 and others with the same output: centre, width, height in network pixels, then
+class scores (sigmoids already), a column a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, from_cxcywh
+from edgebone.decode.registry import misfit
+
+Params = BoxParams
+
+
+def make_reader(
+    name: str, params: BoxParams, labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
+) -> BoxReader:
+    """Build the reader; the one output must be (batch, 4 + classes, boxes)."""
+    if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[1] != 4 + len(labels):
+        wanted = f"one output of shape [batch, {4 + len(labels)}, boxes] (4 + {len(labels)} labels)"
+        raise misfit(name, "yolov8@1", wanted, outputs)
+
+    def candidates(tensors: Sequence[Floats]) -> Candidates:
+        columns = tensors[0]
+        best = np.flatnonzero(columns[4:].max(axis=0) >= params.score)
+        rows = columns[:, best].T
+        scores, class_id = best_class(rows[:, 4:])
+        return from_cxcywh(rows[:, :4]), scores, class_id
+
+    return candidates

@@ -1,0 +1,1 @@
+"""Accuracy of a bundle on labelled pictures, through the very path that serves frames."""

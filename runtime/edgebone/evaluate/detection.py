@@ -1,0 +1,150 @@
+"""COCO's average precision of a detector, counted by faster-coco-eval."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgebone.core.detections import Detections
+from edgebone.core.errors import SourceError, missing
+from edgebone.core.manifest import Head
+from edgebone.model import Model
+
+# Boxes below it change nothing that could be seen in the figures.
+LEAST_SCORE = 0.01
+_NAMES = {
+    "AP": "AP_all", "AP50": "AP_50", "AP75": "AP_75", "APs": "AP_small", "APm": "AP_medium", "APl": "AP_large",
+    "AR1": "AR_all", "AR10": "AR_second", "AR100": "AR_third",
+}  # fmt: skip
+
+
+class _Picture(msgspec.Struct, frozen=True):
+    id: int
+    file_name: str
+
+
+class _Category(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+
+
+class _Annotation(msgspec.Struct, frozen=True):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+
+
+class _Instances(msgspec.Struct, frozen=True):
+    images: list[_Picture]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+@dataclass(frozen=True)
+class CocoData:
+    """Annotated pictures.
+
+    Attributes:
+        json: The annotation file's bytes.
+        paths: The pictures' files by their id in it.
+        category_ids: The file's category id by the bundle's class id; a class that the file does not have is
+            not in it.
+    """
+
+    json: bytes
+    paths: Mapping[int, Path]
+    category_ids: Mapping[int, int]
+
+
+def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
+    """Read COCO's annotations and find the pictures and classes that they speak of.
+
+    Args:
+        data: COCO's ``instances.json``.
+        images: The folder of the pictures; None takes ``images`` beside the file.
+        head: The detector's head, for its labels.
+
+    Raises:
+        SourceError: The file or a picture is missing, it is no annotation file, or it annotates a class that
+            the bundle does not have.
+    """
+    try:
+        raw = data.read_bytes()
+        found = msgspec.json.decode(raw, type=_Instances)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SourceError(f"{data}: not COCO's annotations ({error}); give an instances.json") from error
+    folder = images or data.parent / "images"
+    paths = {picture.id: folder / picture.file_name for picture in found.images}
+    lost = [path for path in paths.values() if not path.is_file()]
+    if lost or not paths:
+        what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
+        raise SourceError(f"{data}: {what}; say where they are with --images DIR")
+    names = {category.id: category.name for category in found.categories}
+    by_label = {label: index for index, label in enumerate(head.labels)}
+    unknown = {item.category_id for item in found.annotations if names.get(item.category_id) not in by_label}
+    if unknown:
+        listed = ", ".join(sorted(str(names.get(number, number)) for number in unknown)[:5])
+        raise SourceError(f"{data}: it annotates classes that are no labels of the bundle: {listed}")
+    return CocoData(raw, paths, {by_label[name]: number for number, name in names.items() if name in by_label})
+
+
+def evaluate_detector(
+    model: Model, name: str, data: CocoData, progress: Callable[[int], None] = lambda _: None
+) -> dict[str, float]:
+    """Run a model over annotated pictures and count.
+
+    Args:
+        model: A model, loaded with a score of at most ``LEAST_SCORE``.
+        name: The detector's head.
+        data: What :func:`read_instances` gave.
+        progress: Called with the number of pictures done.
+
+    Returns:
+        COCO's figures, 0 to 1 (-1 where there is nothing to count): AP (IoU 0.50 to 0.95), AP50, AP75, APs, APm,
+        APl, AR1, AR10, AR100.
+
+    Raises:
+        MissingDependencyError: faster-coco-eval is not installed.
+        SourceError: A picture cannot be read.
+    """
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ModuleNotFoundError as error:
+        raise missing("faster_coco_eval", "eval", "COCO's average precision") from error
+    rows: list[dict[str, Any]] = []
+    items = list(data.paths.items())
+    for start in range(0, len(items), model.max_batch):
+        batch = items[start : start + model.max_batch]
+        for (number, _), results in zip(batch, model([path for _, path in batch]), strict=True):
+            result = results[name] if isinstance(results, dict) else results
+            assert isinstance(result, Detections)
+            rows += _rows(result, number, data.category_ids)
+        progress(start + len(batch))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(msgspec.json.decode(data.json))
+        evaluation = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = evaluation.stats_as_dict
+    return {name: round(float(figures[theirs]), 6) for name, theirs in _NAMES.items()}
+
+
+def _rows(result: Detections, number: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
+    """One picture's boxes as COCO's results; classes that the data does not have are left out."""
+    return [
+        {
+            "image_id": number,
+            "category_id": category_ids[row["category_id"]],
+            "bbox": row["bbox"],
+            "score": row["score"],
+        }
+        for row in result.to_dict()["detections"]
+        if row["category_id"] in category_ids
+    ]
