@@ -17,7 +17,8 @@ import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.machine import Machine
 from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
-from edgebone.evaluate import LabelledPicture, classifier_head, evaluate, read_labels
+from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
+from edgebone.evaluate.heads import choose_head
 from edgebone_export.backbones import load_backbone
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     machine = Machine.probe()
     with open_bundle(args.bundle) as bundle:
         manifest = bundle.manifest
-    pictures = read_labels(args.data, classifier_head(manifest.heads)[1].labels)
+    pictures = read_labels(args.data, choose_head(manifest.heads)[2].labels)
     eager = eager_top1(manifest.model.name, args.weights, pictures)
     print(f"{machine}\n{manifest.model.name}, {len(pictures)} pictures of {args.data.name}")
     print(f"{'':24} {'top-1 %':>8} {'points from eager':>18}")
@@ -55,7 +56,7 @@ def main() -> None:
             if not isinstance(check(Candidate(engine, precision, "fp32"), machine), Fit):
                 continue
             with edgebone.load(args.bundle, engine=engine, precision=precision) as model:
-                top1 = evaluate(model, pictures).top1
+                top1 = evaluate_classifier(model, "classification", pictures).top1
             print(f"{engine + ' ' + precision:24} {top1:8.2f} {top1 - eager:+18.2f}", flush=True)
             rows.append({"engine": engine, "precision": precision, "top1": top1})
     if args.json:

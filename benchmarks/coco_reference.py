@@ -68,8 +68,8 @@ def detect(session: onnxruntime.InferenceSession, image: np.ndarray, size: int) 
     found = []
     for class_id in np.unique(best):
         mine = np.flatnonzero((best == class_id) & (scores[np.arange(len(best)), best] > SCORE))
-        for index in suppress(corners[mine], scores[mine, class_id]):
-            found.append((corners[mine][index], float(scores[mine[index], class_id]), int(class_id)))
+        kept = mine[suppress(corners[mine], scores[mine, class_id])]
+        found += [(corners[index], float(scores[index, class_id]), int(class_id)) for index in kept]
     return found
 
 

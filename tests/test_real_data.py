@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgebone
-from edgebone.evaluate import evaluate, read_labels
+from edgebone.evaluate.classification import evaluate_classifier, read_labels
 from edgebone_export import export
 from edgebone_export.errors import WeightsError
 
@@ -52,7 +52,7 @@ def test_a_batch_counts_the_same_as_pictures_one_by_one(mobilenet_v2: Path, shar
     data.write_text("file,class_index\n" + "".join(f"{folder / row[0]},{row[1]}\n" for row in rows))
     with edgebone.load(mobilenet_v2, engine="onnxruntime") as model:
         pictures = read_labels(data, model.manifest.heads["classification"].labels)
-        together = evaluate(model, pictures)
+        together = evaluate_classifier(model, "classification", pictures)
         hits = sum(model(item.path).class_id[0] == item.class_index for item in pictures)
     assert together.n == 60
     assert together.top1 == pytest.approx(100 * hits / 60, abs=0.001)

@@ -18,7 +18,8 @@ from torch import nn
 from edgebone.core.manifest import Head, Preprocess, Weights
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
 
-OutputKind = Literal["logits", "embedding", "features"]
+OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation"]
+Decode = Literal["graph", "host"]
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
@@ -48,6 +49,7 @@ class Backbone:
         weights: The weights' record.
         reference_transform: The library's own transform, a PIL picture to float32 (3, height, width); None
             where the library has none.
+        library_detector: The library's own detector, whose weights ``module`` has; None for what is no detector.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Backbone:
     preprocess: Preprocess
     weights: Weights
     reference_transform: Transform | None
+    library_detector: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,11 @@ def load_backbone(
     weights: str = "default",
     weights_dir: Path | None = None,
     size_hw: tuple[int, int] | None = None,
-    output_kind: OutputKind = "logits",
+    output_kind: OutputKind | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
+    backbone: str | None = None,
+    decode: Decode = "graph",
 ) -> Backbone:
     """Build a network with its weights and choose its output.
 
@@ -102,9 +107,12 @@ def load_backbone(
         weights: ``default``, a publisher's name, a file, or ``random``.
         weights_dir: A folder with publishers' files.
         size_hw: Another input size than the weights were trained at, in pixels.
-        output_kind: ``logits``, ``embedding`` or ``features``.
+        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; None takes what the network is
+            made for: logits, detections, segmentation.
         labels: Class names, instead of the library's.
         preprocess: For a module of the user's own, which has no library to say it.
+        backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
+        decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
 
     Raises:
         UnknownModelError: No library has it; near names are suggested.
@@ -112,12 +120,37 @@ def load_backbone(
         ExportError: The size, labels or output do not go with the network.
         MissingDependencyError: timm is asked for and not installed.
     """
-    if output_kind not in get_args(OutputKind):
+    from edgebone_export import segmenters
+    from edgebone_export.detectors import composed, torchvision_detectors
+
+    if output_kind not in (None, *get_args(OutputKind)):
         raise ExportError(f"there is no output {output_kind}; choose {', '.join(get_args(OutputKind))}")
     torch.manual_seed(0)
+    if model in composed.NAMES:
+        _only(model, output_kind, "detections", preprocess)
+        return composed.build(str(model), backbone, weights, weights_dir, size_hw, labels)
+    if backbone is not None:
+        raise ExportError(f"--backbone goes with {', '.join(composed.NAMES)}, not with {model}")
+    if model in torchvision_detectors.names():
+        _only(model, output_kind, "detections", preprocess)
+        return torchvision_detectors.build(str(model), weights, weights_dir, size_hw, labels)
+    if model in segmenters.names():
+        _only(model, output_kind, "segmentation", preprocess)
+        return segmenters.build(str(model), weights, weights_dir, size_hw, labels, decode)
+    if output_kind in ("detections", "segmentation"):
+        raise ExportError(f"{model} is a classifier: it gives logits, embedding or features, not {output_kind}")
+    output_kind = output_kind or "logits"
     network = _build(model, weights, weights_dir, size_hw, preprocess)
     network.module.eval().requires_grad_(False)
     return _with_output(network, output_kind, labels)
+
+
+def _only(model: object, asked: str | None, kind: str, preprocess: Preprocess | None) -> None:
+    """Refuse what a detector or a segmentation network does not have."""
+    if asked not in (None, kind):
+        raise ExportError(f"{model} gives {kind}, not {asked}; export its backbone by its own name for that")
+    if preprocess is not None:
+        raise ExportError(f"{model}: its library says how it is preprocessed; a file is for your own networks")
 
 
 def _build(
@@ -160,11 +193,18 @@ def list_models(pattern: str) -> list[str]:
     Args:
         pattern: Shell wildcards; without any, a part of the name.
     """
-    from edgebone_export import timm_models, torchvision_models
+    from edgebone_export import segmenters, timm_models, torchvision_models
+    from edgebone_export.detectors import composed, torchvision_detectors
 
     if not any(character in pattern for character in "*?["):
         pattern = f"*{pattern}*"
-    names = [*torchvision_models.names(), *(f"timm/{name}" for name in timm_models.names())]
+    names = [
+        *torchvision_models.names(),
+        *torchvision_detectors.names(),
+        *segmenters.names(),
+        *composed.NAMES,
+    ]
+    names += [*(f"timm/{name}" for name in timm_models.names())]
     return [name for name in names if fnmatch.fnmatchcase(name.removeprefix("timm/"), pattern)]
 
 

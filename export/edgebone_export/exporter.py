@@ -14,7 +14,7 @@ from torch import nn
 from edgebone.core.bundle import check_target, write_bundle
 from edgebone.core.manifest import ModelInfo, Parity, Preprocess
 from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
-from edgebone_export.backbones import OutputKind, load_backbone
+from edgebone_export.backbones import Decode, OutputKind, load_backbone
 from edgebone_export.errors import ExportError
 from edgebone_export.passes.contract import GraphPass, run_passes
 from edgebone_export.passes.describe import Describe
@@ -24,7 +24,9 @@ from edgebone_export.passes.slim import Slim
 from edgebone_export.passes.uint8_input import Uint8Input
 from edgebone_export.pictures import sample_pictures
 from edgebone_export.trace import trace
-from edgebone_export.verify import check_graph, check_preprocess, make_reference
+from edgebone_export.verify import check_against_library, check_graph, check_preprocess, first_pictures, make_reference
+
+PICTURES_A_PASS = 2
 
 
 def export(
@@ -35,9 +37,11 @@ def export(
     weights_dir: str | os.PathLike[str] | None = None,
     size_hw: tuple[int, int] | None = None,
     batch: tuple[int, int] = (1, 1),
-    output_kind: OutputKind = "logits",
+    output_kind: OutputKind | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
+    backbone: str | None = None,
+    decode: Decode = "graph",
     samples: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
@@ -53,9 +57,12 @@ def export(
         weights_dir: A folder with publishers' weights files.
         size_hw: Another input size than the weights were trained at, in pixels.
         batch: Smallest and largest batch; ``(1, 1)`` is static.
-        output_kind: ``logits``, ``embedding`` or ``features``.
-        labels: Class names, instead of the library's.
+        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; None takes what the network is
+            made for: logits, detections, segmentation.
+        labels: Class names, instead of the library's; without the background for detectors.
         preprocess: For a module of your own, which has no library to say it.
+        backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``.
+        decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
         samples: A folder of pictures to verify on, instead of made ones.
         overwrite: Replace an existing bundle.
         progress: Called with each step's name as it begins.
@@ -73,7 +80,7 @@ def export(
         raise ExportError(f"a batch is 1 or 1-8, not {batch[0]}-{batch[1]}")
     check_target(path, overwrite)
     progress("weights and network")
-    backbone = load_backbone(
+    network = load_backbone(
         model,
         weights=weights,
         weights_dir=None if weights_dir is None else Path(weights_dir),
@@ -81,49 +88,59 @@ def export(
         output_kind=output_kind,
         labels=labels,
         preprocess=preprocess,
+        backbone=backbone,
+        decode=decode,
     )
     progress("reference: eager PyTorch")
     pictures, pictures_from = sample_pictures(None if samples is None else Path(samples))
-    reference = make_reference(backbone, pictures)
+    reference = make_reference(network, pictures)
+    against_library = None
+    if network.library_detector is not None:
+        progress("reference: the library's own detector")
+        against_library = check_against_library(network, reference)
     preprocess_parity = None
-    if backbone.reference_transform is not None:
-        preprocess_parity = check_preprocess(backbone.preprocess, backbone.reference_transform, pictures, backbone.name)
+    if network.reference_transform is not None:
+        preprocess_parity = check_preprocess(network.preprocess, network.reference_transform, pictures, network.name)
     progress("trace")
     tracing = time.monotonic()
-    traced = trace(backbone, batch)
+    traced = trace(network, batch)
     trace_seconds = round(time.monotonic() - tracing, 3)
+
+    # A pass that breaks the graph breaks it for any picture; the file itself is held against all of them.
+    few = first_pictures(reference, PICTURES_A_PASS)
 
     def check(graph: ir.Model) -> Parity:
         progress(f"verify: {sum(1 for _ in graph.graph)} nodes")
-        return check_graph(ir.to_proto(graph).SerializeToString(), reference, batch)
+        return check_graph(ir.to_proto(graph).SerializeToString(), few, batch)
 
     passes: list[GraphPass] = [
         FoldConstants(traced.layer_norms),
         Slim(traced.layer_norms),
-        Uint8Input(backbone.preprocess),
+        Uint8Input(network.preprocess),
         FoldNormalization(),
-        Describe(describe(backbone.name, backbone.library, backbone.weights, backbone.preprocess)),
+        Describe(describe(network.name, network.library, network.weights, network.preprocess)),
     ]
     graph, records = run_passes(traced.model, passes, check)
     content = ir.to_proto(graph).SerializeToString()
     progress("verify: the file itself")
     parity = check_graph(content, reference, batch)
     model_info = ModelInfo(
-        name=backbone.name,
-        library=backbone.library,
-        parameters=sum(parameter.numel() for parameter in backbone.module.parameters()),
-        weights=backbone.weights,
+        name=network.name,
+        library=network.library,
+        parameters=sum(parameter.numel() for parameter in network.module.parameters()),
+        weights=network.weights,
     )
-    manifest = manifest_of(model_info, backbone.preprocess, backbone.heads, reference, batch, parity)
+    manifest = manifest_of(model_info, network.preprocess, network.heads, reference, batch, parity)
     report = report_json(
         manifest,
         pictures_from,
         records,
         graph,
         len(content),
-        output=backbone.output_kind,
-        features=[asdict(item) for item in backbone.features],
+        output=network.output_kind,
+        features=[asdict(item) for item in network.features],
         preprocess_against_library=None if preprocess_parity is None else asdict(preprocess_parity),
+        detections_against_library=None if against_library is None else asdict(against_library),
         trace_seconds=trace_seconds,
     )
     files = {FILE: content, **golden_files(pictures[0], reference), "report.json": report}

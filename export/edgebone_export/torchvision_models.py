@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int, int] | None) -> Network:
     """Build a torchvision model; arguments and errors as :func:`edgebone_export.backbones.load_backbone`."""
-    entry = _entry(name, weights)
+    entry = find_entry(name, weights)
     transforms = entry.transforms()
     preprocess = preprocess_of(transforms)
     labels: tuple[str, ...] = tuple(entry.meta["categories"])
@@ -37,10 +37,10 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
         module, record = _module(name, classes), weights_.RANDOM
         weights_.randomize(module, preprocess.size_hw)
     else:
-        if _is_file(weights):
+        if is_file(weights):
             path, record = weights_.own_file(Path(weights))
         else:
-            path, record = _resolve(entry, weights_dir)
+            path, record = resolve(entry, weights_dir)
         state = weights_.read_state_dict(path)
         module = _module(name, classes)
         trained_for = class_count_in(state, module, classes)
@@ -83,9 +83,14 @@ def preprocess_of(transforms: Any) -> Preprocess:
         raise ExportError(f"the transforms {transforms} cannot be put into a bundle ({error})") from error
 
 
-def _entry(name: str, weights: str) -> WeightsEnum:
+def find_entry(name: str, weights: str) -> WeightsEnum:
+    """The published weights of a model that a user's word means; the default ones for a file and for random.
+
+    Raises:
+        WeightsError: There are none of that name.
+    """
     entries = list(torchvision.models.get_model_weights(name))
-    if weights in ("default", "random") or _is_file(weights):
+    if weights in ("default", "random") or is_file(weights):
         default: WeightsEnum = torchvision.models.get_model_weights(name).DEFAULT
         return default
     for entry in entries:
@@ -97,7 +102,8 @@ def _entry(name: str, weights: str) -> WeightsEnum:
     )
 
 
-def _resolve(entry: WeightsEnum, weights_dir: Path | None) -> tuple[Path, Weights]:
+def resolve(entry: WeightsEnum, weights_dir: Path | None) -> tuple[Path, Weights]:
+    """Find the file of published weights; see :func:`edgebone_export.weights.resolve`."""
     try:
         return weights_.resolve(_published(entry), weights_dir)
     except WeightsError as error:
@@ -108,7 +114,8 @@ def _resolve(entry: WeightsEnum, weights_dir: Path | None) -> tuple[Path, Weight
         raise WeightsError(f"{error}; a package index is enough for --weights {others[0]}") from error
 
 
-def _is_file(weights: str) -> bool:
+def is_file(weights: str) -> bool:
+    """Whether the user's word for weights means a file."""
     return Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors") or Path(weights).is_file()
 
 

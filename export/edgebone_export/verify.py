@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import cv2
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgebone.core.boxes import matched_share
+from edgebone.core.detections import Detections
+from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Parity, Preprocess
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.backbones import Backbone, Transform, run_eager
@@ -73,6 +77,16 @@ class PreprocessParity:
     pictures: int
 
 
+def first_pictures(reference: Reference, count: int) -> Reference:
+    """The same for the first pictures alone."""
+    return replace(
+        reference,
+        uint8=reference.uint8[:count],
+        floats=reference.floats[:count],
+        outputs={name: values[:count] for name, values in reference.outputs.items()},
+    )
+
+
 def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) -> Reference:
     """Preprocess pictures as the runtime does, and run them through eager PyTorch.
 
@@ -97,6 +111,60 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
                 "with it would prove nothing; check the weights"
             )
     return Reference(inputs, floats, outputs, comparisons_of(backbone.heads, outputs))
+
+
+@dataclass(frozen=True)
+class DetectionParity:
+    """Detections through the runtime's decoder against the library's own detector, on the same network inputs.
+
+    Attributes:
+        matched: Share of the boxes that the other side has too, the smaller of both directions, 0 to 1.
+        boxes: How many boxes the library found.
+        pictures: In how many pictures.
+    """
+
+    matched: float
+    boxes: int
+    pictures: int
+
+
+def check_against_library(backbone: Backbone, reference: Reference) -> DetectionParity:
+    """Hold the static form, decoded and suppressed as the runtime does, against the library's own detector.
+
+    Raises:
+        ParityError: Less than 99 % of the boxes are the same.
+    """
+    from edgebone_export.detectors.torchvision_detectors import library_boxes
+
+    assert backbone.library_detector is not None
+    ((name, head),) = backbone.heads.items()
+    specs = [TensorSpec(item, "float32", ("batch", *reference.outputs[item].shape[1:])) for item in head.outputs]
+    size_hw = backbone.preprocess.size_hw
+    decode = make_decoder(name, head, specs, size_hw)
+    whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
+    found = total = 0.0
+    least = float(head.params["score"])
+    for index, image in enumerate(reference.floats):
+        result = decode([reference.outputs[item][index] for item in head.outputs], whole)
+        assert isinstance(result, Detections)
+        ours = np.column_stack([result.xyxy, result.confidence, result.class_id])
+        theirs = library_boxes(backbone.library_detector, torch.from_numpy(image[None]))[0].numpy()
+        full = len(theirs) >= int(head.params["max_detections"])
+        if full:
+            ours = ours[ours[:, 4] >= theirs[:, 4].min()]
+        # torchvision lists boxes that were clipped to nothing; the runtime shows none of them, so that others may
+        # have their places.
+        theirs = theirs[(theirs[:, 2] > theirs[:, 0]) & (theirs[:, 3] > theirs[:, 1])]
+        share = matched_share(ours, theirs, min_score=least, full=full)
+        found += share * max(len(theirs), 1)
+        total += max(len(theirs), 1)
+    parity = DetectionParity(round(found / total, 5), int(total), len(reference.floats))
+    if parity.matched < MIN_MATCHED:
+        raise ParityError(
+            f"{backbone.name}: only {100 * parity.matched:.1f} % of the boxes are those of the library's own detector "
+            f"(at least {100 * MIN_MATCHED:.0f} % should be)"
+        )
+    return parity
 
 
 def comparisons_of(heads: Mapping[str, Head], outputs: Outputs) -> dict[str, Comparison]:

@@ -245,7 +245,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def randomize(module: torch.nn.Module, size_hw: tuple[int, int]) -> None:
+def randomize(module: torch.nn.Module, size_hw: tuple[int, int], run: Callable[[], object] | None = None) -> None:
     """Give a network random weights under which every layer matters, from a fixed seed.
 
     A library's own initial weights will not do for a test: ViT's classifier begins as zeros and ConvNeXt's
@@ -255,6 +255,7 @@ def randomize(module: torch.nn.Module, size_hw: tuple[int, int]) -> None:
     Args:
         module: The network; changed in place and left in eval mode.
         size_hw: Its input size.
+        run: Runs it in training mode, for networks that take more than a batch of pictures.
     """
     generator = torch.Generator().manual_seed(SEED)
 
@@ -273,7 +274,10 @@ def randomize(module: torch.nn.Module, size_hw: tuple[int, int]) -> None:
                 layer.momentum = None
                 layer.reset_running_stats()
         module.train()
-        module(torch.randn(4, 3, *size_hw, generator=generator))
+        if run is None:
+            module(torch.randn(4, 3, *size_hw, generator=generator))
+        else:
+            run()
     module.eval()
 
 

@@ -65,8 +65,10 @@ def plan(spec: Preprocess, height: int, width: int) -> Geometry:
         offset = (_crop_offset(resized_w, net_w), _crop_offset(resized_h, net_h))
     elif spec.mode == "letterbox":
         scale = min(net_h / height, net_w / width)
-        resized_h = min(net_h, max(1, round(height * scale)))
-        resized_w = min(net_w, max(1, round(width * scale)))
+        # A hair is added, so that a side that fits exactly is not cut by the rounding of the product.
+        whole = round if spec.rounding == "nearest" else lambda value: math.floor(value + 1e-6)
+        resized_h = min(net_h, max(1, whole(height * scale)))
+        resized_w = min(net_w, max(1, whole(width * scale)))
         centered = spec.anchor == "center"
         offset = (
             float((net_w - resized_w) // 2 if centered else 0),

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
-from edgebone.core.results import Classification, Embedding, FeatureMaps, results_to_dict, results_to_text
+from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors, results_to_dict, results_to_text
+from edgebone.core.tensors import TensorSpec
 from edgebone.decode import decoder_names, make_decoder
+
+SIZE_HW = (32, 32)
+
+
+def specs(shapes: list[tuple[int | str, ...]]) -> list[TensorSpec]:
+    return [TensorSpec(f"o{index}", "float32", shape) for index, shape in enumerate(shapes)]
+
 
 WHOLE = Geometry((32, 32), (32, 32), (1.0, 1.0), (0.0, 0.0))
 LABELS = ("tabby cat", "7", "traffic light ☂ 2", "d", "e", "f")
@@ -22,13 +30,17 @@ LABELS = ("tabby cat", "7", "traffic light ☂ 2", "d", "e", "f")
 
 def classify(scores: np.ndarray, activation: str = "softmax", top_k: int | None = None) -> Classification:
     head = Head("classification@1", ("logits",), LABELS, {"activation": activation})
-    result = make_decoder("head", head, [("batch", len(LABELS))], top_k=top_k)([scores], WHOLE)
+    settings = {} if top_k is None else {"top_k": top_k}
+    result = make_decoder("head", head, specs([("batch", len(LABELS))]), SIZE_HW, **settings)([scores], WHOLE)
     assert isinstance(result, Classification)
     return result
 
 
 def test_every_known_decoder_is_listed() -> None:
-    assert decoder_names() == ["classification@1", "embedding@1", "features@1"]
+    assert decoder_names() == [
+        "boxes@1", "classification@1", "detr@1", "embedding@1", "features@1", "raw@1", "segmentation@1", "ssd@1",
+        "yolov5@1", "yolov8@1", "yolox@1",
+    ]  # fmt: skip
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=6, max_size=6), st.integers(1, 9))
@@ -75,13 +87,13 @@ def test_results_are_plain_json_and_one_line_of_text() -> None:
 
 def test_embedding_and_features_are_given_as_they_are() -> None:
     vector = np.arange(5, dtype=np.float32)
-    result = make_decoder("e", Head("embedding@1", ("e",)), [("batch", 5)])([vector], WHOLE)
+    result = make_decoder("e", Head("embedding@1", ("e",)), specs([("batch", 5)]), SIZE_HW)([vector], WHOLE)
     assert isinstance(result, Embedding)
     assert np.array_equal(result.vector, vector)
     assert json.loads(json.dumps(result.to_dict())) == {"embedding": [0, 1, 2, 3, 4]}
     maps = [np.ones((8, 4, 4), np.float32), np.full((16, 2, 2), 2, np.float32)]
     head = Head("features@1", ("a", "b"), (), {"strides": [8, 16]})
-    features = make_decoder("f", head, [("batch", 8, 4, 4), ("batch", 16, 2, 2)])(maps, WHOLE)
+    features = make_decoder("f", head, specs([("batch", 8, 4, 4), ("batch", 16, 2, 2)]), SIZE_HW)(maps, WHOLE)
     assert isinstance(features, FeatureMaps)
     assert str(features) == "stride 8: 8×4×4, stride 16: 16×2×2"
     assert json.loads(json.dumps(features.to_dict()))["features"][1] == {"stride": 16, "shape": [16, 2, 2], "mean": 2}
@@ -90,14 +102,14 @@ def test_embedding_and_features_are_given_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("head", "shapes", "words"),
     [
-        (Head("detection@9", ("x",)), [(1, 4)], "needs decoder detection@9, this edgebone has classification@1"),
+        (Head("detection@9", ("x",)), [(1, 4)], "needs decoder detection@9, this edgebone has boxes@1"),
         (Head("classification@1", ("x",), ("a",), {}), [(1, 1)], "activation"),
         (Head("classification@1", ("x",), ("a",), {"activation": "relu"}), [(1, 1)], "relu"),
         (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "top_k": 0}), [(1, 1)], "at least 1"),
         (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "k": 1}), [(1, 1)], "k"),
-        (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, 2)], "1 labels"),
-        (Head("classification@1", ("x",), (), {"activation": "softmax"}), [(1, 2)], "0 labels"),
-        (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, "any")], "1 labels"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, 2)], r"\[batch, 1\]"),
+        (Head("classification@1", ("x",), (), {"activation": "softmax"}), [(1, 2)], r"\[batch, 0\]"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, "any")], r"\[batch, 1\]"),
         (Head("classification@1", (), ("a",), {"activation": "softmax"}), [], "one output"),
         (Head("embedding@1", ("x",), (), {"top_k": 1}), [(1, 2)], "top_k"),
         (Head("embedding@1", ("x",)), [(1, 2, 3)], "one output of shape"),
@@ -110,7 +122,7 @@ def test_a_head_that_cannot_be_read_is_refused_and_named(
     head: Head, shapes: list[tuple[int | str, ...]], words: str
 ) -> None:
     with pytest.raises(BundleError, match=rf"head my head.*{words}"):
-        make_decoder("my head", head, shapes)
+        make_decoder("my head", head, specs(shapes), SIZE_HW)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
@@ -119,3 +131,15 @@ def test_scores_that_are_no_numbers_name_no_class(activation: str, bad: float) -
     scores = np.array([0.1, 0.2, bad, 0.3, 0.1, 0.1], np.float32)
     with pytest.raises(EngineError, match="head head: the network gave NaN or infinity"):
         classify(scores, activation)
+
+
+def test_raw_outputs_are_given_as_they_came() -> None:
+    tensors = [np.array([[1.5, np.nan]], np.float32), np.array(7)]
+    head = Head("raw@1", ("o0", "o1"))
+    result = make_decoder("r", head, specs([("batch", 1, 2), ("batch",)]), SIZE_HW)(tensors, WHOLE)
+    assert isinstance(result, RawTensors)
+    assert result.tensors["o0"] is tensors[0]
+    assert str(result) == "o0: float32 1×2, o1: int64 scalar"
+    assert json.loads(json.dumps(result.to_dict()))["tensors"]["o0"] == {
+        "shape": [1, 2], "dtype": "float32", "min": 1.5, "max": 1.5
+    }  # fmt: skip

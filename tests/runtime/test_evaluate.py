@@ -14,7 +14,8 @@ import edgebone
 from edgebone.core.errors import BundleError, SourceError
 from edgebone.core.manifest import Head
 from edgebone.core.results import Classification
-from edgebone.evaluate import LabelledPicture, classifier_head, evaluate, read_labels
+from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
+from edgebone.evaluate.heads import choose_head
 
 
 def save(path: Path, color: tuple[int, int, int]) -> Path:
@@ -37,7 +38,7 @@ def data(tmp_path: Path) -> Path:
 def test_top_1_counts_what_the_network_sees(data: Path, tmp_path: Path, batch: tuple[int, int]) -> None:
     done: list[int] = []
     with edgebone.load(write_colors_bundle(tmp_path / "a.bundle", batch)) as model:
-        accuracy = evaluate(model, read_labels(data, COLORS), done.append)
+        accuracy = evaluate_classifier(model, "classification", read_labels(data, COLORS), done.append)
     assert (accuracy.top1, accuracy.top5, accuracy.n) == (75.0, 100.0, 4)
     assert done[-1] == 4
 
@@ -53,7 +54,7 @@ def test_top_1_and_top_5_are_those_of_the_true_class(colors_bundle: Path) -> Non
 
     labelled: Any = [LabelledPicture(Path("x"), index) for index in (0, 1, 4, 5, 6)]
     model: Any = Fixed()
-    found = evaluate(model, labelled)
+    found = evaluate_classifier(model, "classification", labelled)
     assert (found.top1, found.top5, found.n) == (20.0, 60.0, 5)
 
 
@@ -69,7 +70,7 @@ def test_a_network_that_finds_all_classes_alike_is_not_called_right(colors_bundl
 
     labelled: Any = [LabelledPicture(Path("x"), index) for index in range(40)]
     model: Any = Silent()
-    found = evaluate(model, labelled)
+    found = evaluate_classifier(model, "classification", labelled)
     assert found.top1 <= 100 / 40
     assert found.top5 <= 500 / 40
 
@@ -121,7 +122,7 @@ def test_a_folder_of_class_folders_goes_by_label_or_index(tmp_path: Path, colors
     found = read_labels(tmp_path, COLORS)
     assert sorted(item.class_index for item in found) == [0, 1, 3]
     with edgebone.load(colors_bundle) as model:
-        assert evaluate(model, found).top1 == pytest.approx(66.667)
+        assert evaluate_classifier(model, "classification", found).top1 == pytest.approx(66.667)
 
 
 @pytest.mark.parametrize("name", ["yellow", "9", "²", "-1", "Blue"])
@@ -137,10 +138,15 @@ def test_a_label_that_two_classes_have_is_not_guessed(tmp_path: Path) -> None:
         read_labels(tmp_path, ("crane", "heron", "crane"))
 
 
-def test_a_bundle_without_classes_cannot_be_evaluated() -> None:
-    with pytest.raises(BundleError, match="the bundle has 0"):
-        classifier_head({"e": Head("embedding@1", ("x",))})
-    head = Head("classification@1", ("x",))
-    with pytest.raises(BundleError, match="the bundle has 2"):
-        classifier_head({"a": head, "b": head})
-    assert classifier_head({"e": Head("embedding@1", ("x",)), "a": head}) == ("a", head)
+def test_the_head_that_can_be_evaluated_is_chosen() -> None:
+    embedding, classes = Head("embedding@1", ("x",)), Head("classification@1", ("x",))
+    boxes, areas = Head("boxes@1", ("y",)), Head("segmentation@1", ("z",))
+    with pytest.raises(BundleError, match=r"0 heads.*e: embedding@1.*COCO's mAP"):
+        choose_head({"e": embedding})
+    with pytest.raises(BundleError, match=r"2 heads.*--head"):
+        choose_head({"a": classes, "b": boxes})
+    with pytest.raises(BundleError, match=r"no head e that can be evaluated"):
+        choose_head({"e": embedding, "a": classes}, "e")
+    assert choose_head({"e": embedding, "a": classes}) == ("classification", "a", classes)
+    assert choose_head({"a": classes, "b": boxes}, "b") == ("detection", "b", boxes)
+    assert choose_head({"e": embedding, "c": areas}) == ("segmentation", "c", areas)

@@ -17,14 +17,14 @@ FILES = sorted(RUNTIME.rglob("*.py"))
 NEVER = {"torch", "torchvision", "onnx", "onnxscript", "onnxslim", "timm", "edgebone_export"}
 # What each room may import beside the standard library: our own rooms, and packages.
 ROOMS = {
-    "core": {"core", "numpy", "msgspec"},
+    "core": {"core", "numpy", "msgspec", "supervision"},
     "preprocess": {"core", "numpy", "cv2", "PIL"},
     "decode": {"core", "decode", "numpy", "cv2", "msgspec"},
     "engines": {"core", "engines", "numpy", "onnxruntime", "openvino"},
     "sources": {"core", "sources", "numpy", "cv2", "PIL"},
-    "sinks": {"core", "sinks", "numpy", "cv2", "PIL", "msgspec"},
+    "sinks": {"core", "sinks", "numpy", "cv2", "PIL", "msgspec", "supervision"},
 }
-LAZY_ONLY = {"onnxruntime", "openvino"}
+LAZY_ONLY = {"onnxruntime", "openvino", "supervision", "faster_coco_eval"}
 # Names that came after Python 3.10.
 NEWER = {
     "datetime": {"UTC"}, "enum": {"StrEnum", "ReprEnum", "member", "nonmember"}, "hashlib": {"file_digest"},

@@ -24,13 +24,24 @@ def export(
     weights_dir: Annotated[Path | None, typer.Option(help="A folder with publishers' weights files.")] = None,
     size: Annotated[str | None, typer.Option(help="Another input size, HEIGHTxWIDTH.")] = None,
     batch: Annotated[str, typer.Option(help="1, or 1-8 for a dynamic batch.")] = "1",
-    output_kind: Annotated[str, typer.Option("--output", help="logits, embedding or features.")] = "logits",
+    output_kind: Annotated[
+        str | None,
+        typer.Option("--output", help="Of a classifier: logits (what it has if nothing is said), embedding, features."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="The backbone under fasterrcnn, retinanet or fcos: any that has feature maps.")
+    ] = None,
+    decode: Annotated[
+        str, typer.Option(help="Of segmentation: graph gives each pixel's best class, host the logits.")
+    ] = "graph",
     labels: Annotated[Path | None, typer.Option(help="Class names, one a line, UTF-8.")] = None,
     preprocess: Annotated[Path | None, typer.Option(help="JSON with the preprocessing, for your own network.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Export a pre-trained network to a bundle, checking every step against PyTorch."""
+    if decode not in ("graph", "host"):
+        raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
     size_hw, batch_range = parse_size(size), parse_batch(batch)
     with Steps() as steps:
         steps.begin("loading PyTorch")
@@ -49,6 +60,8 @@ def export(
             output_kind=output_kind,  # type: ignore[arg-type]
             labels=_read_labels(labels),
             preprocess=_read_preprocess(preprocess),
+            backbone=backbone,
+            decode=decode,  # type: ignore[arg-type]
             samples=samples,
             overwrite=force,
             progress=steps.begin,

@@ -43,7 +43,7 @@ def import_onnx(
     decode: Annotated[
         str, typer.Option(help="graph: boxes or classes leave the graph decoded; host: the runtime decodes.")
     ] = "graph",
-    boxes: Annotated[int, typer.Option(min=1, help="How many boxes a decoded graph gives, at most.")] = 300,
+    boxes: Annotated[int, typer.Option(min=1, help="How many boxes a decoded graph gives, at most.")] = 1000,
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH, where the file leaves it free.")] = None,
     batch: Annotated[str | None, typer.Option(help="1, or 1-8, where the file leaves it free.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,

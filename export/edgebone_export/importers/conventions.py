@@ -27,7 +27,7 @@ def _spec(**settings: object) -> Preprocess:
 # The sizes are replaced by the network's own.
 _PRESETS = {
     # yolox/data/data_augment.py, preproc(): BGR, 0 to 255, the picture at the top left.
-    "yolox": _spec(mode="letterbox", color="bgr", std=_BYTE, pad_value=114, anchor="top_left"),
+    "yolox": _spec(mode="letterbox", color="bgr", std=_BYTE, pad_value=114, anchor="top_left", rounding="down"),
     # ultralytics/data/augment.py, LetterBox; YOLOv5 to YOLO26.
     "ultralytics": _spec(mode="letterbox", pad_value=114),
     # rtdetrv2_pytorch/references/deploy; D-FINE's tools/inference: Pillow's resize, 0 to 1.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +22,7 @@ from edgebone.decode.detections import BoxParams
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
+from edgebone_export.backbones import Decode
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.conventions import find_labels, find_preprocess
 from edgebone_export.importers.graph_decode import IN_GRAPH, AppendDecoding, Decoding
@@ -34,8 +35,8 @@ from edgebone_export.pictures import sample_pictures
 from edgebone_export.trace import INPUT
 from edgebone_export.verify import Reference, check_graph, comparisons_of, normalize, run_in_batches
 
-Where = Literal["graph", "host"]
-BOXES = 300
+# Of 64 COCO pictures at a score of 0.01, 300 boxes before suppression cost 0.6 points of YOLOX-nano's AP50, 1000 none.
+BOXES = 1000
 _MADE_BY = "the imported file under onnxruntime"
 
 
@@ -89,7 +90,7 @@ def import_onnx(
     *,
     heads: Mapping[str, HeadSpec] | HeadSpec,
     preprocess: str | Preprocess | None = None,
-    decode: Where = "graph",
+    decode: Decode = "graph",
     boxes: int = BOXES,
     size_hw: tuple[int, int] | None = None,
     batch: tuple[int, int] | None = None,

@@ -63,10 +63,10 @@ class Uint8Input:
             nodes.append(node)
             return node.outputs[0]
 
-        value = new
+        # Transposing bytes would move a quarter of the memory, but TensorRT casts uint8, and does nothing else with it.
+        value = add("Cast", "normalize_cast", new, dtype=ir.DataType.FLOAT, to=ir.DataType.FLOAT)
         if planes:
-            value = add("Transpose", "normalize_transpose", value, dtype=ir.DataType.UINT8, perm=[0, 3, 1, 2])
-        value = add("Cast", "normalize_cast", value, dtype=ir.DataType.FLOAT, to=ir.DataType.FLOAT)
+            value = add("Transpose", "normalize_transpose", value, dtype=ir.DataType.FLOAT, perm=[0, 3, 1, 2])
         shape = (1, -1, 1, 1) if planes else (1, 1, 1, -1)
         offset = 255 * np.array(self.preprocess.mean)
         factor = 1 / (255 * np.array(self.preprocess.std))

@@ -87,10 +87,8 @@ def _detection(name: str, head: Head, data: Path, images: Path | None) -> tuple[
 
     def run(model: Model, progress: Callable[[int], None]) -> tuple[dict[str, Any], str]:
         found = evaluate_detector(model, name, instances, progress)
-        return {
-            **found,
-            "n": n,
-        }, f"AP {found['AP']:.3f}, AP50 {found['AP50']:.3f}, AP75 {found['AP75']:.3f} on {n} pictures"
+        text = ", ".join(f"{key} {found[key]:.3f}" for key in ("AP", "AP50", "AP75"))
+        return {**found, "n": n}, f"{text} on {n} pictures"
 
     return n, run
 

@@ -35,6 +35,8 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pad_value: For ``letterbox``: the padding's value, 0 to 255; one for all channels, or one a channel in
             the order of ``color``.
         anchor: For ``letterbox``: where the picture lies in the padded input.
+        rounding: For ``letterbox``: how the fitted picture's sides become whole pixels; YOLOX and torchvision's
+            detectors cut off, the others round.
     """
 
     mode: Literal["crop", "letterbox", "stretch"]
@@ -47,6 +49,7 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resize: int | tuple[int, int] | None = None
     pad_value: int | tuple[int, int, int] = 114
     anchor: Literal["center", "top_left"] = "center"
+    rounding: Literal["nearest", "down"] = "nearest"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""

@@ -1,0 +1,167 @@
+"""Random weights for detectors, under which boxes survive, move and differ: for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.ssd import SSD
+
+from edgebone_export import weights as weights_
+from edgebone_export.pictures import synthesize
+
+_SIDE = 320
+# About so many boxes of a picture are to have a score above the detector's threshold, before suppression.
+_CANDIDATES = 300
+# Small enough that on no picture scores come out as 1.0, a row of equals that nothing could put in order.
+_LOGIT_STD, _OBJECTNESS_STD, _OFFSET_STD = 0.7, 0.7, 0.15
+
+
+def randomize_detector(model: FasterRCNN | RetinaNet | FCOS | SSD) -> None:
+    """Give a detector random weights, from a fixed seed.
+
+    A library's own initialisation gives all boxes the same score, and leaves them where their anchors are:
+    nothing that is compared would prove anything.
+
+    Args:
+        model: The detector; changed in place and left in eval mode.
+    """
+    transform = model.transform
+    sizes = transform.min_size, transform.max_size
+    # Smaller pictures have the same statistics, in a tenth of the time.
+    transform.min_size, transform.max_size = (_SIDE,), _SIDE
+    rng = np.random.default_rng(weights_.SEED)
+    pictures = [_tensor(synthesize((_SIDE, _SIDE), rng)) for _ in range(4)]
+    target = {"boxes": torch.tensor([[40.0, 40.0, 200.0, 160.0]]), "labels": torch.tensor([1])}
+    try:
+        weights_.randomize(model, (_SIDE, _SIDE), lambda: model(pictures, [target] * len(pictures)))
+        with torch.no_grad():
+            for layer, std in _layers(model):
+                _scale(model, layer, std, pictures)
+            _shift_scores(model, pictures)
+    finally:
+        transform.min_size, transform.max_size = sizes
+    if isinstance(model, FasterRCNN):
+        model.roi_heads.box_roi_pool.scales = None
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))).float() / 255
+
+
+def _layers(model: Any) -> Iterator[tuple[nn.Module, float]]:
+    """The last layers, each with the spread that its outputs should have, in the order of the computation."""
+    if isinstance(model, FasterRCNN):
+        yield model.rpn.head.cls_logits, _OBJECTNESS_STD
+        yield model.rpn.head.bbox_pred, _OFFSET_STD
+        predictor = model.roi_heads.box_predictor
+        # Their offsets are divided by ten.
+        yield predictor.bbox_pred, 10 * _OFFSET_STD
+    elif isinstance(model, SSD):
+        for layer in _ssd_layers(model.head.regression_head):
+            yield layer, 10 * _OFFSET_STD
+    else:
+        yield model.head.regression_head.bbox_reg, _OFFSET_STD
+        if isinstance(model, FCOS):
+            yield model.head.regression_head.bbox_ctrness, 1.0
+    for layer in _score_layers(model):
+        yield layer, _LOGIT_STD
+
+
+def _score_layers(model: Any) -> list[nn.Module]:
+    if isinstance(model, FasterRCNN):
+        return [model.roi_heads.box_predictor.cls_score]
+    if isinstance(model, SSD):
+        return _ssd_layers(model.head.classification_head)
+    return [model.head.classification_head.cls_logits]
+
+
+def _ssd_layers(head: Any) -> list[nn.Module]:
+    return [layer[-1] if isinstance(layer, nn.Sequential) else layer for layer in head.module_list]
+
+
+def _outputs(model: nn.Module, layers: list[nn.Module], pictures: list[Tensor]) -> list[Tensor]:
+    """What layers give, all calls of each in one row."""
+    seen: dict[int, list[Tensor]] = {place: [] for place in range(len(layers))}
+    hooks = [
+        layer.register_forward_hook(lambda _, __, given, place=place: seen[place].append(given.flatten()))
+        for place, layer in enumerate(layers)
+    ]
+    try:
+        model(pictures)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [torch.cat(seen[place]) for place in range(len(layers))]
+
+
+def _scale(model: nn.Module, layer: Any, std: float, pictures: list[Tensor]) -> None:
+    """Scale a layer so that its outputs spread as wanted, and have a mean of about zero."""
+    (values,) = _outputs(model, [layer], pictures)
+    factor = std / max(float(values.std()), 1e-6)
+    layer.weight *= factor
+    layer.bias *= factor
+    layer.bias -= float(values.mean()) * factor
+
+
+def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
+    """Move scores so that some boxes are above the detector's threshold, and most are not."""
+    classes = _classes(model)
+    softmax = isinstance(model, (FasterRCNN, SSD))
+    settings = model.roi_heads if isinstance(model, FasterRCNN) else model
+    threshold = float(settings.score_thresh)
+    layers = _score_layers(model)
+    logits = torch.cat([values.reshape(-1, classes) for values in _by_class(model, layers, pictures, classes)])
+    wanted = min(_CANDIDATES * len(pictures), logits.numel() // 4)
+    low, high = -40.0, 40.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        moved = logits.clone()
+        if softmax:
+            moved[:, 0] -= middle
+            scores = moved.softmax(dim=1)[:, 1:]
+        else:
+            scores = torch.sigmoid(moved + middle)
+            if isinstance(model, FCOS):
+                # The centre's score, about a half, is multiplied in under a root.
+                scores = torch.sqrt(0.5 * scores)
+        low, high = (middle, high) if int((scores > threshold).sum()) < wanted else (low, middle)
+    for layer in layers:
+        bias: Any = layer.bias
+        if softmax:
+            bias.view(-1, classes)[:, 0] -= high
+        else:
+            bias += high
+
+
+def _classes(model: Any) -> int:
+    if isinstance(model, FasterRCNN):
+        return int(model.roi_heads.box_predictor.cls_score.out_features)
+    return int(model.head.classification_head.num_columns if isinstance(model, SSD) else _heads_classes(model))
+
+
+def _heads_classes(model: Any) -> int:
+    return int(model.head.classification_head.num_classes)
+
+
+def _by_class(model: Any, layers: list[nn.Module], pictures: list[Tensor], classes: int) -> list[Tensor]:
+    """The layers' logits with the class last: convolutions have it among their channels."""
+    if isinstance(model, FasterRCNN):
+        return _outputs(model, layers, pictures)
+    found: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(
+            lambda _, __, given: found.append(given.unflatten(1, (-1, classes)).movedim(2, -1).flatten())
+        )
+        for layer in layers
+    ]
+    try:
+        model(pictures)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
