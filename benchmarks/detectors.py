@@ -11,6 +11,7 @@ writes (with NonMaxSuppression and RoiAlign) under onnxruntime. All sides take t
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -51,6 +52,14 @@ def read_inputs(backbone: Backbone, folder: Path, count: int) -> np.ndarray:
     return np.stack(inputs)
 
 
+def some_of(folder: Path, target: Path) -> Path:
+    """Two of the pictures, for the export's own proof: the comparison here is on all of them."""
+    target.mkdir(exist_ok=True)
+    for path in sorted(folder.iterdir())[:2]:
+        shutil.copy(path, target / path.name)
+    return target
+
+
 def found_in(boxes: np.ndarray, others: np.ndarray) -> int:
     """How many boxes the others have, too: the same class, an IoU of 0.99, a score within 0.001."""
     if not len(boxes) or not len(others):
@@ -73,8 +82,9 @@ class Counts:
 
     def add(self, theirs: np.ndarray, ours: np.ndarray, most: int) -> None:
         if len(theirs) >= most:
-            # Boxes without an area take places in torchvision's full list; below its end nothing can be compared.
-            ours = ours[ours[:, 4] >= theirs[:, 4].min()]
+            # Both lists are full: what is as good as the last one may have fallen off the other by rounding.
+            lowest = max(theirs[:, 4].min(), ours[:, 4].min()) + 1e-3
+            ours, theirs = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
         theirs = with_area(theirs)
         self.theirs += len(theirs)
         self.ours += len(ours)
@@ -105,10 +115,12 @@ def flops(call: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def measure(name: str, folder: Path, count: int, work: Path) -> dict[str, Any]:
+def measure(name: str, folder: Path, count: int, size_hw: tuple[int, int] | None, work: Path) -> dict[str, Any]:
     bundle = work / f"{name}.bundle"
-    report = export(name, bundle, weights="random", samples=folder)
-    backbone = load_backbone(name, weights="random")
+    if name.startswith("ssd") or "_320_" in name:
+        size_hw = None
+    report = export(name, bundle, weights="random", size_hw=size_hw, samples=some_of(folder, work / "samples"))
+    backbone = load_backbone(name, weights="random", size_hw=size_hw)
     detector = backbone.library_detector
     assert detector is not None
     size_hw = backbone.preprocess.size_hw
@@ -172,14 +184,19 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("detectors", nargs="*", metavar="DETECTOR")
     parser.add_argument("--count", type=int, default=20, help="how many pictures")
+    parser.add_argument("--size", help="HEIGHTxWIDTH of those detectors whose size is free; their own if not given")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    size_hw = None
+    if args.size:
+        height, width = map(int, args.size.split("x"))
+        size_hw = (height, width)
     machine = Machine.probe()
     print(machine)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.detectors or names():
-            row = measure(name, args.pictures, args.count, Path(folder))
+            row = measure(name, args.pictures, args.count, size_hw, Path(folder))
             shares = ", ".join(f"{key} {100 * min(value):.2f} %" for key, value in row["matched"].items())
             print(f"{name} {row['size_hw'][0]}x{row['size_hw'][1]}: {row['boxes']} boxes; matched: {shares}")
             print(f"  ms: {row['ms']}; old export {row['old_export']}; TensorRT-RTX {row['tensorrt_rtx']}")

@@ -60,6 +60,82 @@ def colors_outputs(network_input: np.ndarray) -> np.ndarray:
     return network_input.astype(np.float32).mean(axis=(1, 2)) @ COLOR_WEIGHTS
 
 
+def boxes_onnx() -> bytes:
+    """A network that finds the picture's colours: a box of the whole picture a channel, its mean as the score."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+        helper.make_node("Div", ["means", "byte"], ["shares"]),
+        helper.make_node("Reshape", ["shares", "column"], ["scores"]),
+        helper.make_node("Concat", ["corners", "scores", "classes"], ["boxes"], axis=2),
+        helper.make_node("Transpose", ["floats"], ["classes_of_pixels"], perm=[0, 3, 1, 2]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "boxes",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, [1, 32, 32, 3])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 3, 6]),
+            helper.make_tensor_value_info("classes_of_pixels", TensorProto.FLOAT, [1, 3, 32, 32]),
+        ],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+            helper.make_tensor("byte", TensorProto.FLOAT, [1], [255]),
+            helper.make_tensor("column", TensorProto.INT64, [3], [1, 3, 1]),
+            helper.make_tensor("corners", TensorProto.FLOAT, [1, 3, 4], [0, 0, 32, 32] * 3),
+            helper.make_tensor("classes", TensorProto.FLOAT, [1, 3, 1], [0, 1, 2]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def write_boxes_bundle(path: Path, *heads: str) -> Path:
+    """A bundle with the heads ``found`` (boxes) and ``areas`` (one class a pixel), or one of them alone."""
+    image = picture(GREEN)
+    spec = Preprocess("stretch", (32, 32), "nearest", False, "bgr", (0, 0, 0), (1, 1, 1))
+    network_input = np.zeros((1, 32, 32, 3), np.uint8)
+    preprocess(spec, image, network_input[0])
+    shares = network_input.mean(axis=(1, 2)).reshape(1, 3, 1) / 255
+    corners = np.broadcast_to(np.float32([0, 0, 32, 32]), (1, 3, 4))
+    recorded = io.BytesIO()
+    np.savez(
+        recorded,
+        input=network_input,
+        boxes=np.concatenate([corners, shares, [[[0], [1], [2]]]], axis=2).astype(np.float32),
+        classes_of_pixels=network_input.transpose(0, 3, 1, 2).astype(np.float32),
+    )
+    labels = COLORS[:3]
+    known = {
+        "found": Head("boxes@1", ("boxes",), labels, {"score": 0.3, "iou": 0.5}),
+        "areas": Head("segmentation@1", ("classes_of_pixels",), labels),
+    }
+    manifest = Manifest(
+        schema=1,
+        name="boxes",
+        created_by="edgebone tests",
+        created_at="2026-01-01T00:00:00Z",
+        model=ModelInfo("boxes", "tests", 0, Weights("fixed", "written by hand", "", "nothing to verify")),
+        preprocess=spec,
+        input=TensorSpec("images", "uint8", (1, 32, 32, 3)),
+        outputs=(
+            TensorSpec("boxes", "float32", (1, 3, 6)),
+            TensorSpec("classes_of_pixels", "float32", (1, 3, 32, 32)),
+        ),
+        heads={name: known[name] for name in heads or known},
+        variants={"fp32": Variant("onnx/fp32.onnx", "fp32", (1, 1), Parity(0.0, 0.0, 1.0, 1))},
+        golden=Golden("golden/image.png", "golden/tensors.npz", 1e-3),
+        files={},
+    )
+    files = {
+        "onnx/fp32.onnx": boxes_onnx(),
+        "golden/image.png": cv2.imencode(".png", image)[1].tobytes(),
+        "golden/tensors.npz": recorded.getvalue(),
+    }
+    return write_bundle(path, manifest, files)
+
+
 def picture(bgr: tuple[int, int, int], size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
     """A picture of one colour."""
     return np.full((*size_hw, 3), bgr, np.uint8)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_colors_bundle, write_video
+from conftest import BLUE, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
 from helpers import PROGRAM, edgebone, needs
 from PIL import Image
 from test_model import two_heads_bundle
@@ -264,6 +264,32 @@ def test_two_heads_print_and_draw(tmp_path: Path) -> None:
     assert done.stdout == f"{image}: classification: green 100.0 %; colour: embedding of 3 numbers, length 250\n"
     assert list(json.loads(edgebone("run", bundle, image, "--json").stdout)["heads"]) == ["classification", "colour"]
     assert (tmp_path / "o.avi").exists()
+
+
+def test_boxes_and_areas_print_and_draw(tmp_path: Path) -> None:
+    bundle = write_boxes_bundle(tmp_path / "b.bundle")
+    image = save(tmp_path / "a.png")
+    done = edgebone("run", bundle, image, "--video", tmp_path / "o.avi", "--out", tmp_path / "o.jsonl")
+    assert done.stdout == f"{image}: found: 1 green (best 98.0 %); areas: green 100.0 %\n", done.stderr
+    (line,) = map(json.loads, (tmp_path / "o.jsonl").read_text().splitlines())
+    assert line["heads"]["found"]["detections"] == [
+        {"bbox": [0, 0, 64, 48], "category_id": 1, "label": "green", "score": 0.980392}
+    ]  # fmt: skip
+    assert line["heads"]["areas"]["segments"][0]["area"] == 64 * 48
+    assert edgebone("run", bundle, image, "--score", 0.99).stdout.startswith(f"{image}: found: nothing found;")
+    assert "3 detections" not in done.stdout
+    video = write_video(tmp_path / "v.avi", [GREEN] * 4)
+    assert edgebone("run", bundle, video).stdout == f"{video}: 4 frames, most often: green 100 %\n"
+
+
+def test_settings_that_no_head_has_are_refused(colors_bundle: Path, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    done = edgebone("run", colors_bundle, image, "--score", 0.5)
+    assert done.returncode == 3
+    assert "no head of this bundle has the setting score (heads: classification: classification@1)" in done.stderr
+    done = edgebone("run", write_boxes_bundle(tmp_path / "b"), image, "--top-k", 2)
+    assert done.returncode == 3
+    assert "the setting top_k" in done.stderr
 
 
 def test_a_reader_that_stops_ends_the_run_quietly(colors_bundle: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BLUE, COLORS, GREEN, RED, picture, write_colors_bundle
+from conftest import BLUE, COLORS, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle
+from helpers import edgebone as program
 from PIL import Image
 
 import edgebone
@@ -150,3 +152,155 @@ def test_the_head_that_can_be_evaluated_is_chosen() -> None:
     assert choose_head({"e": embedding, "a": classes}) == ("classification", "a", classes)
     assert choose_head({"a": classes, "b": boxes}, "b") == ("detection", "b", boxes)
     assert choose_head({"e": embedding, "c": areas}) == ("segmentation", "c", areas)
+
+
+# --- boxes
+
+
+def annotated(folder: Path, **changes: object) -> Path:
+    """Three pictures of one colour each, and what is in them as COCO writes it: the whole picture."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number, color in enumerate((BLUE, GREEN, RED), start=1):
+        save(folder / "images" / f"{number}.png", color)
+        images.append({"id": number, "file_name": f"{number}.png", "height": 48, "width": 64})
+        row = {"id": number, "image_id": number, "category_id": 10 * number, "bbox": [0, 0, 64, 48]}
+        annotations.append({**row, "area": 64 * 48, "iscrowd": 0})
+    categories = [{"id": 10, "name": "blue"}, {"id": 20, "name": "green"}, {"id": 30, "name": "red"}]
+    content = {"images": images, "annotations": annotations, "categories": categories, **changes}
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_average_precision_is_cocos(tmp_path: Path) -> None:
+    bundle = write_boxes_bundle(tmp_path / "b", "found")
+    done = program("eval", bundle, "--data", annotated(tmp_path / "right"), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["AP"], found["AP50"], found["AP75"], found["AR1"]) == (1, 1, 1, 1)
+    assert found["APs"] == -1  # there are no small objects
+    assert (found["n"], found["engine"], found["precision"]) == (3, "openvino", "fp32")
+    # Half of the picture: found, but with an IoU of a half.
+    half = annotated(tmp_path / "half")
+    content = json.loads(half.read_text())
+    for row in content["annotations"]:
+        row["bbox"] = [0, 0, 64, 25]
+    half.write_text(json.dumps(content))
+    done = program("eval", bundle, "--data", half, "--json")
+    assert json.loads(done.stdout)["AP50"] == 1
+    assert json.loads(done.stdout)["AP75"] == 0
+    text = program("eval", bundle, "--data", half).stdout
+    assert text.startswith("AP 0.100, AP50 1.000, AP75 0.000 on 3 pictures (openvino fp32)")
+
+
+def test_boxes_below_the_bundles_own_score_are_counted_down_to_a_hundredth(tmp_path: Path) -> None:
+    data = annotated(tmp_path)
+    content = json.loads(data.read_text())
+    # The other colours are found with a score of 0.02 to 0.04, far below the bundle's 0.3.
+    content["annotations"] += [
+        {**row, "id": 10 + row["id"], "category_id": 10 if row["category_id"] == 30 else 30}
+        for row in content["annotations"]
+        if row["category_id"] != 20
+    ]
+    data.write_text(json.dumps(content))
+    done = program("eval", write_boxes_bundle(tmp_path / "b", "found"), "--data", data, "--json")
+    assert json.loads(done.stdout)["AR10"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"categories": [{"id": 10, "name": "cyan"}]},
+            "annotates classes that are no labels of the bundle: 20, 30",
+        ),
+        ({"images": [{"id": 1, "file_name": "gone.png"}]}, "1 of its pictures are missing, such as"),
+        ({"images": []}, "it lists no pictures; say where they are with --images"),
+        ({"annotations": [{"image_id": 1}]}, "not COCO's annotations"),
+    ],
+)
+def test_annotations_that_do_not_fit_are_exit_code_4(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    done = program("eval", write_boxes_bundle(tmp_path / "b", "found"), "--data", annotated(tmp_path, **change))
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
+    data = annotated(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "photos")
+    bundle = write_boxes_bundle(tmp_path / "b", "found")
+    assert program("eval", bundle, "--data", data).returncode == 4
+    assert program("eval", bundle, "--data", data, "--images", tmp_path / "photos").returncode == 0
+    assert program("eval", bundle, "--data", tmp_path / "nowhere.json").returncode == 4
+
+
+# --- areas
+
+
+def masked(folder: Path, *masks: np.ndarray, mode: str = "L") -> Path:
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number, mask in enumerate(masks):
+        save(folder / "images" / f"{number}.png", (BLUE, GREEN, RED)[number % 3])
+        Image.fromarray(mask).convert(mode).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+def test_mean_iou_is_over_all_pixels_and_leaves_out_what_is_not_counted(tmp_path: Path) -> None:
+    bundle = write_boxes_bundle(tmp_path / "b", "areas")
+    blue = np.zeros((48, 64), np.uint8)
+    green = np.ones((48, 64), np.uint8)
+    green[:, :16] = 0  # a quarter is said to be blue, and found to be green
+    blue[:24] = 255
+    blue[0, 0] = 255
+    done = program("eval", bundle, "--data", masked(tmp_path / "d", blue, green), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    both_blue, said_blue = 24 * 64, 24 * 64 + 48 * 16
+    assert found["IoU"]["blue"] == pytest.approx(both_blue / said_blue, abs=1e-6)
+    assert found["IoU"]["green"] == pytest.approx(0.75, abs=1e-6)
+    assert "red" not in found["IoU"]
+    assert found["mIoU"] == pytest.approx((found["IoU"]["blue"] + 0.75) / 2, abs=1e-6)
+    assert found["n"] == 2
+    assert program("eval", bundle, "--data", tmp_path / "d").stdout.startswith("mIoU 0.7")
+
+
+@pytest.mark.parametrize(
+    ("mask", "mode", "words"),
+    [
+        (np.full((48, 64), 7, np.uint8), "L", "it holds class 7, the bundle has 3 labels"),
+        (np.zeros((20, 20), np.uint8), "L", "the mask is 20x20, its picture 48x64"),
+        (np.zeros((48, 64), np.uint8), "RGB", "a mask has one channel or a palette, this is RGB"),
+    ],
+)
+def test_masks_that_do_not_fit_are_exit_code_4(tmp_path: Path, mask: np.ndarray, mode: str, words: str) -> None:
+    data = masked(tmp_path / "d", mask, mode=mode)
+    done = program("eval", write_boxes_bundle(tmp_path / "b", "areas"), "--data", data)
+    assert done.returncode == 4
+    assert words in done.stderr
+
+
+def test_masks_without_pictures_are_exit_code_4(tmp_path: Path) -> None:
+    bundle = write_boxes_bundle(tmp_path / "b", "areas")
+    data = masked(tmp_path / "d", np.zeros((48, 64), np.uint8))
+    (data / "images" / "0.png").rename(data / "images" / "1.png")
+    assert "there is no picture of that name" in program("eval", bundle, "--data", data).stderr
+    (data / "masks" / "0.png").write_bytes(b"no picture")
+    (data / "images" / "1.png").rename(data / "images" / "0.png")
+    assert "not a readable picture" in program("eval", bundle, "--data", data).stderr
+    (data / "masks" / "0.png").unlink()
+    assert "no masks (.png) in it" in program("eval", bundle, "--data", data).stderr
+    assert "no such folder of pictures" in program("eval", bundle, "--data", tmp_path / "b").stderr
+
+
+def test_one_of_several_heads_is_evaluated_when_named(tmp_path: Path) -> None:
+    bundle = write_boxes_bundle(tmp_path / "b")
+    data = annotated(tmp_path)
+    done = program("eval", bundle, "--data", data)
+    assert done.returncode == 3
+    assert "choose one with --head" in done.stderr
+    assert program("eval", bundle, "--data", data, "--head", "found").returncode == 0
+    done = program("eval", bundle, "--data", masked(tmp_path / "d", np.zeros((48, 64), np.uint8)), "--head", "areas")
+    assert done.stdout.startswith("mIoU 1.000, pixel accuracy 1.000 on 1 pictures")

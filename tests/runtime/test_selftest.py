@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from conftest import RED, picture, write_colors_bundle
+from conftest import RED, picture, write_boxes_bundle, write_colors_bundle
 from helpers import has_bf16, needs
 from test_bundle import contents
 
@@ -17,7 +17,7 @@ from edgebone.core.bundle import open_bundle, write_bundle
 from edgebone.core.errors import BundleError
 from edgebone.engines.select import Candidate
 from edgebone.preprocess import preprocess
-from edgebone.selftest import preprocess_off_by, read_golden, replay
+from edgebone.selftest import Replay, preprocess_off_by, read_golden, replay
 
 Tensors = dict[str, np.ndarray]
 ORT = Candidate("onnxruntime", "fp32", "fp32")
@@ -141,3 +141,38 @@ def test_the_recording_is_what_the_runtime_computes_from_the_picture(tmp_path: P
         assert np.array_equal(out, sample.network_input[0])
         preprocess(bundle.manifest.preprocess, picture(RED), out)
         assert not np.array_equal(out, sample.network_input[0])
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        pytest.param("onnxruntime", "fp32", marks=needs("onnxruntime")),
+        pytest.param("openvino", "fp32", marks=needs("openvino")),
+        pytest.param(
+            "openvino", "bf16", marks=[needs("openvino"), pytest.mark.skipif(not has_bf16(), reason="no BF16")]
+        ),
+    ],
+)
+def test_boxes_are_looked_for_whatever_their_order(tmp_path: Path, engine: str, precision: str) -> None:
+    def replayed(name: str, change: Callable[[Tensors], object]) -> Replay:
+        with open_bundle(write_boxes_bundle(tmp_path / f"{name}.whole", "found")) as whole:
+            manifest, files = whole.manifest, {file: whole.read(file) for file in whole.manifest.files}
+        with np.load(io.BytesIO(files["golden/tensors.npz"])) as arrays:
+            tensors = dict(arrays)
+        change(tensors)
+        recorded = io.BytesIO()
+        np.savez(recorded, **tensors)
+        path = write_bundle(tmp_path / name, manifest, {**files, "golden/tensors.npz": recorded.getvalue()})
+        with open_bundle(path) as bundle:
+            return replay(bundle, read_golden(bundle), Candidate(engine, precision, "fp32"))
+
+    swapped = replayed("swapped", lambda tensors: tensors.update(boxes=tensors["boxes"][:, ::-1].copy()))
+    assert (swapped.passed, swapped.matched) == (True, 1.0)
+
+    def move(tensors: Tensors) -> None:
+        tensors["boxes"][0, 1, 0] += 20
+
+    moved = replayed("moved", move)
+    assert not moved.passed
+    assert moved.matched == 0
+    assert "of the boxes must be the recorded ones" in moved.detail

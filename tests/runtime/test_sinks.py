@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from conftest import BLUE, GREEN, RED, picture
 
+from edgebone.core.detections import Detections
 from edgebone.core.errors import OutputError
 from edgebone.core.frame import Frame
 from edgebone.core.results import Classification, Embedding
+from edgebone.core.segmentation import SegmentationMap
+from edgebone.sinks import annotate as annotations
 from edgebone.sinks import jsonl
 from edgebone.sinks.annotate import annotate
 from edgebone.sinks.callback import CallbackSink
@@ -251,6 +254,69 @@ def test_annotating_draws_onto_a_copy(size_hw: tuple[int, int], result: Any) -> 
     assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
     assert result == {} or not np.array_equal(drawn, image)
+
+
+def boxes(*xyxy: tuple[float, float, float, float], label: str = "car") -> Detections:
+    n = len(xyxy)
+    return Detections(
+        np.array(xyxy, np.float32).reshape(-1, 4),
+        np.linspace(0.9, 0.5, n).astype(np.float32),
+        np.arange(n) % 9,
+        {"class_name": np.array([label] * n)},
+    )
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["supervision", "plain"])
+@pytest.mark.parametrize("size_hw", [(1, 1), (3, 500), (500, 3), (240, 320)])
+@pytest.mark.parametrize("label", ["car", "信号機 🚦", "ü\nö", ""])
+def test_boxes_are_drawn_where_they_are(
+    size_hw: tuple[int, int], label: str, installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not installed:
+        monkeypatch.setitem(sys.modules, "supervision", None)
+    annotations._supervision.cache_clear()
+    image = picture((200, 200, 200), size_hw)
+    image.flags.writeable = False
+    height, width = size_hw
+    found = boxes((0.6 * width, 0.5 * height, width, height), label=label)
+    drawn = annotate(image, found)
+    annotations._supervision.cache_clear()
+    assert drawn.shape == image.shape
+    changed = (drawn != 200).any(axis=2)
+    assert changed.any()
+    if size_hw == (240, 320):
+        # The sides are drawn, the far corner of the picture and the inside of the box are not.
+        assert changed[150:230, 192].all() and changed[239, 200:310].all()
+        assert not changed[:80, :100].any() and not changed[150:230, 220:300].any()
+
+
+def test_no_boxes_leave_the_picture_as_it_is() -> None:
+    image = picture(BLUE, (40, 60))
+    assert np.array_equal(annotate(image, Detections.empty()), image)
+    assert np.array_equal(annotate(image, boxes()), image)
+
+
+def test_areas_are_tinted_and_named_and_the_background_is_not() -> None:
+    image = picture((200, 200, 200), (240, 320))
+    mask = np.zeros((240, 320), np.uint8)
+    mask[150:200, 100:200] = 1
+    drawn = annotate(image, SegmentationMap(mask, ("background", "lane")))
+    assert (drawn[150:200, 100:200] != 200).any(axis=2).all()
+    assert (drawn[205:, :] == 200).all()
+    assert (drawn[:20, :20] != 200).any()
+    nothing = annotate(image, SegmentationMap(np.zeros_like(mask), ("background", "lane")))
+    assert np.array_equal(nothing, image)
+
+
+def test_two_heads_areas_have_colours_of_their_own() -> None:
+    image = picture((200, 200, 200), (240, 320))
+    mask = np.zeros((240, 320), np.uint8)
+    mask[150:200, 100:200] = 1
+    area = SegmentationMap(mask, ("background", "road"))
+    line = SegmentationMap(np.roll(mask, 120, axis=1), ("background", "lane"))
+    drawn = annotate(image, {"da": area, "ll": line, "found": boxes((10, 200, 50, 230))})
+    assert tuple(drawn[175, 150]) != tuple(drawn[175, 290])
+    assert (drawn[200:231, 10] != 200).any(axis=1).all()
 
 
 def test_what_is_drawn_depends_on_the_result() -> None:

@@ -27,7 +27,8 @@ def choose_head(heads: dict[str, Head], name: str | None = None) -> tuple[str, s
     if name is not None and name not in kinds:
         raise BundleError(f"there is no head {name} that can be evaluated; the bundle has {known}")
     if name is None and len(kinds) != 1:
-        advice = "choose one with --head" if kinds else f"{', '.join(_METRICS)} can be evaluated"
+        metrics = ", ".join(f"{kind} by {metric}" for kind, metric in _METRICS.items())
+        advice = "choose one with --head" if kinds else f"what can be: {metrics}"
         raise BundleError(f"{len(kinds)} heads of this bundle can be evaluated ({known}); {advice}")
     chosen = name or next(iter(kinds))
     return kinds[chosen], chosen, heads[chosen]

@@ -100,22 +100,26 @@ def _boxes(canvas: NDArray[np.uint8], result: Detections) -> None:
     texts = [
         f"{label} {100 * score:.0f} %" for label, score in zip(result.labels, result.confidence.tolist(), strict=True)
     ]
-    annotators = _supervision(min(canvas.shape[:2]), all(text.isascii() for text in texts))
+    height, width = canvas.shape[:2]
+    # A side on the picture's edge lies just outside of its last pixel, where nothing would be seen of it.
+    xyxy = result.xyxy.clip(0, (width - 1, height - 1, width - 1, height - 1))
+    annotators = _supervision(min(height, width), all(text.isascii() for text in texts))
     if annotators is not None and len(result):
         detections = result.to_supervision()
+        detections.xyxy = xyxy
         boxes, labels = annotators
         boxes.annotate(canvas, detections)
         drawn = labels.annotate(canvas, detections, labels=texts)
         np.copyto(canvas, np.asarray(drawn))
         return
-    thickness = max(1, round(min(canvas.shape[:2]) / 300))
+    thickness = max(1, round(min(height, width) / 300))
     size = _text_size(canvas)
     picture = Image.fromarray(canvas[..., ::-1].copy())
     draw = ImageDraw.Draw(picture)
-    for xyxy, class_id, text in zip(result.xyxy.tolist(), result.class_id.tolist(), texts, strict=True):
+    for box, class_id, text in zip(xyxy.tolist(), result.class_id.tolist(), texts, strict=True):
         blue, green, red = _PALETTE_BGR[class_id % len(_PALETTE_BGR)]
-        draw.rectangle(xyxy, outline=(red, green, blue), width=thickness)
-        left, top = xyxy[0], max(0.0, xyxy[1] - size - 4)
+        draw.rectangle(box, outline=(red, green, blue), width=thickness)
+        left, top = box[0], max(0.0, box[1] - size - 4)
         draw.rectangle(draw.textbbox((left + 2, top), text, font=_font(size)), fill=(red, green, blue))
         draw.text((left + 2, top), text, fill=(0, 0, 0), font=_font(size))
     canvas[:] = np.asarray(picture)[..., ::-1]

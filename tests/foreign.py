@@ -1,0 +1,81 @@
+"""Small ONNX files as other people's exporters write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+HW = (64, 96)
+CELLS = 8 * 12
+
+
+class Foreign:
+    """A small network in the form of a family: one convolution with random weights, then reshaping.
+
+    Args:
+        opset: The file's opset.
+        half: Whether it computes in half precision.
+        layout: ``nchw`` or ``nhwc``.
+        free: Names for free axes of the input, by axis.
+    """
+
+    def __init__(
+        self, opset: int = 17, half: bool = False, layout: str = "nchw", free: dict[int, str] | None = None
+    ) -> None:
+        self.rng = np.random.default_rng(0)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self.opset = opset
+        self.dtype = np.float16 if half else np.float32
+        self.type = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+        size: list[int | str] = [1, 3, *HW] if layout == "nchw" else [1, *HW, 3]
+        for axis, name in (free or {}).items():
+            size[axis] = name
+        self.batch = size[0]
+        self.input = helper.make_tensor_value_info("pixels", self.type, size)
+        self.start = "pixels" if layout == "nchw" else self.node("Transpose", "pixels", perm=[0, 3, 1, 2])
+
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
+        name = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, array: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def cells(self, channels: int, scale: float, shift: float = 0.0) -> str:
+        """(1, 96, channels): what a convolution makes of each 8x8 pixels."""
+        weight = self.constant((self.rng.standard_normal((channels, 3, 8, 8)) * scale / 14).astype(self.dtype))
+        bias = self.constant((self.rng.standard_normal(channels) * scale / 4 + shift).astype(self.dtype))
+        maps = self.node("Conv", self.start, weight, bias, kernel_shape=[8, 8], strides=[8, 8])
+        rows = self.node("Reshape", maps, self.constant(np.array([0, channels, CELLS], np.int64)))
+        return self.node("Transpose", rows, perm=[0, 2, 1])
+
+    def boxes(self, unit: Sequence[float]) -> str:
+        """(1, 96, 4): centres all over the input and sizes of a fifth of it, in units of the input's sides."""
+        relative = self.node("Sigmoid", self.cells(4, 3.0))
+        scale = np.array([unit[0], unit[1], 0.4 * unit[0], 0.4 * unit[1]], self.dtype)
+        return self.node("Mul", relative, self.constant(scale))
+
+    def scores(self, classes: int) -> str:
+        return self.node("Sigmoid", self.cells(classes, 4.0))
+
+    def give(self, value: str, shape: Sequence[int | str], name: str = "out", kind: int | None = None) -> None:
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        self.outputs.append(helper.make_tensor_value_info(name, kind or self.type, [self.batch, *shape]))
+
+    def save(self, path: Path, metadata: dict[str, str] | None = None) -> Path:
+        graph = helper.make_graph(self.nodes, "foreign", [self.input], self.outputs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        if metadata:
+            helper.set_model_props(model, metadata)
+        onnx.save(model, path)
+        return path
