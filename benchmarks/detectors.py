@@ -82,8 +82,8 @@ class Counts:
 
     def add(self, theirs: np.ndarray, ours: np.ndarray, most: int) -> None:
         if len(theirs) >= most:
-            # Both lists are full: what is as good as the last one may have fallen off the other by rounding.
-            lowest = max(theirs[:, 4].min(), ours[:, 4].min()) + 1e-3
+            # A full list: what is as good as its last one may have fallen off the other by rounding.
+            lowest = theirs[:, 4].min() + 1e-3
             ours, theirs = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
         theirs = with_area(theirs)
         self.theirs += len(theirs)

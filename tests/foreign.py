@@ -79,3 +79,35 @@ class Foreign:
             helper.set_model_props(model, metadata)
         onnx.save(model, path)
         return path
+
+
+def yolox(path: Path, classes: int) -> Path:
+    """YOLOX's form: a row a cell of 64x96 at the strides 8, 16 and 32."""
+    net = Foreign()
+    # Its pictures are 0 to 255.
+    net.start = net.node("Mul", net.start, net.constant(np.float32(1 / 255)))
+    raw = net.node("Concat", net.cells(4, 1.0, 0.5), net.scores(1), net.scores(classes), axis=2)
+    # The first 96 rows are the cells at stride 8, then 24 at 16 and 6 at 32.
+    start, end, axis = (net.constant(np.array([item], np.int64)) for item in (0, 30, 1))
+    both = net.node("Concat", raw, net.node("Slice", raw, start, end, axis), axis=1)
+    net.give(both, (126, 5 + classes))
+    return net.save(path)
+
+
+def ultralytics(path: Path, classes: int) -> Path:
+    """YOLOv8's form, with the metadata that ultralytics' exporter writes."""
+    net = Foreign()
+    rows = net.node("Concat", net.boxes((HW[1], HW[0])), net.scores(classes), axis=2)
+    net.give(net.node("Transpose", rows, perm=[0, 2, 1]), (4 + classes, CELLS))
+    names = str({index: f"class {index}" for index in range(classes)})
+    metadata = {"author": "Ultralytics", "stride": "32", "imgsz": str(list(HW)), "task": "detect", "names": names}
+    return net.save(path, metadata)
+
+
+def lanes(path: Path) -> Path:
+    """TwinLiteNet's form: two outputs of two classes a pixel."""
+    net = Foreign()
+    for name in ("da", "ll"):
+        maps = net.node("Transpose", net.cells(2, 2.0), perm=[0, 2, 1])
+        net.give(net.node("Reshape", maps, net.constant(np.array([0, 2, 8, 12], np.int64))), (2, 8, 12), name)
+    return net.save(path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import foreign
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,6 +42,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     photos = demo._write_photos(folder / "photos")
     demo._write_video(photos, folder / "photos.mp4")
+    foreign.yolox(folder / "yolox_nano.onnx", 80)
+    foreign.ultralytics(folder / "yolo11n.onnx", 80)
+    foreign.lanes(folder / "twinlitenet.onnx")
+    names = [path.name for path in photos]
+    images = [{"id": index, "file_name": name} for index, name in enumerate(names)]
+    box = {"id": 1, "image_id": 0, "category_id": 17, "bbox": [10, 10, 100, 100], "area": 10000, "iscrowd": 0}
+    categories = [{"id": 17, "name": "cat"}]
+    content = {"images": images, "annotations": [box], "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(content))
+    (folder / "masks").mkdir()
+    with Image.open(photos[0]) as photo:
+        Image.new("L", photo.size, 1).save(folder / "masks" / photos[0].with_suffix(".png").name)
     (folder / "labels.csv").write_text("file,class_index\nphotos/chelsea.jpg,285\nphotos/coffee.jpg,967\n")
     return folder
 

@@ -13,6 +13,8 @@ import edgebone
 from edgebone.evaluate.classification import evaluate_classifier, read_labels
 from edgebone_export import export
 from edgebone_export.errors import WeightsError
+from edgebone_export.importers.conventions import find_labels
+from edgebone_export.importers.importer import HeadSpec, import_onnx
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -69,3 +71,34 @@ def test_a_real_video_is_gone_through_frame_by_frame(mobilenet_v2: Path, shared:
     assert stream.stats.frames == 221
     # A road seen from a car: ImageNet has no class "road", but vehicles and what stands at roads.
     assert any(label in {"trailer truck", "racer", "sports car", "moving van"} for *_, label in seen)
+
+
+@pytest.mark.slow
+def test_yolox_has_the_average_precision_of_a_plain_script(shared: Path, tmp_path: Path) -> None:
+    model, data = shared / "models" / "yolox_nano.onnx", shared / "data" / "coco128" / "instances.json"
+    script = BENCHMARKS / "coco_reference.py"
+    wanted = json.loads(subprocess.run([sys.executable, script, model, data], capture_output=True, check=True).stdout)
+    import_onnx(
+        model, tmp_path / "b", heads=HeadSpec("yolox", labels=find_labels("coco", {})), preprocess="yolox",
+        samples=data.parent / "images",
+    )  # fmt: skip
+    command = [Path(sys.executable).with_name("edgebone"), "eval", tmp_path / "b", "--data", data, "--json"]
+    for engine in ("onnxruntime", "openvino"):
+        done = subprocess.run([*command, "--engine", engine], capture_output=True, check=True)
+        found = json.loads(done.stdout)
+        assert found["n"] == wanted["n"] == 64
+        assert found["AP"] == pytest.approx(wanted["AP"], abs=0.003)
+        assert found["AP50"] == pytest.approx(wanted["AP50"], abs=0.003)
+
+
+@pytest.mark.slow
+def test_twinlitenets_masks_are_those_of_a_plain_script(shared: Path, tmp_path: Path) -> None:
+    model = shared / "models" / "twinlitenet.onnx"
+    heads = {name: HeadSpec("segmentation", labels=("background", name)) for name in ("da", "ll")}
+    import_onnx(model, tmp_path / "b", heads=heads, preprocess="stretch")
+    script = BENCHMARKS / "lanes_reference.py"
+    pictures = sorted((shared / "data" / "driving").glob("*.jpg"))
+    done = subprocess.run([sys.executable, script, model, tmp_path / "b", *pictures], capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["frames"] == len(pictures) > 5
+    assert min(found["iou"].values()) >= 0.995

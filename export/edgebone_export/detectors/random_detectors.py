@@ -14,7 +14,7 @@ from torchvision.models.detection.ssd import SSD
 from edgebone_export import weights as weights_
 from edgebone_export.pictures import synthesize
 
-_SIDE = 320
+_SIDE = 192
 # About so many boxes of a picture are to have a score above the detector's threshold, before suppression.
 _CANDIDATES = 1000
 # Small enough that on no picture scores come out as 1.0, a row of equals that nothing could put in order.
@@ -36,7 +36,7 @@ def randomize_detector(model: FasterRCNN | RetinaNet | FCOS | SSD) -> None:
     transform.min_size, transform.max_size = (_SIDE,), _SIDE
     rng = np.random.default_rng(weights_.SEED)
     pictures = [_tensor(synthesize((_SIDE, _SIDE), rng)) for _ in range(4)]
-    target = {"boxes": torch.tensor([[40.0, 40.0, 200.0, 160.0]]), "labels": torch.tensor([1])}
+    target = {"boxes": torch.tensor([[40.0, 40.0, 150.0, 120.0]]), "labels": torch.tensor([1])}
     try:
         weights_.randomize(model, (_SIDE, _SIDE), lambda: model(pictures, [target] * len(pictures)))
         with torch.no_grad():

@@ -60,6 +60,7 @@ def build(
     arguments: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": len(classes)}
     if weights == "random":
         model, record = _quietly(name, **arguments), weights_.RANDOM
+        preprocess_of(model.transform, size_hw, name)
         randomize_detector(model)
     elif torchvision_models.is_file(weights):
         path, record = weights_.own_file(Path(weights))

@@ -81,7 +81,7 @@ def _array(value: ir.Value | None) -> np.ndarray:
 
 def _replace_weight(model: ir.Model, conv: ir.Node, place: int, values: np.ndarray) -> None:
     """Give a convolution constants of its own: another layer may share the old ones."""
-    name = f"{conv.name or 'conv'}_normalized_{place}"
+    name = f"{conv.outputs[0].name}_normalized_{place}"
     array = values.astype(np.float32)
     value = ir.Value(
         name=name,

@@ -137,11 +137,11 @@ def _supervision(short_side: int, ascii_only: bool) -> tuple[Any, Any] | None:
     black = supervision.Color.BLACK
     if ascii_only:
         return boxes, supervision.LabelAnnotator(
-            color=palette, text_color=black, text_scale=max(0.3, short_side / 1200), text_padding=3
+            color=palette, text_color=black, text_scale=max(0.3, short_side / 1200), text_padding=3, smart_position=True
         )
     # OpenCV's own fonts know ASCII only; labels may be in any language.
     return boxes, supervision.RichLabelAnnotator(
-        color=palette, text_color=black, font_size=max(10, short_side // 40), text_padding=3
+        color=palette, text_color=black, font_size=max(10, short_side // 40), text_padding=3, smart_position=True
     )
 
 
