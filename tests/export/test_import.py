@@ -79,10 +79,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "yolov5": {"score": 0.02},
     "ssd": {"iou": 0.9},
 }
-    "yolox": {"iou": 0.9, "score": 0.05},
-    "yolov5": {"score": 0.05},
-    "ssd": {"iou": 0.9},
-}
 
 
 @pytest.mark.parametrize("kind", list(PREPROCESS))
