@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 MODELS = ("yolo11n", "yolov8n", "yolo26n")
-SCORE, IOU, MOST, TURNS = 0.25, 0.7, 300, 5
+SCORE, IOU, MOST, TURNS = 0.25, 0.7, 300, 3
 DECODERS = {"yolo26n": "yolo-end2end"}
 
 

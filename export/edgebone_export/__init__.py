@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgebone_export.assemble import ExportReport
     from edgebone_export.exporter import export
+    from edgebone_export.importers.importer import HeadSpec, import_onnx
 
-__all__ = ["ExportReport", "export"]
+_HOMES = {
+    "ExportReport": "edgebone_export.assemble",
+    "HeadSpec": "edgebone_export.importers.importer",
+    "export": "edgebone_export.exporter",
+    "import_onnx": "edgebone_export.importers.importer",
+}
+
+__all__ = ["ExportReport", "HeadSpec", "export", "import_onnx"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names, and torch with them, at first use."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'edgebone_export' has no attribute {name!r}")
     from edgebone_export.need_torch import need_torch
 
     need_torch()
     import importlib
 
-    return getattr(importlib.import_module("edgebone_export.exporter"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

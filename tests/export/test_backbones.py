@@ -145,7 +145,7 @@ def test_fine_tuned_weights_bring_their_own_number_of_classes(tmp_path: Path) ->
     torch.save({"state_dict": {f"module.{k}": v for k, v in tuned.state_dict().items()}}, tmp_path / "tuned.pth")
     labels = [f"product {number}" for number in range(7)]
     backbone = load_backbone("resnet18", weights=str(tmp_path / "tuned.pth"), labels=labels)
-    assert backbone.labels == tuple(labels)
+    assert backbone.heads["classification"].labels == tuple(labels)
     torch.testing.assert_close(backbone.module.fc.weight, tuned.fc.weight)
     with pytest.raises(ExportError, match="has 7 classes, but 2 labels"):
         load_backbone("resnet18", weights=str(tmp_path / "tuned.pth"), labels=["a", "b"])
@@ -157,7 +157,7 @@ def test_timm_takes_fine_tuned_weights_too(tmp_path: Path) -> None:
     tuned = timm.create_model("resnet18", num_classes=3)
     torch.save(tuned.state_dict(), tmp_path / "tuned.pth")
     backbone = load_backbone("timm/resnet18", weights=str(tmp_path / "tuned.pth"))
-    assert backbone.labels == ("0", "1", "2")
+    assert backbone.heads["classification"].labels == ("0", "1", "2")
     torch.testing.assert_close(backbone.module.fc.weight, tuned.fc.weight)
 
 
@@ -177,7 +177,7 @@ def test_a_size_that_the_network_cannot_take_is_refused_in_one_line() -> None:
 def test_a_network_of_the_users_own_is_named_by_its_import_path() -> None:
     backbone = load_backbone("test_backbones:tiny_with_preprocess")
     assert backbone.preprocess == PREPROCESS
-    assert backbone.labels == ("0", "1", "2", "3", "4")
+    assert backbone.heads["classification"].labels == ("0", "1", "2", "3", "4")
     assert load_backbone("test_backbones:tiny", preprocess=PREPROCESS).preprocess == PREPROCESS
     assert load_backbone(tiny(), preprocess=PREPROCESS).name == "Sequential"
 

@@ -190,7 +190,7 @@ def test_an_export_that_is_stopped_leaves_nothing_behind(tmp_path: Path, how: si
     for line in process.stderr:
         if "trace" in line:
             break
-    time.sleep(0.5)
+    time.sleep(0.1)
     process.send_signal(how)
     rest = process.stderr.read()
     code = process.wait()

@@ -76,7 +76,9 @@ def _found(
     if not len(rows):
         return 1.0
     overlap = iou_matrix(rows[:, :4], among[:, :4]) >= iou
-    near = np.abs(rows[:, None, :4] - among[None, :, :4]).max(axis=2) <= _SAME_PX
+    near = np.ones_like(overlap)
+    for side in range(4):
+        near &= np.abs(rows[:, None, side] - among[None, :, side]) <= _SAME_PX
     same = np.abs(rows[:, None, 4] - among[None, :, 4]) <= within
     same &= rows[:, None, 5] == among[None, :, 5]
     return float(((overlap | near) & same).any(axis=1).mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,13 @@ class Detections:
         """How many boxes."""
         return len(self.xyxy)
 
-    def __getitem__(self, index: Index | str) -> Any:
+    @overload
+    def __getitem__(self, index: str) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, index: Index) -> Detections: ...
+
+    def __getitem__(self, index: Index | str) -> Detections | NDArray[Any]:
         """Chosen boxes as Detections; for a name, that entry of ``data``.
 
         Raises:
