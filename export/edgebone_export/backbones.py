@@ -125,6 +125,10 @@ def load_backbone(
 
     if output_kind not in (None, *get_args(OutputKind)):
         raise ExportError(f"there is no output {output_kind}; choose {', '.join(get_args(OutputKind))}")
+    if decode == "host" and model not in segmenters.names():
+        raise ExportError(
+            f"--decode host goes with segmentation; {model} has nothing that the host could decode instead"
+        )
     torch.manual_seed(0)
     if model in composed.NAMES:
         _only(model, output_kind, "detections", preprocess)

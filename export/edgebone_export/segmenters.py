@@ -101,26 +101,21 @@ def build(
 
 
 def _module(name: str, classes: int) -> nn.Module:
+    # LR-ASPP has no second classifier to leave out.
+    second: dict[str, Any] = {} if name.startswith("lraspp") else {"aux_loss": False}
     model: nn.Module = torchvision.models.get_model(
-        name, weights=None, weights_backbone=None, num_classes=classes, **_no_second_classifier(name)
+        name, weights=None, weights_backbone=None, num_classes=classes, **second
     )
     return model
 
 
-def _no_second_classifier(name: str) -> dict[str, Any]:
-    return {} if name.startswith("lraspp") else {"aux_loss": False}
-
-
 def _spread(model: nn.Module) -> None:
-    """Scale the last layers so that the classes of a random network differ from place to place."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d) and layer.out_channels == _last_channels(model):
+    """Scale the layers that give the classes so that those of a random network differ from place to place."""
+    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        if layer.out_channels == convolutions[-1].out_channels:
             with torch.no_grad():
                 layer.weight *= _LOGIT_STD / max(float(layer.weight.std()), 1e-6) / layer.weight[0].numel() ** 0.5
-
-
-def _last_channels(model: nn.Module) -> int:
-    return [layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
 
 
 def _preprocess(transforms: Any, size_hw: tuple[int, int] | None) -> Preprocess:

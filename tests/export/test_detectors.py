@@ -263,6 +263,7 @@ def test_published_weights_are_built_as_torchvision_builds_them(
         ("ssdlite320_mobilenet_v3_large", {"output_kind": "logits"}, "gives detections, not logits"),
         ("lraspp_mobilenet_v3_large", {"output_kind": "features"}, "gives segmentation, not features"),
         ("resnet18", {"output_kind": "detections"}, "resnet18 is a classifier"),
+        ("fcos_resnet50_fpn", {"decode": "host"}, "--decode host goes with segmentation"),
         ("fcos_resnet50_fpn", {"weights": "COCO_V1", "labels": ("a",)}, "labels go with weights of yours"),
     ],
 )
