@@ -21,7 +21,7 @@ import edgebone
 from edgebone.core.boxes import matched_share
 from edgebone.core.bundle import open_bundle
 from edgebone.core.detections import Detections
-from edgebone.core.errors import OutputError
+from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.segmentation import SegmentationMap
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.importer import HeadSpec, import_onnx
@@ -134,6 +134,25 @@ def test_files_of_every_form_are_taken(settings: dict[str, Any], tmp_path: Path,
                     rows(found), rows(other(path)), min_score=0.3, full=False, iou=0.95, score_within=0.02
                 )
                 assert share > (0.8 if "half" in settings else 0.999)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("decode", ["graph", "host"])
+def test_a_network_that_gives_nan_is_an_error_wherever_it_is_decoded(decode: Any, engine: str, tmp_path: Path) -> None:
+    net = Foreign()
+    found = net.node("Concat", net.boxes((96, 64)), net.scores(3), axis=2)
+    # The logarithm of a picture's brightness, less a fifth: NaN for dark ones, and times zero for the others.
+    brightness = net.node("ReduceMean", net.start, axes=[1, 2, 3], keepdims=0)
+    logarithm = net.node("Log", net.node("Sub", brightness, net.constant(np.float32(0.2))))
+    nothing = net.node("Mul", logarithm, net.constant(np.float32(0)))
+    added = net.node("Add", found, net.node("Reshape", nothing, net.constant(np.array([-1, 1, 1], np.int64))))
+    net.give(net.node("Transpose", added, perm=[0, 2, 1]), (7, CELLS))
+    file, head = net.save(tmp_path / "m.onnx"), HeadSpec("yolov8", labels=LABELS)
+    import_onnx(file, tmp_path / "b", heads=head, preprocess="stretch", decode=decode)
+    with edgebone.load(tmp_path / "b", engine=engine) as model:
+        assert isinstance(model(np.full((64, 96, 3), 200, np.uint8)), Detections)
+        with pytest.raises(EngineError, match="the network gave NaN or infinity"):
+            model(np.zeros((64, 96, 3), np.uint8))
 
 
 def test_several_outputs_have_a_decoder_each(tmp_path: Path, pictures: Path) -> None:
