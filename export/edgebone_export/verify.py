@@ -142,7 +142,7 @@ def check_against_library(backbone: Backbone, reference: Reference) -> Detection
     size_hw = backbone.preprocess.size_hw
     decode = make_decoder(name, head, specs, size_hw)
     whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
-    found = total = 0.0
+    found, total, boxes = 0.0, 0, 0
     least = float(head.params["score"])
     for index, image in enumerate(reference.floats):
         result = decode([reference.outputs[item][index] for item in head.outputs], whole)
@@ -156,9 +156,11 @@ def check_against_library(backbone: Backbone, reference: Reference) -> Detection
         # have their places.
         theirs = theirs[(theirs[:, 2] > theirs[:, 0]) & (theirs[:, 3] > theirs[:, 1])]
         share = matched_share(ours, theirs, min_score=least, full=full)
-        found += share * max(len(theirs), 1)
-        total += max(len(theirs), 1)
-    parity = DetectionParity(round(found / total, 5), int(total), len(reference.floats))
+        weight = max(len(theirs), len(ours))
+        found, total, boxes = found + share * weight, total + weight, boxes + len(theirs)
+    # An untrained head finds nothing, on either side: that is the same, though it proves little.
+    matched = round(found / total, 5) if total else 1.0
+    parity = DetectionParity(matched, boxes, len(reference.floats))
     if parity.matched < MIN_MATCHED:
         raise ParityError(
             f"{backbone.name}: only {100 * parity.matched:.1f} % of the boxes are those of the library's own detector "

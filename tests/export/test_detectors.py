@@ -215,6 +215,21 @@ def test_backbones_swap_under_heads(kind: str, backbone: str, tmp_path: Path, pi
     assert set(found.labels) <= {*labels, *(("__background__",) if kind != "fasterrcnn" else ())}
 
 
+def test_what_is_not_found_is_not_counted_as_found() -> None:
+    backbone = load_backbone("fcos", backbone="mobilenet_v3_small", weights="random", size_hw=SMALL)
+    detector = backbone.library_detector
+    with torch.no_grad():
+        detector.head.classification_head.cls_logits.bias -= 50
+    reference = make_reference(backbone, [synthesize((200, 260), np.random.default_rng(3))])
+    found = check_against_library(backbone, reference)
+    assert (found.matched, found.boxes, found.pictures) == (1.0, 0, 1)
+    # One side alone that finds something is a difference.
+    with torch.no_grad():
+        detector.head.classification_head.cls_logits.bias += 50
+    with pytest.raises(ParityError, match=r"only 0.0 % of the boxes"):
+        check_against_library(backbone, reference)
+
+
 def test_a_detector_trained_on_a_swapped_backbone_is_exported_with_its_weights(tmp_path: Path) -> None:
     body = load_backbone("mobilenet_v3_small", weights="random", size_hw=SMALL, output_kind="features")
     model = compose("fcos", body, 3).train()
