@@ -185,7 +185,14 @@ def test_an_export_that_is_stopped_leaves_nothing_behind(tmp_path: Path, how: si
     target = tmp_path / "out" / "net.bundle"
     target.parent.mkdir()
     command = [PROGRAM, "export", "mobilenet_v3_small", "--weights", "random", "-o", target]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # A shell starts its background jobs deaf to Ctrl-C, and the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "trace" in line:
