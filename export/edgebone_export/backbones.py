@@ -207,8 +207,8 @@ def list_models(pattern: str) -> list[str]:
         *torchvision_detectors.names(),
         *segmenters.names(),
         *composed.NAMES,
+        *(f"timm/{name}" for name in timm_models.names()),
     ]
-    names += [*(f"timm/{name}" for name in timm_models.names())]
     return [name for name in names if fnmatch.fnmatchcase(name.removeprefix("timm/"), pattern)]
 
 

@@ -21,6 +21,16 @@ from edgebone.selftest import Replay, preprocess_off_by, read_golden, replay
 
 Tensors = dict[str, np.ndarray]
 ORT = Candidate("onnxruntime", "fp32", "fp32")
+ON_EVERY_ENGINE = pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        pytest.param("onnxruntime", "fp32", marks=needs("onnxruntime")),
+        pytest.param("openvino", "fp32", marks=needs("openvino")),
+        pytest.param(
+            "openvino", "bf16", marks=[needs("openvino"), pytest.mark.skipif(not has_bf16(), reason="no BF16")]
+        ),
+    ],
+)
 
 
 def tampered(path: Path, change: Callable[[Tensors], object], batch: tuple[int, int] = (1, 1)) -> Path:
@@ -34,16 +44,7 @@ def tampered(path: Path, change: Callable[[Tensors], object], batch: tuple[int, 
 
 
 @pytest.mark.parametrize("batch", [(1, 1), (1, 4), (4, 4)])
-@pytest.mark.parametrize(
-    ("engine", "precision"),
-    [
-        pytest.param("onnxruntime", "fp32", marks=needs("onnxruntime")),
-        pytest.param("openvino", "fp32", marks=needs("openvino")),
-        pytest.param(
-            "openvino", "bf16", marks=[needs("openvino"), pytest.mark.skipif(not has_bf16(), reason="no BF16")]
-        ),
-    ],
-)
+@ON_EVERY_ENGINE
 def test_a_good_bundle_replays(tmp_path: Path, engine: str, precision: str, batch: tuple[int, int]) -> None:
     with open_bundle(write_colors_bundle(tmp_path / "a.bundle", batch)) as bundle:
         sample = read_golden(bundle)
@@ -143,16 +144,7 @@ def test_the_recording_is_what_the_runtime_computes_from_the_picture(tmp_path: P
         assert not np.array_equal(out, sample.network_input[0])
 
 
-@pytest.mark.parametrize(
-    ("engine", "precision"),
-    [
-        pytest.param("onnxruntime", "fp32", marks=needs("onnxruntime")),
-        pytest.param("openvino", "fp32", marks=needs("openvino")),
-        pytest.param(
-            "openvino", "bf16", marks=[needs("openvino"), pytest.mark.skipif(not has_bf16(), reason="no BF16")]
-        ),
-    ],
-)
+@ON_EVERY_ENGINE
 def test_boxes_are_looked_for_whatever_their_order(tmp_path: Path, engine: str, precision: str) -> None:
     def replayed(name: str, change: Callable[[Tensors], object]) -> Replay:
         with open_bundle(write_boxes_bundle(tmp_path / f"{name}.whole", "found")) as whole:

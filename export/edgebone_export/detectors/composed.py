@@ -16,6 +16,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from edgebone.core.manifest import Weights
+from edgebone_export import torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, load_backbone
 from edgebone_export.detectors.random_detectors import randomize_detector
@@ -123,7 +124,7 @@ def build(
     """
     if backbone is None:
         raise ExportError(f"{kind} needs a backbone: --backbone mobilenet_v3_large, or any that has feature maps")
-    own_file = Path(weights).is_file() or Path(weights).suffix in (".pth", ".pt", ".safetensors")
+    own_file = torchvision_models.is_file(weights)
     of_backbone = "random" if own_file else weights
     body = load_backbone(
         backbone, weights=of_backbone, weights_dir=weights_dir, size_hw=size_hw or _SIZE_HW, output_kind="features"

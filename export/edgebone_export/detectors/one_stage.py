@@ -11,30 +11,32 @@ from torchvision.models.detection.ssd import SSD
 from edgebone_export.detectors.boxes import best_pairs, clip, decode_deltas, rows_at, to_rows
 
 
-def _maps_and_anchors(model: RetinaNet | FCOS | SSD, size_hw: tuple[int, int]) -> tuple[list[tuple[int, int]], Tensor]:
-    """Sizes of the feature maps, and the anchors of all of them, (anchors, 4)."""
-    images = torch.zeros(1, 3, *size_hw)
-    with torch.no_grad():
-        maps = list(model.backbone(images).values())
-        (anchors,) = model.anchor_generator(ImageList(images, [size_hw]), maps)
-    return [(int(item.shape[2]), int(item.shape[3])) for item in maps], anchors
+class _OneStage(nn.Module):
+    """What the detectors share: backbone, head, and the anchors of an input of a fixed size."""
 
-
-class _Pyramid(nn.Module):
-    """A detector that chooses the best candidates of each feature map, before it chooses among all."""
-
-    def __init__(self, model: RetinaNet | FCOS, size_hw: tuple[int, int], boxes: int) -> None:
+    def __init__(self, model: RetinaNet | FCOS | SSD, size_hw: tuple[int, int], boxes: int) -> None:
         super().__init__()
         self.backbone = model.backbone
         self.head = model.head
         self._size_hw = size_hw
         self._boxes = boxes
         self._candidates = model.topk_candidates
-        maps_hw, anchors = _maps_and_anchors(model, size_hw)
-        cells = sum(height * width for height, width in maps_hw)
-        self._counts = [height * width * (anchors.shape[0] // cells) for height, width in maps_hw]
+        images = torch.zeros(1, 3, *size_hw)
+        with torch.no_grad():
+            maps = list(model.backbone(images).values())
+            (anchors,) = model.anchor_generator(ImageList(images, [size_hw]), maps)
+        self._cells = [int(item.shape[2] * item.shape[3]) for item in maps]
         self.anchors: Tensor
         self.register_buffer("anchors", anchors)
+
+
+class _Pyramid(_OneStage):
+    """A detector that chooses the best candidates of each feature map, before it chooses among all."""
+
+    def __init__(self, model: RetinaNet | FCOS, size_hw: tuple[int, int], boxes: int) -> None:
+        super().__init__(model, size_hw, boxes)
+        per_cell = self.anchors.shape[0] // sum(self._cells)
+        self._counts = [cells * per_cell for cells in self._cells]
 
     def _choose(self, scores: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best pairs of an anchor and a class of each level, then of all.
@@ -103,7 +105,7 @@ class StaticFCOS(_Pyramid):
         return to_rows(clip(boxes, self._size_hw), best, classes)
 
 
-class StaticSSD(nn.Module):
+class StaticSSD(_OneStage):
     """torchvision's SSD (Liu et al. 2015, https://arxiv.org/abs/1512.02325), without the last suppression.
 
     Args:
@@ -113,16 +115,8 @@ class StaticSSD(nn.Module):
     """
 
     def __init__(self, model: SSD, size_hw: tuple[int, int], boxes: int) -> None:
-        super().__init__()
-        self.backbone = model.backbone
-        self.head = model.head
-        self._size_hw = size_hw
-        self._boxes = boxes
-        self._candidates = model.topk_candidates
+        super().__init__(model, size_hw, boxes)
         self._weights = tuple(model.box_coder.weights)
-        _, anchors = _maps_and_anchors(model, size_hw)
-        self.anchors: Tensor
-        self.register_buffer("anchors", anchors)
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, 3, height, width), normalised, to (n, boxes, 6)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -84,24 +84,25 @@ def _ssd_layers(head: Any) -> list[nn.Module]:
     return [layer[-1] if isinstance(layer, nn.Sequential) else layer for layer in head.module_list]
 
 
-def _outputs(model: nn.Module, layers: list[nn.Module], pictures: list[Tensor]) -> list[Tensor]:
-    """What layers give, all calls of each in one row."""
-    seen: dict[int, list[Tensor]] = {place: [] for place in range(len(layers))}
+def _outputs(
+    model: nn.Module, layers: list[nn.Module], pictures: list[Tensor], reading: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What layers give in one run, each output as ``reading`` has it, in one row."""
+    seen: list[Tensor] = []
     hooks = [
-        layer.register_forward_hook(lambda _, __, given, place=place: seen[place].append(given.flatten()))
-        for place, layer in enumerate(layers)
+        layer.register_forward_hook(lambda _, __, given: seen.append(reading(given).flatten())) for layer in layers
     ]
     try:
         model(pictures)
     finally:
         for hook in hooks:
             hook.remove()
-    return [torch.cat(seen[place]) for place in range(len(layers))]
+    return torch.cat(seen)
 
 
 def _scale(model: nn.Module, layer: Any, std: float, pictures: list[Tensor]) -> None:
     """Scale a layer so that its outputs spread as wanted, and have a mean of about zero."""
-    (values,) = _outputs(model, [layer], pictures)
+    values = _outputs(model, [layer], pictures, lambda given: given)
     factor = std / max(float(values.std()), 1e-6)
     layer.weight *= factor
     layer.bias *= factor
@@ -120,7 +121,7 @@ def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
         for layer in layers:
             likely: Any = layer.bias
             likely.view(-1, classes)[:, 1::9] += 4.0
-    logits = torch.cat([values.reshape(-1, classes) for values in _by_class(model, layers, pictures, classes)])
+    logits = _outputs(model, layers, pictures, lambda given: _class_last(given, classes)).reshape(-1, classes)
     wanted = min(_CANDIDATES * len(pictures), logits.numel() // 4)
     low, high = -40.0, 40.0
     for _ in range(40):
@@ -146,27 +147,10 @@ def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
 def _classes(model: Any) -> int:
     if isinstance(model, FasterRCNN):
         return int(model.roi_heads.box_predictor.cls_score.out_features)
-    return int(model.head.classification_head.num_columns if isinstance(model, SSD) else _heads_classes(model))
+    head = model.head.classification_head
+    return int(head.num_columns if isinstance(model, SSD) else head.num_classes)
 
 
-def _heads_classes(model: Any) -> int:
-    return int(model.head.classification_head.num_classes)
-
-
-def _by_class(model: Any, layers: list[nn.Module], pictures: list[Tensor], classes: int) -> list[Tensor]:
-    """The layers' logits with the class last: convolutions have it among their channels."""
-    if isinstance(model, FasterRCNN):
-        return _outputs(model, layers, pictures)
-    found: list[Tensor] = []
-    hooks = [
-        layer.register_forward_hook(
-            lambda _, __, given: found.append(given.unflatten(1, (-1, classes)).movedim(2, -1).flatten())
-        )
-        for layer in layers
-    ]
-    try:
-        model(pictures)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+def _class_last(logits: Tensor, classes: int) -> Tensor:
+    """Logits with the class as their last axis: convolutions have it among their channels."""
+    return logits if logits.ndim == 2 else torch.unflatten(logits, 1, (-1, classes)).movedim(2, -1)

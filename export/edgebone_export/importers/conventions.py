@@ -121,12 +121,12 @@ def find_labels(stated: str | None, metadata: Mapping[str, str]) -> tuple[str, .
 
 def _known_labels(name: str) -> tuple[str, ...]:
     from torchvision.models import ResNet50_Weights
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    from edgebone_export.detectors.torchvision_detectors import BACKGROUND, coco_classes
 
     if name == "imagenet":
         return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
-    categories = FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"]
-    return tuple(item for item in categories if item not in ("__background__", "N/A"))
+    return tuple(item for item in coco_classes() if item not in (BACKGROUND, "N/A"))
 
 
 def _ultralytics_names(text: str) -> tuple[str, ...]:

@@ -104,11 +104,7 @@ class Detections:
         Raises:
             MissingDependencyError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ModuleNotFoundError as error:
-            raise missing("supervision", "annotate", "to_supervision()") from error
-        return supervision.Detections(
+        return import_supervision().Detections(
             xyxy=self.xyxy,
             confidence=self.confidence,
             class_id=self.class_id,
@@ -139,6 +135,19 @@ class Detections:
         return ", ".join(f"{n} {label} (best {100 * best[label]:.1f} %)" for label, n in counts.most_common()) or (
             "nothing found"
         )
+
+
+def import_supervision() -> Any:
+    """The package supervision.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import supervision
+    except ModuleNotFoundError as error:
+        raise missing("supervision", "annotate", "to_supervision()") from error
+    return supervision
 
 
 def class_names(labels: Sequence[str]) -> NDArray[Any]:

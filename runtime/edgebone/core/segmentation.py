@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import missing
+from edgebone.core.detections import import_supervision
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,11 @@ class SegmentationMap:
         Raises:
             MissingDependencyError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ModuleNotFoundError as error:
-            raise missing("supervision", "annotate", "to_supervision()") from error
-        present = self._present()
-        masks = np.stack([self.class_id == index for index in present]) if present else None
-        if masks is None:
+        supervision = import_supervision()
+        present = list(self._present())
+        if not present:
             return supervision.Detections.empty()
+        masks = np.stack([self.class_id == index for index in present])
         return supervision.Detections(
             xyxy=supervision.mask_to_xyxy(masks).astype(np.float32),
             mask=masks,
@@ -65,9 +62,9 @@ class SegmentationMap:
             data={"class_name": np.array([self.labels[index] for index in present])},
         )
 
-    def _present(self) -> list[int]:
-        """The classes that have pixels, without the background."""
-        return [index for index, pixels in enumerate(self.area.tolist()) if pixels and index]
+    def _present(self) -> dict[int, int]:
+        """How many pixels each class has that is there, by class id, without the background."""
+        return {index: pixels for index, pixels in enumerate(self.area.tolist()) if pixels and index}
 
     def to_dict(self) -> dict[str, Any]:
         """``{"segments": [{"category_id", "label", "area", "segmentation": {"size", "counts"}}, …]}``.
@@ -80,13 +77,13 @@ class SegmentationMap:
                 {
                     "category_id": index,
                     "label": self.labels[index],
-                    "area": int(self.area[index]),
+                    "area": pixels,
                     "segmentation": {
                         "size": list(self.class_id.shape),
                         "counts": run_lengths(self.class_id == index),
                     },
                 }
-                for index in self._present()
+                for index, pixels in self._present().items()
             ]
         }
 

@@ -9,11 +9,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Classification
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, as_float32, misfit
+from edgebone.decode.registry import Decoder, as_float32, misfit, not_finite
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +47,7 @@ def make(
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> Classification:
         raw = as_float32(tensors[0])
         if not np.isfinite(raw).all():
-            raise EngineError(
-                f"head {name}: the network gave NaN or infinity; edgebone doctor tells which engine and precision do"
-            )
+            raise not_finite(name)
         scores = probabilities(raw, params.activation)
         # Only the top k are sorted: a full sort of thousands of classes would cost more than the softmax.
         top = np.argpartition(scores, -k)[-k:]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgebone.core.detections import CLASS_NAME, Detections, class_names
 from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
-from edgebone.decode.registry import Decoder, as_float32
+from edgebone.decode.registry import Decoder, as_float32, not_finite
 
 Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]
@@ -61,10 +61,7 @@ def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxRea
         for tensor in floats:
             # A sum is not finite where a term is not, and costs a fifth of looking at each.
             if not np.isfinite(tensor.sum(dtype=np.float64)):
-                raise EngineError(
-                    f"head {name}: the network gave NaN or infinity; "
-                    "edgebone doctor tells which engine and precision do"
-                )
+                raise not_finite(name)
         xyxy, scores, class_id = read(floats)
         keep = np.flatnonzero(scores >= params.score)
         xyxy, scores, class_id = xyxy[keep], scores[keep], class_id[keep]

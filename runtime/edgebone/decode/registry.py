@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError
+from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Manifest
 from edgebone.core.results import Result
@@ -140,6 +140,13 @@ def misfit(name: str, decoder: str, wanted: str, outputs: Sequence[TensorSpec]) 
     """The error for outputs that a decoder cannot read: what it reads, and what the bundle has."""
     found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
     return BundleError(f"head {name}: {decoder} reads {wanted}, the network gives {found or 'nothing'}")
+
+
+def not_finite(name: str) -> EngineError:
+    """The error for outputs with NaN or infinity."""
+    return EngineError(
+        f"head {name}: the network gave NaN or infinity; edgebone doctor tells which engine and precision do"
+    )
 
 
 def as_float32(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, misfit
+from edgebone.decode.registry import Decoder, misfit, not_finite
 
 _MOST_CLASSES = 256
 
@@ -52,10 +52,7 @@ def make(
         tensor = tensors[0]
         if scores:
             if not np.isfinite(tensor.sum(dtype=np.float64)):
-                raise EngineError(
-                    f"head {name}: the network gave NaN or infinity; "
-                    "edgebone doctor tells which engine and precision do"
-                )
+                raise not_finite(name)
             tensor = tensor[0] > params.threshold if params.threshold is not None else _argmax(tensor)
         class_id = to_source(np.asarray(tensor, np.uint8), geometry)
         most = int(class_id.max(initial=0))
