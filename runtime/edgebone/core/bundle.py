@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -204,6 +204,23 @@ def write_bundle(
             _sync(made)
         _put_in_place(made, target, staging)
     return target
+
+
+def update_bundle(bundle: Bundle, manifest: Manifest, add: Mapping[str, bytes], remove: Collection[str] = ()) -> Path:
+    """Write an open bundle anew with files added and removed, whole or not at all; the open one stays as it was.
+
+    Args:
+        bundle: The bundle, whose other files are kept.
+        manifest: Its new manifest; ``files`` is made anew.
+        add: Content by path in the bundle; replaces files of that path.
+        remove: Paths that go.
+
+    Raises:
+        BundleError: A file that is kept was altered meanwhile.
+        OutputError: The bundle cannot be written.
+    """
+    kept = [name for name in bundle.manifest.files if name not in remove and name not in add]
+    return write_bundle(bundle.path, manifest, {**{name: bundle.read(name) for name in kept}, **add}, overwrite=True)
 
 
 def check_target(target: Path, overwrite: bool) -> None:

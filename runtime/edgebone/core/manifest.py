@@ -145,20 +145,78 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: str = "PyTorch"
 
 
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What fewer bits cost, counted in points of 100 on an evaluation set.
+
+    Attributes:
+        metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` with FP32 where there are no labels.
+        value: The metric, 0 to 100.
+        fp32: The same of the FP32 variant, on the same pictures.
+        agreement: How often the answers are FP32's own, 0 to 100: the same best class, the same boxes, the same
+            class of a pixel, the same direction of an embedding.
+        pictures: How many pictures were evaluated.
+        data: Name of the evaluation set's file or folder.
+        engine: Where it was counted.
+    """
+
+    metric: str
+    value: float
+    fp32: float
+    agreement: float
+    pictures: int
+    data: str
+    engine: str
+
+    @property
+    def drop(self) -> float:
+        """Points lost against FP32; below 0 where it is better."""
+        return self.fp32 - self.value
+
+
+class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a variant with fewer bits was made.
+
+    Attributes:
+        dialect: Whose form of quantization it is: ``onnxruntime``, ``openvino`` or ``tensorrt``; ``casts`` for
+            a variant with half precision.
+        method: How ranges were found: ``minmax``, ``entropy``, ``percentile``, ``mse``, or ``measured`` for casts.
+        calibration: Name of the calibration set.
+        calibration_pictures: How many of its pictures were used.
+        layers: How many layers could have been lowered.
+        kept: Names of those that were left in FP32, for accuracy or for speed.
+        speedup: How many times as fast as FP32 it was on the engine that it is for, on the machine that made it;
+            None where that could not be measured.
+    """
+
+    dialect: str
+    method: str
+    calibration: str
+    calibration_pictures: int
+    layers: int
+    kept: tuple[str, ...] = ()
+    speedup: float | None = None
+
+
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One ONNX file of the bundle.
 
     Attributes:
         file: Its path in the bundle.
-        precision: The type that it computes in, such as ``fp32``.
+        precision: The least type that it computes in: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, ``int4``.
         batch: Smallest and largest batch.
         parity: Its difference to the original network.
+        engines: The engines that it is made for; empty for any.
+        accuracy: What fewer bits cost; None for FP32.
+        quantization: How it was made; None for FP32.
     """
 
     file: str
     precision: str
     batch: tuple[int, int]
     parity: Parity
+    engines: tuple[str, ...] = ()
+    accuracy: Accuracy | None = None
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be run."""
@@ -178,6 +236,63 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: str
     tensors: str
     max_rel: float
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The best way to run the bundle on one machine, measured there.
+
+    Attributes:
+        machine: The machine, in words.
+        goal: ``latency`` or ``throughput``.
+        engine: The engine's name.
+        variant: The variant that it loads.
+        precision: The precision that the engine is asked for.
+        hint: ``latency`` or ``throughput``: how the engine spreads over the cores.
+        threads: Threads for inference; None takes every core.
+        batch: Pictures a run.
+        p50_ms: Median latency of one run, engine only.
+        fps: Frames a second, engine only, with as many runs in flight as the engine gains from.
+        fp32_p50_ms: Plain FP32 onnxruntime's median latency in the same measurement.
+        fp32_fps: Its frames a second.
+        accuracy: What it costs in accuracy; None where it computes in FP32.
+        measured_at: UTC, ISO 8601.
+    """
+
+    machine: str
+    goal: Literal["latency", "throughput"]
+    engine: str
+    variant: str
+    precision: str
+    hint: Literal["latency", "throughput"]
+    threads: int | None
+    batch: int
+    p50_ms: float
+    fps: float
+    fp32_p50_ms: float
+    fp32_fps: float
+    accuracy: Accuracy | None
+    measured_at: str
+
+
+class CompiledEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An engine that was compiled from a variant: a cache, rebuilt where anything in its provenance differs.
+
+    Attributes:
+        file: Its path in the bundle, ``engines/<key>/engine``.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        variant: The variant that it was compiled from.
+        provenance: Everything that it depends on: the library's version, the GPU, the driver, shapes, flags, and
+            the ONNX file's hash. The key is a hash of exactly that.
+        seconds: How long it took to compile.
+        size_bytes: Its size.
+    """
+
+    file: str
+    target: str
+    variant: str
+    provenance: dict[str, str]
+    seconds: float
+    size_bytes: int
 
 
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,6 +317,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         heads: Named groups of outputs.
         variants: ONNX files by precision.
         golden: The self-test's recording.
+        engines: Compiled engines by key.
+        plans: The measured best way to run it, by machine.
         files: Every file of the bundle but the manifest itself, by path.
     """
 
@@ -217,6 +334,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variants: dict[str, Variant]
     golden: Golden
     files: dict[str, FileRecord]
+    engines: dict[str, CompiledEngine] = {}
+    plans: dict[str, Plan] = {}
 
 
 class _Version(msgspec.Struct):
@@ -257,9 +376,15 @@ def _check_references(manifest: Manifest, where: str) -> None:
         unknown = set(head.outputs) - outputs
         if unknown:
             raise BundleError(f"{where}: head {name} reads {sorted(unknown)}, outputs are {sorted(outputs)}")
-    used = [variant.file for variant in manifest.variants.values()]
+    used = [item.file for item in (*manifest.variants.values(), *manifest.engines.values())]
     for file in (*used, manifest.golden.image, manifest.golden.tensors):
         if file not in manifest.files:
             raise BundleError(f"{where}: manifest.json uses {file} but does not list its hash")
+    for what, variant in (
+        *((f"engine {key}", item.variant) for key, item in manifest.engines.items()),
+        *((f"the plan of {item.machine}", item.variant) for item in manifest.plans.values()),
+    ):
+        if variant not in manifest.variants:
+            raise BundleError(f"{where}: {what} is of variant {variant}, the bundle has {sorted(manifest.variants)}")
     if not manifest.variants or not manifest.heads:
         raise BundleError(f"{where}: manifest.json needs at least one variant and one head")
