@@ -19,7 +19,7 @@ from edgebone.core.machine import Machine
 from edgebone.core.results import Results
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first
+from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 
@@ -32,7 +32,8 @@ def load(
     path: str | os.PathLike[str],
     *,
     engine: str = "auto",
-    precision: str = "fp32",
+    precision: str | None = None,
+    hint: str = "latency",
     threads: int | None = None,
     top_k: int | None = None,
     score: float | None = None,
@@ -40,10 +41,15 @@ def load(
 ) -> Model:
     """Load a bundle into the engine that fits this machine best.
 
+    Where neither engine nor precision is given, the plan that ``edgebone tune`` measured on this machine is
+    followed, if the bundle has one.
+
     Args:
         path: The bundle's directory or zip.
         engine: ``auto``, or one of ``edgebone.engines.select.ENGINES``.
-        precision: ``fp32``; ``bf16`` where engine and processor have it; ``auto`` leaves it to the engine.
+        precision: ``fp32``, which is taken where there is no plan; ``bf16`` where engine and processor have it;
+            the precision of one of the bundle's variants; ``auto`` leaves it to the engine.
+        hint: ``latency``, or ``throughput`` for several runs in flight.
         threads: Threads for inference; None takes every core.
         top_k: How many classes a result lists; None keeps the bundle's number.
         score: The lowest score of a box that is shown, 0 to 1; None keeps the bundle's.
@@ -57,12 +63,20 @@ def load(
     bundle = open_bundle(path)
     try:
         decoders = make_decoders(bundle.manifest, top_k=top_k, score=score, iou=iou)
-        choice = choose(candidates(bundle.manifest, engine, precision), Machine.probe())
-        opened, candidate, failures = open_first(bundle, choice, threads)
+        machine = Machine.probe()
+        options = candidates(bundle.manifest, engine, precision or "fp32", hint=hint, threads=threads)
+        choice = choose(options, machine, bundle.manifest.variants)
+        plan = planned(bundle.manifest, machine) if (engine, precision, hint, threads) == _UNSAID else None
+        if plan is not None:
+            choice = plan_first(plan, choice, machine, bundle.manifest)
+        opened, candidate, failures = open_first(bundle, choice)
     except BaseException:
         bundle.close()
         raise
     return Model(bundle, opened, candidate, choice, tuple(failures), decoders)
+
+
+_UNSAID = ("auto", None, "latency", None)
 
 
 class Model:
@@ -98,7 +112,9 @@ class Model:
         self._decoders = decoders
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
         self._input = self.manifest.input.name
-        self._min_batch, self.max_batch = self.manifest.variants[candidate.variant].batch
+        batch = candidate.batch
+        own = self.manifest.variants[candidate.variant].batch
+        self._min_batch, self.max_batch = own if batch is None else (batch, batch)
 
     @overload
     def __call__(self, picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> Results: ...

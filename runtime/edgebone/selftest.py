@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgebone.core.boxes import matched_share
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError
+from edgebone.core.manifest import Variant
 from edgebone.core.tensors import Array
 from edgebone.engines.select import Candidate, open_engine
 from edgebone.preprocess import preprocess
@@ -106,6 +107,7 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
     ]
     if shapes:
         return Replay(candidate.engine, precision, False, float("inf"), 0.0, f"shape {', '.join(shapes)}")
+    variant = bundle.manifest.variants[candidate.variant]
     full = precision == "fp32"
     boxes = {
         head.outputs[0]: float(head.params["score"])
@@ -118,10 +120,18 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
     detail = next((item.detail for item in figures if item.detail), "")
     if full and not detail and max_rel > bundle.manifest.golden.max_rel:
         detail = f"tolerance is {bundle.manifest.golden.max_rel:g}"
-    if not full and not detail and cosine < _REDUCED_COSINE:
-        detail = f"cosine must be {_REDUCED_COSINE} or more"
+    least = _least_cosine(variant)
+    if not full and not detail and cosine < least:
+        detail = f"cosine must be {least:.4f} or more"
     matched = min((item.matched for item in figures if item.matched is not None), default=None)
     return Replay(candidate.engine, precision, not detail, max_rel, cosine, detail, matched)
+
+
+def _least_cosine(variant: Variant) -> float:
+    """What a variant with fewer bits must reach: about what it was proved with, since it was accepted so."""
+    if variant.precision == "fp32":
+        return _REDUCED_COSINE
+    return min(_REDUCED_COSINE, 1 - 2 * (1 - variant.parity.cosine) - (1 - _REDUCED_COSINE))
 
 
 @dataclass(frozen=True)

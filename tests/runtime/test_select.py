@@ -105,7 +105,7 @@ def test_unknown_words_are_refused_with_those_that_exist(colors_bundle: Path) ->
     with open_bundle(colors_bundle) as bundle:
         with pytest.raises(EngineError, match="no engine tensorflow; choose auto, onnxruntime-cuda, openvino"):
             candidates(bundle.manifest, "tensorflow")
-        with pytest.raises(EngineError, match="no precision int3; choose fp32, bf16, auto"):
+        with pytest.raises(EngineError, match="no precision int3; choose fp32, bf16, fp16, int8"):
             candidates(bundle.manifest, precision="int3")
         assert candidates(bundle.manifest, "openvino", "bf16") == [Candidate("openvino", "bf16", "fp32")]
 

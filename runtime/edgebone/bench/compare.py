@@ -22,16 +22,14 @@ class Failed:
     reason: str
 
 
-def measure_apart(
-    bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float, threads: int | None
-) -> Measured | Failed:
+def measure_apart(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float) -> Measured | Failed:
     """Measure one candidate in a fresh process: peak memory and thread pools are then its own.
 
     Raises:
         EngineError: The process printed what is not a measurement.
     """
-    command = [sys.executable, "-m", "edgebone.bench.measure", bundle, candidate.engine, candidate.precision]
-    command += [str(frame_hw[0]), str(frame_hw[1]), str(seconds), str(threads or 0)]
+    command = [sys.executable, "-m", "edgebone.bench.measure", bundle, msgspec.json.encode(candidate).decode()]
+    command += [str(frame_hw[0]), str(frame_hw[1]), str(seconds)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.frame import Frame
 from edgebone.core.timing import Percentiles, percentiles
+from edgebone.engines.select import Candidate
 from edgebone.model import Model, load
 from edgebone.selftest import read_golden
 from edgebone.sources.arrays import Arrays
@@ -66,21 +67,23 @@ class _LiveArrays(Arrays):
     live = True
 
 
-def measure(
-    bundle: str, engine: str, precision: str, frame_hw: tuple[int, int], seconds: float, threads: int | None
-) -> Measured:
+def measure(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float) -> Measured:
     """Time one engine: load, warm up, then each figure for a third of the time.
 
     Args:
         bundle: The bundle's path.
-        engine: The engine's name.
-        precision: The precision to ask for.
+        candidate: What to load, and into what.
         frame_hw: Size of the camera frame, in pixels.
         seconds: Time to measure for, after the warm-up.
-        threads: Threads for inference; None takes every core.
     """
     started_ns = time.monotonic_ns()
-    with load(bundle, engine=engine, precision=precision, threads=threads) as model:
+    with load(
+        bundle,
+        engine=candidate.engine,
+        precision=candidate.precision,
+        hint=candidate.hint,
+        threads=candidate.threads,
+    ) as model:
         loaded_ns = time.monotonic_ns()
         image = cv2.resize(read_golden(model.bundle).image_bgr, frame_hw[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(image, np.uint8)
@@ -170,8 +173,9 @@ def _peak_memory_mb() -> float:
 
 def main(arguments: Sequence[str]) -> None:
     """Measure as told by the parent process, and print the figures as JSON."""
-    bundle, engine, precision, height, width, seconds, threads = arguments
-    measured = measure(bundle, engine, precision, (int(height), int(width)), float(seconds), int(threads) or None)
+    bundle, candidate, height, width, seconds = arguments
+    chosen = msgspec.json.decode(candidate, type=Candidate)
+    measured = measure(bundle, chosen, (int(height), int(width)), float(seconds))
     sys.stdout.buffer.write(msgspec.json.encode(measured))
 
 

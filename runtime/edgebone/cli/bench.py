@@ -24,6 +24,7 @@ def bench_command(
     ] = None,
     frame: Annotated[str, typer.Option("--frame", help="Camera frame's size, HEIGHTxWIDTH.")] = "720x1280",
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each engine.")] = 9.0,
+    hint: options.Hint = "latency",
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -39,22 +40,28 @@ def bench_command(
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
     from edgebone.core.machine import Machine
-    from edgebone.engines.select import PRECISIONS, candidates, choose, precisions_of
+    from edgebone.engines.select import ENGINES, Candidate, candidates, choose, precisions_of
 
     frame_hw = _size(frame)
     machine = Machine.probe()
     with open_bundle(bundle) as opened:
-        found = [item for name in PRECISIONS for item in candidates(opened.manifest, engine, name)]
+        variants = opened.manifest.variants
+    if engine not in ("auto", *ENGINES):
+        raise EngineError(f"there is no engine {engine}; choose auto, {', '.join(ENGINES)}")
+    found = [
+        Candidate(name, own, key, hint, threads)
+        for name in (ENGINES if engine == "auto" else (engine,))
+        for key, variant in variants.items()
+        for own in precisions_of(name, variant)
+    ]
     if precision:
-        found = candidates(opened.manifest, engine, precision)
-    else:
-        found = [item for item in found if item.precision in precisions_of(item.engine)]
-    choice = choose(found, machine)
+        found = candidates(opened.manifest, engine, precision, hint=hint, threads=threads)
+    choice = choose(found, machine, variants)
     console = Console(stderr=True)
     rows: list[Measured | Failed] = []
     for fit in choice.fits:
         with console.status(f"measuring {fit.candidate} …"):
-            rows.append(measure_apart(bundle, fit.candidate, frame_hw, seconds, threads))
+            rows.append(measure_apart(bundle, fit.candidate, frame_hw, seconds))
     measured = [row for row in rows if not isinstance(row, Failed)]
     failed = [row for row in rows if isinstance(row, Failed)]
     if json:

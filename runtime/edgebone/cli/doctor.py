@@ -12,7 +12,10 @@ from edgebone.cli import options
 from edgebone.cli.rows import print_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgebone.core.bundle import Bundle
+    from edgebone.core.manifest import Variant
     from edgebone.engines.select import Fit, Reject
     from edgebone.selftest import Replay
 
@@ -32,12 +35,12 @@ def doctor_command(
 
     machine = Machine.probe()
     opened = open_bundle(bundle) if bundle else None
-    variants = list(opened.manifest.variants) if opened else ["fp32"]
+    variants: Mapping[str, Variant | None] = opened.manifest.variants if opened else {"fp32": None}
     verdicts = [
-        check(Candidate(engine, precision, variant), machine)
+        check(Candidate(engine, precision, name), machine, variant)
+        for name, variant in variants.items()
         for engine in ENGINES
-        for precision in precisions_of(engine)
-        for variant in variants
+        for precision in precisions_of(engine, variant)
     ]
     report: dict[str, Any] = {
         "machine": machine,

@@ -34,7 +34,7 @@ def eval_command(
     ] = None,
     head: Annotated[str | None, typer.Option("--head", help="The head to evaluate, where there are several.")] = None,
     engine: options.Engine = "auto",
-    precision: options.Precision = "fp32",
+    precision: options.Precision = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:

@@ -11,8 +11,15 @@ Engine = Annotated[
     str, typer.Option("--engine", help="auto, onnxruntime, openvino or onnxruntime-cuda.", show_default=True)
 ]
 Precision = Annotated[
-    str,
-    typer.Option("--precision", help="fp32; bf16 where engine and processor have it; auto leaves it to the engine."),
+    str | None,
+    typer.Option(
+        "--precision",
+        help="fp32, bf16 where engine and processor have it, int8 or what else the bundle has a variant of; auto "
+        "leaves it to the engine. If not given: this machine's plan (edgebone tune), or fp32.",
+    ),
+]
+Hint = Annotated[
+    str, typer.Option("--hint", help="latency, or throughput for several runs in flight, where the engine has it.")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads for inference; all cores if not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]

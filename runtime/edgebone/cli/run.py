@@ -34,7 +34,8 @@ def run_command(
         ),
     ],
     engine: options.Engine = "auto",
-    precision: options.Precision = "fp32",
+    precision: options.Precision = None,
+    hint: options.Hint = "latency",
     threads: options.Threads = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Classes a result lists.")] = None,
     score: Annotated[
@@ -57,7 +58,9 @@ def run_command(
     from edgebone.sources import open_sources
 
     sources = open_sources(source)
-    with load(bundle, engine=engine, precision=precision, threads=threads, top_k=top_k, score=score, iou=iou) as model:
+    with load(
+        bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score, iou=iou
+    ) as model:
         _say_engine(model)
         _go(model, sources, _sinks(sources, out, video, json), frames, sys.stderr if json else sys.stdout)
 

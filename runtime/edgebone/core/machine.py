@@ -5,6 +5,7 @@ Made by :meth:`Machine.probe`, without importing any engine, and passed in where
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -45,6 +46,12 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     packages: dict[str, str]
     onnxruntime_providers: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What a plan is kept under: a hash of the parts that speed depends on, and that updates do not change."""
+        parts = (self.arch, self.cpu, self.cores, self.cpu_features, self.gpus, self.jetson)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
 
     @classmethod
     def probe(cls) -> Machine:

@@ -376,7 +376,8 @@ def _check_references(manifest: Manifest, where: str) -> None:
         unknown = set(head.outputs) - outputs
         if unknown:
             raise BundleError(f"{where}: head {name} reads {sorted(unknown)}, outputs are {sorted(outputs)}")
-    used = [item.file for item in (*manifest.variants.values(), *manifest.engines.values())]
+    used = [variant.file for variant in manifest.variants.values()]
+    used += [engine.file for engine in manifest.engines.values()]
     for file in (*used, manifest.golden.image, manifest.golden.tensors):
         if file not in manifest.files:
             raise BundleError(f"{where}: manifest.json uses {file} but does not list its hash")

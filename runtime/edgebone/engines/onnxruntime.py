@@ -26,6 +26,7 @@ class OnnxRuntimeEngine:
     Args:
         model: The ONNX file's path or bytes.
         device: ``cpu`` or ``cuda``. The CUDA provider has not been run on hardware by this project yet.
+        precision: What the graph computes in, as its bundle says.
         threads: Threads for one operator; None lets onnxruntime take every core.
         batch_range: Smallest and largest batch, where the batch is free.
 
@@ -40,11 +41,13 @@ class OnnxRuntimeEngine:
         model: bytes | Path,
         *,
         device: Literal["cpu", "cuda"] = "cpu",
+        precision: str = "fp32",
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
     ) -> None:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
-        self.precision = "fp32"
+        self.precision = precision
+        self.in_flight = 1
         # On the CPU its idle threads spin, and take the cores that preprocessing would need.
         self.overlaps = device != "cpu"
         self._batch_range = batch_range

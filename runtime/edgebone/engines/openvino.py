@@ -25,9 +25,13 @@ class OpenVinoEngine:
     Args:
         model: The ONNX file's path or bytes.
         precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards; ``auto`` leaves it to
-            OpenVINO, which computes in BF16 or FP16 where the processor is fast at it, unasked.
+            OpenVINO, which computes in BF16 or FP16 where the processor is fast at it, unasked. ``int8`` and
+            ``int8+bf16`` are for graphs that are quantized: what they left in FP32 is computed in FP32, or BF16.
+        hint: ``latency`` gives one run every core; ``throughput`` has several in flight.
         threads: Inference threads; None lets OpenVINO take every core.
-        batch_range: Smallest and largest batch, where the batch is free.
+        batch_range: Smallest and largest batch, where the batch is free. Where both are the same, the graph is
+            compiled for that one.
+        cache: A folder in which compiled networks are kept, so that the next start is shorter; None for none.
 
     Raises:
         MissingDependencyError: openvino is not installed.
@@ -39,26 +43,38 @@ class OpenVinoEngine:
         model: bytes | Path,
         *,
         precision: str = "fp32",
+        hint: str = "latency",
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.name = "openvino"
         self.overlaps = True
         self._batch_range = batch_range
         ov = _import_openvino()
         self._tensor = ov.Tensor
-        self._compiled: Any = _compile(ov, model, precision, threads)
-        self.precision = _precision_used(self._compiled)
-        if precision not in ("auto", self.precision):
+        quantized, _, rest = precision.partition("+") if precision.startswith("int8") else ("", "", precision)
+        rest = rest or "fp32"
+        batch = batch_range[0] if batch_range and batch_range[0] == batch_range[1] else None
+        config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
+        if rest != "auto":
+            config["INFERENCE_PRECISION_HINT"] = _OPENVINO_NAMES[rest]
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        self._compiled: Any = _compile(ov, model, config, batch, cache)
+        self.from_cache = cache is not None and bool(self._compiled.get_property("LOADED_FROM_CACHE"))
+        used = _precision_used(self._compiled)
+        if rest not in ("auto", used):
             raise EngineError(
-                f"openvino took precision {self.precision} where {precision} was asked for; "
-                "ask for --precision auto to let it choose"
+                f"openvino took precision {used} where {rest} was asked for; ask for --precision auto to let it choose"
             )
+        self.precision = precision if quantized else used
         self.inputs = tuple(_spec(port) for port in self._compiled.inputs)
         self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
         # A request runs one inference at a time: each thread that runs takes one of its own from here.
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        self._in_flight = InFlight(self.run, self.name)
+        self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._in_flight = InFlight(self.run, self.name, max(2, self.in_flight))
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
@@ -119,16 +135,22 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _compile(ov: Any, model: bytes | Path, precision: str, threads: int | None) -> Any:
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if precision != "auto":
-        config["INFERENCE_PRECISION_HINT"] = _OPENVINO_NAMES[precision]
-    if threads is not None:
-        config["INFERENCE_NUM_THREADS"] = threads
+def _compile(ov: Any, model: bytes | Path, config: dict[str, Any], batch: int | None, cache: Path | None) -> Any:
     try:
         core = ov.Core()
         graph = core.read_model(model if isinstance(model, bytes) else str(model))
-        return core.compile_model(graph, "CPU", config)
+        if batch is not None and graph.inputs[0].partial_shape[0].is_dynamic:
+            # A known batch is computed faster than one that may change.
+            shape = graph.inputs[0].partial_shape
+            shape[0] = batch
+            graph.reshape(shape)
+        if cache is None:
+            return core.compile_model(graph, "CPU", config)
+        try:
+            return core.compile_model(graph, "CPU", {**config, "CACHE_DIR": str(cache)})
+        except RuntimeError:
+            # A cache that is damaged or on a full disk must not be worse than none.
+            return core.compile_model(graph, "CPU", config)
     except RuntimeError as error:
         raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
 

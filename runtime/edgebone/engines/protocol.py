@@ -68,6 +68,10 @@ class AsyncEngine(Engine, Protocol):
     def overlaps(self) -> bool:
         """Whether the next frame is best prepared while the engine runs: not where both want the same cores."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many runs at the same time it gains from."""
+
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
         """Start a run and return at once; waits only while too many runs are in flight.
 

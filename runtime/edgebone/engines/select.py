@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edgebone.core.bundle import Bundle
+from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EdgeboneError, EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
@@ -14,12 +16,26 @@ from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
 
 ENGINES = ("onnxruntime-cuda", "openvino", "onnxruntime")
-PRECISIONS = ("fp32", "bf16", "auto")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8+bf16", "fp8", "int4", "auto")
+HINTS = ("latency", "throughput")
 
 
-def precisions_of(engine: str) -> tuple[str, ...]:
-    """The precisions that an engine can be asked for, given one FP32 graph."""
-    return ("fp32", "bf16") if engine == "openvino" else ("fp32",)
+def precisions_of(engine: str, variant: Variant | None = None) -> tuple[str, ...]:
+    """The precisions that an engine can be asked for.
+
+    Args:
+        engine: The engine's name.
+        variant: The variant that it would load; None is one in FP32.
+
+    Returns:
+        The variant's own precision first; none where the variant is made for other engines.
+    """
+    own = "fp32" if variant is None else variant.precision
+    if variant is not None and variant.engines and engine not in variant.engines:
+        return ()
+    if engine == "openvino" and own in ("fp32", "int8"):
+        return (own, "bf16" if own == "fp32" else "int8+bf16")
+    return (own,)
 
 
 @dataclass(frozen=True)
@@ -30,15 +46,24 @@ class Candidate:
         engine: One of ``ENGINES``.
         precision: One of ``PRECISIONS``.
         variant: The bundle's variant that it would load.
+        hint: ``latency`` or ``throughput``, for engines that spread their runs over the cores by it.
+        threads: Threads for inference; None takes every core.
+        batch: The one batch that it is loaded for; None takes whatever the variant allows.
     """
 
     engine: str
     precision: str
     variant: str
+    hint: str = "latency"
+    threads: int | None = None
+    batch: int | None = None
 
     def __str__(self) -> str:
-        """``openvino bf16``."""
-        return f"{self.engine} {self.precision}"
+        """``openvino bf16``, and what differs from the usual."""
+        more = [f"{self.hint} hint"] if self.hint != "latency" else []
+        more += [f"{self.threads} thread{'' if self.threads == 1 else 's'}"] if self.threads is not None else []
+        more += [f"batch {self.batch}"] if self.batch is not None else []
+        return f"{self.engine} {self.precision}" + (f" ({', '.join(more)})" if more else "")
 
 
 @dataclass(frozen=True)
@@ -57,22 +82,64 @@ class Reject:
     reason: str
 
 
-def candidates(manifest: Manifest, engine: str = "auto", precision: str = "fp32") -> list[Candidate]:
+def candidates(
+    manifest: Manifest,
+    engine: str = "auto",
+    precision: str = "fp32",
+    *,
+    hint: str = "latency",
+    threads: int | None = None,
+) -> list[Candidate]:
     """Every way to run this bundle that the user's words allow, preferred engine not yet considered.
 
     Raises:
-        EngineError: Unknown engine or precision.
+        EngineError: Unknown engine, precision or hint, or no variant of this precision.
     """
     if engine not in ("auto", *ENGINES):
         raise EngineError(f"there is no engine {engine}; choose auto, {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise EngineError(f"there is no precision {precision}; choose {', '.join(PRECISIONS)}")
+    if hint not in HINTS:
+        raise EngineError(f"there is no hint {hint}; choose {' or '.join(HINTS)}")
     names = ENGINES if engine == "auto" else (engine,)
-    return [Candidate(name, precision, variant) for name in names for variant in manifest.variants]
+    found = [
+        Candidate(name, precision, key, hint, threads)
+        for name in names
+        for key, variant in manifest.variants.items()
+        if _may_compute(variant, precision)
+    ]
+    if not found:
+        own = ", ".join(f"{key} ({variant.precision})" for key, variant in manifest.variants.items())
+        raise EngineError(
+            f"the bundle has no variant for precision {precision}, only {own}; "
+            "make one with: edgebone quantize BUNDLE --calibrate DIR"
+        )
+    return found
 
 
-def check(candidate: Candidate, machine: Machine) -> Fit | Reject:
-    """Whether a candidate runs on a machine."""
+def _may_compute(variant: Variant, precision: str) -> bool:
+    if precision == "auto":
+        return variant.precision == "fp32"
+    # BF16 is there in two forms: OpenVINO rounds an FP32 graph by itself, others need the casts in the graph.
+    return variant.precision == precision.partition("+")[0] or (variant.precision, precision) == ("fp32", "bf16")
+
+
+def planned(manifest: Manifest, machine: Machine) -> Candidate | None:
+    """What the plan of this machine says, or None where the bundle has none for it."""
+    plan = manifest.plans.get(machine.key)
+    if plan is None:
+        return None
+    # An engine that was measured with the batch that the variant has anyway stays free in it.
+    batch = plan.batch if plan.batch > 1 else None
+    return Candidate(plan.engine, plan.precision, plan.variant, plan.hint, plan.threads, batch)
+
+
+def check(candidate: Candidate, machine: Machine, variant: Variant | None = None) -> Fit | Reject:
+    """Whether a candidate runs on a machine; ``variant`` is its variant, None one in FP32."""
+    if variant is not None and variant.engines and candidate.engine not in variant.engines:
+        return Reject(candidate, f"variant {candidate.variant} is made for {' and '.join(variant.engines)}")
+    if candidate.precision not in (*precisions_of(candidate.engine, variant), "auto"):
+        return Reject(candidate, _cannot(candidate))
     if candidate.engine == "openvino":
         return _check_openvino(candidate, machine)
     return _check_onnxruntime(candidate, machine)
@@ -82,7 +149,7 @@ def _check_openvino(candidate: Candidate, machine: Machine) -> Fit | Reject:
     if "openvino" not in machine.packages:
         return Reject(candidate, 'openvino is not installed: pip install "edgebone[openvino]"')
     native = {"avx512_bf16", "amx_bf16", "bf16"} & set(machine.cpu_features)
-    if candidate.precision == "bf16" and not native:
+    if candidate.precision.endswith("bf16") and not native:
         return Reject(candidate, "this processor does not compute in BF16 natively, so that FP32 is faster")
     return Fit(candidate, f"openvino {machine.packages['openvino']} on {machine.arch}")
 
@@ -92,8 +159,6 @@ def _check_onnxruntime(candidate: Candidate, machine: Machine) -> Fit | Reject:
     if "onnxruntime" not in machine.packages:
         extra = "gpu" if cuda else "cpu"
         return Reject(candidate, f'onnxruntime is not installed: pip install "edgebone[{extra}]"')
-    if candidate.precision not in (*precisions_of(candidate.engine), "auto"):
-        return Reject(candidate, f"{candidate.engine} runs the graph as it is, in fp32; openvino has bf16")
     if cuda and not (machine.gpus or machine.jetson):
         return Reject(candidate, "no NVIDIA GPU is seen on this machine")
     if cuda and "cuda" not in machine.onnxruntime_providers:
@@ -102,6 +167,12 @@ def _check_onnxruntime(candidate: Candidate, machine: Machine) -> Fit | Reject:
             'the installed onnxruntime has no CUDA provider: pip uninstall onnxruntime && pip install "edgebone[gpu]"',
         )
     return Fit(candidate, f"onnxruntime {machine.packages['onnxruntime']} on {machine.arch}")
+
+
+def _cannot(candidate: Candidate) -> str:
+    if candidate.engine == "openvino":
+        return "openvino computes in fp32 or bf16, and in int8 what is quantized"
+    return f"{candidate.engine} runs the graph as it is, in fp32; openvino has bf16"
 
 
 @dataclass(frozen=True)
@@ -117,8 +188,12 @@ class Choice:
         return "\n".join([*lines, *(f"{reject.candidate}: {reject.reason}" for reject in self.rejects)])
 
 
-def choose(options: Sequence[Candidate], machine: Machine) -> Choice:
+def choose(
+    options: Sequence[Candidate], machine: Machine, variants: Mapping[str, Variant] = MappingProxyType({})
+) -> Choice:
     """Sort candidates into those that fit, best first, and those that do not.
+
+    ``variants`` are the bundle's; one that is not in it is in FP32.
 
     A GPU comes first. On x86 OpenVINO is as fast as onnxruntime or faster on most networks; on ARM
     onnxruntime is. `edgebone bench` measures what holds on the machine at hand.
@@ -126,7 +201,7 @@ def choose(options: Sequence[Candidate], machine: Machine) -> Choice:
     Raises:
         NoEngineError: Nothing fits; the message has a line per candidate.
     """
-    verdicts = [check(option, machine) for option in options]
+    verdicts = [check(option, machine, variants.get(option.variant)) for option in options]
     fits = [verdict for verdict in verdicts if isinstance(verdict, Fit)]
     rejects = tuple(verdict for verdict in verdicts if isinstance(verdict, Reject))
     if not fits:
@@ -138,13 +213,23 @@ def choose(options: Sequence[Candidate], machine: Machine) -> Choice:
     return Choice(tuple(fits), rejects)
 
 
-def open_engine(bundle: Bundle, candidate: Candidate, threads: int | None = None) -> AsyncEngine:
+def plan_first(plan: Candidate, choice: Choice, machine: Machine, manifest: Manifest) -> Choice:
+    """Put the plan's candidate before the others; one that no longer runs here is listed with its reason."""
+    verdict = check(plan, machine, manifest.variants[plan.variant])
+    if isinstance(verdict, Reject):
+        return Choice(choice.fits, (verdict, *choice.rejects))
+    measured = manifest.plans[machine.key]
+    reason = f"the plan measured on this machine: {measured.p50_ms:.2f} ms, {measured.fps:.0f} fps"
+    return Choice((Fit(plan, reason), *choice.fits), choice.rejects)
+
+
+def open_engine(bundle: Bundle, candidate: Candidate, *, cache: bool = True) -> AsyncEngine:
     """Load a bundle's variant into an engine.
 
     Args:
         bundle: An open bundle.
         candidate: What to load, and into what.
-        threads: Threads for inference; None takes every core.
+        cache: Whether compiled networks are kept in the user's cache, and taken from it.
 
     Raises:
         MissingDependencyError: The engine's package is not installed.
@@ -152,23 +237,46 @@ def open_engine(bundle: Bundle, candidate: Candidate, threads: int | None = None
     """
     variant = bundle.manifest.variants[candidate.variant]
     model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
-    engine = _open(candidate, model, threads, variant)
+    batch_range = variant.batch if candidate.batch is None else (candidate.batch, candidate.batch)
+    engine = open_model(candidate, model, batch_range, cache_folder("openvino") if cache else None)
     _check_against_manifest(bundle, engine)
     return engine
 
 
-def _open(candidate: Candidate, model: Path | bytes, threads: int | None, variant: Variant) -> AsyncEngine:
+def open_model(
+    candidate: Candidate, model: Path | bytes, batch_range: tuple[int, int], cache: Path | None = None
+) -> AsyncEngine:
+    """Load an ONNX file, or its bytes, into an engine.
+
+    Args:
+        candidate: Into what; its variant is not looked at.
+        model: The file's path or bytes.
+        batch_range: Smallest and largest batch.
+        cache: The folder of compiled networks; None for none.
+
+    Raises:
+        MissingDependencyError: The engine's package is not installed.
+        EngineError: The engine refuses the network, or cannot start.
+    """
     if candidate.engine == "openvino":
         from edgebone.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(model, precision=candidate.precision, threads=threads, batch_range=variant.batch)
+        return OpenVinoEngine(
+            model,
+            precision=candidate.precision,
+            hint=candidate.hint,
+            threads=candidate.threads,
+            batch_range=batch_range,
+            cache=cache,
+        )
     from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(
         model,
         device="cuda" if candidate.engine == "onnxruntime-cuda" else "cpu",
-        threads=threads,
-        batch_range=variant.batch,
+        precision="fp32" if candidate.precision == "auto" else candidate.precision,
+        threads=candidate.threads,
+        batch_range=batch_range,
     )
 
 
@@ -200,7 +308,7 @@ def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
     )
 
 
-def open_first(bundle: Bundle, choice: Choice, threads: int | None = None) -> tuple[AsyncEngine, Candidate, list[str]]:
+def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, list[str]]:
     """Open the best engine that fits; when one that should fit fails to open, go on to the next.
 
     Returns:
@@ -212,7 +320,7 @@ def open_first(bundle: Bundle, choice: Choice, threads: int | None = None) -> tu
     failures: list[str] = []
     for fit in choice.fits:
         try:
-            return open_engine(bundle, fit.candidate, threads), fit.candidate, failures
+            return open_engine(bundle, fit.candidate), fit.candidate, failures
         except EdgeboneError as error:
             failures.append(f"{fit.candidate}: {error}")
     lines = "".join(f"\n  {line}" for line in failures)
