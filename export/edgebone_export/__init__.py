@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
     """Import the public names, and torch with them, at first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'edgebone_export' has no attribute {name!r}")
-    from edgebone_export.need_torch import need_torch
+    from edgebone_export.need_packages import need_torch
 
     need_torch()
     import importlib

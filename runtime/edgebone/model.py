@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,17 @@ def load(
         bundle.close()
         raise
     return Model(bundle, opened, candidate, choice, tuple(failures), decoders)
+
+
+class Looker(Protocol):
+    """Looks at several pictures at once, as a model does: what the functions that count accuracy need of one."""
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch that one run takes."""
+
+    def __call__(self, picture: list[Any]) -> list[Results]:
+        """One result a picture."""
 
 
 _UNSAID = ("auto", None, "latency", None)

@@ -45,7 +45,7 @@ def export(
     size_hw, batch_range = parse_size(size), parse_batch(batch)
     with Steps() as steps:
         steps.begin("loading PyTorch")
-        from edgebone_export.need_torch import need_torch
+        from edgebone_export.need_packages import need_torch
 
         need_torch()
         from edgebone_export.exporter import export as run_export

@@ -55,7 +55,7 @@ def import_onnx(
         raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
     with Steps() as steps:
         steps.begin("loading ONNX")
-        from edgebone_export.need_torch import need_torch
+        from edgebone_export.need_packages import need_torch
 
         need_torch()
         from edgebone_export.importers.importer import import_onnx as run_import

@@ -12,7 +12,7 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Shell wildcards, or a part of the name.")] = "*",
 ) -> None:
     """List torchvision's and, where installed, timm's models."""
-    from edgebone_export.need_torch import need_torch
+    from edgebone_export.need_packages import need_torch
 
     need_torch()
     from edgebone_export.backbones import list_models, unknown

@@ -29,6 +29,8 @@ class OnnxRuntimeEngine:
         precision: What the graph computes in, as its bundle says.
         threads: Threads for one operator; None lets onnxruntime take every core.
         batch_range: Smallest and largest batch, where the batch is free.
+        as_written: Compute each operator as the graph says, without fusing or rewriting any: slower, but it shows
+            what an engine computes that is not here.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
@@ -44,6 +46,7 @@ class OnnxRuntimeEngine:
         precision: str = "fp32",
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
+        as_written: bool = False,
     ) -> None:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
         self.precision = precision
@@ -51,7 +54,7 @@ class OnnxRuntimeEngine:
         # On the CPU its idle threads spin, and take the cores that preprocessing would need.
         self.overlaps = device != "cpu"
         self._batch_range = batch_range
-        self._session: Any = _open_session(model, device, threads)
+        self._session: Any = _open_session(model, device, threads, as_written)
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
@@ -89,7 +92,7 @@ class OnnxRuntimeEngine:
         self.close()
 
 
-def _open_session(model: bytes | Path, device: str, threads: int | None) -> Any:
+def _open_session(model: bytes | Path, device: str, threads: int | None, as_written: bool) -> Any:
     try:
         import onnxruntime as ort
     except ModuleNotFoundError as error:
@@ -107,6 +110,8 @@ def _open_session(model: bytes | Path, device: str, threads: int | None) -> Any:
     options = ort.SessionOptions()
     # What onnxruntime logs below "error" are remarks for its own developers.
     options.log_severity_level = 3
+    if as_written:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
     source = model if isinstance(model, bytes) else str(model)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
-from edgebone.model import Model
+from edgebone.model import Looker
 from edgebone.sources.images import SUFFIXES
 
 
@@ -104,7 +104,7 @@ def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
 
 
 def evaluate_classifier(
-    model: Model, name: str, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
+    model: Looker, name: str, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
 ) -> TopAccuracy:
     """Run the labelled pictures through a model and count.
 

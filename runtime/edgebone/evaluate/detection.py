@@ -14,7 +14,7 @@ import msgspec
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError, missing
 from edgebone.core.manifest import Head
-from edgebone.model import Model
+from edgebone.model import Looker
 
 # Boxes below it change nothing that could be seen in the figures.
 LEAST_SCORE = 0.01
@@ -95,7 +95,7 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
 
 
 def evaluate_detector(
-    model: Model, name: str, data: CocoData, progress: Callable[[int], None] = lambda _: None
+    model: Looker, name: str, data: CocoData, progress: Callable[[int], None] = lambda _: None
 ) -> dict[str, float]:
     """Run a model over annotated pictures and count.
 

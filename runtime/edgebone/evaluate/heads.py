@@ -22,7 +22,7 @@ def choose_head(heads: dict[str, Head], name: str | None = None) -> tuple[str, s
     Raises:
         BundleError: There is no such head, none that can be evaluated, or several.
     """
-    kinds = {key: kind for key, head in heads.items() if (kind := _kind(key, head))}
+    kinds = evaluable_heads(heads)
     known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
     if name is not None and name not in kinds:
         raise BundleError(f"there is no head {name} that can be evaluated; the bundle has {known}")
@@ -32,6 +32,11 @@ def choose_head(heads: dict[str, Head], name: str | None = None) -> tuple[str, s
         raise BundleError(f"{len(kinds)} heads of this bundle can be evaluated ({known}); {advice}")
     chosen = name or next(iter(kinds))
     return kinds[chosen], chosen, heads[chosen]
+
+
+def evaluable_heads(heads: dict[str, Head]) -> dict[str, str]:
+    """The kind of each head that can be evaluated, by its name."""
+    return {name: kind for name, head in heads.items() if (kind := _kind(name, head))}
 
 
 def _kind(name: str, head: Head) -> str | None:

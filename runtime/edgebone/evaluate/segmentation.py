@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edgebone.core.errors import SourceError
 from edgebone.core.segmentation import SegmentationMap
-from edgebone.model import Model
+from edgebone.model import Looker
 from edgebone.sources.images import SUFFIXES
 
 # What Pascal VOC and Cityscapes mark as "do not count".
@@ -71,7 +71,7 @@ def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
 
 
 def evaluate_segmentation(
-    model: Model,
+    model: Looker,
     name: str,
     labels: Sequence[str],
     pictures: Sequence[MaskedPicture],
@@ -91,7 +91,7 @@ def evaluate_segmentation(
     """
     counts = np.zeros((len(labels), len(labels)), np.int64)
     for done, item in enumerate(pictures, start=1):
-        results = model(item.picture)
+        results = model([item.picture])[0]
         result = results[name] if isinstance(results, dict) else results
         assert isinstance(result, SegmentationMap)
         truth = _read_mask(item.mask, len(labels))

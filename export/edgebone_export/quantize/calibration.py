@@ -1,0 +1,76 @@
+"""Pictures that ranges are measured on: a folder, a labelled set or a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import SourceError
+from edgebone.core.manifest import Preprocess
+from edgebone.evaluate.pictures import find_pictures, spread, video_frames
+from edgebone.preprocess import preprocess
+from edgebone.sources.images import read_image
+from edgebone_export.errors import ExportError
+
+# Fewer say little about a network's ranges.
+FEW = 16
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Network inputs to measure on.
+
+    Attributes:
+        name: The folder's or file's name.
+        inputs: uint8, (n, height, width, 3), as the runtime makes them.
+    """
+
+    name: str
+    inputs: NDArray[np.uint8]
+
+
+def read_calibration(
+    source: Path, spec: Preprocess, count: int, notice: Callable[[str], None] = lambda _: None
+) -> Calibration:
+    """Prepare pictures, spread evenly over what there is.
+
+    Args:
+        source: A folder of pictures (with or without subfolders), a labelled set (CSV or COCO's JSON), or a video.
+        spec: The bundle's preprocessing.
+        count: How many are wanted.
+        notice: Called with a line where fewer can be had, or some cannot be read.
+
+    Raises:
+        SourceError: There is nothing there, or nothing that can be read.
+        ExportError: ``count`` is not positive.
+    """
+    if count < 1:
+        raise ExportError(f"calibration needs pictures, not {count} of them")
+    paths = find_pictures(source)
+    if paths is None:
+        images = video_frames(source, count)
+        available = len(images)
+    else:
+        chosen = spread(paths, count)
+        available, images, unreadable = len(paths), [], []
+        for path in chosen:
+            try:
+                images.append(read_image(path))
+            except SourceError as error:
+                unreadable.append(str(error))
+        if unreadable:
+            notice(f"{len(unreadable)} of {len(chosen)} calibration pictures cannot be read, such as {unreadable[0]}")
+    if not images:
+        raise SourceError(f"{source}: none of its {available} pictures can be read; nothing to calibrate on")
+    if len(images) < count:
+        notice(f"{source}: {len(images)} calibration pictures instead of the {count} asked for")
+    elif len(images) < FEW:
+        notice(f"{len(images)} calibration pictures say little about a network's ranges; 100 or more are usual")
+    inputs = np.zeros((len(images), *spec.size_hw, 3), np.uint8)
+    for image, out in zip(images, inputs, strict=True):
+        preprocess(spec, image, out)
+    return Calibration(source.name, inputs)

@@ -1,0 +1,108 @@
+"""Whose form of quantization: the same network, written in the way that each engine computes fast and right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+# Operators with weights: what is worth lowering.
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# They move values without computing: one scale holds before and after.
+MOVING = frozenset(
+    {"MaxPool", "Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "Gather", "Resize"}
+)
+# They clip: an integer's own ends do that for nothing.
+CLIPPING = frozenset({"Clip", "Relu"})
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How scales are chosen and where they are written.
+
+    Attributes:
+        name: Its name in the manifest.
+        precision: ``int8``, ``fp8`` or ``int4``.
+        engines: The engines that read it.
+        activation: The type of activations; None leaves them in FP32.
+        weight: The type of weights.
+        symmetric: Whether activations have a zero-point of 0.
+        ops: The operators that are lowered.
+        outputs: Whether an operator's output is quantized right behind it, so that its integer kernel fuses.
+        bias: Whether the bias is quantized, too.
+        opset: The oldest opset that can express it.
+    """
+
+    name: str
+    precision: str
+    engines: tuple[str, ...]
+    activation: ir.DataType | None
+    weight: ir.DataType
+    symmetric: bool
+    ops: frozenset[str]
+    outputs: bool
+    bias: bool
+    opset: int
+
+
+# onnxruntime's kernels on x86 multiply uint8 by int8; int8 by int8 takes three times as long. An operator only
+# becomes an integer kernel with quantized values at its inputs and its outputs, and an int32 bias.
+ONNXRUNTIME = Dialect(
+    name="onnxruntime",
+    precision="int8",
+    engines=("onnxruntime",),
+    activation=ir.DataType.UINT8,
+    weight=ir.DataType.INT8,
+    symmetric=False,
+    ops=(WEIGHTED - {"ConvTranspose"})
+    | MOVING
+    | CLIPPING
+    | {"Add", "Mul", "Sigmoid", "LeakyRelu", "AveragePool", "GlobalAveragePool", "Concat", "Softmax"},
+    outputs=True,
+    bias=True,
+    opset=13,
+)
+
+# TensorRT takes int8 by int8 with zero-points of 0 only. It fuses what follows a convolution by itself: scales stand
+# before operators with weights, and on the branch of a residual addition that no convolution computes. Its bias is
+# FP32. (NVIDIA, "Working with quantized types", TensorRT documentation.)
+TENSORRT = Dialect(
+    name="tensorrt",
+    precision="int8",
+    engines=("tensorrt", "tensorrt-rtx"),
+    activation=ir.DataType.INT8,
+    weight=ir.DataType.INT8,
+    symmetric=True,
+    ops=WEIGHTED | {"Add"},
+    outputs=False,
+    bias=False,
+    opset=13,
+)
+
+# For GPUs that have FP8 (compute capability 8.9 and later).
+TENSORRT_FP8 = Dialect(
+    name="tensorrt",
+    precision="fp8",
+    engines=("tensorrt", "tensorrt-rtx"),
+    activation=ir.DataType.FLOAT8E4M3FN,
+    weight=ir.DataType.FLOAT8E4M3FN,
+    symmetric=True,
+    ops=frozenset({"Gemm", "MatMul"}),
+    outputs=False,
+    bias=False,
+    opset=19,
+)
+
+# Weights alone, in blocks: for networks that are bound by reading them.
+TENSORRT_INT4 = Dialect(
+    name="tensorrt",
+    precision="int4",
+    engines=("tensorrt", "tensorrt-rtx"),
+    activation=None,
+    weight=ir.DataType.INT4,
+    symmetric=True,
+    ops=frozenset({"Gemm", "MatMul"}),
+    outputs=False,
+    bias=False,
+    opset=21,
+)

@@ -1,0 +1,270 @@
+"""What rounding each layer costs: one FP32 graph in which every layer's rounding is switched on by itself.
+
+Hundreds of layers are tried one by one, and a session for each would take minutes to build alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.protocol import Outputs
+from edgebone_export.quantize.dialects import WEIGHTED, Dialect
+from edgebone_export.quantize.graph import by_name, new_constant, users
+from edgebone_export.quantize.insert import (
+    Ranges,
+    activation_grid,
+    find_places,
+    restore,
+    round_to,
+    weight_grid,
+)
+from edgebone_export.quantize.layers import INT4_BLOCK, Layer, weight_of
+
+_SWITCHES = "edgebone_switches"
+
+# Gives the nodes that round a value; the last one's first output is the result.
+Rounding = Callable[[ir.Model, ir.Value], list[ir.Node]]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where one layer rounds.
+
+    Attributes:
+        layer: The layer's name.
+        reads: Node's name and place of each input that only this node reads rounded.
+        values: Names of the values that all read rounded.
+        weights: Node's name, place, and the rounded constant in its stead.
+    """
+
+    layer: str
+    reads: tuple[tuple[str, int], ...] = ()
+    values: tuple[str, ...] = ()
+    weights: tuple[tuple[str, int, NDArray[np.float32]], ...] = ()
+
+
+def points_of(proto: onnx.ModelProto, layers: Sequence[Layer], dialect: Dialect, ranges: Ranges) -> list[Points]:
+    """Where a dialect rounds, layer by layer."""
+    model = ir.from_proto(proto)
+    nodes = by_name(model.graph)
+    places = find_places(model, layers, dialect)
+    # What the layer before rounds for all its readers is that layer's doing.
+    reads_of = [(node, place) for node, place in places.inputs if _name(node.inputs[place]) not in places.outputs]
+    found = []
+    for layer in layers:
+        node = nodes[layer.name]
+        weights: tuple[tuple[str, int, NDArray[np.float32]], ...] = ()
+        if layer.weight is not None:
+            weights = ((layer.name, layer.weight, _rounded_weight(node, layer, dialect)),)
+        reads = tuple((layer.name, place) for own, place in reads_of if own is node)
+        values = tuple(str(item.name) for item in node.outputs if item.name in places.outputs)
+        found.append(Points(layer.name, reads, values, weights))
+    return found
+
+
+def _name(value: ir.Value | None) -> str:
+    return "" if value is None else str(value.name)
+
+
+def _rounded_weight(node: ir.Node, layer: Layer, dialect: Dialect) -> NDArray[np.float32]:
+    weight = weight_of(node)
+    assert weight is not None
+    if dialect.weight != ir.DataType.INT4:
+        grid = weight_grid(weight, layer.axis, dialect)
+        return restore(round_to(weight, grid), grid)
+    by_input = weight if layer.axis == 1 else weight.T
+    blocks = by_input.reshape(-1, INT4_BLOCK, by_input.shape[1])
+    step = np.maximum(np.abs(blocks).max(axis=1, keepdims=True) / 7, 1e-12)
+    rounded = (np.clip(np.round(blocks / step), -7, 7) * step).reshape(by_input.shape)
+    return np.ascontiguousarray(rounded if layer.axis == 1 else rounded.T, np.float32)
+
+
+def quantized_rounding(dialect: Dialect, ranges: Ranges, shared: Mapping[str, str]) -> Rounding:
+    """Rounds to the dialect's grid."""
+
+    def nodes(model: ir.Model, value: ir.Value) -> list[ir.Node]:
+        name = str(value.name)
+        owner = shared.get(name, name)
+        grid = activation_grid(*ranges[owner], dialect)
+        constants = []
+        for what, array in (("scale", np.asarray(grid.scale)), ("zero_point", grid.zero_point)):
+            key = f"{owner}_emulated_{what}"
+            constants.append(model.graph.initializers.get(key) or new_constant(model, key, array))
+        quantize = ir.node("QuantizeLinear", [value, *constants])
+        return [quantize, ir.node("DequantizeLinear", [quantize.outputs[0], *constants])]
+
+    return nodes
+
+
+def cast_rounding(dtype: ir.DataType) -> Rounding:
+    """Rounds to FP16 or BF16."""
+
+    def nodes(model: ir.Model, value: ir.Value) -> list[ir.Node]:
+        there = ir.node("Cast", [value], {"to": int(dtype)})
+        return [there, ir.node("Cast", [there.outputs[0]], {"to": int(ir.DataType.FLOAT)})]
+
+    return nodes
+
+
+class Emulation:
+    """A network whose layers' rounding can be switched, on some pictures.
+
+    Args:
+        proto: The FP32 graph.
+        points: Where each layer rounds.
+        rounding: How.
+        inputs: uint8 pictures (n, height, width, 3).
+        batch: Pictures a run.
+    """
+
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        points: Sequence[Points],
+        rounding: Rounding,
+        inputs: NDArray[np.uint8],
+        batch: int = 1,
+    ) -> None:
+        self._names = [point.layer for point in points]
+        self._inputs = [
+            np.ascontiguousarray(np.resize(inputs[start : start + batch], (batch, *inputs.shape[1:])))
+            for start in range(0, len(inputs), batch)
+        ]
+        self._engine = OnnxRuntimeEngine(_switchable(proto, points, rounding), as_written=True)
+        self._input = proto.graph.input[0].name
+        self._outputs = [spec.name for spec in self._engine.outputs]
+        self._exact = self._run(())
+
+    def error(self, active: Collection[str]) -> float:
+        """The noise that rounding these layers adds to what leaves the last layers, over the signal's power.
+
+        Returns:
+            The worst of these layers' mean over the pictures: 0 for none; infinite where something overflows.
+        """
+        found = self._run(active)
+        shares = []
+        for name in self._outputs:
+            noise = signal = 0.0
+            for have, want in zip(found, self._exact, strict=True):
+                with np.errstate(all="ignore"):
+                    noise += float(np.square(have[name].astype(np.float64) - want[name]).sum())
+                signal += float(np.square(want[name].astype(np.float64)).sum())
+            shares.append(noise / max(signal, 1e-30) if np.isfinite(noise) else np.inf)
+        return max(shares)
+
+    def each(self, progress: Callable[[int], None] = lambda _: None) -> dict[str, float]:
+        """The error of each layer's rounding alone, worst first."""
+        found = {}
+        for number, name in enumerate(self._names, start=1):
+            found[name] = self.error({name})
+            progress(number)
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _run(self, active: Collection[str]) -> list[Outputs]:
+        switches = np.array([name in active for name in self._names], bool)
+        return [self._engine.run({self._input: one, _SWITCHES: switches}) for one in self._inputs]
+
+    def close(self) -> None:
+        """Free the network."""
+        self._engine.close()
+
+
+def last_layers(model: ir.Model) -> list[ir.Value]:
+    """What the operators with weights give that no other one comes after: what heads are read from."""
+    before: set[ir.Node] = set()
+    found = []
+    for node in reversed(model.graph):
+        weighted = node.op_type in WEIGHTED and weight_of(node) is not None
+        downstream = [user for output in node.outputs for user, _ in users(output)]
+        if any(user in before for user in downstream):
+            before.add(node)
+        elif weighted:
+            found.append(node.outputs[0])
+        if weighted:
+            before.add(node)
+    return found
+
+
+def _switchable(proto: onnx.ModelProto, points: Sequence[Points], rounding: Rounding) -> bytes:
+    model = ir.from_proto(proto)
+    nodes = by_name(model.graph)
+    ends = last_layers(model) or list(model.graph.outputs)
+    switches = ir.Value(name=_SWITCHES, shape=ir.Shape([len(points)]), type=ir.TensorType(ir.DataType.BOOL))
+    model.graph.inputs.append(switches)
+    opset = model.opset_imports.get("", 18)
+    count = {"num_outputs": len(points)} if opset >= 18 else {}
+    split = ir.Node(
+        "",
+        "Split",
+        [switches],
+        [ir.Attr(k, ir.AttributeType.INT, v) for k, v in count.items()],
+        num_outputs=len(points),
+        name="switches_split",
+    )
+    for index, output in enumerate(split.outputs):
+        output.name = f"switch_{index}"
+    model.graph.insert_before(model.graph[0], split)
+    results = {str(end.name): end for end in ends}
+    for point, switch in zip(points, split.outputs, strict=True):
+        for name, place, array in point.weights:
+            node = nodes[name]
+            original = node.inputs[place]
+            assert original is not None
+            other = new_constant(model, f"{name}_{place}_rounded", array)
+            choice = _if(switch, [], other, original, f"{name}_{place}_switch")
+            model.graph.insert_before(node, choice)
+            node.replace_input_with(place, choice.outputs[0])
+        for name, place in point.reads:
+            node = nodes[name]
+            value = node.inputs[place]
+            assert value is not None
+            choice = _rounding_if(model, switch, value, rounding, f"{name}_{place}_read")
+            model.graph.insert_before(node, choice)
+            node.replace_input_with(place, choice.outputs[0])
+        for output in nodes[point.layer].outputs:
+            if output.name not in point.values:
+                continue
+            readers = users(output)
+            choice = _rounding_if(model, switch, output, rounding, f"{output.name}_value")
+            model.graph.insert_after(nodes[point.layer], choice)
+            for reader, place in readers:
+                reader.replace_input_with(place, choice.outputs[0])
+            if output.name in results:
+                results[str(output.name)] = choice.outputs[0]
+    model.graph.outputs.clear()
+    for value in results.values():
+        value.dtype = ir.DataType.FLOAT
+        model.graph.outputs.append(value)
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content
+
+
+def _rounding_if(model: ir.Model, switch: ir.Value, value: ir.Value, rounding: Rounding, name: str) -> ir.Node:
+    inside = rounding(model, value)
+    for index, node in enumerate(inside):
+        node.outputs[0].name = f"{name}_{index}"
+    return _if(switch, inside, inside[-1].outputs[0], value, name)
+
+
+def _if(switch: ir.Value, inside: Iterable[ir.Node], rounded: ir.Value, exact: ir.Value, name: str) -> ir.Node:
+    then_nodes = list(inside)
+    if not then_nodes:
+        then_nodes = [ir.node("Identity", [rounded])]
+        then_nodes[0].outputs[0].name = f"{name}_rounded"
+    keep = ir.node("Identity", [exact])
+    keep.outputs[0].name = f"{name}_exact"
+    branches = {
+        "then_branch": ir.Graph([], [then_nodes[-1].outputs[0]], nodes=then_nodes, name=f"{name}_then"),
+        "else_branch": ir.Graph([], [keep.outputs[0]], nodes=[keep], name=f"{name}_else"),
+    }
+    attributes = [ir.Attr(key, ir.AttributeType.GRAPH, graph) for key, graph in branches.items()]
+    choice = ir.Node("", "If", [switch], attributes, num_outputs=1, name=name)
+    choice.outputs[0].name = f"{name}_out"
+    return choice

@@ -1,0 +1,119 @@
+"""The FP32 graph that fewer bits start from: one opset, every node with a name, sizes known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+from numpy.typing import NDArray
+
+from edgebone_export.errors import ExportError
+
+QUANTIZED_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"})
+# The oldest opset with quantization a channel, and the one that our own exports have.
+_LEAST_OPSET, _OPSET = 13, 18
+
+
+def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.ModelProto:
+    """Read an FP32 graph and make it fit to be lowered.
+
+    Args:
+        content: The ONNX file.
+        where: The bundle, for messages.
+        opset: The oldest opset that will do.
+
+    Returns:
+        The graph with unique node names, of the opset or a newer one.
+
+    Raises:
+        ExportError: It is already quantized, or cannot be brought to the opset.
+    """
+    proto = onnx.load_from_string(content)
+    found = sorted({node.op_type for node in proto.graph.node} & QUANTIZED_OPS)
+    if found:
+        raise ExportError(
+            f"{where}: its FP32 graph is already quantized (it has {', '.join(found)}); quantize the network that it "
+            "was made from"
+        )
+    current = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    if current < opset:
+        wanted = max(opset, _OPSET)
+        try:
+            proto = onnx.version_converter.convert_version(proto, wanted)
+        except (RuntimeError, onnx.version_converter.ConvertError) as error:
+            line = str(error).strip().split("\n", 1)[0]
+            raise ExportError(f"{where}: the graph of opset {current} cannot become {wanted}: {line}") from error
+    seen: set[str] = set()
+    for index, node in enumerate(proto.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{index}"
+        seen.add(node.name)
+    return proto
+
+
+def constants(model: ir.Model) -> dict[str, NDArray[np.generic]]:
+    """Every constant value by name: initializers and Constant nodes."""
+    found = {
+        name: value.const_value.numpy()
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
+    for node in model.graph:
+        value = node.outputs[0]
+        if node.op_type == "Constant" and (tensor := ir.convenience.get_const_tensor(value)) is not None:
+            found[str(value.name)] = tensor.numpy()
+    return found
+
+
+def float_activations(proto: onnx.ModelProto) -> list[str]:
+    """Names of the float32 values that nodes compute, from shape inference, in the graph's order."""
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=False)
+    floats = {
+        value.name
+        for value in (*inferred.graph.value_info, *inferred.graph.output)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    fixed = {tensor.name for tensor in proto.graph.initializer}
+    return [
+        name
+        for node in proto.graph.node
+        if node.op_type != "Constant"
+        for name in node.output
+        if name in floats and name not in fixed
+    ]
+
+
+def sizes(proto: onnx.ModelProto) -> dict[str, int]:
+    """Bytes of every value whose shape is known, at a batch of one."""
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=False)
+    found = {}
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        dims = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        found[value.name] = 4 * int(np.prod(dims, dtype=np.int64))
+    return found
+
+
+def new_constant(model: ir.Model, name: str, array: NDArray[np.generic], dtype: ir.DataType | None = None) -> ir.Value:
+    """Add an initializer of a new name."""
+    tensor = ir.Tensor(array, dtype=dtype, name=name) if dtype else ir.tensor(array, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    model.graph.initializers[name] = value
+    return value
+
+
+def users(value: ir.Value) -> list[tuple[ir.Node, int]]:
+    """The nodes that take a value, with the place among their inputs."""
+    return [(use.node, use.idx) for use in value.uses()]
+
+
+def remove_unused(model: ir.Model) -> None:
+    """Drop initializers and nodes that nothing reads."""
+    common_passes.RemoveUnusedNodesPass()(model)
+
+
+def by_name(nodes: Iterable[ir.Node]) -> Mapping[str, ir.Node]:
+    """Nodes by their names."""
+    return {str(node.name): node for node in nodes}

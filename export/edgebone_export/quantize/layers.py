@@ -1,0 +1,156 @@
+"""Which operators of a graph a dialect can lower."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebone_export.quantize.dialects import CLIPPING, MOVING, WEIGHTED, Dialect
+from edgebone_export.quantize.graph import users
+
+INT4_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator that can be lowered by itself.
+
+    Attributes:
+        name: Its node's name.
+        op_type: The operator.
+        activations: Places of the inputs that are computed.
+        weight: Place of the input that is a constant matrix or kernel; None where there is none.
+        axis: The weight's axis of output channels.
+    """
+
+    name: str
+    op_type: str
+    activations: tuple[int, ...]
+    weight: int | None = None
+    axis: int = 0
+
+
+def find_layers(
+    model: ir.Model, dialect: Dialect, activations: Collection[str], stem: Collection[str] = ()
+) -> list[Layer]:
+    """The operators that are lowered: those with weights, and between them what the dialect has kernels for.
+
+    What lies behind the last operator with weights stays in FP32: eight bits would round boxes to a 256th of
+    the picture.
+
+    Args:
+        model: The FP32 graph.
+        dialect: The dialect.
+        activations: Names of the float32 values that are computed.
+        stem: Names of the nodes that move the picture's bytes to the first layer.
+    """
+    inner = inner_nodes(model)
+    found = []
+    for node in model.graph:
+        if node.op_type not in dialect.ops or node.domain not in ("", "ai.onnx"):
+            continue
+        places = tuple(
+            place for place, value in enumerate(node.inputs) if value is not None and value.name in activations
+        )
+        layer = _layer(node, places, dialect)
+        if layer is not None and (node in inner or layer.name in stem):
+            found.append(layer)
+    return found
+
+
+def inner_nodes(model: ir.Model) -> set[ir.Node]:
+    """The nodes with weights, and all that lies between two of them."""
+    between = _with_weights_upstream(model) & _with_weights_downstream(model)
+    return between | {node for node in model.graph if _weighted(node)}
+
+
+def _layer(node: ir.Node, places: tuple[int, ...], dialect: Dialect) -> Layer | None:
+    name = str(node.name)
+    if node.op_type in WEIGHTED:
+        weight = weight_of(node)
+        if weight is None or 0 not in places:
+            return (
+                Layer(name, node.op_type, places)
+                if node.op_type == "MatMul" and len(places) == 2 and dialect.outputs
+                else None
+            )
+        axis = channel_axis(node)
+        if dialect.weight == ir.DataType.INT4 and weight.shape[1 - axis] % INT4_BLOCK:
+            return None
+        return Layer(name, node.op_type, (0,), 1, axis)
+    if not places or (node.outputs[0].dtype != ir.DataType.FLOAT and node.outputs[0].dtype is not None):
+        return None
+    if not dialect.outputs:
+        branch = _residual_branch(node, places)
+        return None if branch is None else Layer(name, node.op_type, (branch,))
+    if node.op_type in MOVING | CLIPPING:
+        return Layer(name, node.op_type, places[:1]) if places[0] == 0 else None
+    if node.op_type in ("Add", "Mul") and len(places) < 2:
+        # A constant factor or addend: its integer form is not worth a kernel.
+        return None
+    return Layer(name, node.op_type, places)
+
+
+def _residual_branch(node: ir.Node, places: tuple[int, ...]) -> int | None:
+    """The input of an addition that no convolution computes alone, if the other is one's."""
+    if len(places) != 2:
+        return None
+    own = [_is_convolution(node.inputs[place]) for place in places]
+    if not any(own):
+        return None
+    # Of two convolutions, one takes the addition in; the other's result is read like any branch.
+    return places[1] if own[0] else places[0]
+
+
+def _is_convolution(value: ir.Value | None) -> bool:
+    producer = None if value is None else value.producer()
+    return producer is not None and producer.op_type == "Conv" and len(users(producer.outputs[0])) == 1
+
+
+def weight_of(node: ir.Node) -> NDArray[np.float32] | None:
+    """The constant float32 kernel or matrix of an operator, or None."""
+    value = node.inputs[1] if len(node.inputs) > 1 else None
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) < 2:
+        return None
+    if node.op_type == "MatMul" and len(tensor.shape) != 2:
+        return None
+    array: NDArray[np.float32] = tensor.numpy()
+    return array
+
+
+def channel_axis(node: ir.Node) -> int:
+    """The axis of a weight that counts output channels."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        transposed = node.attributes.get("transB")
+        return 0 if transposed is not None and transposed.as_int() else 1
+    return 1
+
+
+def _with_weights_upstream(model: ir.Model) -> set[ir.Node]:
+    found: set[ir.Node] = set()
+    for node in model.graph:
+        for value in node.inputs:
+            producer = None if value is None else value.producer()
+            if producer is not None and (producer in found or _weighted(producer)):
+                found.add(node)
+                break
+    return found
+
+
+def _with_weights_downstream(model: ir.Model) -> set[ir.Node]:
+    found: set[ir.Node] = set()
+    for node in reversed(model.graph):
+        if any(user in found or _weighted(user) for output in node.outputs for user, _ in users(output)):
+            found.add(node)
+    return found
+
+
+def _weighted(node: ir.Node) -> bool:
+    return node.op_type in WEIGHTED and weight_of(node) is not None

@@ -1,0 +1,214 @@
+"""The accuracy gate: variants with fewer bits come into a bundle only when they hold the budget and gain speed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.bundle import Bundle, open_bundle, update_bundle
+from edgebone.core.errors import SourceError
+from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant
+from edgebone.core.tensors import Array
+from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.protocol import Engine
+from edgebone.engines.select import Candidate, open_model
+from edgebone.evaluate.evaluation_set import read_evaluation
+from edgebone.evaluate.rehearsal import Rehearsal
+from edgebone_export.errors import ExportError
+from edgebone_export.quantize.calibration import read_calibration
+from edgebone_export.quantize.differences import measure_parity
+from edgebone_export.quantize.ranges import Method
+from edgebone_export.quantize.recipes import RECIPES, Recipe, Source, make_recipe
+from edgebone_export.quantize.search import Found, NotFound, search
+from edgebone_export.quantize.speed import speedup
+
+FP32 = "fp32"
+# A variant that is not this much faster is not worth what it costs.
+LEAST_SPEEDUP = 1.02
+_PARITY_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one variant.
+
+    Attributes:
+        name: The variant's name.
+        kept: Whether it is in the bundle now.
+        reason: Why, in words.
+        accuracy: What it costs; None where it could not be made.
+        speedup: How many times as fast as FP32 it is on its engine here; None where that could not be timed.
+        size_bytes: Size of its file; 0 where it was not kept.
+        fp32_layers: Names of layers that were left in FP32.
+    """
+
+    name: str
+    kept: bool
+    reason: str
+    accuracy: Accuracy | None = None
+    speedup: float | None = None
+    size_bytes: int = 0
+    fp32_layers: tuple[str, ...] = ()
+
+
+def quantize(
+    path: str | os.PathLike[str],
+    calibrate: str | os.PathLike[str] | None,
+    evaluate: str | os.PathLike[str] | None = None,
+    *,
+    variants: Sequence[tuple[str, str]] = (("int8", "onnxruntime"), ("int8", "openvino"), ("int8", "tensorrt")),
+    max_drop: float = 0.5,
+    pictures: int = 128,
+    method: Method | None = None,
+    head: str | None = None,
+    images: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> list[Outcome]:
+    """Add variants with fewer bits to a bundle, each under the accuracy budget.
+
+    A variant that loses too much is tried again with its costliest layers in FP32. One that still does, or that is
+    not faster on its engine, is not kept, and the bundle stays as it was.
+
+    Args:
+        path: The bundle.
+        calibrate: Pictures to measure ranges on: a folder, a labelled set, or a video.
+        evaluate: Labels as ``edgebone eval`` takes them, or pictures alone, on which agreement with FP32 is counted;
+            None takes ``calibrate``.
+        variants: Precision and target of each variant; ``recipes.RECIPES`` has those that there are.
+        max_drop: Points of 100 that may be lost of top-1, AP, mIoU or agreement.
+        pictures: How many pictures to calibrate on.
+        method: How ranges are found; None takes the best of all.
+        head: The head that the labels are for.
+        images: The pictures of boxes and areas, where they do not lie beside their labels.
+        progress: Called with a line a step.
+        notice: Called with what the user should know.
+
+    Returns:
+        One outcome a variant.
+
+    Raises:
+        SourceError: There is nothing to calibrate or evaluate on.
+        ExportError: The bundle is quantized already, or the network computes NaN.
+        MissingDependencyError: A package for one of the variants is not installed.
+        OutputError: The bundle cannot be written.
+    """
+    if calibrate is None:
+        raise SourceError(
+            "fewer bits need pictures to measure on: give --calibrate DIR, with pictures like those of the camera"
+        )
+    if not 0 <= max_drop <= 100:
+        raise ExportError(f"a budget is 0 to 100 points, not {max_drop:g}")
+    _check_words(variants)
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        base = _fp32(manifest, str(path))
+        content = bundle.read(base.file)
+        progress("calibration pictures")
+        calibration = read_calibration(Path(calibrate), manifest.preprocess, pictures, notice)
+        progress("evaluation pictures")
+        data = read_evaluation(
+            Path(calibrate if evaluate is None else evaluate), manifest, head, None if images is None else Path(images)
+        )
+        source = Source(content, str(path), calibration, base.batch, method, progress)
+        made: dict[str, tuple[Variant, bytes]] = {}
+        outcomes = []
+        with OnnxRuntimeEngine(content, batch_range=base.batch) as fp32:
+            rehearsal = Rehearsal(manifest, data, fp32)
+            progress(f"FP32: {data.metric} {rehearsal.baseline.value:.2f} on {len(data.pictures)} pictures")
+            for precision, target in variants:
+                recipe = make_recipe(source, precision, target)
+                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, max_drop)
+                outcomes.append(outcome)
+                if added is not None:
+                    made[outcome.name] = added
+        if made:
+            progress("write")
+            _write(bundle, made)
+    return outcomes
+
+
+def _check_words(variants: Sequence[tuple[str, str]]) -> None:
+    unknown = [f"{precision} for {target}" for precision, target in variants if (precision, target) not in RECIPES]
+    if unknown or not variants:
+        known = ", ".join(f"{precision} for {target}" for precision, target in RECIPES)
+        raise ExportError(f"there is no variant {', '.join(unknown) or 'asked for'}; there are {known}")
+
+
+def _fp32(manifest: Manifest, where: str) -> Variant:
+    if FP32 not in manifest.variants:
+        raise ExportError(f"{where}: it has no FP32 variant to start from, only {', '.join(manifest.variants)}")
+    return manifest.variants[FP32]
+
+
+def _try(
+    recipe: Recipe, source: Source, manifest: Manifest, rehearsal: Rehearsal, fp32: Engine, max_drop: float
+) -> tuple[Outcome, tuple[Variant, bytes] | None]:
+    source.progress(f"{recipe.name}: {len(recipe.layers)} layers can be lowered")
+    found = search(recipe, rehearsal, max_drop, source.progress)
+    if isinstance(found, NotFound):
+        return Outcome(recipe.name, False, found.reason), None
+    accuracy = rehearsal.accuracy(found.score, recipe.proof)
+    gain = _gain(recipe, found, source) if recipe.timed else None
+    gain = None if gain is None else round(gain, 3)
+    if gain is not None and gain < LEAST_SPEEDUP:
+        reason = f"it holds the budget, but is {gain:.2f}x as fast as FP32 on {recipe.engines[0]} here: not kept"
+        return Outcome(recipe.name, False, reason, accuracy, gain, 0, found.kept), None
+    with recipe.open(found.content, found.kept) as engine:
+        parity = measure_parity(_outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.heads)
+    record = Quantization(
+        dialect=recipe.dialect,
+        method=recipe.method,
+        calibration=source.calibration.name,
+        calibration_pictures=len(source.calibration.inputs),
+        layers=len(recipe.layers),
+        kept=found.kept,
+        speedup=gain,
+    )
+    variant = Variant(
+        f"onnx/{recipe.name}.onnx", recipe.precision, source.batch, parity, recipe.engines, accuracy, record
+    )
+    reason = "added"
+    if found.kept:
+        reason += f", with {len(found.kept)} of {len(recipe.layers)} layers in FP32"
+    return Outcome(recipe.name, True, reason, accuracy, gain, len(found.content), found.kept), (variant, found.content)
+
+
+def _gain(recipe: Recipe, found: Found, source: Source) -> float:
+    low = source.batch[0]
+    picture = np.ascontiguousarray(
+        np.resize(source.calibration.inputs[:low], (low, *source.calibration.inputs.shape[1:]))
+    )
+    plain = open_model(Candidate(recipe.engines[0], "fp32", FP32), source.content, (low, low))
+    with plain, recipe.open(found.content, found.kept) as fast:
+        return speedup(fast, plain, picture)
+
+
+def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Array]]:
+    size = engine.inputs[0].shape[0]
+    low = size if isinstance(size, int) else 1
+    few = inputs[:_PARITY_PICTURES]
+    return [
+        engine.run({engine.inputs[0].name: np.ascontiguousarray(np.resize(one[None], (low, *one.shape)))})
+        for one in few
+    ]
+
+
+def _write(bundle: Bundle, made: Mapping[str, tuple[Variant, bytes]]) -> None:
+    """Put variants into the bundle; engines and plans of ones that they replace go."""
+    manifest = bundle.manifest
+    stale = {key for key, engine in manifest.engines.items() if engine.variant in made}
+    changed = msgspec.structs.replace(
+        manifest,
+        variants={**manifest.variants, **{name: variant for name, (variant, _) in made.items()}},
+        engines={key: engine for key, engine in manifest.engines.items() if key not in stale},
+        plans={key: plan for key, plan in manifest.plans.items() if plan.variant not in made},
+    )
+    add = {variant.file: content for variant, content in made.values()}
+    update_bundle(bundle, changed, add, remove={manifest.engines[key].file for key in stale})

@@ -1,0 +1,366 @@
+"""Ways to fewer bits: each makes a variant in which some layers may be left in FP32, and can be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebone.core.errors import EngineError
+from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.protocol import AsyncEngine
+from edgebone.engines.select import Candidate, open_model
+from edgebone_export.errors import ExportError
+from edgebone_export.quantize.calibration import Calibration
+from edgebone_export.quantize.casts import (
+    HALVES,
+    find_half_layers,
+    half_points,
+    lower_to_half,
+    simulate_half,
+)
+from edgebone_export.quantize.dialects import ONNXRUNTIME, TENSORRT, TENSORRT_FP8, TENSORRT_INT4, Dialect
+from edgebone_export.quantize.emulation import Emulation, cast_rounding, points_of, quantized_rounding
+from edgebone_export.quantize.graph import float_activations, prepare
+from edgebone_export.quantize.insert import Ranges, find_places, quantize_graph
+from edgebone_export.quantize.layers import Layer, find_layers
+from edgebone_export.quantize.nncf_openvino import quantize_with_nncf
+from edgebone_export.quantize.observe import Observed, observe
+from edgebone_export.quantize.ranges import METHODS, Method, find_range
+from edgebone_export.quantize.stem import Stem, integer_stem
+
+# Pictures on which layers are compared with each other: their order shows on few.
+_PICTURES_A_LAYER = 8
+
+Progress = Callable[[str], None]
+
+
+class Recipe(Protocol):
+    """One way to fewer bits."""
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+
+    @property
+    def precision(self) -> str:
+        """The least type that it computes in."""
+
+    @property
+    def dialect(self) -> str:
+        """Whose form it is written in."""
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that it is for."""
+
+    @property
+    def method(self) -> str:
+        """How ranges were found."""
+
+    @property
+    def proof(self) -> str:
+        """Where it is judged, in words."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether it can be timed here."""
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that can be lowered."""
+
+    def make(self, kept: Collection[str]) -> bytes:
+        """The ONNX file with all layers lowered but those kept."""
+
+    def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
+        """What computes the variant as its target will."""
+
+    def costs(self) -> dict[str, float]:
+        """What lowering each layer alone costs: noise over signal at the last layers, worst first."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What all recipes of a bundle start from.
+
+    Attributes:
+        content: The FP32 ONNX file.
+        where: The bundle, for messages.
+        calibration: Pictures to measure ranges on.
+        batch: Smallest and largest batch.
+        method: How ranges are found; None tries all, and takes the one with the least error.
+        progress: Called with a line as a step begins.
+    """
+
+    content: bytes
+    where: str
+    calibration: Calibration
+    batch: tuple[int, int]
+    method: Method | None
+    progress: Progress
+
+    @property
+    def few(self) -> NDArray[np.uint8]:
+        """Some calibration pictures, spread over all."""
+        inputs = self.calibration.inputs
+        return inputs[:: max(1, len(inputs) // _PICTURES_A_LAYER)][:_PICTURES_A_LAYER]
+
+
+class _Lazy:
+    """Graph and observations, measured at first use: a recipe that is not asked for costs nothing."""
+
+    def __init__(self, source: Source, opset: int, stem: bool) -> None:
+        self._source = source
+        self._opset = opset
+        self._has_stem = stem
+
+    @cached_property
+    def stem(self) -> Stem:
+        proto = prepare(self._source.content, self._source.where, self._opset)
+        return integer_stem(proto) if self._has_stem else Stem(proto, {}, frozenset())
+
+    @cached_property
+    def activations(self) -> list[str]:
+        return float_activations(self.stem.proto)
+
+    @cached_property
+    def observed(self) -> dict[str, Observed]:
+        source = self._source
+        return observe(self.stem.proto, self.activations, source.calibration.inputs, source.batch[0], source.progress)
+
+
+class QdqRecipe:
+    """Integers or FP8, by QuantizeLinear and DequantizeLinear in the form of a dialect."""
+
+    def __init__(self, source: Source, dialect: Dialect) -> None:
+        self.precision = dialect.precision
+        self.dialect = dialect.name
+        self.name = f"{dialect.precision}-{dialect.name}"
+        self.engines = dialect.engines
+        self.timed = dialect.outputs
+        self.proof = "onnxruntime" if self.timed else "onnxruntime, as written"
+        self._source = source
+        self._dialect = dialect
+        self._graph = _Lazy(source, dialect.opset, dialect.outputs)
+        self._costs: dict[str, float] | None = None
+
+    @cached_property
+    def _layers(self) -> list[Layer]:
+        stem = self._graph.stem
+        found = find_layers(ir.from_proto(stem.proto), self._dialect, set(self._graph.activations), stem.nodes)
+        if not found:
+            raise ExportError(
+                f"{self._source.where}: no operator of the network can be lowered to {self.name} "
+                f"({', '.join(sorted(self._dialect.ops & {'Conv', 'Gemm', 'MatMul'}))} with constant weights can)"
+            )
+        constant = [name for name, item in self._graph.observed.items() if item.constant and name not in stem.ranges]
+        if constant:
+            self._source.progress(
+                f"{len(constant)} activations never change over the calibration pictures, such as {constant[0]}"
+            )
+        return found
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that can be lowered; those that move the picture's bytes lose nothing."""
+        return [layer.name for layer in self._layers if layer.name not in self._graph.stem.nodes]
+
+    @cached_property
+    def _chosen(self) -> tuple[Method, Ranges]:
+        methods = METHODS if self._source.method is None else (self._source.method,)
+        if self._dialect.activation is None:
+            return "minmax", {}
+        tried: list[tuple[float, Method, Ranges]] = []
+        for method in methods:
+            ranges = self._ranges(method)
+            if len(methods) == 1:
+                return method, ranges
+            self._source.progress(f"{self.name}: ranges by {method}")
+            emulation = self._emulate(ranges)
+            tried.append((emulation.error(set(self.layers)), method, ranges))
+            emulation.close()
+        _, method, ranges = min(tried, key=lambda item: item[0])
+        return method, ranges
+
+    def _ranges(self, method: Method) -> Ranges:
+        found = {name: find_range(item, method) for name, item in self._graph.observed.items()}
+        return {**found, **self._graph.stem.ranges}
+
+    def _emulate(self, ranges: Ranges) -> Emulation:
+        proto = self._graph.stem.proto
+        shared = find_places(ir.from_proto(proto), self._layers, self._dialect).shared
+        points = points_of(proto, self._layers, self._dialect, ranges)
+        rounding = quantized_rounding(self._dialect, ranges, shared)
+        return Emulation(proto, points, rounding, self._source.few, self._source.batch[0])
+
+    @property
+    def method(self) -> str:
+        """How ranges were found."""
+        return self._chosen[0]
+
+    def make(self, kept: Collection[str]) -> bytes:
+        """The ONNX file with all layers lowered but those kept."""
+        lowered = [layer for layer in self._layers if layer.name not in kept]
+        means = {name: item.channel_mean for name, item in self._graph.observed.items()}
+        return quantize_graph(self._graph.stem.proto, lowered, self._dialect, self._chosen[1], means)
+
+    def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
+        """onnxruntime: with its integer kernels for its own dialect, operator by operator for others'."""
+        return OnnxRuntimeEngine(
+            content, precision=self.precision, batch_range=self._source.batch, as_written=not self.timed
+        )
+
+    def costs(self) -> dict[str, float]:
+        """What lowering each layer alone costs."""
+        if self._costs is None:
+            self._costs = _each(self._emulate(self._chosen[1]), self.name, len(self._layers), self._source.progress)
+        return {name: cost for name, cost in self._costs.items() if name in set(self.layers)}
+
+
+class CastRecipe:
+    """FP16 or BF16, by casts."""
+
+    dialect = "casts"
+    method = "measured"
+    timed = False
+
+    def __init__(self, source: Source, precision: str) -> None:
+        self.name = self.precision = precision
+        self.engines = ("tensorrt", "tensorrt-rtx", *(("onnxruntime-cuda",) if precision == "fp16" else ()))
+        self.proof = f"onnxruntime, rounded to {precision} after each operator"
+        self._source = source
+        self._graph = _Lazy(source, 13, False)
+
+    @cached_property
+    def _found(self) -> tuple[list[str], dict[str, str]]:
+        found = find_half_layers(self._graph.stem.proto, self._graph.observed, self.precision)
+        if not found[0]:
+            raise ExportError(f"{self._source.where}: no operator of the network can compute in {self.precision}")
+        return found
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the nodes that can be lowered."""
+        return self._found[0]
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why the other nodes were never lowered, by name."""
+        return self._found[1]
+
+    def make(self, kept: Collection[str]) -> bytes:
+        """The ONNX file."""
+        return lower_to_half(self._graph.stem.proto, self._lowered(kept), self.precision)
+
+    def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
+        """onnxruntime in FP32, rounding where the variant does."""
+        simulated = simulate_half(self._graph.stem.proto, self._lowered(kept), self.precision)
+        return OnnxRuntimeEngine(simulated, precision=self.precision, batch_range=self._source.batch, as_written=True)
+
+    def _lowered(self, kept: Collection[str]) -> list[str]:
+        return [name for name in self.layers if name not in kept]
+
+    def costs(self) -> dict[str, float]:
+        """What lowering each node alone costs."""
+        proto = self._graph.stem.proto
+        emulation = Emulation(
+            proto,
+            half_points(proto, self.layers, self.precision),
+            cast_rounding(HALVES[self.precision]),
+            self._source.few,
+            self._source.batch[0],
+        )
+        return _each(emulation, self.name, len(self.layers), self._source.progress)
+
+
+class NncfRecipe:
+    """INT8 for OpenVINO, by Intel's NNCF."""
+
+    name = "int8-openvino"
+    precision = "int8"
+    dialect = "openvino"
+    engines = ("openvino",)
+    method = "nncf"
+    proof = "openvino"
+    timed = True
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        # onnxruntime's dialect names the same layers, and costs alike.
+        self._twin = QdqRecipe(source, ONNXRUNTIME)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that can be lowered."""
+        return self._twin.layers
+
+    @cached_property
+    def _proto(self) -> onnx.ModelProto:
+        return prepare(self._source.content, self._source.where)
+
+    def make(self, kept: Collection[str]) -> bytes:
+        """The ONNX file with all layers lowered but those kept."""
+        return quantize_with_nncf(self._proto, self._source.calibration.inputs, kept, self._source.batch[0])
+
+    def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
+        """OpenVINO."""
+        low = self._source.batch[0]
+        return open_model(Candidate("openvino", "int8", self.name), content, (low, low))
+
+    def costs(self) -> dict[str, float]:
+        """What lowering each layer alone costs."""
+        return self._twin.costs()
+
+
+def _each(emulation: Emulation, name: str, count: int, progress: Progress) -> dict[str, float]:
+    progress(f"{name}: what each of {count} layers costs")
+    try:
+        return emulation.each()
+    finally:
+        emulation.close()
+
+
+def make_recipe(source: Source, precision: str, target: str) -> Recipe:
+    """The recipe for a precision on a target.
+
+    Args:
+        source: What it starts from.
+        precision: ``int8``, ``fp16``, ``bf16``, ``fp8`` or ``int4``.
+        target: ``onnxruntime``, ``openvino`` or ``tensorrt``.
+
+    Raises:
+        EngineError: The target does not compute in it; names those that do.
+    """
+    if precision in HALVES and target in ("tensorrt", "onnxruntime-cuda"):
+        return CastRecipe(source, precision)
+    if (precision, target) == ("int8", "openvino"):
+        return NncfRecipe(source)
+    dialects = {
+        ("int8", "onnxruntime"): ONNXRUNTIME,
+        ("int8", "tensorrt"): TENSORRT,
+        ("fp8", "tensorrt"): TENSORRT_FP8,
+        ("int4", "tensorrt"): TENSORRT_INT4,
+    }
+    if (precision, target) not in dialects:
+        able = sorted({name for own, name in RECIPES if own == precision})
+        raise EngineError(f"{target} does not compute in {precision}; these do: {', '.join(able) or 'none'}")
+    return QdqRecipe(source, dialects[precision, target])
+
+
+# Every precision with each of its targets.
+RECIPES = (
+    ("int8", "onnxruntime"),
+    ("int8", "openvino"),
+    ("int8", "tensorrt"),
+    ("fp16", "tensorrt"),
+    ("bf16", "tensorrt"),
+    ("fp8", "tensorrt"),
+    ("int4", "tensorrt"),
+)

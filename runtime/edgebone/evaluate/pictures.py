@@ -1,0 +1,103 @@
+"""Finds the pictures of a folder, a labelled set or a video."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import SourceError
+from edgebone.sources.images import SUFFIXES
+
+Item = TypeVar("Item")
+
+
+class _File(msgspec.Struct, frozen=True):
+    file_name: str
+
+
+class _Instances(msgspec.Struct, frozen=True):
+    images: list[_File]
+
+
+def find_pictures(source: Path) -> list[Path] | None:
+    """The picture files of a source, in order; None where it is another file, such as a video.
+
+    Args:
+        source: A folder (searched with its subfolders), a picture, a CSV with the column ``file``, or COCO's
+            ``instances.json`` with its pictures in ``images`` beside it.
+
+    Raises:
+        SourceError: It does not exist, is not what its suffix says, or has no pictures.
+    """
+    if not os.path.exists(source):  # noqa: PTH110  (Path.exists raises on a name that is too long)
+        raise SourceError(f"{source}: no such folder or file; give a folder of pictures, a labelled set or a video")
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    elif suffix == ".csv":
+        found = _of_csv(source)
+    elif suffix == ".json":
+        found = _of_coco(source)
+    elif suffix in SUFFIXES:
+        found = [source]
+    else:
+        return None
+    if not found:
+        raise SourceError(f"{source}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def _of_csv(path: Path) -> list[Path]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
+    if rows and "file" not in rows[0]:
+        raise SourceError(f"{path}: needs the column file, has {', '.join(map(str, rows[0]))}")
+    return [path.parent / (row["file"] or "").strip() for row in rows]
+
+
+def _of_coco(path: Path) -> list[Path]:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Instances)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: not COCO's annotations ({error})") from error
+    return [path.parent / "images" / item.file_name for item in found.images]
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """So many of the items, evenly spread from the first to the last; all where there are fewer."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
+
+
+def video_frames(path: Path, count: int) -> list[NDArray[np.uint8]]:
+    """So many frames of a video, evenly spread over its length.
+
+    Raises:
+        SourceError: It is no video, or cannot be read.
+    """
+    from edgebone.sources import open_source
+
+    source = open_source(path)
+    try:
+        total = source.frame_count or 0
+        wanted = set(spread(range(total), count)) if total else None
+        frames: list[NDArray[np.uint8]] = []
+        index = 0
+        while (frame := source.read()) is not None and len(frames) < count:
+            if wanted is None or index in wanted:
+                frames.append(frame.image)
+            index += 1
+    finally:
+        source.close()
+    return frames

@@ -1,0 +1,174 @@
+"""Tries engines on one evaluation set, one after the other; pictures are read and prepared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.boxes import matched_share
+from edgebone.core.detections import Detections
+from edgebone.core.geometry import Geometry
+from edgebone.core.manifest import Accuracy, Manifest
+from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors, Result, Results
+from edgebone.core.segmentation import SegmentationMap
+from edgebone.core.tensors import Array
+from edgebone.decode import make_decoders
+from edgebone.engines.protocol import Engine
+from edgebone.evaluate.detection import LEAST_SCORE
+from edgebone.evaluate.evaluation_set import EvaluationSet, read_picture
+from edgebone.evaluate.heads import evaluable_heads
+from edgebone.preprocess import Pixels, preprocess
+
+# A box that moved by fewer bits is still the same box; one that shares less than half its area is another.
+_SAME_IOU, _SAME_SCORE = 0.5, 0.15
+
+
+@dataclass(frozen=True)
+class Score:
+    """How an engine did.
+
+    Attributes:
+        value: The set's metric, 0 to 100.
+        agreement: How often it answers as the baseline does, 0 to 100; the least of all heads.
+    """
+
+    value: float
+    agreement: float
+
+
+class Rehearsal:
+    """An evaluation set with its network inputs, and the answers of a baseline.
+
+    Args:
+        manifest: The bundle's.
+        data: The evaluation set.
+        baseline: The engine that others are compared with: FP32.
+        progress: Called with the number of pictures prepared.
+
+    Raises:
+        SourceError: A picture cannot be read.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        data: EvaluationSet,
+        baseline: Engine,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.data = data
+        self._manifest = manifest
+        has_boxes = "detection" in evaluable_heads(manifest.heads).values()
+        self._decoders = make_decoders(manifest, score=LEAST_SCORE if has_boxes else None)
+        spec = manifest.preprocess
+        self._inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
+        self._geometries: list[Geometry] = []
+        for number, (picture, out) in enumerate(zip(data.pictures, self._inputs, strict=True), start=1):
+            self._geometries.append(preprocess(spec, read_picture(picture), out))
+            progress(number)
+        self._baseline = self._answers(baseline)
+        self.baseline = self._score(self._baseline)
+
+    @property
+    def inputs(self) -> Pixels:
+        """The network inputs: uint8 (n, height, width, 3)."""
+        return self._inputs
+
+    def score(self, engine: Engine) -> Score:
+        """Count how an engine does.
+
+        Raises:
+            EngineError: It fails, or gives NaN.
+        """
+        return self._score(self._answers(engine))
+
+    def accuracy(self, score: Score, engine: str) -> Accuracy:
+        """A score beside the baseline's, for the manifest."""
+        return Accuracy(
+            metric=self.data.metric,
+            value=round(score.value, 3),
+            fp32=round(self.baseline.value, 3),
+            agreement=round(score.agreement, 3),
+            pictures=len(self.data.pictures),
+            data=self.data.name,
+            engine=engine,
+        )
+
+    def _answers(self, engine: Engine) -> list[dict[str, Result]]:
+        size = engine.inputs[0].shape[0]
+        batch = size if isinstance(size, int) else 1
+        found: list[dict[str, Result]] = []
+        for start in range(0, len(self._inputs), batch):
+            own = self._inputs[start : start + batch]
+            buffer = own if len(own) == batch else np.resize(own, (batch, *own.shape[1:]))
+            outputs = engine.run({self._manifest.input.name: np.ascontiguousarray(buffer)})
+            found += [self._decode(outputs, index, self._geometries[start + index]) for index in range(len(own))]
+        return found
+
+    def _decode(self, outputs: dict[str, Array], index: int, geometry: Geometry) -> dict[str, Result]:
+        return {
+            name: decoder([outputs[output][index] for output in self._manifest.heads[name].outputs], geometry)
+            for name, decoder in self._decoders.items()
+        }
+
+    def _score(self, answers: list[dict[str, Result]]) -> Score:
+        agreement = 100 * min(
+            float(np.mean([self._agree(name, a[name], b[name]) for a, b in zip(answers, self._baseline, strict=True)]))
+            for name in self._decoders
+        )
+        if self.data.count is None:
+            return Score(agreement, agreement)
+        return Score(self.data.count(_Remembered(self.data, answers)), agreement)
+
+    def _agree(self, head: str, a: Result, b: Result) -> float:
+        if isinstance(a, Detections) and isinstance(b, Detections):
+            least = float(self._manifest.heads[head].params.get("score", LEAST_SCORE))
+            return matched_share(
+                _rows(a), _rows(b), min_score=least, full=False, iou=_SAME_IOU, score_within=_SAME_SCORE
+            )
+        return _same(a, b)
+
+
+class _Remembered:
+    """Answers that were given before, for the functions that count over a model."""
+
+    max_batch = 1
+
+    def __init__(self, data: EvaluationSet, answers: list[dict[str, Result]]) -> None:
+        # A set may list a picture twice; its answer is the same one.
+        self._answers = {str(picture): answer for picture, answer in zip(data.pictures, answers, strict=True)}
+
+    def __call__(self, picture: list[Any]) -> list[Results]:
+        answers = [self._answers[str(path)] for path in picture]
+        return [next(iter(answer.values())) if len(answer) == 1 else {**answer} for answer in answers]
+
+
+def _rows(found: Detections) -> NDArray[np.float64]:
+    return np.column_stack([found.xyxy, found.confidence, found.class_id]).astype(np.float64)
+
+
+def _same(a: Result, b: Result) -> float:
+    """How much two answers to one picture are the same, 0 to 1."""
+    if isinstance(a, Classification) and isinstance(b, Classification):
+        return float(a.class_id[0] == b.class_id[0])
+    if isinstance(a, SegmentationMap) and isinstance(b, SegmentationMap):
+        return float(np.mean(a.class_id == b.class_id))
+    if isinstance(a, Embedding) and isinstance(b, Embedding):
+        return _cosine(a.vector, b.vector)
+    if isinstance(a, FeatureMaps) and isinstance(b, FeatureMaps):
+        return min(_cosine(x, y) for x, y in zip(a.maps, b.maps, strict=True))
+    assert isinstance(a, RawTensors) and isinstance(b, RawTensors)
+    return min(_cosine(a.tensors[name], b.tensors[name]) for name in a.tensors)
+
+
+def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    length = float(np.linalg.norm(x) * np.linalg.norm(y))
+    if not length:
+        return float(not x.any() and not y.any())
+    cosine = float(x @ y) / length
+    return cosine if np.isfinite(cosine) else 0.0
