@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgebone_export.quantize.emulation import Points
-from edgebone_export.quantize.graph import by_name, new_constant, users
+from edgebone_export.quantize.graph import by_name, new_constant, remove_unused, users
 from edgebone_export.quantize.layers import inner_nodes
 from edgebone_export.quantize.observe import Observed
 
@@ -167,6 +167,7 @@ def lower_to_half(proto: onnx.ModelProto, low: Collection[str], precision: str) 
                     lowered.add(output)
                     output.dtype = half
     _restore_outputs(model, lowered)
+    remove_unused(model)
     content: bytes = ir.to_proto(model).SerializeToString()
     return content
 
@@ -196,6 +197,7 @@ def simulate_half(proto: onnx.ModelProto, low: Collection[str], precision: str) 
             for reader, place in readers:
                 reader.replace_input_with(place, back.outputs[0])
             _rename_output(model, output, back.outputs[0])
+    remove_unused(model)
     content: bytes = ir.to_proto(model).SerializeToString()
     return content
 

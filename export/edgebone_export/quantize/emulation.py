@@ -55,22 +55,16 @@ def points_of(proto: onnx.ModelProto, layers: Sequence[Layer], dialect: Dialect,
     model = ir.from_proto(proto)
     nodes = by_name(model.graph)
     places = find_places(model, layers, dialect)
-    # What the layer before rounds for all its readers is that layer's doing.
-    reads_of = [(node, place) for node, place in places.inputs if _name(node.inputs[place]) not in places.outputs]
     found = []
     for layer in layers:
         node = nodes[layer.name]
         weights: tuple[tuple[str, int, NDArray[np.float32]], ...] = ()
         if layer.weight is not None:
             weights = ((layer.name, layer.weight, _rounded_weight(node, layer, dialect)),)
-        reads = tuple((layer.name, place) for own, place in reads_of if own is node)
+        reads = tuple((layer.name, place) for own, place in places.inputs if own is node)
         values = tuple(str(item.name) for item in node.outputs if item.name in places.outputs)
         found.append(Points(layer.name, reads, values, weights))
     return found
-
-
-def _name(value: ir.Value | None) -> str:
-    return "" if value is None else str(value.name)
 
 
 def _rounded_weight(node: ir.Node, layer: Layer, dialect: Dialect) -> NDArray[np.float32]:
@@ -228,6 +222,8 @@ def _switchable(proto: onnx.ModelProto, points: Sequence[Points], rounding: Roun
             choice = _rounding_if(model, switch, value, rounding, f"{name}_{place}_read")
             model.graph.insert_before(node, choice)
             node.replace_input_with(place, choice.outputs[0])
+    # Afterwards, so that a read above rounds what is perhaps rounded already: on one grid, that is the same.
+    for point, switch in zip(points, split.outputs, strict=True):
         for output in nodes[point.layer].outputs:
             if output.name not in point.values:
                 continue

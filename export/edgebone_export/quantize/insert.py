@@ -55,7 +55,7 @@ def weight_grid(weight: NDArray[np.float32], axis: int, dialect: Dialect) -> Gri
     others = tuple(place for place in range(weight.ndim) if place != axis)
     largest = np.abs(weight).max(axis=others)
     limit, kind = (_FP8_LARGEST, ml_dtypes.float8_e4m3fn) if dialect.precision == "fp8" else (127.0, np.int8)
-    scale = np.where(largest > 0, largest / limit, 1.0).astype(np.float32)
+    scale = np.where(largest > _LEAST_STEP, largest / limit, 1.0).astype(np.float32)
     return Grid(scale, np.zeros(scale.shape, kind), axis)
 
 

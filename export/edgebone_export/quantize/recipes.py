@@ -29,14 +29,14 @@ from edgebone_export.quantize.dialects import ONNXRUNTIME, TENSORRT, TENSORRT_FP
 from edgebone_export.quantize.emulation import Emulation, cast_rounding, points_of, quantized_rounding
 from edgebone_export.quantize.graph import float_activations, prepare
 from edgebone_export.quantize.insert import Ranges, find_places, quantize_graph
-from edgebone_export.quantize.layers import Layer, find_layers
+from edgebone_export.quantize.layers import Layer, find_layers, inner_nodes
 from edgebone_export.quantize.nncf_openvino import quantize_with_nncf
 from edgebone_export.quantize.observe import Observed, observe
 from edgebone_export.quantize.ranges import METHODS, Method, find_range
 from edgebone_export.quantize.stem import Stem, integer_stem
 
 # Pictures on which layers are compared with each other: their order shows on few.
-_PICTURES_A_LAYER = 8
+_PICTURES_A_LAYER = 4
 
 Progress = Callable[[str], None]
 
@@ -307,7 +307,13 @@ class NncfRecipe:
 
     def make(self, kept: Collection[str]) -> bytes:
         """The ONNX file with all layers lowered but those kept."""
-        return quantize_with_nncf(self._proto, self._source.calibration.inputs, kept, self._source.batch[0])
+        model = ir.from_proto(self._proto)
+        inner = inner_nodes(model)
+        # NNCF would round what decodes boxes, too.
+        outside = {str(node.name) for node in model.graph if node not in inner}
+        return quantize_with_nncf(
+            self._proto, self._source.calibration.inputs, {*kept, *outside}, self._source.batch[0]
+        )
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
         """OpenVINO."""

@@ -90,8 +90,8 @@ def search(
         worst = ", ".join(f"{name} ({cost:.2g})" for name, cost in list(costs.items())[:_NAMED])
         return NotFound(
             f"it loses {lost:.2f} points of {rehearsal.data.metric} with every layer lowered, {max_drop:g} are "
-            f"allowed, and {failing} of {total} layers left in FP32 do not bring it back; the costliest layers (noise over "
-            f"signal): {worst}"
+            f"allowed, and {failing} of {total} layers left in FP32 do not bring it back; the costliest layers (noise "
+            f"over signal): {worst}"
         )
     passing = number
     while passing - failing > max(1, passing // 8):

@@ -62,7 +62,7 @@ class Machine(msgspec.Struct, frozen=True):
             system=f"{platform.system()} {platform.release().split('-')[0]}",
             arch=platform.machine(),
             cpu=_field(cpuinfo, "model name") or platform.processor() or platform.machine(),
-            cores=_usable_cores(),
+            cores=usable_cores(),
             cpu_features=tuple(name for name in _FEATURES if name in flags),
             memory_gb=_memory_gb(),
             gpus=_nvidia_gpus(),
@@ -96,7 +96,8 @@ def _field(text: str, name: str) -> str:
     return found.group(1).strip() if found else ""
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -249,7 +249,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         precision: The precision that the engine is asked for.
         hint: ``latency`` or ``throughput``: how the engine spreads over the cores.
         threads: Threads for inference; None takes every core.
-        batch: Pictures a run.
+        batch: The one batch that it is loaded for; None takes whatever the variant allows.
         p50_ms: Median latency of one run, engine only.
         fps: Frames a second, engine only, with as many runs in flight as the engine gains from.
         fp32_p50_ms: Plain FP32 onnxruntime's median latency in the same measurement.
@@ -265,7 +265,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: str
     hint: Literal["latency", "throughput"]
     threads: int | None
-    batch: int
+    batch: int | None
     p50_ms: float
     fps: float
     fp32_p50_ms: float

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgebone.core.errors import EngineError, missing, raise_interrupt
+from edgebone.core.machine import usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
@@ -27,7 +28,8 @@ class OnnxRuntimeEngine:
         model: The ONNX file's path or bytes.
         device: ``cpu`` or ``cuda``. The CUDA provider has not been run on hardware by this project yet.
         precision: What the graph computes in, as its bundle says.
-        threads: Threads for one operator; None lets onnxruntime take every core.
+        hint: ``latency`` gives one run every core; ``throughput`` has a run a core in flight, each on one thread.
+        threads: Threads for one operator; None lets onnxruntime take every core, or leaves it to the hint.
         batch_range: Smallest and largest batch, where the batch is free.
         as_written: Compute each operator as the graph says, without fusing or rewriting any: slower, but it shows
             what an engine computes that is not here.
@@ -44,6 +46,7 @@ class OnnxRuntimeEngine:
         *,
         device: Literal["cpu", "cuda"] = "cpu",
         precision: str = "fp32",
+        hint: str = "latency",
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
         as_written: bool = False,
@@ -51,6 +54,9 @@ class OnnxRuntimeEngine:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
         self.precision = precision
         self.in_flight = 1
+        if hint == "throughput" and device == "cpu":
+            threads = threads or 1
+            self.in_flight = max(1, usable_cores() // threads)
         # On the CPU its idle threads spin, and take the cores that preprocessing would need.
         self.overlaps = device != "cpu"
         self._batch_range = batch_range
@@ -58,7 +64,7 @@ class OnnxRuntimeEngine:
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
-        self._in_flight = InFlight(self.run, self.name)
+        self._in_flight = InFlight(self.run, self.name, max(2, self.in_flight))
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""

@@ -77,3 +77,6 @@ class AsyncEngine(Engine, Protocol):
 
         The arrays fed must stay unchanged until the future is done. Its result and errors are ``run``'s.
         """
+
+    def __enter__(self) -> AsyncEngine:
+        """Return itself."""

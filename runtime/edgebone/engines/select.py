@@ -129,9 +129,7 @@ def planned(manifest: Manifest, machine: Machine) -> Candidate | None:
     plan = manifest.plans.get(machine.key)
     if plan is None:
         return None
-    # An engine that was measured with the batch that the variant has anyway stays free in it.
-    batch = plan.batch if plan.batch > 1 else None
-    return Candidate(plan.engine, plan.precision, plan.variant, plan.hint, plan.threads, batch)
+    return Candidate(plan.engine, plan.precision, plan.variant, plan.hint, plan.threads, plan.batch)
 
 
 def check(candidate: Candidate, machine: Machine, variant: Variant | None = None) -> Fit | Reject:
@@ -275,6 +273,7 @@ def open_model(
         model,
         device="cuda" if candidate.engine == "onnxruntime-cuda" else "cpu",
         precision="fp32" if candidate.precision == "auto" else candidate.precision,
+        hint=candidate.hint,
         threads=candidate.threads,
         batch_range=batch_range,
     )

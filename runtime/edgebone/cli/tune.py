@@ -1,0 +1,118 @@
+"""``edgebone tune``: the best way to run a bundle on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone.cli import options
+
+if TYPE_CHECKING:
+    from edgebone.tune.tuner import Entry, Tuned
+
+
+def tune_command(
+    bundle: options.Bundle,
+    evaluate: Annotated[
+        Path,
+        typer.Option(
+            "--eval",
+            help="What accuracy is counted on: labels as `edgebone eval` takes them, or pictures alone (agreement "
+            "with FP32).",
+        ),
+    ],
+    goal: Annotated[str, typer.Option("--goal", help="latency of one run, or throughput.")] = "latency",
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0, max=100, help="Points of 100 that may be lost against FP32.")
+    ] = 1.0,
+    cameras: Annotated[
+        int | None,
+        typer.Option(
+            "--cameras", min=1, help="For throughput: how many cameras, each of which gives a frame at a time."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time a turn of each finalist.")] = 1.0,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw accuracy against speed into this PNG.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="The head that the labels are for.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="The pictures of boxes and areas, where they are elsewhere.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Measure every engine, variant, precision, hint, number of threads and batch that fits this machine.
+
+    The winner within the accuracy budget is written into the bundle as this machine's plan, which `edgebone run` and
+    `edgebone.load` then follow. It is never slower than plain FP32 onnxruntime here.
+    """
+    from rich.console import Console
+
+    from edgebone.tune.plot import plot_pareto
+    from edgebone.tune.tuner import tune
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("looking at the bundle") as status:
+        tuned = tune(
+            bundle,
+            evaluate,
+            goal=goal,  # type: ignore[arg-type]
+            max_drop=max_drop,
+            cameras=cameras,
+            seconds=seconds,
+            head=head,
+            images=images,
+            progress=status.update,
+        )
+    if plot is not None:
+        plot_pareto(tuned, plot)
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(tuned).decode() + "\n")
+        return
+    _show(tuned, bundle)
+
+
+def _show(tuned: Tuned, bundle: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{tuned.machine}", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "candidate", "variant", "p50 ms", "fps", "accuracy", "lost", "agreement"):
+        table.add_column(title, justify="right" if title in ("p50 ms", "fps", "accuracy", "lost") else "left")
+    for entry in tuned.entries:
+        table.add_row(*_row(entry, tuned))
+    console.print(table)
+    for line in tuned.failed:
+        sys.stderr.write(f"not measured: {line}\n")
+    plan = tuned.plan
+    if tuned.kept_baseline:
+        sys.stdout.write(f"{bundle}: nothing better holds the budget: plain FP32 onnxruntime stays the plan\n")
+        return
+    gain = plan.fp32_p50_ms / plan.p50_ms if tuned.goal == "latency" else plan.fps / plan.fp32_fps
+    sys.stdout.write(
+        f"{bundle}: plan for this machine: {plan.engine} {plan.precision} [{plan.variant}], {plan.p50_ms:.2f} ms, "
+        f"{plan.fps:.0f} fps, {gain:.2f}x plain FP32 onnxruntime\n"
+    )
+
+
+def _row(entry: Entry, tuned: Tuned) -> tuple[str, ...]:
+    candidate, speed, accuracy = entry.candidate, entry.speed, entry.accuracy
+    plan = tuned.plan
+    chosen = (candidate.engine, candidate.precision, candidate.variant, candidate.hint) == (
+        plan.engine,
+        plan.precision,
+        plan.variant,
+        plan.hint,
+    ) and (candidate.threads, candidate.batch) == (plan.threads, plan.batch)
+    mark = "→" if chosen else "*" if entry.best else ""
+    figures = (
+        ("slow, not counted" if entry.pruned else "not counted", "", "")
+        if accuracy is None
+        else (f"{accuracy.metric} {accuracy.value:.2f}", f"{accuracy.drop:+.2f}", f"{accuracy.agreement:.2f} %")
+    )
+    return mark, str(candidate), candidate.variant, f"{speed.p50_ms:.2f}", f"{speed.fps:.1f}", *figures

@@ -1,0 +1,127 @@
+"""One candidate's speed, in a process of its own: the engine alone, on the bundle's golden input."""
+
+from __future__ import annotations
+
+import collections
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from edgebone.core.bundle import open_bundle
+from edgebone.core.errors import EdgeboneError
+from edgebone.core.timing import percentiles
+from edgebone.engines.protocol import AsyncEngine, Outputs
+from edgebone.engines.select import Candidate, open_engine
+from edgebone.preprocess import Pixels
+from edgebone.selftest import read_golden
+
+_LEAST_RUNS = 8
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """How fast a candidate is.
+
+    Attributes:
+        p50_ms: Median latency of one run, one after the other.
+        p99_ms: Its 99th percentile.
+        fps: Pictures a second, with as many runs in flight as the engine gains from.
+        batch: Pictures a run.
+    """
+
+    p50_ms: float
+    p99_ms: float
+    fps: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate that fits by its description, but did not run; ``reason`` says why."""
+
+    reason: str
+
+
+def measure_apart(bundle: str, candidate: Candidate, seconds: float) -> Speed | Failed:
+    """Measure in a fresh process: thread pools and memory of candidates do not meet.
+
+    Args:
+        bundle: The bundle's path.
+        candidate: What to measure.
+        seconds: Time for latency, and the same again for throughput.
+    """
+    command = [sys.executable, "-m", "edgebone.tune.measure", bundle, msgspec.json.encode(candidate).decode()]
+    done = subprocess.run([*command, str(seconds)], capture_output=True, check=False)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
+        return Failed(lines[-1])
+    try:
+        return msgspec.json.decode(done.stdout, type=Speed)
+    except msgspec.MsgspecError as error:
+        return Failed(f"the measuring process printed no figures ({error})")
+
+
+def measure(bundle: str, candidate: Candidate, seconds: float) -> Speed:
+    """Measure here.
+
+    Raises:
+        EdgeboneError: The bundle or the engine cannot be opened, or fails.
+    """
+    with open_bundle(bundle) as opened, open_engine(opened, candidate, cache=False) as engine:
+        low = opened.manifest.variants[candidate.variant].batch[0]
+        batch = candidate.batch or low
+        buffer = np.repeat(read_golden(opened).network_input, batch, axis=0)
+        name = opened.manifest.input.name
+        _in_flight(engine, name, buffer, seconds / 4)
+        runs = _one_by_one(engine, name, buffer, seconds)
+        latency = percentiles(runs)
+        # Where one run is in flight, that is the very same loop: it need not be run again.
+        fps = 1e9 * batch * len(runs) / sum(runs)
+        if engine.in_flight > 1:
+            fps = batch * _in_flight(engine, name, buffer, seconds)
+        return Speed(latency.p50_ms, latency.p99_ms, round(fps, 2), batch)
+
+
+def _one_by_one(engine: AsyncEngine, name: str, buffer: Pixels, seconds: float) -> list[int]:
+    times: list[int] = []
+    end = time.monotonic() + seconds
+    while len(times) < _LEAST_RUNS or time.monotonic() < end:
+        started = time.monotonic_ns()
+        engine.run({name: buffer})
+        times.append(time.monotonic_ns() - started)
+    return times
+
+
+def _in_flight(engine: AsyncEngine, name: str, buffer: Pixels, seconds: float) -> float:
+    """Runs a second, with as many in flight as the engine gains from."""
+    waiting: collections.deque[Future[Outputs]] = collections.deque()
+    started = time.monotonic()
+    done = 0
+    while done < _LEAST_RUNS or time.monotonic() - started < seconds:
+        while len(waiting) < engine.in_flight:
+            waiting.append(engine.submit({name: buffer}))
+        waiting.popleft().result()
+        done += 1
+    elapsed_s = time.monotonic() - started
+    for future in waiting:
+        future.result()
+    return done / elapsed_s
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure as told by the parent process, and print the figures as JSON."""
+    bundle, candidate, seconds = arguments
+    try:
+        speed = measure(bundle, msgspec.json.decode(candidate, type=Candidate), float(seconds))
+    except EdgeboneError as error:
+        sys.exit(" ".join(str(error).splitlines()))
+    sys.stdout.buffer.write(msgspec.json.encode(speed))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

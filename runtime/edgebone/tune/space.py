@@ -1,0 +1,65 @@
+"""Every way to run a bundle that is worth measuring here. Pure: everything it needs is passed in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import Manifest, Variant
+from edgebone.engines.select import ENGINES, HINTS, Candidate, Fit, Reject, check, precisions_of
+
+Goal = Literal["latency", "throughput"]
+GOALS: tuple[Goal, ...] = ("latency", "throughput")
+BASELINE = Candidate("onnxruntime", "fp32", "fp32")
+_BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+def candidates_to_measure(
+    manifest: Manifest, machine: Machine, goal: Goal, cameras: int | None = None
+) -> tuple[list[Candidate], list[Reject]]:
+    """The candidates that fit, the baseline (plain FP32 onnxruntime) first, and those that do not.
+
+    For latency: every engine, variant and precision, with all cores and with half of them. For throughput: also with
+    several runs in flight, and with every batch that the variant allows.
+
+    Args:
+        manifest: The bundle's.
+        machine: The machine.
+        goal: What is to be best.
+        cameras: How many cameras are served; a batch cannot be larger, since each gives one frame at a time. None
+            for recordings, of which as many frames as wanted are there at once.
+    """
+    fits: list[Candidate] = []
+    rejects: list[Reject] = []
+    for engine in ENGINES:
+        for name, variant in manifest.variants.items():
+            for precision in precisions_of(engine, variant):
+                verdict = check(Candidate(engine, precision, name), machine, variant)
+                if isinstance(verdict, Fit):
+                    fits += _settings(verdict.candidate, variant, machine, goal, cameras)
+                else:
+                    rejects.append(verdict)
+    if BASELINE in fits:
+        fits.remove(BASELINE)
+        fits.insert(0, BASELINE)
+    return fits, rejects
+
+
+def _settings(plain: Candidate, variant: Variant, machine: Machine, goal: Goal, cameras: int | None) -> list[Candidate]:
+    batch = None if variant.batch[0] == variant.batch[1] else variant.batch[0]
+    if goal == "latency":
+        threads = (None, machine.cores // 2) if machine.cores > 1 else (None,)
+        # A batch that is free is loaded for one picture: engines then know every shape.
+        first = [plain] if batch is None or plain == BASELINE else []
+        fixed = [] if batch is None else [_with(plain, "latency", None, batch)]
+        fewer = [_with(plain, "latency", count, batch) for count in threads if count is not None]
+        return [*first, *fixed, *fewer]
+    most = variant.batch[1] if cameras is None else min(variant.batch[1], cameras)
+    sizes = [size for size in _BATCHES if variant.batch[0] <= size <= most] or [variant.batch[0]]
+    found = [plain] if batch is None or plain == BASELINE else []
+    found += [_with(plain, hint, None, None if batch is None else size) for hint in HINTS for size in sizes]
+    return list(dict.fromkeys(found))
+
+
+def _with(plain: Candidate, hint: str, threads: int | None, batch: int | None) -> Candidate:
+    return Candidate(plain.engine, plain.precision, plain.variant, hint, threads, batch)
