@@ -33,11 +33,15 @@ class Inbox:
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
 
-    def take(self) -> tuple[int, Frame] | None:
+    def take(self, wait: bool = True) -> tuple[int, Frame] | None:
         """Wait for the next frame.
 
+        Args:
+            wait: False takes only what is there already.
+
         Returns:
-            The source's number and its frame, or None when all sources have ended.
+            The source's number and its frame, or None when all sources have ended; or, without waiting, when none
+            is there.
 
         Raises:
             SourceError: A source failed.
@@ -53,9 +57,9 @@ class Inbox:
                         self._changed.notify_all()
                         return number, self._waiting[number].popleft()
                     error = self._errors[number]
-                    if error is not None:
+                    if error is not None and wait:
                         raise error
-                if not self._reading:
+                if not self._reading or not wait:
                     return None
                 self._changed.wait()
 

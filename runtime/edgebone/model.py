@@ -127,6 +127,11 @@ class Model:
         own = self.manifest.variants[candidate.variant].batch
         self._min_batch, self.max_batch = own if batch is None else (batch, batch)
 
+    @property
+    def stream_batch(self) -> int:
+        """How many frames a stream gathers for one run: one, unless the model is loaded for a batch of its own."""
+        return self._min_batch if self.candidate.batch is not None else 1
+
     @overload
     def __call__(self, picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> Results: ...
 

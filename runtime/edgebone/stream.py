@@ -51,10 +51,10 @@ class StreamStats:
 
 @dataclass
 class _InFlight:
-    """A frame whose inference has begun."""
+    """Frames whose inference has begun."""
 
-    frame: Frame
-    geometry: Geometry
+    batch: list[Frame]
+    geometries: list[Geometry]
     buffer: Pixels
     submitted_ns: int
     future: Future[Outputs]
@@ -136,34 +136,59 @@ class Stream:
     def _run(self) -> Generator[tuple[Frame, Results], None, None]:
         self._begun = True
         one_by_one = any(source.live for source in self.sources) or not self._model.engine.overlaps
-        frames = self._read_directly() if all(s.in_memory for s in self.sources) else self._read_ahead()
+        batches = self._read_directly() if all(s.in_memory for s in self.sources) else self._read_ahead()
         try:
-            yield from self._one_by_one(frames) if one_by_one else self._overlapped(frames)
+            yield from self._one_by_one(batches) if one_by_one else self._overlapped(batches)
         finally:
-            frames.close()
+            batches.close()
 
-    def _time(self, stage: str, duration_ns: int) -> None:
-        self._windows[stage].add(duration_ns)
+    def _time(self, stage: str, duration_ns: int, frames: int = 1) -> None:
+        """Note how long a stage took; each of several frames waited for all of it, and cost its share of it."""
+        for _ in range(frames):
+            self._windows[stage].add(duration_ns)
         self._stages_ns += duration_ns
 
-    def _read_directly(self) -> Generator[Frame, None, None]:
+    def _read_directly(self) -> Generator[list[Frame], None, None]:
+        size = self._model.stream_batch
+        batch: list[Frame] = []
         try:
             for number, source in enumerate(self.sources):
                 while (frame := source.read()) is not None:
                     self._count(number, frame)
-                    yield frame
+                    batch.append(frame)
+                    if len(batch) == size:
+                        yield batch
+                        batch = []
+            if batch:
+                yield batch
         finally:
             for source in self.sources:
                 source.close()
 
-    def _read_ahead(self) -> Generator[Frame, None, None]:
+    def _read_ahead(self) -> Generator[list[Frame], None, None]:
+        """Batches, where the model is loaded for one: of files full ones, of cameras what is there already."""
+        size = self._model.stream_batch
+        fill = not any(source.live for source in self.sources)
         inbox = Inbox(self.sources)
+        failure: Exception | None = None
         try:
-            while (taken := inbox.take()) is not None:
-                self._count(*taken)
-                yield taken[1]
+            while failure is None and (taken := inbox.take()) is not None:
+                batch: list[Frame] = []
+                while taken is not None:
+                    self._count(*taken)
+                    batch.append(taken[1])
+                    if len(batch) == size:
+                        break
+                    try:
+                        taken = inbox.take(wait=fill)
+                    except Exception as error:
+                        # Raised once the frames before it are delivered.
+                        failure, taken = error, None
+                yield batch
         finally:
             inbox.close()
+        if failure is not None:
+            raise failure
 
     def _count(self, number: int, frame: Frame) -> None:
         if not self._started_ns:
@@ -172,22 +197,22 @@ class Stream:
             self._dropped += frame.index - self._latest[number] - 1
             self._latest[number] = frame.index
 
-    def _one_by_one(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Results]]:
+    def _one_by_one(self, batches: Iterator[list[Frame]]) -> Iterator[tuple[Frame, Results]]:
         """A live frame is worth most at once: no second one is prepared while it is inferred."""
         model = self._model
         buffer = model.new_buffer()
-        for frame in frames:
+        for batch in batches:
             started_ns = time.monotonic_ns()
-            (geometry,) = model.preprocess([frame.image], buffer)
+            geometries = model.preprocess([frame.image for frame in batch], buffer)
             prepared_ns = time.monotonic_ns()
             outputs = model.infer(buffer)
             inferred_ns = time.monotonic_ns()
-            self._time("pre", prepared_ns - started_ns)
-            self._time("infer", inferred_ns - prepared_ns)
-            yield frame, self._deliver(frame, outputs, geometry)
+            self._time("pre", prepared_ns - started_ns, len(batch))
+            self._time("infer", inferred_ns - prepared_ns, len(batch))
+            yield from self._deliver(batch, outputs, geometries)
 
-    def _overlapped(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Results]]:
-        """The next frame is prepared while the current one is inferred: nothing waits for it."""
+    def _overlapped(self, batches: Iterator[list[Frame]]) -> Iterator[tuple[Frame, Results]]:
+        """The next frames are prepared while the current ones are inferred: nothing waits for them."""
         model = self._model
         spare = [model.new_buffer(), model.new_buffer()]
         under_way: deque[_InFlight] = deque()
@@ -195,42 +220,46 @@ class Stream:
         try:
             while failure is None:
                 try:
-                    frame = next(frames)
-                    under_way.append(self._begin(frame, spare.pop()))
+                    batch = next(batches)
+                    under_way.append(self._begin(batch, spare.pop()))
                 except StopIteration:
                     break
                 except Exception as error:
-                    # Raised once the frame before it, which is under way, is delivered.
+                    # Raised once the frames before it, which are under way, are delivered.
                     failure = error
                 if len(under_way) == 2:
-                    yield self._finish(under_way.popleft(), spare)
+                    yield from self._finish(under_way.popleft(), spare)
             while under_way:
-                yield self._finish(under_way.popleft(), spare)
+                yield from self._finish(under_way.popleft(), spare)
         finally:
             for left in under_way:
                 left.future.exception()
         if failure is not None:
             raise failure
 
-    def _begin(self, frame: Frame, buffer: Pixels) -> _InFlight:
+    def _begin(self, batch: list[Frame], buffer: Pixels) -> _InFlight:
         started_ns = time.monotonic_ns()
-        (geometry,) = self._model.preprocess([frame.image], buffer)
+        geometries = self._model.preprocess([frame.image for frame in batch], buffer)
         prepared_ns = time.monotonic_ns()
-        self._time("pre", prepared_ns - started_ns)
-        return _InFlight(frame, geometry, buffer, prepared_ns, self._model.submit(buffer))
+        self._time("pre", prepared_ns - started_ns, len(batch))
+        return _InFlight(batch, geometries, buffer, prepared_ns, self._model.submit(buffer))
 
-    def _finish(self, ran: _InFlight, spare: list[Pixels]) -> tuple[Frame, Results]:
+    def _finish(self, ran: _InFlight, spare: list[Pixels]) -> Iterator[tuple[Frame, Results]]:
         outputs = ran.future.result()
         spare.append(ran.buffer)
-        self._time("infer", (ran.done_ns or time.monotonic_ns()) - ran.submitted_ns)
-        return ran.frame, self._deliver(ran.frame, outputs, ran.geometry)
+        self._time("infer", (ran.done_ns or time.monotonic_ns()) - ran.submitted_ns, len(ran.batch))
+        return self._deliver(ran.batch, outputs, ran.geometries)
 
-    def _deliver(self, frame: Frame, outputs: Outputs, geometry: Geometry) -> Results:
+    def _deliver(
+        self, batch: list[Frame], outputs: Outputs, geometries: list[Geometry]
+    ) -> Iterator[tuple[Frame, Results]]:
         started_ns = time.monotonic_ns()
-        (result,) = self._model.decode(outputs, [geometry])
-        now_ns = time.monotonic_ns()
-        self._time("decode", now_ns - started_ns)
-        self._windows["age"].add(now_ns - frame.captured_at_ns)
-        self._frames += 1
-        self._delivered_ns = now_ns
-        return result
+        results = self._model.decode(outputs, geometries)
+        decoded_ns = time.monotonic_ns()
+        self._time("decode", decoded_ns - started_ns, len(batch))
+        for frame, result in zip(batch, results, strict=True):
+            now_ns = time.monotonic_ns()
+            self._windows["age"].add(now_ns - frame.captured_at_ns)
+            self._frames += 1
+            self._delivered_ns = now_ns
+            yield frame, result

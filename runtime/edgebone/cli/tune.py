@@ -83,10 +83,20 @@ def _show(tuned: Tuned, bundle: str) -> None:
     console.print(f"{tuned.machine}", soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("", "candidate", "variant", "p50 ms", "fps", "accuracy", "lost", "agreement"):
-        table.add_column(title, justify="right" if title in ("p50 ms", "fps", "accuracy", "lost") else "left")
+        table.add_column(title, justify="right" if title in ("p50 ms", "fps", "lost") else "left", no_wrap=True)
+    shown: set[tuple[str, str, str]] = set()
     for entry in tuned.entries:
-        table.add_row(*_row(entry, tuned))
-    console.print(table)
+        candidate = entry.candidate
+        kind = (candidate.engine, candidate.variant, candidate.precision)
+        # Of one kind, the fastest setting says it all; the others are in --json.
+        if kind not in shown or entry.best:
+            table.add_row(*_row(entry, tuned))
+        shown.add(kind)
+    # A pipe has no width that a row must fit.
+    console.print(table) if console.is_terminal else Console(width=200, highlight=False, markup=False).print(table)
+    hidden = len(tuned.entries) - table.row_count
+    if hidden:
+        sys.stdout.write(f"and {hidden} slower settings of these (all are in --json)\n")
     for line in tuned.failed:
         sys.stderr.write(f"not measured: {line}\n")
     plan = tuned.plan
@@ -111,7 +121,7 @@ def _row(entry: Entry, tuned: Tuned) -> tuple[str, ...]:
     ) and (candidate.threads, candidate.batch) == (plan.threads, plan.batch)
     mark = "→" if chosen else "*" if entry.best else ""
     figures = (
-        ("slow, not counted" if entry.pruned else "not counted", "", "")
+        ("too slow to count" if entry.pruned else "not counted", "", "")
         if accuracy is None
         else (f"{accuracy.metric} {accuracy.value:.2f}", f"{accuracy.drop:+.2f}", f"{accuracy.agreement:.2f} %")
     )

@@ -19,8 +19,9 @@ from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.tune.measure import Failed, Speed, measure_apart
 from edgebone.tune.space import BASELINE, GOALS, Goal, candidates_to_measure
 
-# After a short look, those that are this much slower than the fastest are out.
-_PRUNE = 1.5
+# After a short look, those that are this much slower than the fastest are out, and the settings of one engine,
+# variant and precision that are this much slower than its fastest one.
+_PRUNE, _PRUNE_SETTING = 1.5, 1.1
 _SHORT_S = 0.4
 # Finalists are measured this often, turn by turn, so that a busy moment of the machine hits all alike.
 _TURNS = 3
@@ -155,19 +156,18 @@ def _look(path: str, fits: Sequence[Candidate], failed: list[str], progress: Cal
 
 
 def _prune(entries: Sequence[Entry], goal: Goal) -> list[Entry]:
-    """Mark what is much slower than the fastest of its kind: the same engine, variant and precision, or of all.
-
-    The fastest of each kind stays in, whatever its speed: the table should say what each costs.
-    """
+    """Mark what is out: much slower than the fastest of all, or slower than another setting of its own kind."""
     best = max(_merit(entry.speed, goal) for entry in entries)
     fastest: dict[tuple[str, str, str], float] = {}
     for entry in entries:
         kind = _kind(entry.candidate)
         fastest[kind] = max(fastest.get(kind, 0.0), _merit(entry.speed, goal))
     return [
-        replace(entry, pruned=_merit(entry.speed, goal) * _PRUNE < best)
-        if _merit(entry.speed, goal) == fastest[_kind(entry.candidate)]
-        else replace(entry, pruned=_merit(entry.speed, goal) * 1.05 < fastest[_kind(entry.candidate)])
+        replace(
+            entry,
+            pruned=_merit(entry.speed, goal) * _PRUNE < best
+            or _merit(entry.speed, goal) * _PRUNE_SETTING < fastest[_kind(entry.candidate)],
+        )
         for entry in entries
     ]
 
