@@ -14,8 +14,8 @@ class Built:
     seconds: float
 
 
-def build(path: str) -> Built:
-    """Parse and compile for an Ampere GPU.
+def build(path: str, capability: str = "SM86") -> Built:
+    """Parse and compile for a GPU of one compute capability.
 
     Raises:
         RuntimeError: TensorRT refuses the graph; says why.
@@ -42,7 +42,7 @@ def build(path: str) -> Built:
         raise RuntimeError(f"{path}: TensorRT-RTX cannot read it: {problems[0] if problems else log.errors}")
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
     value = network.get_input(0)
     if value.shape[0] == -1:
         profile = builder.create_optimization_profile()

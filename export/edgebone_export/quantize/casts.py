@@ -19,6 +19,9 @@ from edgebone_export.quantize.observe import Observed
 
 HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
+# The first opset in which convolutions have the type.
+LEAST_OPSET = {"fp16": 13, "bf16": 22}
+
 # They add up many values or take them to powers: engines compute them in FP32 for next to nothing.
 _ALWAYS_FP32 = frozenset(
     {

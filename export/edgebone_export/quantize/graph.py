@@ -46,6 +46,8 @@ def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.Model
         except (RuntimeError, onnx.version_converter.ConvertError) as error:
             line = str(error).strip().split("\n", 1)[0]
             raise ExportError(f"{where}: the graph of opset {current} cannot become {wanted}: {line}") from error
+    # Every value with its type: what is cast and what is not depends on it.
+    proto = onnx.shape_inference.infer_shapes(proto)
     seen: set[str] = set()
     for index, node in enumerate(proto.graph.node):
         if not node.name or node.name in seen:
@@ -69,11 +71,10 @@ def constants(model: ir.Model) -> dict[str, NDArray[np.generic]]:
 
 
 def float_activations(proto: onnx.ModelProto) -> list[str]:
-    """Names of the float32 values that nodes compute, from shape inference, in the graph's order."""
-    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=False)
+    """Names of the float32 values that a prepared graph's nodes compute, in its order."""
     floats = {
         value.name
-        for value in (*inferred.graph.value_info, *inferred.graph.output)
+        for value in (*proto.graph.value_info, *proto.graph.output)
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
     fixed = {tensor.name for tensor in proto.graph.initializer}
@@ -88,9 +89,8 @@ def float_activations(proto: onnx.ModelProto) -> list[str]:
 
 def sizes(proto: onnx.ModelProto) -> dict[str, int]:
     """Bytes of every value whose shape is known, at a batch of one."""
-    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=False)
     found = {}
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
+    for value in (*proto.graph.value_info, *proto.graph.output):
         dims = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
         found[value.name] = 4 * int(np.prod(dims, dtype=np.int64))
     return found

@@ -20,6 +20,7 @@ from edgebone_export.errors import ExportError
 from edgebone_export.quantize.calibration import Calibration
 from edgebone_export.quantize.casts import (
     HALVES,
+    LEAST_OPSET,
     find_half_layers,
     half_points,
     lower_to_half,
@@ -236,7 +237,7 @@ class CastRecipe:
         self.engines = ("tensorrt", "tensorrt-rtx", *(("onnxruntime-cuda",) if precision == "fp16" else ()))
         self.proof = f"onnxruntime, rounded to {precision} after each operator"
         self._source = source
-        self._graph = _Lazy(source, 13, False)
+        self._graph = _Lazy(source, LEAST_OPSET[precision], False)
 
     @cached_property
     def _found(self) -> tuple[list[str], dict[str, str]]:

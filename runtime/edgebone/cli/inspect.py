@@ -9,7 +9,7 @@ from edgebone.cli import options
 from edgebone.cli.rows import print_rows
 
 if TYPE_CHECKING:
-    from edgebone.core.manifest import Manifest
+    from edgebone.core.manifest import Manifest, Plan, Variant
 
 
 def inspect_command(bundle: options.Bundle, json: options.Json = False) -> None:
@@ -43,6 +43,7 @@ def _show(manifest: Manifest, path: str) -> None:
         *(("output", str(spec)) for spec in manifest.outputs),
         *(("head", f"{name}: {head.decoder}{_labels(head.labels)}") for name, head in manifest.heads.items()),
         *(("variant", _variant(manifest, name)) for name in manifest.variants),
+        *(("plan", _plan(plan)) for plan in manifest.plans.values()),
     ]
     total = sum(record.size for record in manifest.files.values())
     rows.append(("files", f"{len(manifest.files)}, {total / 1e6:.1f} MB, every hash checked"))
@@ -54,12 +55,39 @@ def _variant(manifest: Manifest, name: str) -> str:
     parity = variant.parity
     low, high = variant.batch
     agreement, matched = parity.top1_agreement, parity.matched
+    made_for = f" for {' and '.join(variant.engines)}" if variant.engines else ""
     return (
-        f"{name}: {variant.precision}, batch {low if low == high else f'{low}-{high}'}, "
+        f"{name}: {variant.precision}{made_for}, batch {low if low == high else f'{low}-{high}'}, "
         f"{manifest.files[variant.file].size / 1e6:.1f} MB; against {parity.reference} on {parity.pictures} pictures: "
         f"max difference {parity.max_abs:.2g}, cosine {parity.cosine:.7f}"
         + ("" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %")
         + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
+        + _cost(variant)
+    )
+
+
+def _cost(variant: Variant) -> str:
+    """What fewer bits cost, and how they came about."""
+    accuracy, record = variant.accuracy, variant.quantization
+    if accuracy is None or record is None:
+        return ""
+    figure = (
+        ""
+        if accuracy.metric == "agreement"
+        else f"{accuracy.metric} {accuracy.value:.2f} ({accuracy.fp32:.2f} in FP32), "
+    )
+    kept = f", {len(record.kept)} of {record.layers} layers in FP32" if record.kept else ""
+    return (
+        f"; {figure}agreement {accuracy.agreement:.2f} % on {accuracy.pictures} pictures of {accuracy.data}; ranges by "
+        f"{record.method} on {record.calibration_pictures} of {record.calibration}{kept}"
+    )
+
+
+def _plan(plan: Plan) -> str:
+    batch = "" if plan.batch is None else f", batch {plan.batch}"
+    return (
+        f"{plan.machine}: {plan.engine} {plan.precision} [{plan.variant}], {plan.hint} hint{batch}: {plan.p50_ms:.2f} ms, "
+        f"{plan.fps:.0f} fps (plain FP32 onnxruntime {plan.fp32_p50_ms:.2f} ms, {plan.fp32_fps:.0f} fps), {plan.measured_at}"
     )
 
 
