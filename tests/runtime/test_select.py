@@ -20,7 +20,7 @@ from edgebone.engines.select import Candidate, Fit, Reject, candidates, check, c
 BOTH = {"onnxruntime": "1.20", "openvino": "2025.0"}
 X86 = Machine(
     system="Linux 6.1", arch="x86_64", cpu="Xeon", cores=2, cpu_features=("avx2", "avx512f"), memory_gb=8.0,
-    gpus=(), jetson="", l4t="", python="3.11", packages=BOTH, onnxruntime_providers=(),
+    gpus=(), driver="", jetson="", l4t="", python="3.11", packages=BOTH, onnxruntime_providers=(),
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from edgebone.cli import options
 from edgebone.cli.rows import print_rows
 
 if TYPE_CHECKING:
-    from edgebone.core.manifest import Manifest, Plan, Variant
+    from edgebone.core.manifest import CompiledEngine, Manifest, Plan, Variant
 
 
 def inspect_command(bundle: options.Bundle, json: options.Json = False) -> None:
@@ -43,6 +43,7 @@ def _show(manifest: Manifest, path: str) -> None:
         *(("output", str(spec)) for spec in manifest.outputs),
         *(("head", f"{name}: {head.decoder}{_labels(head.labels)}") for name, head in manifest.heads.items()),
         *(("variant", _variant(manifest, name)) for name in manifest.variants),
+        *(("engine", _engine(engine)) for engine in manifest.engines.values()),
         *(("plan", _plan(plan)) for plan in manifest.plans.values()),
     ]
     total = sum(record.size for record in manifest.files.values())
@@ -83,11 +84,20 @@ def _cost(variant: Variant) -> str:
     )
 
 
+def _engine(engine: CompiledEngine) -> str:
+    made = engine.provenance
+    return (
+        f"{engine.variant} for {engine.target} {made.get('version', '')}, {made.get('gpu') or 'this GPU'}, batch "
+        f"{made.get('batch', '')}: {engine.size_bytes / 1e6:.1f} MB, compiled in {engine.seconds:.1f} s"
+    )
+
+
 def _plan(plan: Plan) -> str:
     batch = "" if plan.batch is None else f", batch {plan.batch}"
     return (
-        f"{plan.machine}: {plan.engine} {plan.precision} [{plan.variant}], {plan.hint} hint{batch}: {plan.p50_ms:.2f} ms, "
-        f"{plan.fps:.0f} fps (plain FP32 onnxruntime {plan.fp32_p50_ms:.2f} ms, {plan.fp32_fps:.0f} fps), {plan.measured_at}"
+        f"{plan.machine}: {plan.engine} {plan.precision} [{plan.variant}], {plan.hint} hint{batch}: "
+        f"{plan.p50_ms:.2f} ms, {plan.fps:.0f} fps (plain FP32 onnxruntime {plan.fp32_p50_ms:.2f} ms, "
+        f"{plan.fp32_fps:.0f} fps), {plan.measured_at}"
     )
 
 

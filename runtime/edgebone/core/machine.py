@@ -27,6 +27,7 @@ class Machine(msgspec.Struct, frozen=True):
         cpu_features: The instruction sets that matter to inference, such as ``avx512f`` or ``amx_bf16``.
         memory_gb: Main memory, in units of 1024³ bytes.
         gpus: Names of the NVIDIA GPUs that the driver reports.
+        driver: The NVIDIA driver's version, empty where there is none.
         jetson: The Jetson's model name, empty elsewhere.
         l4t: Jetson Linux's release, empty elsewhere.
         python: Python's version.
@@ -41,6 +42,7 @@ class Machine(msgspec.Struct, frozen=True):
     cpu_features: tuple[str, ...]
     memory_gb: float
     gpus: tuple[str, ...]
+    driver: str
     jetson: str
     l4t: str
     python: str
@@ -66,6 +68,7 @@ class Machine(msgspec.Struct, frozen=True):
             cpu_features=tuple(name for name in _FEATURES if name in flags),
             memory_gb=_memory_gb(),
             gpus=_nvidia_gpus(),
+            driver=_nvidia_driver(_text("/proc/driver/nvidia/version")),
             jetson=_text("/proc/device-tree/model").strip("\0\n ") if _text("/etc/nv_tegra_release") else "",
             l4t=_l4t(_text("/etc/nv_tegra_release")),
             python=platform.python_version(),
@@ -111,6 +114,11 @@ def _memory_gb() -> float:
 def _nvidia_gpus() -> tuple[str, ...]:
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return tuple(_field(_text(str(card)), "Model") for card in cards)
+
+
+def _nvidia_driver(text: str) -> str:
+    found = re.search(r"Kernel Module\D*?\s(\d[\d.]+)", text)
+    return found.group(1) if found else ""
 
 
 def _l4t(release: str) -> str:

@@ -1,0 +1,105 @@
+"""``edgebone compile``: engines for TensorRT, TensorRT-RTX and OpenVINO."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone.cli import options
+
+if TYPE_CHECKING:
+    from edgebone.compile.settings import CompileSettings, Target
+
+
+def compile_command(
+    bundle: options.Bundle,
+    target: Annotated[
+        str, typer.Option("--target", help="tensorrt, tensorrt-rtx, tensorrt-rtx:sm86,sm89 or openvino.")
+    ],
+    variant: Annotated[
+        list[str] | None, typer.Option("--variant", help="Only this variant; repeat for several; all if not given.")
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option("--workspace", metavar="MB", min=1, help="The most memory that a kernel may want.")
+    ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option("--level", min=0, max=5, help="How long to look for fast kernels; TensorRT's own is 3."),
+    ] = None,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option("--timing-cache", help="A file that builds share; one in the user's cache if not given."),
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Let later versions of TensorRT load the engine.")
+    ] = False,
+    hardware: Annotated[
+        str,
+        typer.Option("--hardware", help="none, ampere-plus or same-compute-capability: other GPUs that may load it."),
+    ] = "none",
+    dla: Annotated[int | None, typer.Option("--dla", metavar="CORE", min=0, help="A Jetson's DLA core.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Compile a bundle's variants ahead of time.
+
+    TensorRT's engines go into the bundle with everything that they depend on, and are made again where any of it
+    differs. OpenVINO's compiled networks go into the user's cache.
+    """
+    from edgebone.compile.settings import CompileSettings, parse_target
+
+    wanted = parse_target(target)
+    if wanted.name == "openvino":
+        _openvino(bundle, variant or [], json)
+        return
+    settings = CompileSettings(workspace, level, version_compatible, hardware, dla)
+    _tensorrt(bundle, wanted, settings, variant or [], timing_cache, json)
+
+
+def _openvino(bundle: str, variants: list[str], json: bool) -> None:
+    from edgebone.compile.openvino import compile_with_openvino
+
+    warmed = compile_with_openvino(bundle, variants, _status)
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(warmed).decode() + "\n")
+        return
+    for item in warmed:
+        said = "was in the cache" if item.was_there else "compiled into the cache"
+        sys.stdout.write(f"{item.candidate} [{item.candidate.variant}]: {said}, {item.seconds:.2f} s\n")
+
+
+def _tensorrt(
+    bundle: str, target: Target, settings: CompileSettings, variants: list[str], timing_cache: Path | None, json: bool
+) -> None:
+    from rich.console import Console
+
+    from edgebone.compile.into_bundle import compile_into_bundle
+
+    console = Console(stderr=True, highlight=False)
+    with console.status(f"compiling for {target}") as status:
+        results = compile_into_bundle(
+            bundle,
+            target,
+            settings,
+            variants,
+            timing_cache,
+            lambda name, phase, share: status.update(f"{name}: {phase}, {100 * share:.0f} %"),
+            _status,
+        )
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(results).decode() + "\n")
+        return
+    for result in results:
+        engine = result.engine
+        size = "" if engine is None else f", {engine.seconds:.2f} s, {engine.size_bytes / 1e6:.1f} MB, {engine.file}"
+        sys.stdout.write(f"{result.variant} for {target}: {result.reason}{size}\n")
+
+
+def _status(text: str) -> None:
+    sys.stderr.write(f"edgebone: {text}\n")

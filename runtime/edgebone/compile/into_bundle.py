@@ -1,0 +1,179 @@
+"""Compiles a bundle's variants into the bundle, or into the user's cache at first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgebone.compile.builder import Progress, compile_engine
+from edgebone.compile.compat import import_tensorrt
+from edgebone.compile.provenance import differences, key_of, provenance_of
+from edgebone.compile.settings import CompileSettings, Target
+from edgebone.compile.timing_cache import locked, write_whole
+from edgebone.core.bundle import Bundle, open_bundle, update_bundle
+from edgebone.core.caches import cache_folder
+from edgebone.core.errors import EngineError
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import CompiledEngine
+from edgebone.core.writing import writing
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one variant.
+
+    Attributes:
+        variant: The variant's name.
+        engine: Its engine's record; None where the variant is not for this target.
+        reason: ``compiled``, ``up to date``, or why not, or what made it anew.
+    """
+
+    variant: str
+    engine: CompiledEngine | None
+    reason: str
+
+
+def compile_into_bundle(
+    path: str,
+    target: Target,
+    settings: CompileSettings | None = None,
+    variants: Sequence[str] = (),
+    timing_cache: Path | None = None,
+    progress: Callable[[str, str, float], None] = lambda _, __, ___: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
+    """Compile variants, and write the engines into the bundle once all are done.
+
+    An engine whose provenance is the same is kept; one of the same variant and target that is not is replaced.
+
+    Args:
+        path: The bundle.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        settings: How; None leaves everything to TensorRT.
+        variants: Names; none for all that are for this target.
+        timing_cache: A file that builds share; None takes one in the user's cache.
+        progress: Called with the variant, a phase and its share that is done.
+        notice: Called with what the user should know.
+
+    Raises:
+        EngineError: There is no such variant, none is for this target, or TensorRT refuses.
+        MissingDependencyError: The target's package is not installed.
+        OutputError: The bundle cannot be written.
+    """
+    settings = settings or CompileSettings()
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        unknown = [name for name in variants if name not in manifest.variants]
+        if unknown:
+            raise EngineError(f"{path}: there is no variant {unknown[0]}, only {', '.join(manifest.variants)}")
+        trt = import_tensorrt(target)
+        cache = timing_cache or _own_timing_cache(target)
+        machine = Machine.probe()
+        engines = dict(manifest.engines)
+        add: dict[str, bytes] = {}
+        results = []
+        for name in variants or manifest.variants:
+            variant = manifest.variants[name]
+            if variant.engines and target.name not in variant.engines:
+                results.append(Result(name, None, f"made for {' and '.join(variant.engines)}"))
+                continue
+            wanted = provenance_of(trt, manifest.files[variant.file].sha256, target, settings, variant.batch, machine)
+            key = key_of(wanted)
+            if key in engines:
+                results.append(Result(name, engines[key], "up to date"))
+                continue
+            old = {own for own, item in engines.items() if _same_place(item, name, wanted)}
+            reason = "compiled"
+            if old:
+                reason += f" again: {'; '.join(differences(engines[next(iter(old))].provenance, wanted))}"
+            made = compile_engine(
+                bundle.read(variant.file),
+                f"{path}, variant {name}",
+                target,
+                settings,
+                variant.batch,
+                cache,
+                lambda phase, share, name=name: progress(name, phase, share),  # type: ignore[misc]
+                notice,
+            )
+            record = CompiledEngine(f"engines/{key}/engine", target.name, name, wanted, made.seconds, len(made.content))
+            engines = {own: item for own, item in engines.items() if own not in old} | {key: record}
+            add[record.file] = made.content
+            results.append(Result(name, record, reason))
+        if all(result.engine is None for result in results):
+            reasons = "; ".join(f"{result.variant} is {result.reason}" for result in results)
+            raise EngineError(f"{path}: no variant is for {target.name}: {reasons}")
+        if add:
+            gone = {item.file for own, item in manifest.engines.items() if own not in engines}
+            update_bundle(bundle, msgspec.structs.replace(manifest, engines=engines), add, gone)
+    return results
+
+
+def _own_timing_cache(target: Target) -> Path | None:
+    folder = cache_folder("timing")
+    return None if folder is None else folder / f"{target.name}.cache"
+
+
+def _same_place(engine: CompiledEngine, variant: str, wanted: dict[str, str]) -> bool:
+    """Whether an engine is what the new one replaces: of this variant, for the same target and hardware."""
+    same = ("backend", "gpu", "dla_core")
+    return engine.variant == variant and all(engine.provenance.get(name) == wanted[name] for name in same)
+
+
+def cached_engine(
+    bundle: Bundle,
+    variant: str,
+    target: Target,
+    settings: CompileSettings | None = None,
+    folder: Path | None = None,
+    progress: Progress = lambda _, __: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> bytes:
+    """An engine for this device: the bundle's, the user's cache's, or compiled now and kept in the cache.
+
+    Two processes do not compile the same engine: the second one waits, and takes the first one's.
+
+    Args:
+        bundle: An open bundle.
+        variant: The variant's name.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        settings: How.
+        folder: The cache; None takes the user's.
+        progress: Called with a phase and its share that is done.
+        notice: Called with a line where something is compiled, and why.
+
+    Returns:
+        The engine's bytes.
+
+    Raises:
+        EngineError: TensorRT refuses.
+        MissingDependencyError: The target's package is not installed.
+    """
+    settings = settings or CompileSettings()
+    manifest = bundle.manifest
+    item = manifest.variants[variant]
+    trt = import_tensorrt(target)
+    wanted = provenance_of(trt, manifest.files[item.file].sha256, target, settings, item.batch, Machine.probe())
+    key = key_of(wanted)
+    if key in manifest.engines:
+        return bundle.read(manifest.engines[key].file)
+    place = folder or cache_folder("engines")
+    where = f"{bundle.path}, variant {variant}"
+    if place is None:
+        notice(f"{where}: compiling for this device; nowhere to keep it")
+        return compile_engine(bundle.read(item.file), where, target, settings, item.batch, None, progress).content
+    path = place / key
+    with locked(path):
+        if path.is_file():
+            return path.read_bytes()
+        stale = [own for own in manifest.engines.values() if _same_place(own, variant, wanted)]
+        why = f" ({'; '.join(differences(stale[0].provenance, wanted))})" if stale else ""
+        notice(f"{where}: compiling for this device{why}; kept in {place}")
+        cache = _own_timing_cache(target)
+        made = compile_engine(bundle.read(item.file), where, target, settings, item.batch, cache, progress, notice)
+        with writing(path):
+            write_whole(path, made.content)
+    return made.content

@@ -1,0 +1,74 @@
+"""TensorRT's timing cache, shared between builds: what was measured once is not measured again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgebone.core.writing import writing
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file beside a path; waits for other processes."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("a")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) -> None:
+    """Give a builder's configuration the cache, or an empty one.
+
+    A cache of another version, or a damaged one, is no error: it is set aside, and made anew.
+    """
+    if not hasattr(config, "create_timing_cache"):
+        return
+    content = b""
+    with locked(path):
+        if path.is_file():
+            content = path.read_bytes()
+    cache = config.create_timing_cache(content)
+    if content and (cache is None or not config.set_timing_cache(cache, False)):
+        aside = path.with_name(path.name + ".old")
+        with locked(path), writing(aside):
+            path.replace(aside)
+        notice(f"{path}: the timing cache is of another version or damaged; it is {aside.name} now, and made anew")
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    elif not content and cache is not None:
+        config.set_timing_cache(cache, False)
+
+
+def save_timing_cache(config: Any, path: Path) -> None:
+    """Add what was measured to the file, together with what another build has written meanwhile."""
+    cache = config.get_timing_cache() if hasattr(config, "get_timing_cache") else None
+    if cache is None:
+        return
+    with locked(path), writing(path):
+        if path.is_file():
+            other = config.create_timing_cache(path.read_bytes())
+            if other is not None:
+                cache.combine(other, True)
+        write_whole(path, bytes(cache.serialize()))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
