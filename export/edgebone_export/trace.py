@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -73,6 +74,7 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     model = written.model
     model.ir_version = IR_VERSION
     _name_batch(model, dynamic=low != high)
+    _name_nodes(model)
     layer_norms = sum(
         node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
     )
@@ -84,6 +86,19 @@ def _name_batch(model: ir.Model, dynamic: bool) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None and dynamic:
             value.shape = ir.Shape([BATCH, *value.shape[1:]])
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Put the PyTorch module before each node's name: ``layer1.0.conv2/node_conv2d_4``.
+
+    Compilers name the node that they do not like, and quantization those that cost most: a person knows modules.
+    """
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        # The last scope is the operator itself, the first the whole network.
+        module = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+        if module:
+            node.name = f"{module}/{node.name}"
 
 
 @contextlib.contextmanager

@@ -29,12 +29,30 @@ class FoldConstants:
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Optimise in place."""
+        modules = _modules_by_output(model)
         onnxscript.optimizer.optimize(model)
+        for node in model.graph:
+            # Nodes that were fused have new names, without the PyTorch module that the trace put there.
+            module = modules.get(str(node.outputs[0].name), "")
+            if module and "/" not in (node.name or ""):
+                node.name = f"{module}/{node.name}"
         return model
 
     def ensures(self, model: ir.Model) -> None:
         """No layer norm was taken apart."""
         require_layer_norms(model, self.layer_norms)
+
+
+def _modules_by_output(model: ir.Model) -> dict[str, str]:
+    """The PyTorch module that computes each value; a batch norm's is the convolution's that takes it in."""
+    found: dict[str, str] = {}
+    for node in model.graph:
+        source = node.inputs[0] if node.inputs else None
+        before = None if source is None else source.producer()
+        fused = node.op_type == "BatchNormalization" and before is not None and before.op_type == "Conv"
+        named = before if fused and before is not None else node
+        found[str(node.outputs[0].name)] = (named.name or "").rpartition("/")[0]
+    return found
 
 
 def require_layer_norms(model: ir.Model, expected: int) -> None:
