@@ -28,6 +28,8 @@ lint: .venv/.dev
 
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# Type stubs, which a test holds the builder against; TensorRT itself, which they ask for, needs a GPU.
+	$(BIN)/python -m pip install --quiet --no-deps tensorrt-stubs
 	@touch $@
 
 .venv/bin/python:

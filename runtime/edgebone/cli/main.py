@@ -18,7 +18,7 @@ import edgebone
 from edgebone.cli import signals
 from edgebone.core.errors import EdgeboneError
 
-_COMMANDS = ("run", "bench", "eval", "compile", "tune", "inspect", "doctor")
+_COMMANDS = ("run", "bench", "eval", "compile", "tune", "inspect", "doctor", "export-triton")
 _INTERRUPTED = 130
 _TERMINATED = 143
 _PIPE_CLOSED = 141
@@ -81,9 +81,9 @@ def _root(
 
 def _homes(word: str) -> dict[str, str]:
     """The subcommands to load, as ``module:function``: the one asked for, or all of them for the help."""
-    if word in _COMMANDS:
-        return {word: f"edgebone.cli.{word}:{word}_command"}
-    homes = {name: f"edgebone.cli.{name}:{name}_command" for name in _COMMANDS}
+    homes = {name: f"edgebone.cli.{(own := name.replace('-', '_'))}:{own}_command" for name in _COMMANDS}
+    if word in homes:
+        return {word: homes[word]}
     plugged = importlib.metadata.entry_points(group="edgebone.commands")
     homes.update({entry.name: entry.value for entry in sorted(plugged, key=lambda entry: entry.name)})
     return {word: homes[word]} if word in homes else homes

@@ -24,13 +24,17 @@ def import_tensorrt(target: Target) -> Any:
     """
     name = _MODULES[target.name]
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise missing(name, target.name, f"compiling for {target.name}") from error
     except (ImportError, OSError) as error:
         raise_interrupt(error)
         line = str(error).strip().split("\n", 1)[0]
         raise EngineError(f"{name} is installed but cannot be imported: {line}") from error
+    if not hasattr(module, "Builder"):
+        # Type stubs alone, or a lean runtime, which loads engines and builds none.
+        raise missing(name, target.name, f"compiling for {target.name}")
+    return module
 
 
 def network_flags(trt: Any) -> int:

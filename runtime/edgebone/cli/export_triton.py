@@ -1,0 +1,53 @@
+"""``edgebone export-triton``: a model repository for NVIDIA Triton."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebone.cli import options
+
+
+def export_triton_command(
+    bundle: options.Bundle,
+    repository: Annotated[Path, typer.Option("-o", "--out", metavar="REPO", help="The model repository's folder.")],
+    name: Annotated[str | None, typer.Option("--name", help="The model's name; the bundle's if not given.")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option("--variant", help="A version each, the first is 1; fp32 if not given.")
+    ] = None,
+    backend: Annotated[str, typer.Option("--backend", help="onnxruntime, openvino or tensorrt.")] = "onnxruntime",
+    max_batch: Annotated[
+        int | None, typer.Option("--max-batch", min=1, help="The largest batch that Triton gathers.")
+    ] = None,
+    instances: Annotated[int, typer.Option("--instances", min=1, help="Copies that run at the same time.")] = 1,
+    delay_us: Annotated[
+        int, typer.Option("--delay-us", min=0, help="How long Triton waits to fill a batch, in microseconds.")
+    ] = 1000,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model of that name.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Write a bundle as a model of an NVIDIA Triton repository: config.pbtxt, versions, labels and a warm-up."""
+    from edgebone.triton.repository import export_triton
+
+    made = export_triton(
+        bundle,
+        repository,
+        name=name,
+        variants=variant or [],
+        backend=backend,
+        max_batch=max_batch,
+        instances=instances,
+        delay_us=delay_us,
+        overwrite=force,
+    )
+    if json:
+        import msgspec
+
+        record = {"path": str(made.path), "versions": made.versions}
+        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        return
+    versions = ", ".join(f"{number}: {own}" for number, own in made.versions.items())
+    sys.stdout.write(f"{made.path}: versions {versions}; serve it with: tritonserver --model-repository={repository}\n")

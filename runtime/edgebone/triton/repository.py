@@ -1,0 +1,253 @@
+"""Writes a bundle as a model of a Triton repository."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.manifest import Head, Manifest, Variant
+from edgebone.core.tensors import TensorSpec
+from edgebone.core.writing import writing
+from edgebone.selftest import read_golden
+from edgebone.triton.config_text import Field, Word, to_text
+
+BACKENDS = ("onnxruntime", "openvino", "tensorrt")
+_TYPES = {
+    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "int8": "INT8",
+    "int16": "INT16", "int32": "INT32", "int64": "INT64", "float16": "FP16", "float32": "FP32", "float64": "FP64",
+}  # fmt: skip
+_WARMUP = "golden"
+
+
+@dataclass(frozen=True)
+class TritonModel:
+    """What was written.
+
+    Attributes:
+        path: The model's folder in the repository.
+        versions: The variant of each version, by the version's number.
+    """
+
+    path: Path
+    versions: dict[int, str]
+
+
+def export_triton(
+    path: str,
+    repository: Path,
+    *,
+    name: str | None = None,
+    variants: Sequence[str] = (),
+    backend: str = "onnxruntime",
+    max_batch: int | None = None,
+    instances: int = 1,
+    delay_us: int = 1000,
+    overwrite: bool = False,
+) -> TritonModel:
+    """Write a bundle into a model repository, whole or not at all; other models in it are left alone.
+
+    Args:
+        path: The bundle.
+        repository: The repository's folder; made where missing.
+        name: The model's name; None makes one of the bundle's.
+        variants: One version each, 1 first; none takes FP32.
+        backend: ``onnxruntime``, ``openvino``, or ``tensorrt`` for the engines that the bundle has.
+        max_batch: The largest batch that Triton gathers; None takes the variant's.
+        instances: Copies that run at the same time.
+        delay_us: How long Triton waits to fill a batch, in microseconds.
+        overwrite: Replace a model of that name.
+
+    Raises:
+        BundleError: A variant is missing, or not for this backend.
+        OutputError: The model is there already, or cannot be written.
+    """
+    if backend not in BACKENDS:
+        raise BundleError(f"there is no backend {backend}; choose {', '.join(BACKENDS)}")
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        chosen = list(variants) or ["fp32"]
+        for own in chosen:
+            _check_variant(path, manifest, own, backend)
+        model = _legal_name(name, manifest.name)
+        batch = _batch(path, manifest, chosen, max_batch)
+        file = "model.plan" if backend == "tensorrt" else "model.onnx"
+        contents = {f"{number}/{file}": _content(bundle, own, backend) for number, own in enumerate(chosen, start=1)}
+        config = _config(manifest, model, chosen, backend, batch, instances, delay_us)
+        contents["config.pbtxt"] = to_text(config).encode()
+        contents[f"warmup/{_WARMUP}"] = read_golden(bundle).network_input.tobytes()
+        for head_name, head in manifest.heads.items():
+            if head.labels:
+                contents[_label_file(head_name)] = "".join(f"{_one_line(label)}\n" for label in head.labels).encode()
+    _write(repository, model, contents, overwrite)
+    return TritonModel(repository / model, dict(enumerate(chosen, start=1)))
+
+
+def _check_variant(path: str, manifest: Manifest, name: str, backend: str) -> None:
+    if name not in manifest.variants:
+        raise BundleError(f"{path}: there is no variant {name}, only {', '.join(manifest.variants)}")
+    made_for = manifest.variants[name].engines
+    if made_for and backend not in made_for:
+        raise BundleError(f"{path}: variant {name} is made for {' and '.join(made_for)}, not for {backend}")
+
+
+def _legal_name(name: str | None, own: str) -> str:
+    if name is None:
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", own).strip("._") or "model"
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+        raise BundleError(f"a model's name has letters, digits, _ . and -, not {name!r}")
+    return name
+
+
+def _batch(path: str, manifest: Manifest, chosen: Sequence[str], wanted: int | None) -> tuple[int, int]:
+    """Smallest and largest batch; (0, 0) for a static one, which Triton must not touch."""
+    ranges = [manifest.variants[name].batch for name in chosen]
+    if len(set(ranges)) > 1:
+        raise BundleError(f"{path}: the variants have batches {ranges}, versions of one model must have the same")
+    low, high = ranges[0]
+    if low == high:
+        if wanted is not None and wanted != high:
+            raise BundleError(
+                f"{path}: its batch is {high} and fixed; export it with --batch 1-{wanted} to gather batches"
+            )
+        return 0, 0
+    if low > 1:
+        raise BundleError(
+            f"{path}: its smallest batch is {low}, Triton sends single pictures; export it with --batch 1-{high}"
+        )
+    if wanted is not None and not 1 <= wanted <= high:
+        raise BundleError(f"{path}: it takes batches of 1 to {high}, not {wanted}")
+    return low, wanted or high
+
+
+def _content(bundle: Bundle, variant: str, backend: str) -> bytes:
+    manifest = bundle.manifest
+    if backend != "tensorrt":
+        return bundle.read(manifest.variants[variant].file)
+    for engine in manifest.engines.values():
+        if engine.variant == variant and engine.target == "tensorrt":
+            return bundle.read(engine.file)
+    other = any(engine.variant == variant for engine in manifest.engines.values())
+    why = "Triton does not serve TensorRT-RTX's engines; " if other else ""
+    raise BundleError(
+        f"{bundle.path}: it has no TensorRT engine of variant {variant}: {why}edgebone compile {bundle.path} "
+        "--target tensorrt"
+    )
+
+
+def _config(
+    manifest: Manifest,
+    name: str,
+    variants: Sequence[str],
+    backend: str,
+    batch: tuple[int, int],
+    instances: int,
+    delay_us: int,
+) -> dict[str, Field]:
+    dynamic = batch[1] > 0
+    labels = {
+        output: _label_file(head_name)
+        for head_name, head in manifest.heads.items()
+        if head.labels and _is_classification(head)
+        for output in head.outputs
+    }
+    config: dict[str, Field] = {"name": name}
+    if backend == "tensorrt":
+        config["platform"] = "tensorrt_plan"
+    else:
+        config["backend"] = backend
+        config["default_model_filename"] = "model.onnx"
+    config["max_batch_size"] = batch[1]
+    config["input"] = [_tensor(manifest.input, dynamic)]
+    config["output"] = [
+        {**_tensor(spec, dynamic), **({"label_filename": labels[spec.name]} if spec.name in labels else {})}
+        for spec in manifest.outputs
+    ]
+    if dynamic:
+        config["dynamic_batching"] = {"preferred_batch_size": [batch[1]], "max_queue_delay_microseconds": delay_us}
+    # Auto: a GPU where the server has one and the backend can use it.
+    kind = "KIND_CPU" if backend == "openvino" else "KIND_GPU" if backend == "tensorrt" else "KIND_AUTO"
+    config["instance_group"] = [{"count": instances, "kind": Word(kind)}]
+    config["version_policy"] = {"specific": {"versions": list(range(1, len(variants) + 1))}}
+    warmed = {"data_type": Word(f"TYPE_{_TYPES[manifest.input.dtype]}"), "dims": _dims(manifest.input, dynamic)}
+    config["model_warmup"] = [
+        {
+            "name": _WARMUP,
+            **({"batch_size": 1} if dynamic else {}),
+            "inputs": {"key": manifest.input.name, "value": {**warmed, "input_data_file": _WARMUP}},
+        }
+    ]
+    config["parameters"] = [
+        {"key": key, "value": {"string_value": value}} for key, value in _parameters(manifest, variants).items()
+    ]
+    return config
+
+
+def _parameters(manifest: Manifest, variants: Sequence[str]) -> dict[str, str]:
+    """What a client needs to prepare pictures and read answers, as JSON."""
+    named = {str(number): _about(name, manifest.variants[name]) for number, name in enumerate(variants, start=1)}
+    return {
+        "edgebone.preprocess": msgspec.json.encode(manifest.preprocess).decode(),
+        "edgebone.heads": msgspec.json.encode(manifest.heads).decode(),
+        "edgebone.versions": msgspec.json.encode(named).decode(),
+    }
+
+
+def _about(name: str, variant: Variant) -> dict[str, object]:
+    return {"variant": name, "precision": variant.precision, "accuracy": variant.accuracy}
+
+
+def _tensor(spec: TensorSpec, dynamic: bool) -> dict[str, Field]:
+    return {"name": spec.name, "data_type": Word(f"TYPE_{_TYPES[spec.dtype]}"), "dims": _dims(spec, dynamic)}
+
+
+def _dims(spec: TensorSpec, dynamic: bool) -> list[Field]:
+    # With max_batch_size, Triton puts the batch axis before them by itself.
+    sizes = spec.shape[1:] if dynamic else spec.shape
+    return [size if isinstance(size, int) else -1 for size in sizes]
+
+
+def _is_classification(head: Head) -> bool:
+    return head.decoder.startswith("classification@")
+
+
+def _label_file(head: str) -> str:
+    return f"labels_{re.sub(r'[^A-Za-z0-9_-]+', '_', head)}.txt"
+
+
+def _one_line(label: str) -> str:
+    return " ".join(label.splitlines())
+
+
+def _write(repository: Path, model: str, contents: dict[str, bytes], overwrite: bool) -> None:
+    target = repository / model
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; choose another --name, or replace it with --force")
+    if target.exists() and not (target / "config.pbtxt").is_file():
+        raise OutputError(f"{target} is no Triton model (it has no config.pbtxt); not replaced")
+    with writing(target):
+        repository.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{model}.", dir=repository))
+        try:
+            for name, content in contents.items():
+                place = staging / "new" / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+            # mkdtemp's folders are private; a server runs as another user.
+            (staging / "new").chmod(0o755)
+            if target.exists():
+                target.rename(staging / "old")
+            (staging / "new").rename(target)
+        except BaseException:
+            if (staging / "old").exists() and not target.exists():
+                (staging / "old").rename(target)
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)

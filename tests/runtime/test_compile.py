@@ -1,0 +1,414 @@
+"""Engines: compiled for real by TensorRT-RTX, which needs no GPU for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+from conftest import colors_onnx, write_colors_bundle
+from onnx import TensorProto, helper
+
+from edgebone.compile import compat
+from edgebone.compile.builder import compile_engine
+from edgebone.compile.into_bundle import cached_engine, compile_into_bundle
+from edgebone.compile.openvino import compile_with_openvino
+from edgebone.compile.provenance import differences, key_of, provenance_of
+from edgebone.compile.settings import CompileSettings, Target, parse_target
+from edgebone.compile.timing_cache import load_timing_cache, save_timing_cache
+from edgebone.core.bundle import open_bundle
+from edgebone.core.errors import EngineError, MissingDependencyError
+from edgebone.core.machine import Machine
+
+trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+RTX = Target("tensorrt-rtx", ("SM86",))
+
+
+def fingerprint(bundle: Path) -> str:
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(bundle.rglob("*")) if p.is_file())).hexdigest()
+
+
+def run(arguments: list[object]) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("edgebone")
+    return subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def graph(node: onnx.NodeProto, *constants: onnx.TensorProto, output: int = TensorProto.FLOAT) -> bytes:
+    """A cast of the picture, and one operator on constants."""
+    cast = helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT, name="cast")
+    picture = helper.make_tensor_value_info("images", TensorProto.UINT8, [1, 4, 4, 3])
+    results = [helper.make_tensor_value_info("floats", TensorProto.FLOAT, [1, 4, 4, 3])]
+    results.append(helper.make_tensor_value_info(node.output[0], output, None))
+    made = helper.make_graph([cast, node], "g", [picture], results, list(constants))
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+
+
+def test_an_engine_is_compiled_with_progress_for_a_dynamic_batch() -> None:
+    seen: list[tuple[str, float]] = []
+    made = compile_engine(
+        colors_onnx((1, 4)), "colors", RTX, CompileSettings(), (1, 4), progress=lambda *step: seen.append(step)
+    )
+    assert len(made.content) > 1000
+    assert made.seconds > 0
+    assert seen
+    assert all(0 <= share <= 1 for _, share in seen)
+
+
+def test_an_operator_that_the_target_lacks_is_named_with_its_node_and_module() -> None:
+    matrix = helper.make_tensor("m", TensorProto.FLOAT, [1, 2, 2], [0.0] * 4)
+    node = helper.make_node("Det", ["m"], ["o"], name="head.boxes/node_det")
+    with pytest.raises(
+        EngineError,
+        match=r"the bundle: tensorrt-rtx does not support node head.boxes/node_det \(Det\), of the PyTorch module "
+        r"head.boxes: .*; onnxruntime and openvino run it",
+    ):
+        compile_engine(graph(node, matrix), "the bundle", RTX, CompileSettings())
+
+
+def test_asymmetric_integers_are_refused_with_the_way_out() -> None:
+    constants = [
+        helper.make_tensor("w", TensorProto.UINT8, [2, 2], [1, 2, 3, 4]),
+        helper.make_tensor("s", TensorProto.FLOAT, [], [0.1]),
+        helper.make_tensor("z", TensorProto.UINT8, [], [7]),
+    ]
+    node = helper.make_node("DequantizeLinear", ["w", "s", "z"], ["o"], name="weights")
+    with pytest.raises(EngineError, match="zero-point of 0 only: edgebone quantize BUNDLE --target tensorrt"):
+        compile_engine(graph(node, *constants), "the bundle", RTX, CompileSettings())
+
+
+def test_what_is_no_onnx_and_what_contradicts_itself_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"tensorrt-rtx cannot read it|does not support"):
+        compile_engine(b"no network", "the bundle", RTX, CompileSettings())
+    with pytest.raises(EngineError, match="TensorRT refuses a batch of 4 to 2"):
+        compile_engine(colors_onnx((1, 4)), "the bundle", RTX, CompileSettings(), (4, 2))
+
+
+def test_a_callback_that_fails_is_heard() -> None:
+    def fails(phase: str, share: float) -> None:
+        raise ZeroDivisionError("from the callback")
+
+    with pytest.raises(ZeroDivisionError, match="from the callback"):
+        compile_engine(colors_onnx((1, 1)), "the bundle", RTX, CompileSettings(), progress=fails)
+
+
+# Into the bundle
+
+
+def test_engines_go_into_the_bundle_and_are_made_again_only_when_something_differs(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    (first,) = compile_into_bundle(str(bundle), RTX)
+    assert first.reason == "compiled"
+    before = fingerprint(bundle)
+    (same,) = compile_into_bundle(str(bundle), RTX)
+    assert same.reason == "up to date"
+    assert fingerprint(bundle) == before
+    (again,) = compile_into_bundle(str(bundle), RTX, CompileSettings(level=1))
+    assert again.reason == "compiled again: level was None, is 1"
+    compile_into_bundle(str(bundle), Target("tensorrt-rtx", ("SM89",)))
+    with open_bundle(bundle) as opened:
+        engines = opened.manifest.engines
+        assert sorted(item.provenance["gpu"] for item in engines.values()) == ["SM86", "SM89"]
+        for key, item in engines.items():
+            assert item.file == f"engines/{key}/engine"
+            assert key == key_of(item.provenance)
+            assert len(opened.read(item.file)) == item.size_bytes
+            assert item.provenance["onnx_sha256"] == opened.manifest.files["onnx/fp32.onnx"].sha256
+    assert "fp32 for tensorrt-rtx" in run(["inspect", bundle]).stdout
+
+
+def test_any_difference_gives_another_key() -> None:
+    machine = Machine.probe()
+    base = provenance_of(trt, "a", RTX, CompileSettings(), (1, 4), machine)
+    others = [
+        provenance_of(trt, "b", RTX, CompileSettings(), (1, 4), machine),
+        provenance_of(trt, "a", Target("tensorrt-rtx"), CompileSettings(), (1, 4), machine),
+        provenance_of(trt, "a", RTX, CompileSettings(), (1, 8), machine),
+        provenance_of(SimpleNamespace(__version__="9"), "a", RTX, CompileSettings(), (1, 4), machine),
+        *(
+            provenance_of(trt, "a", RTX, settings, (1, 4), machine)
+            for settings in (
+                CompileSettings(workspace_mb=1), CompileSettings(level=2), CompileSettings(version_compatible=True),
+                CompileSettings(hardware="ampere-plus"), CompileSettings(dla_core=0),
+            )
+        ),
+    ]  # fmt: skip
+    here = Target("tensorrt")
+    devices = [
+        provenance_of(trt, "a", here, CompileSettings(), (1, 1), _with(machine, **change))
+        for change in ({}, {"gpus": ("RTX 4090",)}, {"driver": "580.1"}, {"l4t": "36.4"}, {"arch": "aarch64"})
+    ]
+    keys = [key_of(item) for item in (base, *others, *devices)]
+    assert len(set(keys)) == len(keys)
+    assert differences(base, others[0]) == ["onnx_sha256 was a, is b"]
+    assert differences(base, base) == []
+
+
+def _with(machine: Machine, **changes: Any) -> Machine:
+    import msgspec
+
+    return msgspec.structs.replace(machine, **changes)
+
+
+def test_what_cannot_be_compiled_leaves_the_bundle_alone(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    before = fingerprint(bundle)
+    for target, code, message in (
+        ("tensorrt-rtx:sm99", 5, "does not know sm99, only sm"),
+        ("tensorrt-rtx:ampere", 5, "a compute capability is written sm86, not 'ampere'"),
+        ("tensorrt:sm86", 5, "tensorrt compiles for the device that it is on"),
+        ("cuda", 5, "there is no target cuda; choose tensorrt, tensorrt-rtx, openvino"),
+    ):
+        done = run(["compile", bundle, "--target", target])
+        assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    if not Machine.probe().gpus:
+        done = run(["compile", bundle, "--target", "tensorrt-rtx"])
+        assert "no GPU is here to compile for: say which, as --target tensorrt-rtx:sm86" in done.stderr
+    done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--dla", "0"])
+    assert (done.returncode, "has no DLA" in done.stderr) == (5, True), done.stderr
+    done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--variant", "int8"])
+    assert "there is no variant int8, only fp32" in done.stderr
+    assert fingerprint(bundle) == before
+
+
+def test_tensorrt_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "edgebone\[tensorrt\]"'):
+        compat.import_tensorrt(Target("tensorrt"))
+
+
+def test_the_command_says_what_it_made(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle.zip")
+    done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--level", "0", "--workspace", "64"])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"fp32 for tensorrt-rtx:sm86: compiled, [\d.]+ s, [\d.]+ MB, engines/\w{16}/engine", done.stdout)
+    again = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--level", "0", "--workspace", "64", "--json"])
+    assert json.loads(again.stdout)[0]["reason"] == "up to date"
+
+
+def test_openvino_is_compiled_into_the_users_cache(
+    colors_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = compile_with_openvino(str(colors_bundle))
+    # What is kept is the network as it was read: it serves every precision.
+    assert not first[0].was_there
+    assert list((tmp_path / "edgebone" / "openvino").iterdir())
+    assert all(item.was_there for item in compile_with_openvino(str(colors_bundle)))
+    # One that is damaged costs time, nothing else.
+    for path in (tmp_path / "edgebone" / "openvino").iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+    done = run(["run", colors_bundle, "synthetic://64x48@30?frames=3", "--engine", "openvino"])
+    assert done.returncode == 0, done.stderr
+
+
+# At first use
+
+
+def _take(arguments: tuple[str, str]) -> tuple[float, int, bool]:
+    bundle, folder = arguments
+    said: list[str] = []
+    with open_bundle(bundle) as opened:
+        content = cached_engine(opened, "fp32", RTX, folder=Path(folder), notice=said.append)
+    return time.monotonic(), len(content), bool(said)
+
+
+def test_at_first_use_an_engine_is_compiled_once_and_kept(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        found = pool.map(_take, [(str(bundle), str(tmp_path / "cache"))] * 2)
+    # One of two processes compiles, and says so; the other one waits, and takes it.
+    assert sorted(said for _, _, said in found) == [False, True]
+    assert len({size for _, size, _ in found}) == 1
+    assert not _take((str(bundle), str(tmp_path / "cache")))[2]
+    compile_into_bundle(str(bundle), RTX)
+    assert not _take((str(bundle), str(tmp_path / "other")))[2]
+
+
+def test_ctrl_c_ends_a_build_and_leaves_the_bundle_alone(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    before = fingerprint(bundle)
+    slow = tmp_path / "slow.py"
+    # The build itself is too short here to be hit: its first step is held up.
+    slow.write_text(
+        "import sys, time\nfrom edgebone.cli import main\nimport edgebone.compile.builder as builder\n"
+        "made = builder._monitor\n"
+        "def monitor(build, progress):\n"
+        "    def wait(phase, share):\n"
+        "        print('begun', flush=True)\n        time.sleep(0.3)\n"
+        "    return made(build, wait)\n"
+        "builder._monitor = monitor\n"
+        f"sys.argv = ['edgebone', 'compile', {str(bundle)!r}, '--target', 'tensorrt-rtx:sm86']\nmain()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(slow)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "edgebone: interrupted" in errors
+    assert fingerprint(bundle) == before
+
+
+# The timing cache, and TensorRT 10 and 11, which are not here
+
+
+class Cache:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def combine(self, other: Cache, ignore: bool) -> bool:
+        self.content += b"+" + other.content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class Config:
+    """Records what is set, as TensorRT 10's configuration has it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.profiling_verbosity = self.builder_optimization_level = self.hardware_compatibility_level = None
+        self.default_device_type = self.DLA_core = None
+        self.cache: Cache | None = None
+
+    def set_flag(self, flag: str) -> None:
+        self.calls.append(("set", flag))
+
+    def clear_flag(self, flag: str) -> None:
+        self.calls.append(("clear", flag))
+
+    def set_memory_pool_limit(self, pool: str, size: int) -> None:
+        self.calls.append((pool, size))
+
+    def create_timing_cache(self, content: bytes) -> Cache | None:
+        return None if content == b"damaged" else Cache(content)
+
+    def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
+        self.cache = cache
+        return cache.content != b"another version"
+
+    def get_timing_cache(self) -> Cache | None:
+        return self.cache
+
+
+def tensorrt(major: int) -> SimpleNamespace:
+    flags = ["TF32", "VERSION_COMPATIBLE", "GPU_FALLBACK"] + (["FP16", "INT8"] if major == 10 else [])
+    names = lambda *words: SimpleNamespace(**{word: word for word in words})  # noqa: E731
+    creation = {10: {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, 11: {}}[major]
+    return SimpleNamespace(
+        __version__=f"{major}.3",
+        BuilderFlag=names(*flags),
+        NetworkDefinitionCreationFlag=SimpleNamespace(**creation),
+        MemoryPoolType=names("WORKSPACE"),
+        ProfilingVerbosity=names("DETAILED"),
+        HardwareCompatibilityLevel=names("NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"),
+        DeviceType=names("GPU", "DLA"),
+    )
+
+
+@pytest.mark.parametrize(("major", "flags"), [(10, 2), (11, 0)])
+def test_networks_are_strongly_typed_in_every_version(major: int, flags: int) -> None:
+    assert compat.network_flags(tensorrt(major)) == flags
+
+
+@pytest.mark.parametrize("major", [10, 11])
+def test_everything_asked_for_is_set(major: int) -> None:
+    config = Config()
+    settings = CompileSettings(64, 5, True, "ampere-plus", 1)
+    compat.configure(tensorrt(major), SimpleNamespace(num_DLA_cores=2), config, Target("tensorrt"), settings)
+    assert config.calls == [
+        ("clear", "TF32"), ("WORKSPACE", 64 << 20), ("set", "VERSION_COMPATIBLE"), ("set", "GPU_FALLBACK"),
+    ]  # fmt: skip
+    assert (config.builder_optimization_level, config.hardware_compatibility_level) == (5, "AMPERE_PLUS")
+    assert (config.default_device_type, config.DLA_core, config.profiling_verbosity) == ("DLA", 1, "DETAILED")
+
+
+def test_what_a_device_or_version_lacks_is_said() -> None:
+    bare = tensorrt(11)
+    del bare.BuilderFlag.VERSION_COMPATIBLE, bare.HardwareCompatibilityLevel
+    target = Target("tensorrt")
+    for settings, message in (
+        (CompileSettings(version_compatible=True), "has no version compatibility"),
+        (CompileSettings(hardware="ampere-plus"), "has no hardware compatibility ampere-plus"),
+        (CompileSettings(dla_core=2), "has 2 DLA cores"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            compat.configure(bare, SimpleNamespace(num_DLA_cores=2), Config(), target, settings)
+    for wrong in ({"level": 6}, {"workspace_mb": 0}, {"hardware": "volta"}, {"dla_core": -1}):
+        with pytest.raises(EngineError):
+            replace(CompileSettings(), **wrong)
+
+
+@pytest.mark.parametrize("content", [b"damaged", b"another version"])
+def test_a_timing_cache_that_does_not_fit_is_set_aside_and_said(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.cache"
+    path.write_bytes(content)
+    said: list[str] = []
+    config = Config()
+    load_timing_cache(config, path, said.append)
+    assert "of another version or damaged; it is t.cache.old now, and made anew" in said[0]
+    assert (tmp_path / "t.cache.old").read_bytes() == content
+    assert config.cache is not None
+    assert config.cache.content == b""
+
+
+def test_what_two_builds_measured_is_merged(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "t.cache"
+    config = Config()
+    load_timing_cache(config, path, print)
+    config.cache = Cache(b"mine")
+    path.write_bytes(b"theirs")
+    save_timing_cache(config, path)
+    assert path.read_bytes() == b"mine+theirs"
+
+
+def test_a_timing_cache_is_written_by_a_real_build(tmp_path: Path) -> None:
+    path = tmp_path / "t.cache"
+    compile_engine(colors_onnx((1, 1)), "colors", RTX, CompileSettings(), timing_cache=path)
+    compile_engine(colors_onnx((1, 1)), "colors", RTX, CompileSettings(), timing_cache=path)
+    assert path.is_file()
+
+
+def test_every_name_that_is_used_is_one_of_tensorrts() -> None:
+    found = [Path(folder) / "tensorrt_bindings" / "tensorrt.pyi" for folder in sys.path]
+    stubs = next((path for path in found if path.is_file()), None)
+    if stubs is None:
+        pytest.skip("tensorrt-stubs is not installed (make test installs it)")
+    text = stubs.read_text()
+    folder = Path(compat.__file__).parent
+    source = "".join((folder / name).read_text() for name in ("compat.py", "builder.py", "timing_cache.py"))
+    used = set(re.findall(r"\btrt\.(?:\w+\.)*(\w+)", source)) | set(
+        re.findall(r"\b(?:config|builder|parser|network|profile|error|value|cache)\.(\w+)", source)
+    )
+    ours = {"name", "strip", "is_set", "capabilities", "shape", "content"}
+    # TensorRT-RTX's own, which compiles for GPUs that are not here; a module's version is in no stub.
+    rtx = {"ComputeCapability", "num_compute_capabilities", "set_compute_capability", "__version__"}
+    missing = {name for name in used - ours - rtx if not re.search(rf"\b{re.escape(name)}\b", text)}
+    assert {"build_serialized_network", "create_network", "progress_monitor"} <= used
+    assert not missing
+    assert all(hasattr(trt, name) or any(hasattr(x, name) for x in (trt.IBuilderConfig,)) for name in rtx)
+
+
+def test_targets_are_read() -> None:
+    assert parse_target("tensorrt-rtx:sm86,SM89") == Target("tensorrt-rtx", ("SM86", "SM89"))
+    assert str(parse_target("tensorrt-rtx:sm86")) == "tensorrt-rtx:sm86"
+    assert parse_target("openvino") == Target("openvino")
