@@ -23,8 +23,8 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
 from edgebone.preprocess import preprocess
 from edgebone_export.pictures import synthesize
-from edgebone_export.quantize.calibration import Calibration
-from edgebone_export.quantize.recipes import RECIPES, Source, make_recipe
+from edgebone_export.quantization.calibration import Calibration
+from edgebone_export.quantization.recipes import RECIPES, Source, make_recipe
 
 TARGET = Target("tensorrt-rtx", ("SM89",))
 

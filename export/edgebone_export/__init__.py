@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from edgebone_export.assemble import ExportReport
     from edgebone_export.exporter import export
     from edgebone_export.importers.importer import HeadSpec, import_onnx
+    from edgebone_export.quantization.quantizer import Outcome, quantize
 
 _HOMES = {
     "ExportReport": "edgebone_export.assemble",
     "HeadSpec": "edgebone_export.importers.importer",
     "export": "edgebone_export.exporter",
     "import_onnx": "edgebone_export.importers.importer",
+    "Outcome": "edgebone_export.quantization.quantizer",
+    "quantize": "edgebone_export.quantization.quantizer",
 }
+_NEED_NO_TORCH = ("Outcome", "quantize")
 
-__all__ = ["ExportReport", "HeadSpec", "export", "import_onnx"]
+__all__ = ["ExportReport", "HeadSpec", "Outcome", "export", "import_onnx", "quantize"]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,7 +34,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'edgebone_export' has no attribute {name!r}")
     from edgebone_export.need_packages import need_torch
 
-    need_torch()
+    if name not in _NEED_NO_TORCH:
+        need_torch()
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torchvision
+from lowering import check_lowered_builds
 from PIL import Image
 
 import edgebone
@@ -47,6 +49,21 @@ def test_the_runtime_answers_what_eager_pytorch_answers(mobilenet: Path) -> None
         assert result.class_id[0] == expected.argmax()
         # What is left is the rounding of resized pixels to whole steps, which PIL pictures have as well.
         np.testing.assert_allclose(result.probabilities, expected, atol=2e-3)
+
+
+def test_tensorrt_rtx_compiles_it_with_fewer_bits(mobilenet: Path, tmp_path: Path) -> None:
+    check_lowered_builds(mobilenet, tmp_path)
+
+
+def test_nodes_are_named_after_the_modules_that_they_come_from(mobilenet: Path) -> None:
+    modules = {name for name, _ in torchvision.models.mobilenet_v3_small().named_modules()}
+    nodes = onnx.load(mobilenet / "onnx/fp32.onnx").graph.node
+    named = [(node.op_type, node.name.rpartition("/")[0]) for node in nodes if node.op_type in ("Conv", "Gemm")]
+    assert named
+    for op_type, module in named:
+        assert module in modules, module
+        layer = torchvision.models.mobilenet_v3_small().get_submodule(module)
+        assert isinstance(layer, torch.nn.Conv2d if op_type == "Conv" else torch.nn.Linear)
 
 
 def test_a_dynamic_batch_gives_the_same_as_one_by_one(mobilenet: Path) -> None:
@@ -118,6 +135,8 @@ def test_layer_norms_stay_whole(tmp_path: Path, name: str) -> None:
     for hook in hooks:
         hook.remove()
     assert calls
+    if "vit" in name:
+        check_lowered_builds(tmp_path / "b", tmp_path)
     assert sum(node.op_type == "LayerNormalization" for node in graph.graph.node) == len(calls)
 
 

@@ -27,20 +27,20 @@ from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal, Score
 from edgebone_export.errors import ExportError
-from edgebone_export.quantize import quantizer
-from edgebone_export.quantize.calibration import read_calibration
-from edgebone_export.quantize.casts import LEAST_OPSET, find_half_layers, lower_to_half, simulate_half
-from edgebone_export.quantize.dialects import ONNXRUNTIME, TENSORRT, Dialect
-from edgebone_export.quantize.emulation import Emulation, points_of, quantized_rounding
-from edgebone_export.quantize.graph import float_activations, prepare
-from edgebone_export.quantize.insert import find_places
-from edgebone_export.quantize.layers import find_layers
-from edgebone_export.quantize.observe import Observed, observe
-from edgebone_export.quantize.quantizer import quantize
-from edgebone_export.quantize.ranges import METHODS, find_range
-from edgebone_export.quantize.recipes import RECIPES, QdqRecipe, Source, make_recipe
-from edgebone_export.quantize.search import Found, NotFound, search
-from edgebone_export.quantize.stem import integer_stem
+from edgebone_export.quantization import quantizer
+from edgebone_export.quantization.calibration import read_calibration
+from edgebone_export.quantization.casts import LEAST_OPSET, find_half_layers, lower_to_half, simulate_half
+from edgebone_export.quantization.dialects import ONNXRUNTIME, TENSORRT, Dialect
+from edgebone_export.quantization.emulation import Emulation, points_of, quantized_rounding
+from edgebone_export.quantization.graph import float_activations, prepare
+from edgebone_export.quantization.insert import find_places
+from edgebone_export.quantization.layers import find_layers
+from edgebone_export.quantization.observe import Observed, observe
+from edgebone_export.quantization.quantizer import quantize
+from edgebone_export.quantization.ranges import METHODS, find_range
+from edgebone_export.quantization.recipes import RECIPES, QdqRecipe, Source, make_recipe
+from edgebone_export.quantization.search import Found, NotFound, search
+from edgebone_export.quantization.stem import integer_stem
 
 INT8 = (("int8", "onnxruntime"),)
 
@@ -342,6 +342,20 @@ def test_a_precision_that_a_target_does_not_have_is_refused_with_those_that_do(b
     assert "there is no variant int3; there are int8 for onnxruntime, int8 for openvino" in done.stderr
 
 
+def test_matrix_products_on_maps_with_channels_last_are_corrected_by_the_right_mean(photos: Path) -> None:
+    net = Net()
+    value = net.op("Transpose", [net.conv(net.picture(), 3, 12, stride=4, name="first")], perm=[0, 2, 3, 1])
+    value = net.op("MatMul", [value, net.const(net.rng.normal(size=(12, 4)).astype(np.float32))], "matrix")
+    value = net.op("Add", [value, net.const(np.ones(4, np.float32))], "bias")
+    net.nodes.append(onnx.helper.make_node("ReduceMean", [value], ["logits"], axes=[1, 2], keepdims=0, name="mean"))
+    net.opset = 17
+    content = net.bytes({"logits": (4,)})
+    corrected = make_recipe(source(content, photos), "int8", "tensorrt").make(())
+    (addition,) = [node for node in onnx.load_from_string(corrected).graph.node if node.name == "bias"]
+    assert "matrix_bias" in addition.input
+    assert min(cosines(corrected, content, photos)) > 0.999
+
+
 def test_an_older_opset_is_raised(photos: Path) -> None:
     net = Net(opset=11)
     value = net.picture()
@@ -454,7 +468,7 @@ def test_onnxruntime_reads_the_fp16_graph_and_agrees_with_its_emulation(photos: 
 )
 def test_a_range_lies_within_what_was_seen_and_holds_0(values: list[float], method: str) -> None:
     sample = np.array(values, np.float32)
-    seen = Observed(float(sample.min()), float(sample.max()), sample, np.zeros(1))
+    seen = Observed(float(sample.min()), float(sample.max()), sample, np.zeros(1), np.zeros(1))
     low, high = find_range(seen, method)  # type: ignore[arg-type]
     assert min(seen.low, 0) - 1e-3 <= low <= 0 <= high <= max(seen.high, 0) + 1e-3
 
@@ -462,7 +476,7 @@ def test_a_range_lies_within_what_was_seen_and_holds_0(values: list[float], meth
 def test_outliers_are_clipped_by_all_but_minmax() -> None:
     rng = np.random.default_rng(0)
     sample = np.append(rng.normal(size=100_000), [500.0]).astype(np.float32)
-    seen = Observed(float(sample.min()), 500.0, sample, np.zeros(1))
+    seen = Observed(float(sample.min()), 500.0, sample, np.zeros(1), np.zeros(1))
     assert find_range(seen, "minmax")[1] == 500
     assert find_range(seen, "percentile")[1] < 6
     assert find_range(seen, "entropy")[1] < 100

@@ -205,11 +205,13 @@ def test_openvino_is_compiled_into_the_users_cache(
     assert not first[0].was_there
     assert list((tmp_path / "edgebone" / "openvino").iterdir())
     assert all(item.was_there for item in compile_with_openvino(str(colors_bundle)))
+    assert "compiled for this machine" not in run(["run", colors_bundle, "synthetic://64x48@30?frames=1"]).stderr
     # One that is damaged costs time, nothing else.
     for path in (tmp_path / "edgebone" / "openvino").iterdir():
         path.write_bytes(path.read_bytes()[:40])
     done = run(["run", colors_bundle, "synthetic://64x48@30?frames=3", "--engine", "openvino"])
     assert done.returncode == 0, done.stderr
+    assert f"compiled for this machine at first use; kept in {tmp_path}" in done.stderr
 
 
 # At first use

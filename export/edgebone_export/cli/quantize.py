@@ -12,7 +12,7 @@ from edgebone.cli import options
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from edgebone_export.quantize.quantizer import Outcome
+    from edgebone_export.quantization.quantizer import Outcome
 
 _METHODS = ("auto", "minmax", "entropy", "percentile", "mse")
 
@@ -64,8 +64,8 @@ def quantize_command(
 
         need("quantization", "quantize", "onnx", "onnx_ir", "onnxruntime", "ml_dtypes")
         from edgebone_export.errors import ExportError
-        from edgebone_export.quantize.quantizer import quantize
-        from edgebone_export.quantize.recipes import RECIPES
+        from edgebone_export.quantization.quantizer import quantize
+        from edgebone_export.quantization.recipes import RECIPES
 
         wanted = [(own, of) for own, of in RECIPES if own in (precision or ["int8"]) and (not target or of in target)]
         unknown = {*(precision or ()), *(target or ())} - {word for pair in RECIPES for word in pair}

@@ -63,6 +63,7 @@ class OpenVinoEngine:
             config["INFERENCE_NUM_THREADS"] = threads
         self._compiled: Any = _compile(ov, model, config, batch, cache)
         self.from_cache = cache is not None and bool(self._compiled.get_property("LOADED_FROM_CACHE"))
+        self.compiled_into = None if self.from_cache else cache
         used = _precision_used(self._compiled)
         if rest not in ("auto", used):
             raise EngineError(

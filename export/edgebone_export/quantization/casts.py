@@ -12,10 +12,10 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgebone_export.quantize.emulation import Points
-from edgebone_export.quantize.graph import by_name, new_constant, remove_unused, users
-from edgebone_export.quantize.layers import inner_nodes
-from edgebone_export.quantize.observe import Observed
+from edgebone_export.quantization.emulation import Points
+from edgebone_export.quantization.graph import by_name, new_constant, remove_unused, users
+from edgebone_export.quantization.layers import inner_nodes
+from edgebone_export.quantization.observe import Observed
 
 HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 

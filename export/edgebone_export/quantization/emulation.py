@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.engines.protocol import Outputs
-from edgebone_export.quantize.dialects import WEIGHTED, Dialect
-from edgebone_export.quantize.graph import by_name, new_constant, users
-from edgebone_export.quantize.insert import (
+from edgebone_export.quantization.dialects import WEIGHTED, Dialect
+from edgebone_export.quantization.graph import by_name, new_constant, users
+from edgebone_export.quantization.insert import (
     Ranges,
     activation_grid,
     find_places,
@@ -25,7 +25,7 @@ from edgebone_export.quantize.insert import (
     round_to,
     weight_grid,
 )
-from edgebone_export.quantize.layers import INT4_BLOCK, Layer, weight_of
+from edgebone_export.quantization.layers import INT4_BLOCK, Layer, weight_of
 
 _SWITCHES = "edgebone_switches"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError
-from edgebone_export.quantize.graph import sizes
+from edgebone_export.quantization.graph import sizes
 
 # Values of one picture that are kept of one tensor, for percentiles and histograms.
 _SAMPLE = 2048
@@ -27,13 +27,16 @@ class Observed:
         low: Smallest value.
         high: Largest value.
         sample: Some of its values, float32, 1-D.
-        channel_mean: Mean a channel (the second axis of four, else the last), float64.
+        second_mean: Mean along the second axis, which convolutions count channels by, float64; the mean of all
+            where there is no such axis.
+        last_mean: Mean along the last axis, which matrix products count channels by.
     """
 
     low: float
     high: float
     sample: NDArray[np.float32]
-    channel_mean: NDArray[np.float64]
+    second_mean: NDArray[np.float64]
+    last_mean: NDArray[np.float64]
 
     @property
     def constant(self) -> bool:
@@ -93,7 +96,7 @@ def _observe_group(
     rng = np.random.default_rng(0)
     low, high = dict.fromkeys(tensors, np.inf), dict.fromkeys(tensors, -np.inf)
     samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}
-    sums: dict[str, NDArray[np.float64]] = {}
+    sums: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     runs = 0
     with OnnxRuntimeEngine(with_outputs(proto, tensors), as_written=True) as engine:
         for start in range(0, len(inputs), batch):
@@ -112,15 +115,18 @@ def _observe_group(
                 low[name], high[name] = min(low[name], least), max(high[name], most)
                 flat = values.ravel()
                 samples[name].append(flat if flat.size <= _SAMPLE else flat[rng.integers(0, flat.size, _SAMPLE)])
-                mean = _channel_mean(values)
-                sums[name] = sums[name] + mean if name in sums else mean
-    return {name: Observed(low[name], high[name], np.concatenate(samples[name]), sums[name] / runs) for name in tensors}
+                second, last = _mean(values, min(1, values.ndim - 1)), _mean(values, values.ndim - 1)
+                before = sums.get(name, (0.0, 0.0))
+                sums[name] = (before[0] + second, before[1] + last)
+    return {
+        name: Observed(low[name], high[name], np.concatenate(samples[name]), sums[name][0] / runs, sums[name][1] / runs)
+        for name in tensors
+    }
 
 
-def _channel_mean(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    axis = 1 if values.ndim in (4, 5) else values.ndim - 1
+def _mean(values: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
     others = tuple(place for place in range(values.ndim) if place != axis)
-    mean: NDArray[np.float64] = values.mean(axis=others, dtype=np.float64)
+    mean: NDArray[np.float64] = np.atleast_1d(values.mean(axis=others, dtype=np.float64))
     return mean
 
 

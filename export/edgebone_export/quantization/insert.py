@@ -11,9 +11,10 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgebone_export.quantize.dialects import CLIPPING, MOVING, Dialect
-from edgebone_export.quantize.graph import by_name, new_constant, remove_unused, users
-from edgebone_export.quantize.layers import INT4_BLOCK, Layer, channel_axis, weight_of
+from edgebone_export.quantization.dialects import CLIPPING, MOVING, Dialect
+from edgebone_export.quantization.graph import by_name, new_constant, remove_unused, users
+from edgebone_export.quantization.layers import INT4_BLOCK, Layer, channel_axis, weight_of
+from edgebone_export.quantization.observe import Observed
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -166,7 +167,7 @@ def quantize_graph(
     layers: Iterable[Layer],
     dialect: Dialect,
     ranges: Ranges,
-    means: Mapping[str, NDArray[np.float64]],
+    observed: Mapping[str, Observed],
 ) -> bytes:
     """Lower layers of an FP32 graph.
 
@@ -175,7 +176,7 @@ def quantize_graph(
         layers: What is lowered.
         dialect: How.
         ranges: Low and high of each activation, 0 between them.
-        means: Mean a channel of the activations that layers with weights read: the bias makes up for what rounding
+        observed: The activations that layers with weights read: by their means, the bias makes up for what rounding
             the weights shifts on average (Nagel et al., "Data-free quantization through weight equalization and
             bias correction", ICCV 2019).
 
@@ -192,7 +193,7 @@ def quantize_graph(
             node = nodes[layer.name]
             source = node.inputs[0]
             assert source is not None
-            _lower_weight(model, node, layer, dialect, rounded, means.get(str(source.name)))
+            _lower_weight(model, node, layer, dialect, rounded, observed.get(str(source.name)))
     for node, place in places.inputs:
         value = node.inputs[place]
         assert value is not None
@@ -252,7 +253,7 @@ def _lower_weight(
     layer: Layer,
     dialect: Dialect,
     rounded: _Rounded,
-    mean: NDArray[np.float64] | None,
+    seen: Observed | None,
 ) -> None:
     weight = weight_of(node)
     assert weight is not None
@@ -273,7 +274,7 @@ def _lower_weight(
             grid = Grid(np.maximum(grid.scale, least.astype(np.float32)), grid.zero_point, grid.axis)
     integers = round_to(weight, grid)
     _set_weight(model, node, integers, grid.scale, grid.zero_point, name, axis=layer.axis)
-    shift = None if mean is None else _shift(node, restore(integers, grid) - weight, mean)
+    shift = None if seen is None else _shift(node, restore(integers, grid) - weight, seen)
     if shift is not None and node.op_type in ("Conv", "ConvTranspose", "Gemm"):
         bias = -shift if bias is None else bias - shift
     elif shift is not None:
@@ -304,6 +305,11 @@ def _constant_bias(node: ir.Node, place: int) -> NDArray[np.float64] | None:
 def _gemm_scales(node: ir.Node) -> bool:
     factors = [node.attributes.get(name) for name in ("alpha", "beta")]
     return node.op_type == "Gemm" and any(item is not None and item.as_float() != 1 for item in factors)
+
+
+def _transposes_input(node: ir.Node) -> bool:
+    attribute = node.attributes.get("transA")
+    return attribute is not None and attribute.as_int() != 0
 
 
 def _set_weight(
@@ -340,9 +346,10 @@ def _int4(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.generic], 
     return np.ascontiguousarray(whole).astype(ml_dtypes.int4), np.ascontiguousarray(steps), None
 
 
-def _shift(node: ir.Node, error: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _shift(node: ir.Node, error: NDArray[np.float32], seen: Observed) -> NDArray[np.float64] | None:
     """What the weights' rounding adds to each output channel on average."""
     if node.op_type == "Conv":
+        mean = seen.second_mean
         outputs, inputs = error.shape[:2]
         each = error.reshape(outputs, inputs, -1).sum(axis=2, dtype=np.float64)
         groups = len(mean) // inputs
@@ -353,9 +360,9 @@ def _shift(node: ir.Node, error: NDArray[np.float32], mean: NDArray[np.float64])
         return None
     if channel_axis(node) == 0:
         error = error.T
-    if node.op_type == "Gemm" and (_gemm_scales(node) or len(mean) != error.shape[0]):
+    if node.op_type == "Gemm" and (_gemm_scales(node) or _transposes_input(node)):
         return None
-    result: NDArray[np.float64] = mean @ error
+    result: NDArray[np.float64] = seen.last_mean @ error
     return result
 
 

@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgebone_export.quantize.dialects import MOVING
-from edgebone_export.quantize.graph import new_constant, users
-from edgebone_export.quantize.layers import weight_of
+from edgebone_export.quantization.dialects import MOVING
+from edgebone_export.quantization.graph import new_constant, users
+from edgebone_export.quantization.layers import weight_of
 
 
 @dataclass(frozen=True)

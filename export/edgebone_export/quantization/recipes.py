@@ -17,8 +17,8 @@ from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, open_model
 from edgebone_export.errors import ExportError
-from edgebone_export.quantize.calibration import Calibration
-from edgebone_export.quantize.casts import (
+from edgebone_export.quantization.calibration import Calibration
+from edgebone_export.quantization.casts import (
     HALVES,
     LEAST_OPSET,
     find_half_layers,
@@ -26,15 +26,15 @@ from edgebone_export.quantize.casts import (
     lower_to_half,
     simulate_half,
 )
-from edgebone_export.quantize.dialects import ONNXRUNTIME, TENSORRT, TENSORRT_FP8, TENSORRT_INT4, Dialect
-from edgebone_export.quantize.emulation import Emulation, cast_rounding, points_of, quantized_rounding
-from edgebone_export.quantize.graph import float_activations, prepare
-from edgebone_export.quantize.insert import Ranges, find_places, quantize_graph
-from edgebone_export.quantize.layers import Layer, find_layers, inner_nodes
-from edgebone_export.quantize.nncf_openvino import quantize_with_nncf
-from edgebone_export.quantize.observe import Observed, observe
-from edgebone_export.quantize.ranges import METHODS, Method, find_range
-from edgebone_export.quantize.stem import Stem, integer_stem
+from edgebone_export.quantization.dialects import ONNXRUNTIME, TENSORRT, TENSORRT_FP8, TENSORRT_INT4, Dialect
+from edgebone_export.quantization.emulation import Emulation, cast_rounding, points_of, quantized_rounding
+from edgebone_export.quantization.graph import float_activations, prepare
+from edgebone_export.quantization.insert import Ranges, find_places, quantize_graph
+from edgebone_export.quantization.layers import Layer, find_layers, inner_nodes
+from edgebone_export.quantization.nncf_openvino import quantize_with_nncf
+from edgebone_export.quantization.observe import Observed, observe
+from edgebone_export.quantization.ranges import METHODS, Method, find_range
+from edgebone_export.quantization.stem import Stem, integer_stem
 
 # Pictures on which layers are compared with each other: their order shows on few.
 _PICTURES_A_LAYER = 4
@@ -209,8 +209,7 @@ class QdqRecipe:
     def make(self, kept: Collection[str]) -> bytes:
         """The ONNX file with all layers lowered but those kept."""
         lowered = [layer for layer in self._layers if layer.name not in kept]
-        means = {name: item.channel_mean for name, item in self._graph.observed.items()}
-        return quantize_graph(self._graph.stem.proto, lowered, self._dialect, self._chosen[1], means)
+        return quantize_graph(self._graph.stem.proto, lowered, self._dialect, self._chosen[1], self._graph.observed)
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
         """onnxruntime: with its integer kernels for its own dialect, operator by operator for others'."""

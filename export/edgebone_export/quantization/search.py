@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgebone.core.errors import EngineError
 from edgebone.evaluate.rehearsal import Rehearsal, Score
-from edgebone_export.quantize.recipes import Recipe
+from edgebone_export.quantization.recipes import Recipe
 
 # A network that is mostly FP32 gains nothing from the rest.
 _MOST_KEPT = 0.75

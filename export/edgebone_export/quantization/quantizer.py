@@ -21,12 +21,12 @@ from edgebone.engines.select import Candidate, open_model
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone_export.errors import ExportError
-from edgebone_export.quantize.calibration import read_calibration
-from edgebone_export.quantize.differences import measure_parity
-from edgebone_export.quantize.ranges import Method
-from edgebone_export.quantize.recipes import RECIPES, Recipe, Source, make_recipe
-from edgebone_export.quantize.search import Found, NotFound, search
-from edgebone_export.quantize.speed import speedup
+from edgebone_export.quantization.calibration import read_calibration
+from edgebone_export.quantization.differences import measure_parity
+from edgebone_export.quantization.ranges import Method
+from edgebone_export.quantization.recipes import RECIPES, Recipe, Source, make_recipe
+from edgebone_export.quantization.search import Found, NotFound, search
+from edgebone_export.quantization.speed import speedup
 
 FP32 = "fp32"
 # A variant that is not this much faster is not worth what it costs.
