@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -98,6 +98,7 @@ class Source:
         batch: Smallest and largest batch.
         method: How ranges are found; None tries all, and takes the one with the least error.
         progress: Called with a line as a step begins.
+        graphs: What was measured, so that recipes of one form measure it once.
     """
 
     content: bytes
@@ -106,6 +107,16 @@ class Source:
     batch: tuple[int, int]
     method: Method | None
     progress: Progress
+    graphs: dict[tuple[int, bool], _Measured] = field(default_factory=dict, compare=False)
+
+    def graph(self, opset: int, stem: bool) -> _Measured:
+        """The graph in a form, with its activations: of an opset or newer, with or without an integer stem."""
+        return self.graphs.setdefault((opset, stem), _Measured(self, opset, stem))
+
+    @cached_property
+    def twin(self) -> QdqRecipe:
+        """onnxruntime's INT8, whose layers and costs NNCF's recipe shares."""
+        return QdqRecipe(self, ONNXRUNTIME)
 
     @property
     def few(self) -> NDArray[np.uint8]:
@@ -114,7 +125,7 @@ class Source:
         return inputs[:: max(1, len(inputs) // _PICTURES_A_LAYER)][:_PICTURES_A_LAYER]
 
 
-class _Lazy:
+class _Measured:
     """Graph and observations, measured at first use: a recipe that is not asked for costs nothing."""
 
     def __init__(self, source: Source, opset: int, stem: bool) -> None:
@@ -149,7 +160,7 @@ class QdqRecipe:
         self.proof = "onnxruntime" if self.timed else "onnxruntime, as written"
         self._source = source
         self._dialect = dialect
-        self._graph = _Lazy(source, dialect.opset, dialect.outputs)
+        self._graph = source.graph(dialect.opset, dialect.outputs)
         self._costs: dict[str, float] | None = None
 
     @cached_property
@@ -236,7 +247,7 @@ class CastRecipe:
         self.engines = ("tensorrt", "tensorrt-rtx", *(("onnxruntime-cuda",) if precision == "fp16" else ()))
         self.proof = f"onnxruntime, rounded to {precision} after each operator"
         self._source = source
-        self._graph = _Lazy(source, LEAST_OPSET[precision], False)
+        self._graph = source.graph(LEAST_OPSET[precision], False)
 
     @cached_property
     def _found(self) -> tuple[list[str], dict[str, str]]:
@@ -294,7 +305,7 @@ class NncfRecipe:
     def __init__(self, source: Source) -> None:
         self._source = source
         # onnxruntime's dialect names the same layers, and costs alike.
-        self._twin = QdqRecipe(source, ONNXRUNTIME)
+        self._twin = source.twin
 
     @property
     def layers(self) -> list[str]:
@@ -348,8 +359,9 @@ def make_recipe(source: Source, precision: str, target: str) -> Recipe:
         return CastRecipe(source, precision)
     if (precision, target) == ("int8", "openvino"):
         return NncfRecipe(source)
+    if (precision, target) == ("int8", "onnxruntime"):
+        return source.twin
     dialects = {
-        ("int8", "onnxruntime"): ONNXRUNTIME,
         ("int8", "tensorrt"): TENSORRT,
         ("fp8", "tensorrt"): TENSORRT_FP8,
         ("int4", "tensorrt"): TENSORRT_INT4,

@@ -70,10 +70,10 @@ def _say_engine(model: Model) -> None:
 
     for failure in model.failures:
         sys.stderr.write(f"edgebone: {failure}; going on with the next engine\n")
-    engine = model.engine
-    if isinstance(engine, OpenVinoEngine) and engine.compiled_into is not None:
-        sys.stderr.write(f"edgebone: compiled for this machine at first use; kept in {engine.compiled_into}\n")
     if sys.stderr.isatty():
+        engine = model.engine
+        if isinstance(engine, OpenVinoEngine) and engine.compiled_into is not None:
+            sys.stderr.write(f"compiled for this machine at first use; kept in {engine.compiled_into}\n")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
         sys.stderr.write(f"engine: {model.engine.name}, {model.engine.precision} ({reason})\n")
 
