@@ -32,8 +32,8 @@ def benchmark_app(model: Path, hint: str, precision: str, shape: str, seconds: i
         command += ["-shape", shape]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     fps = float(re.findall(r"Throughput:\s+([\d.]+) FPS", done.stdout)[-1])
-    median = float(re.findall(r"Median:\s+([\d.]+) ms", done.stdout)[-1])
-    return fps, median
+    median, unit = re.findall(r"Median:\s+([\d.]+) (ms|us)", done.stdout)[-1]
+    return fps, float(median) / (1 if unit == "ms" else 1000)
 
 
 def main() -> None:

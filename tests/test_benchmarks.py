@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import RED, picture, write_video
+from networks import classifier, write_network, write_pictures
+
+from edgebone.tune.tuner import tune
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -30,6 +33,54 @@ def test_engine_overhead_compares_every_engine_with_its_bare_library(colors_bund
         assert row["ratio"] == pytest.approx(row["edgebone_fps"] / row["bare_fps"])
         assert f"{row['ratio']:.3f}" in out
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return write_network(tmp_path / "network.bundle", classifier())
+
+
+@pytest.mark.slow
+def test_precisions_are_compared_with_the_naive_ways(network: Path, tmp_path: Path) -> None:
+    photos, figures = write_pictures(tmp_path / "photos", 8), tmp_path / "figures.json"
+    out = run(
+        "precisions.py",
+        network,
+        "--calibrate",
+        photos,
+        "--eval",
+        photos,
+        "--pictures",
+        8,
+        "--turns",
+        1,
+        "--json",
+        figures,
+    )
+    rows = {row["way"]: row for row in json.loads(figures.read_text())["rows"]}
+    assert {"onnxruntime fp32", "openvino fp32", "onnxruntime, quantize_static defaults"} <= set(rows)
+    assert rows["onnxruntime fp32"]["gain"] == 1
+    assert all(f"{row['agreement']:.2f}" in out for row in rows.values())
+
+
+@pytest.mark.slow
+def test_the_plan_is_held_against_benchmark_app(network: Path, tmp_path: Path) -> None:
+    photos, figures = write_pictures(tmp_path / "photos", 3), tmp_path / "figures.json"
+    tune(str(network), photos, goal="throughput", seconds=0.1)
+    out = run("tuned_against_benchmark_app.py", network, "--seconds", 1, "--turns", 1, "--json", figures)
+    found = json.loads(figures.read_text())
+    assert len(found["benchmark_app"]) == 4
+    assert f"the plan reaches {100 * found['of_best']:.1f} % of benchmark_app's best" in out
+
+
+@pytest.mark.slow
+def test_the_table_of_tensorrt_rtx_says_what_builds(network: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run("tensorrt_rtx_table.py", network, "--json", figures)
+    rows = {row["precision"]: row for row in json.loads(figures.read_text())["rows"]}
+    assert set(rows) == {"fp32", "int8", "fp16", "bf16", "fp8", "int4"}
+    assert rows["int8"]["zero_points"] == "int8 0"
+    assert "no operator of the network can be lowered to int4" in rows["int4"]["fails"]
 
 
 @pytest.mark.slow
