@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from edgebone.engines.protocol import Engine
 from edgebone.engines.select import Candidate, open_model
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
+from edgebone.selftest import read_golden
 from edgebone_export.errors import ExportError
 from edgebone_export.quantization.calibration import read_calibration
 from edgebone_export.quantization.differences import measure_parity
@@ -117,14 +120,15 @@ def quantize(
             Path(calibrate if evaluate is None else evaluate), manifest, head, None if images is None else Path(images)
         )
         source = Source(content, str(path), calibration, base.batch, method, progress)
-        made: dict[str, tuple[Variant, bytes]] = {}
+        golden = read_golden(bundle).network_input
+        made: dict[str, Made] = {}
         outcomes = []
         with OnnxRuntimeEngine(content, batch_range=base.batch) as fp32:
             rehearsal = Rehearsal(manifest, data, fp32)
             progress(f"FP32: {data.metric} {rehearsal.baseline.value:.2f} on {len(data.pictures)} pictures")
             for precision, target in variants:
                 recipe = make_recipe(source, precision, target)
-                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, max_drop)
+                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, golden, max_drop)
                 outcomes.append(outcome)
                 if added is not None:
                     made[outcome.name] = added
@@ -147,9 +151,30 @@ def _fp32(manifest: Manifest, where: str) -> Variant:
     return manifest.variants[FP32]
 
 
+@dataclass(frozen=True)
+class Made:
+    """A variant that is to be written.
+
+    Attributes:
+        variant: Its record.
+        content: The ONNX file.
+        golden: An NPZ of what it answers to the golden input.
+    """
+
+    variant: Variant
+    content: bytes
+    golden: bytes
+
+
 def _try(
-    recipe: Recipe, source: Source, manifest: Manifest, rehearsal: Rehearsal, fp32: Engine, max_drop: float
-) -> tuple[Outcome, tuple[Variant, bytes] | None]:
+    recipe: Recipe,
+    source: Source,
+    manifest: Manifest,
+    rehearsal: Rehearsal,
+    fp32: Engine,
+    golden: NDArray[np.uint8],
+    max_drop: float,
+) -> tuple[Outcome, Made | None]:
     source.progress(f"{recipe.name}: {len(recipe.layers)} layers can be lowered")
     found = search(recipe, rehearsal, max_drop, source.progress)
     if isinstance(found, NotFound):
@@ -162,6 +187,10 @@ def _try(
         return Outcome(recipe.name, False, reason, accuracy, gain, 0, found.kept), None
     with recipe.open(found.content, found.kept) as engine:
         parity = measure_parity(_outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.heads)
+        (answer,) = _outputs(engine, golden)
+    recorded = io.BytesIO()
+    named: dict[str, Any] = {name: values[:1] for name, values in answer.items()}
+    np.savez_compressed(recorded, **named)
     record = Quantization(
         dialect=recipe.dialect,
         method=recipe.method,
@@ -172,12 +201,20 @@ def _try(
         speedup=gain,
     )
     variant = Variant(
-        f"onnx/{recipe.name}.onnx", recipe.precision, source.batch, parity, recipe.engines, accuracy, record
+        f"onnx/{recipe.name}.onnx",
+        recipe.precision,
+        source.batch,
+        parity,
+        recipe.engines,
+        accuracy,
+        record,
+        f"golden/{recipe.name}.npz",
     )
     reason = "added"
     if found.kept:
         reason += f", with {len(found.kept)} of {len(recipe.layers)} layers in FP32"
-    return Outcome(recipe.name, True, reason, accuracy, gain, len(found.content), found.kept), (variant, found.content)
+    outcome = Outcome(recipe.name, True, reason, accuracy, gain, len(found.content), found.kept)
+    return outcome, Made(variant, found.content, recorded.getvalue())
 
 
 def _gain(recipe: Recipe, found: Found, source: Source) -> float:
@@ -200,15 +237,16 @@ def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Arr
     ]
 
 
-def _write(bundle: Bundle, made: Mapping[str, tuple[Variant, bytes]]) -> None:
+def _write(bundle: Bundle, made: Mapping[str, Made]) -> None:
     """Put variants into the bundle; engines and plans of ones that they replace go."""
     manifest = bundle.manifest
     stale = {key for key, engine in manifest.engines.items() if engine.variant in made}
     changed = msgspec.structs.replace(
         manifest,
-        variants={**manifest.variants, **{name: variant for name, (variant, _) in made.items()}},
+        variants={**manifest.variants, **{name: item.variant for name, item in made.items()}},
         engines={key: engine for key, engine in manifest.engines.items() if key not in stale},
         plans={key: plan for key, plan in manifest.plans.items() if plan.variant not in made},
     )
-    add = {variant.file: content for variant, content in made.values()}
+    add = {item.variant.file: item.content for item in made.values()}
+    add |= {item.variant.golden: item.golden for item in made.values()}
     update_bundle(bundle, changed, add, remove={manifest.engines[key].file for key in stale})

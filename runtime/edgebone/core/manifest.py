@@ -208,6 +208,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         engines: The engines that it is made for; empty for any.
         accuracy: What fewer bits cost; None for FP32.
         quantization: How it was made; None for FP32.
+        golden: Path of an NPZ with its own outputs for the golden input; empty for FP32, whose are the bundle's.
     """
 
     file: str
@@ -217,6 +218,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: tuple[str, ...] = ()
     accuracy: Accuracy | None = None
     quantization: Quantization | None = None
+    golden: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be run."""
@@ -377,6 +379,7 @@ def _check_references(manifest: Manifest, where: str) -> None:
         if unknown:
             raise BundleError(f"{where}: head {name} reads {sorted(unknown)}, outputs are {sorted(outputs)}")
     used = [variant.file for variant in manifest.variants.values()]
+    used += [variant.golden for variant in manifest.variants.values() if variant.golden]
     used += [engine.file for engine in manifest.engines.values()]
     for file in (*used, manifest.golden.image, manifest.golden.tensors):
         if file not in manifest.files:

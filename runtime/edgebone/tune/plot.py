@@ -30,14 +30,22 @@ def plot_pareto(tuned: Tuned, path: Path) -> None:
         (entry.speed.p50_ms if latency else entry.speed.fps, entry.accuracy.value if entry.accuracy else 0.0)
         for entry in counted
     ]
-    seen: set[tuple[str, str]] = set()
+    middle = sum(x for x, _ in points) / max(len(points), 1)
+    seen: dict[str, int] = {}
     for entry, (x, y) in zip(counted, points, strict=True):
         color = "tab:green" if entry.best else "tab:blue" if entry.holds else "tab:red"
         axes.scatter(x, y, color=color, s=60 if entry.best else 30, zorder=3)
         name = f"{entry.candidate.engine} {entry.candidate.precision}"
-        if (name, entry.candidate.hint) not in seen:
-            axes.annotate(str(entry.candidate), (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8)
-        seen.add((name, entry.candidate.hint))
+        if name in seen:
+            # Entries come fastest first: the other settings of the same are slower, and nameless.
+            continue
+        # Towards the middle, and the names of neighbours under each other.
+        seen[name] = len(seen)
+        side, shift = ("right", -6) if x > middle else ("left", 6)
+        place = (shift, -4 - 11 * (seen[name] % 3))
+        axes.annotate(
+            name, (x, y), xytext=place, textcoords="offset points", fontsize=8, ha=side, va="top", color=color
+        )
     front = sorted(point for entry, point in zip(counted, points, strict=True) if entry.best)
     axes.plot([x for x, _ in front], [y for _, y in front], color="tab:green", linewidth=1)
     axes.set_xlabel("median latency of one run, ms" if latency else "frames a second")
@@ -45,6 +53,7 @@ def plot_pareto(tuned: Tuned, path: Path) -> None:
     axes.set_ylabel(f"{metric}, points of 100")
     axes.set_title(str(tuned.machine), fontsize=9)
     axes.grid(alpha=0.3)
+    axes.margins(y=0.2)
     for color, text in (("tab:green", "best"), ("tab:blue", "within the budget"), ("tab:red", "over the budget")):
         axes.scatter([], [], color=color, label=text)
     axes.legend(loc="best", fontsize=8)
