@@ -22,9 +22,23 @@ ROOMS = {
     "decode": {"core", "decode", "numpy", "cv2", "msgspec"},
     "engines": {"core", "engines", "numpy", "onnxruntime", "openvino"},
     "sources": {"core", "sources", "numpy", "cv2", "PIL"},
+    "compile": {"compile", "core", "engines", "msgspec"},
+    "triton": {"core", "triton", "selftest", "msgspec"},
+    "tune": {
+        "core",
+        "decode",
+        "engines",
+        "evaluate",
+        "preprocess",
+        "selftest",
+        "tune",
+        "msgspec",
+        "numpy",
+        "matplotlib",
+    },
     "sinks": {"core", "sinks", "numpy", "cv2", "PIL", "msgspec", "supervision"},
 }
-LAZY_ONLY = {"onnxruntime", "openvino", "supervision", "faster_coco_eval"}
+LAZY_ONLY = {"onnxruntime", "openvino", "supervision", "faster_coco_eval", "matplotlib"}
 # Names that came after Python 3.10.
 NEWER = {
     "datetime": {"UTC"}, "enum": {"StrEnum", "ReprEnum", "member", "nonmember"}, "hashlib": {"file_digest"},
