@@ -388,6 +388,22 @@ def test_the_mean_is_taken_into_the_first_layer_exactly_but_for_the_border(photo
     assert 0 < np.abs(want - have).max() < 150
 
 
+def test_coordinates_between_two_stages_keep_their_bits(photos: Path) -> None:
+    net = Net(opset=16)
+    features = net.op("Relu", [net.conv(net.picture(), 3, 8, stride=2, name="features")])
+    places = net.op("Transpose", [net.conv(features, 8, 2, stride=2, name="places", scale=0.01)], perm=[0, 2, 3, 1])
+    places = net.op("Mul", [places, net.op("Add", [places, net.const(np.float32(2))], "shifted")], "scaled")
+    sampled = net.op("GridSample", [features, places], "sampled")
+    value = net.op("Relu", [net.conv(sampled, 8, 8, name="second")], "second_relu")
+    value = net.conv(value, 8, 4, name="third")
+    net.nodes.append(onnx.helper.make_node("ReduceMean", [value], ["logits"], axes=[2, 3], keepdims=0, name="mean"))
+    content = net.bytes({"logits": (4,)})
+    for precision, target in (("int8", "onnxruntime"), ("int8", "tensorrt"), ("fp16", "tensorrt")):
+        layers = set(make_recipe(source(content, photos), precision, target).layers)
+        assert {"features", "places", "second", "third"} <= layers
+        assert not layers & {"shifted", "scaled"}, (precision, target)
+
+
 # Half precision
 
 

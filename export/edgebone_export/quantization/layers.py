@@ -13,6 +13,8 @@ from edgebone_export.quantization.dialects import CLIPPING, MOVING, WEIGHTED, Di
 from edgebone_export.quantization.graph import users
 
 INT4_BLOCK = 128
+_SELECTION = frozenset({"TopK", "ArgMax", "ArgMin", "NonMaxSuppression", "NonZero"})
+_SAMPLING = frozenset({"GridSample", "RoiAlign"})
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,40 @@ def find_layers(
 
 
 def inner_nodes(model: ir.Model) -> set[ir.Node]:
-    """The nodes with weights, and all that lies between two of them."""
+    """The nodes with weights, and what lies between two of them, but for arithmetic on coordinates.
+
+    A detector in two stages computes boxes between its stages: eight bits round them to a 256th of the picture, and
+    FP16 rounds 1000 to half a pixel.
+    """
     between = _with_weights_upstream(model) & _with_weights_downstream(model)
-    return between | {node for node in model.graph if _weighted(node)}
+    weighted = {node for node in model.graph if _weighted(node)}
+    return (between - _after_selection(model) - _before_sampling(model)) | weighted
+
+
+def _after_selection(model: ir.Model) -> set[ir.Node]:
+    """What is computed of the chosen few, until features are sampled or a layer with weights reads it."""
+    found: set[ir.Node] = set()
+    for node in model.graph:
+        sources = [None if value is None else value.producer() for value in node.inputs]
+        if node.op_type in _SAMPLING:
+            # What is sampled counts, not where.
+            sources = sources[:1]
+        if node.op_type in _SELECTION or (not _weighted(node) and any(source in found for source in sources if source)):
+            found.add(node)
+    return found
+
+
+def _before_sampling(model: ir.Model) -> set[ir.Node]:
+    """What computes the places that features are sampled at, back to the layer with weights that it comes from."""
+    found: set[ir.Node] = set()
+    values = [value for node in model.graph if node.op_type in _SAMPLING for value in node.inputs[1:]]
+    while values:
+        value = values.pop()
+        node = None if value is None else value.producer()
+        if node is not None and node not in found and not _weighted(node):
+            found.add(node)
+            values += node.inputs
+    return found
 
 
 def _layer(node: ir.Node, places: tuple[int, ...], dialect: Dialect) -> Layer | None:
