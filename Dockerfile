@@ -53,5 +53,5 @@ CMD ["--help"]
 FROM runtime AS export
 USER 0
 COPY . /src
-RUN python -m pip install --no-cache-dir "/src[export,timm]" && rm -rf /src
+RUN python -m pip install --no-cache-dir "/src[export,timm,quantize]" && rm -rf /src
 USER 1000
