@@ -166,7 +166,9 @@ def test_an_exported_detector_finds_what_torchvision_finds(
     assert against["boxes"] > 100
     assert (head.decoder, len(head.labels)) == ("boxes@1", 91)
     assert build(str(tmp_path / "b/onnx/fp32.onnx")).size_bytes
-    check_lowered_builds(tmp_path / "b", tmp_path)
+    if name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large"):
+        # One of two stages and one of one stand for the others, which take minutes.
+        check_lowered_builds(tmp_path / "b", tmp_path)
     files = sorted(pictures.iterdir())
     results = []
     for engine in ("onnxruntime", "openvino"):
@@ -299,7 +301,8 @@ def test_segmentation_gives_torchvisions_classes(name: str, tmp_path: Path, pict
     assert report.parity.matched is not None and report.parity.matched > 0.999
     export(name, tmp_path / "host", weights="random", size_hw=SMALL, samples=pictures, decode="host")
     assert build(str(tmp_path / "graph/onnx/fp32.onnx")).size_bytes
-    check_lowered_builds(tmp_path / "graph", tmp_path)
+    if name.startswith("lraspp"):
+        check_lowered_builds(tmp_path / "graph", tmp_path)
     backbone = load_backbone(name, weights="random", size_hw=SMALL, decode="host")
     with open_bundle(tmp_path / "graph") as bundle:
         golden = np.load(io.BytesIO(bundle.read("golden/tensors.npz")))

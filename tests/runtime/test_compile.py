@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,20 +20,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+import numpy as np
 import onnx
 import pytest
 from conftest import colors_onnx, write_colors_bundle
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from edgebone.compile import compat
+from edgebone.compile import builder as building
+from edgebone.compile import compat, into_bundle
 from edgebone.compile.builder import compile_engine
 from edgebone.compile.into_bundle import cached_engine, compile_into_bundle
 from edgebone.compile.openvino import compile_with_openvino
 from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target, parse_target
 from edgebone.compile.timing_cache import load_timing_cache, save_timing_cache
-from edgebone.core.bundle import open_bundle
-from edgebone.core.errors import EngineError, MissingDependencyError
+from edgebone.core.bundle import open_bundle, update_bundle
+from edgebone.core.errors import EngineError, MissingDependencyError, OutputError
 from edgebone.core.machine import Machine
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -43,9 +47,12 @@ def fingerprint(bundle: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(bundle.rglob("*")) if p.is_file())).hexdigest()
 
 
-def run(arguments: list[object]) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[object], largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("edgebone")
-    return subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True, check=False)
+    limit = None if largest_file is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file,) * 2)
+    return subprocess.run(
+        [str(program), *map(str, arguments)], capture_output=True, text=True, check=False, preexec_fn=limit
+    )
 
 
 def run_on_a_terminal(arguments: list[object]) -> str:
@@ -73,6 +80,42 @@ def graph(node: onnx.NodeProto, *constants: onnx.TensorProto, output: int = Tens
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
 
 
+def quantized_conv(zero_point: int = 0, kind: int = TensorProto.INT8, half: bool = False) -> bytes:
+    """A convolution with a free batch, its input quantized; or one in FP16."""
+    values = np.random.default_rng(0).normal(size=(8, 3, 3, 3)).astype(np.float16 if half else np.float32)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["cast"], to=TensorProto.FLOAT16 if half else TensorProto.FLOAT),
+        helper.make_node("Transpose", ["cast"], ["picture"], perm=[0, 3, 1, 2]),
+        helper.make_node("QuantizeLinear", ["picture", "scale", "zero"], ["integers"], name="stem/quantize"),
+        helper.make_node("DequantizeLinear", ["integers", "scale", "zero"], ["floats"], name="stem/dequantize"),
+        helper.make_node("Conv", ["picture" if half else "floats", "weight"], ["features"], name="stem/conv"),
+        helper.make_node("Cast", ["features"], ["out"], to=TensorProto.FLOAT),
+    ]
+    constants = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [2.0]),
+        helper.make_tensor("zero", kind, [], [zero_point]),
+        numpy_helper.from_array(values, "weight"),
+    ]
+    made = helper.make_graph(
+        [node for node in nodes if not (half and "quantize" in node.name)],
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 8, 8, 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 8, 6, 6])],
+        constants,
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def of_picture(shape: list[object], *inputs: str) -> bytes:
+    """The sum of inputs of one shape."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in inputs]
+    result = helper.make_tensor_value_info("o", TensorProto.FLOAT, shape)
+    made = helper.make_graph([helper.make_node("Sum", list(inputs), ["o"])], "g", values, [result])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+
+
 def test_an_engine_is_compiled_with_progress_for_a_dynamic_batch() -> None:
     seen: list[tuple[str, float]] = []
     made = compile_engine(
@@ -93,6 +136,83 @@ def test_an_operator_that_the_target_lacks_is_named_with_its_node_and_module() -
         r"head.boxes: .*; onnxruntime and openvino run it",
     ):
         compile_engine(graph(node, matrix), "the bundle", RTX, CompileSettings())
+
+
+def test_an_operator_that_fails_in_the_build_is_named_too() -> None:
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [output], name=f"head/node_{output}", **attributes)
+
+    nodes = [
+        node("Cast", ["images"], "floats", to=TensorProto.FLOAT),
+        node("Transpose", ["floats"], "boxes", perm=[0, 2, 1]),
+        node("ReduceMax", ["floats", "axis"], "scores"),
+        node("NonMaxSuppression", ["boxes", "scores", "most"], "kept"),
+    ]
+    constants = [
+        helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("axis", 1), ("most", 9))
+    ]
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, [1, 4, 20])],
+        [helper.make_tensor_value_info("kept", TensorProto.INT64, ["n", 3])],
+        constants,
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    # TensorRT-RTX reads it, and finds only in the build that it has no kernel; a TensorRT that has one compiles it.
+    with pytest.raises(
+        EngineError,
+        match=r"the bundle: tensorrt-rtx cannot compile node head/node_kept \(NMS\), of the PyTorch module head: .*; "
+        r"onnxruntime and openvino run it",
+    ):
+        compile_engine(model.SerializeToString(), "the bundle", RTX, CompileSettings())
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_half_precision_and_symmetric_integers_are_compiled_for_a_dynamic_batch(half: bool) -> None:
+    assert compile_engine(quantized_conv(half=half), "the bundle", RTX, CompileSettings(), (1, 4)).content
+
+
+@pytest.mark.parametrize(
+    ("zero_point", "kind"), [(0, TensorProto.UINT8), (128, TensorProto.UINT8), (5, TensorProto.INT8)]
+)
+def test_integers_that_it_would_compute_otherwise_are_refused(zero_point: int, kind: int) -> None:
+    # TensorRT reads uint8 with a zero-point of 0 as int8, and warns: what is above 127 would be cut off.
+    with pytest.raises(EngineError, match="edgebone quantize BUNDLE --target tensorrt"):
+        compile_engine(quantized_conv(zero_point, kind), "the bundle", RTX, CompileSettings(), (1, 4))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (of_picture([1, 4], "a", "b"), "it has 2 inputs, expected one"),
+        (b"", "it has 0 inputs, expected one"),
+        (of_picture(["batch", "height", 4], "a"), r"a \[-1, -1, 4\] leaves more open than the batch"),
+    ],
+)
+def test_inputs_that_are_no_pictures_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        compile_engine(content, "the bundle", RTX, CompileSettings(), (1, 4))
+
+
+def test_a_workspace_that_is_too_small_is_said() -> None:
+    with pytest.raises(EngineError, match=r"workspace limit.*; a larger --workspace, or none, may do"):
+        compile_engine(quantized_conv(half=True), "the bundle", RTX, CompileSettings(workspace_mb=1), (1, 4))
+
+
+def test_a_machine_without_a_driver_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Log:
+        ERROR, INTERNAL_ERROR, WARNING = range(3)
+
+    def none(logger: Any) -> None:
+        # What TensorRT does there, through pybind11.
+        logger.log(Log.WARNING, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(building, "import_tensorrt", lambda _: SimpleNamespace(ILogger=Log, Builder=none))
+    with pytest.raises(EngineError, match=r"tensorrt cannot start: CUDA initialization failure.* needs an NVIDIA GPU"):
+        compile_engine(b"", "the bundle", Target("tensorrt"), CompileSettings())
 
 
 def test_asymmetric_integers_are_refused_with_the_way_out() -> None:
@@ -146,6 +266,30 @@ def test_engines_go_into_the_bundle_and_are_made_again_only_when_something_diffe
     assert "fp32 for tensorrt-rtx" in run(["inspect", bundle]).stdout
 
 
+def test_what_others_write_meanwhile_is_kept(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    compile_into_bundle(str(bundle), Target("tensorrt-rtx", ("SM89",)))
+
+    def rename(name: str, phase: str, share: float) -> None:
+        with open_bundle(bundle) as opened:
+            if opened.manifest.name != "another":
+                update_bundle(opened, msgspec.structs.replace(opened.manifest, name="another"), {})
+
+    compile_into_bundle(str(bundle), RTX, progress=rename)
+    with open_bundle(bundle) as opened:
+        assert opened.manifest.name == "another"
+        assert sorted(item.provenance["gpu"] for item in opened.manifest.engines.values()) == ["SM86", "SM89"]
+
+
+def test_a_full_disk_leaves_the_bundle_alone(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    before = fingerprint(bundle)
+    done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86"], largest_file=100_000)
+    assert (done.returncode, "b.bundle cannot be written" in done.stderr) == (7, True), done.stderr
+    assert fingerprint(bundle) == before
+    assert list(tmp_path.iterdir()) == [bundle]
+
+
 def test_any_difference_gives_another_key() -> None:
     machine = Machine.probe()
     base = provenance_of(trt, "a", RTX, CompileSettings(), (1, 4), machine)
@@ -174,8 +318,6 @@ def test_any_difference_gives_another_key() -> None:
 
 
 def _with(machine: Machine, **changes: Any) -> Machine:
-    import msgspec
-
     return msgspec.structs.replace(machine, **changes)
 
 
@@ -187,8 +329,13 @@ def test_what_cannot_be_compiled_leaves_the_bundle_alone(tmp_path: Path) -> None
         ("tensorrt-rtx:ampere", 5, "a compute capability is written sm86, not 'ampere'"),
         ("tensorrt:sm86", 5, "tensorrt compiles for the device that it is on"),
         ("cuda", 5, "there is no target cuda; choose tensorrt, tensorrt-rtx, openvino"),
+        ("tensorrt-rtx:sm86 --hardware ampere-plus", 5, "no hardware compatibility ampere-plus; name the GPUs, as"),
+        ("tensorrt-rtx:sm86 --level 6", 2, "--level"),
+        (f"tensorrt-rtx:sm86 --timing-cache {tmp_path}", 2, "--timing-cache"),
+        ("openvino --level 3", 2, "openvino takes"),
     ):
-        done = run(["compile", bundle, "--target", target])
+        done = run(["compile", bundle, "--target", *target.split()])
+        assert "Traceback" not in done.stderr
         assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     if not Machine.probe().gpus:
         done = run(["compile", bundle, "--target", "tensorrt-rtx"])
@@ -197,6 +344,7 @@ def test_what_cannot_be_compiled_leaves_the_bundle_alone(tmp_path: Path) -> None
     assert (done.returncode, "has no DLA" in done.stderr) == (5, True), done.stderr
     done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--variant", "int8"])
     assert "there is no variant int8, only fp32" in done.stderr
+    assert run(["compile", tmp_path / "no.bundle", "--target", "tensorrt-rtx:sm86"]).returncode == 3
     assert fingerprint(bundle) == before
 
 
@@ -210,6 +358,7 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "b.bundle.zip")
     done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--level", "0", "--workspace", "64"])
     assert done.returncode == 0, done.stderr
+    assert done.stderr == "edgebone: compiling fp32 for tensorrt-rtx:sm86\n"
     assert re.search(r"fp32 for tensorrt-rtx:sm86: compiled, [\d.]+ s, [\d.]+ MB, engines/\w{16}/engine", done.stdout)
     again = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--level", "0", "--workspace", "64", "--json"])
     assert json.loads(again.stdout)[0]["reason"] == "up to date"
@@ -256,6 +405,19 @@ def test_at_first_use_an_engine_is_compiled_once_and_kept(tmp_path: Path) -> Non
     assert not _take((str(bundle), str(tmp_path / "cache")))[2]
     compile_into_bundle(str(bundle), RTX)
     assert not _take((str(bundle), str(tmp_path / "other")))[2]
+
+
+def test_an_engine_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    monkeypatch.setattr(into_bundle, "write_whole", full)
+    said: list[str] = []
+    with open_bundle(bundle) as opened:
+        assert cached_engine(opened, "fp32", RTX, folder=tmp_path / "cache", notice=said.append)
+    assert "the disk is full" in said[-1]
+    assert said[-1].endswith("it will be compiled again")
 
 
 def test_ctrl_c_ends_a_build_and_leaves_the_bundle_alone(tmp_path: Path) -> None:
@@ -411,6 +573,29 @@ def test_a_timing_cache_is_written_by_a_real_build(tmp_path: Path) -> None:
     assert path.is_file()
 
 
+def test_a_timing_cache_that_cannot_be_saved_costs_no_engine(tmp_path: Path) -> None:
+    path = tmp_path / "t.cache"
+    said: list[str] = []
+    made = compile_engine(
+        colors_onnx((1, 1)), "colors", RTX, CompileSettings(), timing_cache=path,
+        progress=lambda _, __: path.mkdir(exist_ok=True), notice=said.append,
+    )  # fmt: skip
+    assert made.content
+    assert said[-1].startswith(f"{path} cannot be written")
+    assert said[-1].endswith("; the engine is kept")
+
+
+def test_a_timing_cache_that_cannot_be_read_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "t.cache"
+    path.write_bytes(b"of another user")
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(OutputError, match="permission is denied"):
+        compile_engine(colors_onnx((1, 1)), "colors", RTX, CompileSettings(), timing_cache=path)
+
+
 def test_every_name_that_is_used_is_one_of_tensorrts() -> None:
     found = [Path(folder) / "tensorrt_bindings" / "tensorrt.pyi" for folder in sys.path]
     stubs = next((path for path in found if path.is_file()), None)
@@ -420,7 +605,7 @@ def test_every_name_that_is_used_is_one_of_tensorrts() -> None:
     folder = Path(compat.__file__).parent
     source = "".join((folder / name).read_text() for name in ("compat.py", "builder.py", "timing_cache.py"))
     used = set(re.findall(r"\btrt\.(?:\w+\.)*(\w+)", source)) | set(
-        re.findall(r"\b(?:config|builder|parser|network|profile|error|value|cache)\.(\w+)", source)
+        re.findall(r"\b(?:config|builder|parser|network|profile|error|value|cache|layer)\.(\w+)", source)
     )
     ours = {"name", "strip", "is_set", "capabilities", "shape", "content"}
     # TensorRT-RTX's own, which compiles for GPUs that are not here; a module's version is in no stub.

@@ -31,7 +31,9 @@ def compile_command(
     ] = None,
     timing_cache: Annotated[
         Path | None,
-        typer.Option("--timing-cache", help="A file that builds share; one in the user's cache if not given."),
+        typer.Option(
+            "--timing-cache", dir_okay=False, help="A file that builds share; one in the user's cache if not given."
+        ),
     ] = None,
     version_compatible: Annotated[
         bool, typer.Option("--version-compatible", help="Let later versions of TensorRT load the engine.")
@@ -51,10 +53,12 @@ def compile_command(
     from edgebone.compile.settings import CompileSettings, parse_target
 
     wanted = parse_target(target)
+    settings = CompileSettings(workspace, level, version_compatible, hardware, dla)
     if wanted.name == "openvino":
+        if settings != CompileSettings() or timing_cache is not None:
+            raise typer.BadParameter("these are TensorRT's settings; openvino takes --variant alone")
         _openvino(bundle, variant or [], json)
         return
-    settings = CompileSettings(workspace, level, version_compatible, hardware, dla)
     _tensorrt(bundle, wanted, settings, variant or [], timing_cache, json)
 
 
@@ -80,6 +84,16 @@ def _tensorrt(
     from edgebone.compile.into_bundle import compile_into_bundle
 
     console = Console(stderr=True, highlight=False)
+    begun: set[str] = set()
+
+    def show(name: str, phase: str, share: float) -> None:
+        if console.is_terminal:
+            status.update(f"{name}: {phase}, {100 * share:.0f} %")
+        elif name not in begun:
+            # In a log, a line that says why it takes minutes.
+            begun.add(name)
+            _status(f"compiling {name} for {target}")
+
     with console.status(f"compiling for {target}") as status:
         results = compile_into_bundle(
             bundle,
@@ -87,7 +101,7 @@ def _tensorrt(
             settings,
             variants,
             timing_cache,
-            lambda name, phase, share: status.update(f"{name}: {phase}, {100 * share:.0f} %"),
+            show,
             _status,
         )
     if json:

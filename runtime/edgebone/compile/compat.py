@@ -64,19 +64,22 @@ def configure(trt: Any, builder: Any, config: Any, target: Target, settings: Com
             raise EngineError(f"this {target.name} has no version compatibility; leave --version-compatible out")
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if settings.hardware != "none":
-        config.hardware_compatibility_level = _hardware_level(trt, target, settings.hardware)
+        _set_hardware_level(trt, config, target, settings.hardware)
     if target.capabilities:
         _set_capabilities(trt, config, target)
     if settings.dla_core is not None:
         _use_dla(trt, builder, config, target, settings.dla_core)
 
 
-def _hardware_level(trt: Any, target: Target, level: str) -> Any:
+def _set_hardware_level(trt: Any, config: Any, target: Target, level: str) -> None:
     known = getattr(trt, "HardwareCompatibilityLevel", None)
     found = getattr(known, level.upper().replace("-", "_"), None)
-    if found is None:
-        raise EngineError(f"this {target.name} has no hardware compatibility {level}")
-    return found
+    if found is not None:
+        config.hardware_compatibility_level = found
+    # TensorRT-RTX has the words, and does not take them.
+    if found is None or config.hardware_compatibility_level != found:
+        instead = "; name the GPUs, as tensorrt-rtx:sm86,sm89" if hasattr(config, "set_compute_capability") else ""
+        raise EngineError(f"this {target.name} has no hardware compatibility {level}{instead}")
 
 
 def _set_capabilities(trt: Any, config: Any, target: Target) -> None:

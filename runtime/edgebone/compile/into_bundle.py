@@ -15,7 +15,7 @@ from edgebone.compile.settings import CompileSettings, Target
 from edgebone.compile.timing_cache import locked, write_whole
 from edgebone.core.bundle import Bundle, open_bundle, update_bundle
 from edgebone.core.caches import cache_folder
-from edgebone.core.errors import EngineError
+from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine
 from edgebone.core.writing import writing
@@ -72,23 +72,24 @@ def compile_into_bundle(
         trt = import_tensorrt(target)
         cache = timing_cache or _own_timing_cache(target)
         machine = Machine.probe()
-        engines = dict(manifest.engines)
+        made_now: dict[str, CompiledEngine] = {}
+        replaced: set[str] = set()
         add: dict[str, bytes] = {}
         results = []
-        for name in variants or manifest.variants:
+        for name in dict.fromkeys(variants or manifest.variants):
             variant = manifest.variants[name]
             if variant.engines and target.name not in variant.engines:
                 results.append(Result(name, None, f"made for {' and '.join(variant.engines)}"))
                 continue
             wanted = provenance_of(trt, manifest.files[variant.file].sha256, target, settings, variant.batch, machine)
             key = key_of(wanted)
-            if key in engines:
-                results.append(Result(name, engines[key], "up to date"))
+            if key in manifest.engines:
+                results.append(Result(name, manifest.engines[key], "up to date"))
                 continue
-            old = {own for own, item in engines.items() if _same_place(item, name, wanted)}
+            old = [own for own, item in manifest.engines.items() if _same_place(item, name, wanted)]
             reason = "compiled"
             if old:
-                reason += f" again: {'; '.join(differences(engines[next(iter(old))].provenance, wanted))}"
+                reason += f" again: {'; '.join(differences(manifest.engines[old[0]].provenance, wanted))}"
             made = compile_engine(
                 bundle.read(variant.file),
                 f"{path}, variant {name}",
@@ -100,16 +101,25 @@ def compile_into_bundle(
                 notice,
             )
             record = CompiledEngine(f"engines/{key}/engine", target.name, name, wanted, made.seconds, len(made.content))
-            engines = {own: item for own, item in engines.items() if own not in old} | {key: record}
+            replaced |= set(old)
+            made_now[key] = record
             add[record.file] = made.content
             results.append(Result(name, record, reason))
         if all(result.engine is None for result in results):
             reasons = "; ".join(f"{result.variant} is {result.reason}" for result in results)
             raise EngineError(f"{path}: no variant is for {target.name}: {reasons}")
-        if add:
-            gone = {item.file for own, item in manifest.engines.items() if own not in engines}
-            update_bundle(bundle, msgspec.structs.replace(manifest, engines=engines), add, gone)
+    if add:
+        _write(path, made_now, add, replaced)
     return results
+
+
+def _write(path: str, made: dict[str, CompiledEngine], add: dict[str, bytes], replaced: set[str]) -> None:
+    """Add to the bundle as it is now: compiling takes minutes, in which others may have written to it."""
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        gone = {item.file for own, item in manifest.engines.items() if own in replaced}
+        kept = {own: item for own, item in manifest.engines.items() if own not in replaced}
+        update_bundle(bundle, msgspec.structs.replace(manifest, engines=kept | made), add, gone)
 
 
 def _own_timing_cache(target: Target) -> Path | None:
@@ -174,6 +184,10 @@ def cached_engine(
         notice(f"{where}: compiling for this device{why}; kept in {place}")
         cache = _own_timing_cache(target)
         made = compile_engine(bundle.read(item.file), where, target, settings, item.batch, cache, progress, notice)
-        with writing(path):
-            write_whole(path, made.content)
+        try:
+            with writing(path):
+                write_whole(path, made.content)
+        except OutputError as error:
+            # It costs the time of compiling at the next start, and nothing now.
+            notice(f"{error}; it will be compiled again")
     return made.content

@@ -32,7 +32,7 @@ def provenance_of(
         "onnx_sha256": onnx_sha256,
         "batch": f"{batch[0]}-{batch[1]}",
         # Compiled for named GPUs, the engine does not depend on the one that is here.
-        "gpu": ",".join(machine.gpus) or machine.jetson if here else ",".join(target.capabilities),
+        "gpu": ",".join(machine.gpus) or machine.jetson if here else ",".join(sorted(target.capabilities)),
         "driver": machine.driver if here else "",
         "l4t": machine.l4t if here else "",
         "system": f"{machine.system.split()[0]} {machine.arch}",
