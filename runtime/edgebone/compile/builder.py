@@ -256,6 +256,9 @@ def _monitor(build: _Build, progress: Progress) -> Any:
 
 def _run(build: _Build, builder: Any, network: Any, config: Any) -> None:
     """Build in a thread: here, Ctrl-C is heard, and tells the builder to stop at its next step."""
+    # Not the thread's own join: Ctrl-C in it makes CPython 3.11 take a running thread for one that has ended, and a
+    # process that ends under a builder aborts.
+    done = threading.Event()
 
     def work() -> None:
         try:
@@ -265,15 +268,16 @@ def _run(build: _Build, builder: Any, network: Any, config: Any) -> None:
             build.log.append("out of memory")
         except BaseException as error:
             build.failure = build.failure or error
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=work, name="edgebone-compile", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_POLL_S)
+        threading.Thread(target=work, name="edgebone-compile", daemon=True).start()
+        while not done.wait(_POLL_S):
+            pass
     except BaseException:
         build.stop.set()
-        thread.join(_STOP_S)
+        done.wait(_STOP_S)
         raise
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import BundleError, OutputError
-from edgebone.core.manifest import Head, Manifest, Variant
-from edgebone.core.tensors import TensorSpec
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import CompiledEngine, Head, Manifest, Variant
+from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
 from edgebone.selftest import read_golden
 from edgebone.triton.config_text import Field, Word, to_text
@@ -80,12 +82,14 @@ def export_triton(
         batch = _batch(path, manifest, chosen, max_batch)
         file = "model.plan" if backend == "tensorrt" else "model.onnx"
         contents = {f"{number}/{file}": _content(bundle, own, backend) for number, own in enumerate(chosen, start=1)}
-        config = _config(manifest, model, chosen, backend, batch, instances, delay_us)
+        label_files = _label_files(manifest.heads)
+        warmed = _warmed(read_golden(bundle).network_input, manifest, chosen)
+        config = _config(manifest, model, chosen, backend, batch, instances, delay_us, label_files, warmed.shape)
         contents["config.pbtxt"] = to_text(config).encode()
-        contents[f"warmup/{_WARMUP}"] = read_golden(bundle).network_input.tobytes()
-        for head_name, head in manifest.heads.items():
-            if head.labels:
-                contents[_label_file(head_name)] = "".join(f"{_one_line(label)}\n" for label in head.labels).encode()
+        contents[f"warmup/{_WARMUP}"] = warmed.tobytes()
+        for head, labels in label_files.items():
+            lines = (f"{_one_line(label)}\n" for label in manifest.heads[head].labels)
+            contents[labels] = "".join(lines).encode()
     _write(repository, model, contents, overwrite)
     return TritonModel(repository / model, dict(enumerate(chosen, start=1)))
 
@@ -95,7 +99,10 @@ def _check_variant(path: str, manifest: Manifest, name: str, backend: str) -> No
         raise BundleError(f"{path}: there is no variant {name}, only {', '.join(manifest.variants)}")
     made_for = manifest.variants[name].engines
     if made_for and backend not in made_for:
-        raise BundleError(f"{path}: variant {name} is made for {' and '.join(made_for)}, not for {backend}")
+        raise BundleError(
+            f"{path}: variant {name} is made for {' and '.join(made_for)}, not for {backend}; "
+            "choose another --backend, or another --variant"
+        )
 
 
 def _legal_name(name: str | None, own: str) -> str:
@@ -131,15 +138,37 @@ def _content(bundle: Bundle, variant: str, backend: str) -> bytes:
     manifest = bundle.manifest
     if backend != "tensorrt":
         return bundle.read(manifest.variants[variant].file)
-    for engine in manifest.engines.values():
-        if engine.variant == variant and engine.target == "tensorrt":
-            return bundle.read(engine.file)
-    other = any(engine.variant == variant for engine in manifest.engines.values())
-    why = "Triton does not serve TensorRT-RTX's engines; " if other else ""
-    raise BundleError(
-        f"{bundle.path}: it has no TensorRT engine of variant {variant}: {why}edgebone compile {bundle.path} "
-        "--target tensorrt"
-    )
+    own = [engine for engine in manifest.engines.values() if engine.variant == variant]
+    served = [engine for engine in own if engine.target == "tensorrt"]
+    if not served:
+        why = "Triton does not serve TensorRT-RTX's engines; " if own else ""
+        raise BundleError(
+            f"{bundle.path}: it has no TensorRT engine of variant {variant}: {why}edgebone compile {bundle.path} "
+            "--target tensorrt"
+        )
+    return bundle.read(_only(bundle.path, variant, served).file)
+
+
+def _only(path: Path, variant: str, engines: Sequence[CompiledEngine]) -> CompiledEngine:
+    """The one engine there is; of several, this machine's, since an engine runs on the GPU that it was made for."""
+    if len(engines) == 1:
+        return engines[0]
+    machine = Machine.probe()
+    here = ",".join(machine.gpus) or machine.jetson
+    fitting = [engine for engine in engines if here and engine.provenance.get("gpu") == here]
+    if len(fitting) != 1:
+        places = "; ".join(engine.provenance.get("gpu") or "an unknown GPU" for engine in engines)
+        raise BundleError(
+            f"{path}: it has {len(engines)} TensorRT engines of variant {variant} ({places}), and Triton takes one; "
+            "export on the machine that will serve, from a bundle with one engine for its GPU"
+        )
+    return fitting[0]
+
+
+def _warmed(network_input: Array, manifest: Manifest, chosen: Sequence[str]) -> Array:
+    """The golden input as Triton sends it: repeated for a graph with a fixed batch, one picture for a free one."""
+    low, high = manifest.variants[chosen[0]].batch
+    return network_input.repeat(high, axis=0) if low == high else network_input[0]
 
 
 def _config(
@@ -150,10 +179,12 @@ def _config(
     batch: tuple[int, int],
     instances: int,
     delay_us: int,
+    label_files: Mapping[str, str],
+    warmed_shape: Sequence[int],
 ) -> dict[str, Field]:
     dynamic = batch[1] > 0
     labels = {
-        output: _label_file(head_name)
+        output: label_files[head_name]
         for head_name, head in manifest.heads.items()
         if head.labels and _is_classification(head)
         for output in head.outputs
@@ -176,17 +207,20 @@ def _config(
     kind = "KIND_CPU" if backend == "openvino" else "KIND_GPU" if backend == "tensorrt" else "KIND_AUTO"
     config["instance_group"] = [{"count": instances, "kind": Word(kind)}]
     config["version_policy"] = {"specific": {"versions": list(range(1, len(variants) + 1))}}
-    warmed = {"data_type": Word(f"TYPE_{_TYPES[manifest.input.dtype]}"), "dims": _dims(manifest.input, dynamic)}
+    warmed: dict[str, Field] = {
+        "data_type": _type(manifest.input),
+        "dims": list(warmed_shape),
+        "input_data_file": _WARMUP,
+    }
+    # A sample of batch 0, which is the default, is skipped; 1 is right for fixed batches, too.
     config["model_warmup"] = [
-        {
-            "name": _WARMUP,
-            **({"batch_size": 1} if dynamic else {}),
-            "inputs": {"key": manifest.input.name, "value": {**warmed, "input_data_file": _WARMUP}},
-        }
+        {"name": _WARMUP, "batch_size": 1, "inputs": {"key": manifest.input.name, "value": warmed}}
     ]
-    config["parameters"] = [
-        {"key": key, "value": {"string_value": value}} for key, value in _parameters(manifest, variants).items()
-    ]
+    parameters = _parameters(manifest, variants)
+    if backend == "openvino" and dynamic:
+        # Triton's OpenVINO backend fixes the batch at its maximum, and refuses smaller ones that it may not pad.
+        parameters["ENABLE_BATCH_PADDING"] = "YES"
+    config["parameters"] = [{"key": key, "value": {"string_value": value}} for key, value in parameters.items()]
     return config
 
 
@@ -205,21 +239,39 @@ def _about(name: str, variant: Variant) -> dict[str, object]:
 
 
 def _tensor(spec: TensorSpec, dynamic: bool) -> dict[str, Field]:
-    return {"name": spec.name, "data_type": Word(f"TYPE_{_TYPES[spec.dtype]}"), "dims": _dims(spec, dynamic)}
-
-
-def _dims(spec: TensorSpec, dynamic: bool) -> list[Field]:
+    if dynamic and (not spec.shape or isinstance(spec.shape[0], int)):
+        raise BundleError(
+            f"{spec} has no batch axis, so Triton cannot gather pictures; export the bundle with --batch 1"
+        )
     # With max_batch_size, Triton puts the batch axis before them by itself.
     sizes = spec.shape[1:] if dynamic else spec.shape
-    return [size if isinstance(size, int) else -1 for size in sizes]
+    dims: list[Field] = [size if isinstance(size, int) else -1 for size in sizes]
+    described: dict[str, Field] = {"name": spec.name, "data_type": _type(spec), "dims": dims or [1]}
+    # Triton has no shape without axes, but reshapes to one.
+    return described if dims else {**described, "reshape": {}}
+
+
+def _type(spec: TensorSpec) -> Word:
+    if spec.dtype not in _TYPES:
+        raise BundleError(f"{spec} has a type that Triton does not have; it has {', '.join(_TYPES)}")
+    return Word(f"TYPE_{_TYPES[spec.dtype]}")
 
 
 def _is_classification(head: Head) -> bool:
     return head.decoder.startswith("classification@")
 
 
-def _label_file(head: str) -> str:
-    return f"labels_{re.sub(r'[^A-Za-z0-9_-]+', '_', head)}.txt"
+def _label_files(heads: Mapping[str, Head]) -> dict[str, str]:
+    """A file name for each head with labels; two heads never share one, whatever their names become."""
+    files: dict[str, str] = {}
+    for name, head in heads.items():
+        if not head.labels:
+            continue
+        stem = f"labels_{re.sub(r'[^A-Za-z0-9_-]+', '_', name)}"
+        while f"{stem}.txt" in files.values():
+            stem += "_"
+        files[name] = f"{stem}.txt"
+    return files
 
 
 def _one_line(label: str) -> str:
@@ -228,26 +280,36 @@ def _one_line(label: str) -> str:
 
 def _write(repository: Path, model: str, contents: dict[str, bytes], overwrite: bool) -> None:
     target = repository / model
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists; choose another --name, or replace it with --force")
-    if target.exists() and not (target / "config.pbtxt").is_file():
-        raise OutputError(f"{target} is no Triton model (it has no config.pbtxt); not replaced")
     with writing(target):
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists; choose another --name, or replace it with --force")
+        if target.exists() and not (target / "config.pbtxt").is_file():
+            raise OutputError(f"{target} is no Triton model (it has no config.pbtxt); not replaced")
+        is_new = not repository.exists()
         repository.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{model}.", dir=repository))
         try:
-            for name, content in contents.items():
-                place = staging / "new" / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content)
-            # mkdtemp's folders are private; a server runs as another user.
-            (staging / "new").chmod(0o755)
-            if target.exists():
-                target.rename(staging / "old")
-            (staging / "new").rename(target)
+            _put(repository, model, contents)
         except BaseException:
-            if (staging / "old").exists() and not target.exists():
-                (staging / "old").rename(target)
+            if is_new:
+                with suppress(OSError):
+                    repository.rmdir()
             raise
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put(repository: Path, model: str, contents: dict[str, bytes]) -> None:
+    target = repository / model
+    staging = Path(tempfile.mkdtemp(prefix=f".{model}.", dir=repository))
+    try:
+        for name, content in contents.items():
+            place = staging / "new" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        if target.exists():
+            target.rename(staging / "old")
+        (staging / "new").rename(target)
+    except BaseException:
+        if (staging / "old").exists() and not target.exists():
+            (staging / "old").rename(target)
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
