@@ -450,6 +450,21 @@ def test_what_must_stay_in_fp32_is_measured_not_listed(photos: Path) -> None:
     assert "FP16 ends at 65504" in reasons["patches"]
 
 
+def test_operators_without_a_bf16_kernel_stay_in_fp32_so_that_the_rest_compiles(photos: Path, tmp_path: Path) -> None:
+    net = Net()
+    value = net.op("HardSwish", [net.conv(net.picture(), 3, 8, stride=2, name="first")], "swish")
+    kernel = net.const(net.rng.normal(size=(8, 4, 2, 2)).astype(np.float32))
+    value = net.op("ConvTranspose", [value, kernel], "up", strides=[2, 2])
+    value = net.conv(value, 4, 4, name="last")
+    net.nodes.append(onnx.helper.make_node("ReduceMean", [value], ["logits"], axes=[2, 3], keepdims=0, name="mean"))
+    net.opset = 17
+    recipe = make_recipe(source(net.bytes({"logits": (4,)}), photos), "bf16", "tensorrt")
+    assert {"first", "last"} <= set(recipe.layers)
+    assert not {"swish", "up"} & set(recipe.layers)
+    (tmp_path / "bf16.onnx").write_bytes(recipe.make(()))
+    assert build(str(tmp_path / "bf16.onnx"), "SM89").size_bytes
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_is_in_the_graph_and_its_inputs_and_outputs_stay(photos: Path, precision: str) -> None:
     proto, low, _ = half(classifier(), photos, precision)

@@ -30,6 +30,8 @@ _ALWAYS_FP32 = frozenset(
         "If", "Loop", "Scan", "QuantizeLinear", "DequantizeLinear", "TopK", "NonMaxSuppression", "RoiAlign",
     }
 )  # fmt: skip
+# Found by compiling with TensorRT-RTX 1.7.
+_NO_BF16 = frozenset({"ConvTranspose", "HardSwish", "HardSigmoid"})
 _REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "GlobalAveragePool"})
 # Their other inputs keep a type of their own.
 _FIRST_INPUT_ONLY = frozenset({"Resize", "Upsample"})
@@ -75,6 +77,8 @@ def _reason(node: ir.Node, observed: Mapping[str, Observed], precision: str) -> 
     """Why a node must stay in FP32; empty where it need not."""
     if node.op_type in _ALWAYS_FP32:
         return f"{node.op_type} adds up or takes powers"
+    if precision == "bf16" and node.op_type in _NO_BF16:
+        return f"TensorRT has no BF16 kernel for {node.op_type}"
     if precision == "bf16":
         return "BF16 keeps 8 bits of a sum" if node.op_type in _REDUCTIONS else ""
     for value in (*node.inputs, *node.outputs):
