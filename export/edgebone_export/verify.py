@@ -21,6 +21,7 @@ from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.backbones import Backbone, Transform, run_eager
+from edgebone_export.differences import differences
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.trace import INPUT
 
@@ -237,7 +238,7 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
     if how == "classes":
         return _compare_classes(name, have, want, made_by)
     a, b = have.astype(np.float64).reshape(len(have), -1), want.astype(np.float64).reshape(len(want), -1)
-    max_abs, max_rel, cosine = _differences(a, b)
+    max_abs, max_rel, cosine = differences(a, b)
     agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if how == "scores" else None
     # A best class that differs is no error of its own: within this tolerance only ties can differ.
     if max_rel > FP32_MAX_REL or cosine < FP32_MIN_COSINE:
@@ -248,21 +249,12 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
     return Parity(max_abs, max_rel, cosine, len(have), agreement, None, made_by)
 
 
-def _differences(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Largest absolute and relative difference, and smallest cosine of a row, of (n, values)."""
-    max_abs = float(np.abs(a - b).max())
-    max_rel = max_abs / max(float(np.abs(b).max()), 1e-12)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = float(np.divide((a * b).sum(axis=1), lengths, out=np.ones(len(a)), where=lengths > 0).min())
-    return max_abs, max_rel, cosine
-
-
 def _compare_boxes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
     """Boxes are chosen by score: rounding may swap neighbours, so that they are looked for, not lined up."""
     shares = [matched_share(a, b, min_score=_LEAST_SCORE, full=True) for a, b in zip(have, want, strict=True)]
     matched = min(shares)
     scores = [-np.sort(-rows[..., 4].astype(np.float64), axis=1) for rows in (have, want)]
-    max_abs, max_rel, cosine = _differences(*scores)
+    max_abs, max_rel, cosine = differences(*scores)
     if matched < MIN_MATCHED:
         raise ParityError(
             f"output {name}: only {100 * matched:.1f} % of a picture's boxes are {made_by}'s (at least "

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.boxes import matched_share
+from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.tensors import Array
@@ -23,8 +23,6 @@ _REDUCED_COSINE = 0.99
 # Of boxes and class maps, what must be the same at full precision, and with fewer bits.
 _MATCHED, _REDUCED_MATCHED = 0.99, 0.9
 _EQUAL, _REDUCED_EQUAL = 0.999, 0.97
-# With fewer bits a box moves a little; a wrong one moves a lot.
-_REDUCED_IOU, _REDUCED_SCORE = 0.5, 0.15
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def _compare_boxes(have: Array, wanted: Array, least_score: float, full: bool) -
     if full:
         matched = matched_share(have, wanted, min_score=seen, full=True)
     else:
-        matched = matched_share(have, wanted, min_score=seen, full=False, iou=_REDUCED_IOU, score_within=_REDUCED_SCORE)
+        matched = matched_share(have, wanted, min_score=seen, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE)
     least = _MATCHED if full else _REDUCED_MATCHED
     detail = "" if matched >= least else f"{100 * least:g} % of the boxes must be the recorded ones"
     return _Figures(matched=matched, detail=detail)

@@ -33,9 +33,8 @@ from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.calibration import read_calibration
 from edgebone_export.quantization.casts import LEAST_OPSET, find_half_layers, lower_to_half, simulate_half
 from edgebone_export.quantization.dialects import ONNXRUNTIME, TENSORRT, Dialect
-from edgebone_export.quantization.emulation import Emulation, points_of, quantized_rounding
+from edgebone_export.quantization.emulation import emulate_dialect
 from edgebone_export.quantization.graph import float_activations, prepare
-from edgebone_export.quantization.insert import find_places
 from edgebone_export.quantization.layers import find_layers
 from edgebone_export.quantization.observe import Observed, observe
 from edgebone_export.quantization.quantizer import quantize
@@ -537,9 +536,7 @@ def test_the_emulation_costs_nothing_when_off_and_what_the_variant_costs_when_on
     }
     ranges |= stem.ranges if dialect.outputs else {}
     layers = find_layers(ir.from_proto(proto), dialect, set(ranges), stem.nodes if dialect.outputs else ())
-    places = find_places(ir.from_proto(proto), layers, dialect)
-    points = points_of(proto, layers, dialect, ranges)
-    emulation = Emulation(proto, points, quantized_rounding(dialect, ranges, places.shared), inputs)
+    emulation = emulate_dialect(proto, layers, dialect, ranges, inputs)
     assert emulation.error(()) == 0
     alone = emulation.each()
     assert 0 < max(alone.values()) <= emulation.error(set(alone)) * 1.5

@@ -65,13 +65,12 @@ def quantize_command(
         need("quantization", "quantize", "onnx", "onnx_ir", "onnxruntime", "ml_dtypes")
         from edgebone_export.errors import ExportError
         from edgebone_export.quantization.quantizer import quantize
-        from edgebone_export.quantization.recipes import RECIPES
+        from edgebone_export.quantization.recipes import KNOWN, RECIPES
 
         wanted = [(own, of) for own, of in RECIPES if own in (precision or ["int8"]) and (not target or of in target)]
         unknown = {*(precision or ()), *(target or ())} - {word for pair in RECIPES for word in pair}
         if unknown or not wanted:
-            known = ", ".join(f"{own} for {of}" for own, of in RECIPES)
-            raise ExportError(f"there is no variant {' '.join(sorted(unknown)) or 'of these'}; there are {known}")
+            raise ExportError(f"there is no variant {' '.join(sorted(unknown)) or 'of these'}; there are {KNOWN}")
         outcomes = quantize(
             bundle,
             calibrate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -80,29 +80,14 @@ TENSORRT = Dialect(
 )
 
 # For GPUs that have FP8 (compute capability 8.9 and later).
-TENSORRT_FP8 = Dialect(
-    name="tensorrt",
+TENSORRT_FP8 = replace(
+    TENSORRT,
     precision="fp8",
-    engines=("tensorrt", "tensorrt-rtx"),
     activation=ir.DataType.FLOAT8E4M3FN,
     weight=ir.DataType.FLOAT8E4M3FN,
-    symmetric=True,
     ops=frozenset({"Gemm", "MatMul"}),
-    outputs=False,
-    bias=False,
     opset=19,
 )
 
 # Weights alone, in blocks: for networks that are bound by reading them.
-TENSORRT_INT4 = Dialect(
-    name="tensorrt",
-    precision="int4",
-    engines=("tensorrt", "tensorrt-rtx"),
-    activation=None,
-    weight=ir.DataType.INT4,
-    symmetric=True,
-    ops=frozenset({"Gemm", "MatMul"}),
-    outputs=False,
-    bias=False,
-    opset=21,
-)
+TENSORRT_INT4 = replace(TENSORRT_FP8, precision="int4", activation=None, weight=ir.DataType.INT4, opset=21)

@@ -16,17 +16,11 @@ from numpy.typing import NDArray
 
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.engines.protocol import Outputs
-from edgebone_export.quantization.dialects import WEIGHTED, Dialect
+from edgebone_export.quantization.calibration import in_batches
+from edgebone_export.quantization.dialects import Dialect
 from edgebone_export.quantization.graph import by_name, new_constant, users
-from edgebone_export.quantization.insert import (
-    Ranges,
-    activation_grid,
-    find_places,
-    restore,
-    round_to,
-    weight_grid,
-)
-from edgebone_export.quantization.layers import INT4_BLOCK, Layer, weight_of
+from edgebone_export.quantization.insert import Ranges, activation_grid, find_places, rounded_weight
+from edgebone_export.quantization.layers import Layer, last_layers
 
 _SWITCHES = "edgebone_switches"
 # What trying all layers one by one may take, about.
@@ -53,37 +47,40 @@ class Points:
     weights: tuple[tuple[str, int, NDArray[np.float32]], ...] = ()
 
 
-def points_of(proto: onnx.ModelProto, layers: Sequence[Layer], dialect: Dialect, ranges: Ranges) -> list[Points]:
-    """Where a dialect rounds, layer by layer."""
+def emulate_dialect(
+    proto: onnx.ModelProto,
+    layers: Sequence[Layer],
+    dialect: Dialect,
+    ranges: Ranges,
+    inputs: NDArray[np.uint8],
+    batch: int = 1,
+) -> Emulation:
+    """A dialect's rounding of an FP32 graph, layer by layer.
+
+    Args:
+        proto: The graph.
+        layers: The layers that it lowers.
+        dialect: The dialect.
+        ranges: Low and high of each activation.
+        inputs: uint8 pictures (n, height, width, 3).
+        batch: Pictures a run.
+    """
     model = ir.from_proto(proto)
     nodes = by_name(model.graph)
     places = find_places(model, layers, dialect)
-    found = []
+    points = []
     for layer in layers:
         node = nodes[layer.name]
         weights: tuple[tuple[str, int, NDArray[np.float32]], ...] = ()
         if layer.weight is not None:
-            weights = ((layer.name, layer.weight, _rounded_weight(node, layer, dialect)),)
+            weights = ((layer.name, layer.weight, rounded_weight(node, layer, dialect)),)
         reads = tuple((layer.name, place) for own, place in places.inputs if own is node)
         values = tuple(str(item.name) for item in node.outputs if item.name in places.outputs)
-        found.append(Points(layer.name, reads, values, weights))
-    return found
+        points.append(Points(layer.name, reads, values, weights))
+    return Emulation(proto, points, _quantized_rounding(dialect, ranges, places.shared), inputs, batch)
 
 
-def _rounded_weight(node: ir.Node, layer: Layer, dialect: Dialect) -> NDArray[np.float32]:
-    weight = weight_of(node)
-    assert weight is not None
-    if dialect.weight != ir.DataType.INT4:
-        grid = weight_grid(weight, layer.axis, dialect)
-        return restore(round_to(weight, grid), grid)
-    by_input = weight if layer.axis == 1 else weight.T
-    blocks = by_input.reshape(-1, INT4_BLOCK, by_input.shape[1])
-    step = np.maximum(np.abs(blocks).max(axis=1, keepdims=True) / 7, 1e-12)
-    rounded = (np.clip(np.round(blocks / step), -7, 7) * step).reshape(by_input.shape)
-    return np.ascontiguousarray(rounded if layer.axis == 1 else rounded.T, np.float32)
-
-
-def quantized_rounding(dialect: Dialect, ranges: Ranges, shared: Mapping[str, str]) -> Rounding:
+def _quantized_rounding(dialect: Dialect, ranges: Ranges, shared: Mapping[str, str]) -> Rounding:
     """Rounds to the dialect's grid."""
 
     def nodes(model: ir.Model, value: ir.Value) -> list[ir.Node]:
@@ -91,7 +88,7 @@ def quantized_rounding(dialect: Dialect, ranges: Ranges, shared: Mapping[str, st
         owner = shared.get(name, name)
         grid = activation_grid(*ranges[owner], dialect)
         constants = []
-        for what, array in (("scale", np.asarray(grid.scale)), ("zero_point", grid.zero_point)):
+        for what, array in (("scale", grid.scale), ("zero_point", grid.zero_point)):
             key = f"{owner}_emulated_{what}"
             constants.append(model.graph.initializers.get(key) or new_constant(model, key, array))
         quantize = ir.node("QuantizeLinear", [value, *constants])
@@ -130,10 +127,7 @@ class Emulation:
         batch: int = 1,
     ) -> None:
         self._names = [point.layer for point in points]
-        self._inputs = [
-            np.ascontiguousarray(np.resize(inputs[start : start + batch], (batch, *inputs.shape[1:])))
-            for start in range(0, len(inputs), batch)
-        ]
+        self._inputs = in_batches(inputs, batch)
         self._engine = OnnxRuntimeEngine(_switchable(proto, points, rounding), as_written=True)
         self._input = proto.graph.input[0].name
         self._outputs = [spec.name for spec in self._engine.outputs]
@@ -160,7 +154,7 @@ class Emulation:
             shares.append(noise / max(signal, 1e-30) if np.isfinite(noise) else np.inf)
         return max(shares)
 
-    def each(self, progress: Callable[[int], None] = lambda _: None) -> dict[str, float]:
+    def each(self) -> dict[str, float]:
         """The error of each layer's rounding alone, worst first.
 
         Large networks have hundreds of layers that take a while each: they are tried on fewer pictures, at least one.
@@ -169,10 +163,7 @@ class Emulation:
         self._run((), 1)
         allowed_s = _EACH_S / max(len(self._names), 1)
         pictures = max(1, min(len(self._inputs), int(allowed_s / (time.monotonic() - started))))
-        found = {}
-        for number, name in enumerate(self._names, start=1):
-            found[name] = self.error({name}, pictures)
-            progress(number)
+        found = {name: self.error({name}, pictures) for name in self._names}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def _run(self, active: Collection[str], pictures: int | None = None) -> list[Outputs]:
@@ -184,22 +175,6 @@ class Emulation:
         self._engine.close()
 
 
-def last_layers(model: ir.Model) -> list[ir.Value]:
-    """What the operators with weights give that no other one comes after: what heads are read from."""
-    before: set[ir.Node] = set()
-    found = []
-    for node in reversed(model.graph):
-        weighted = node.op_type in WEIGHTED and weight_of(node) is not None
-        downstream = [user for output in node.outputs for user, _ in users(output)]
-        if any(user in before for user in downstream):
-            before.add(node)
-        elif weighted:
-            found.append(node.outputs[0])
-        if weighted:
-            before.add(node)
-    return found
-
-
 def _switchable(proto: onnx.ModelProto, points: Sequence[Points], rounding: Rounding) -> bytes:
     model = ir.from_proto(proto)
     nodes = by_name(model.graph)
@@ -207,15 +182,9 @@ def _switchable(proto: onnx.ModelProto, points: Sequence[Points], rounding: Roun
     switches = ir.Value(name=_SWITCHES, shape=ir.Shape([len(points)]), type=ir.TensorType(ir.DataType.BOOL))
     model.graph.inputs.append(switches)
     opset = model.opset_imports.get("", 18)
-    count = {"num_outputs": len(points)} if opset >= 18 else {}
-    split = ir.Node(
-        "",
-        "Split",
-        [switches],
-        [ir.Attr(k, ir.AttributeType.INT, v) for k, v in count.items()],
-        num_outputs=len(points),
-        name="switches_split",
-    )
+    # Before opset 18 the number of parts goes without saying.
+    count = [ir.AttrInt64("num_outputs", len(points))] if opset >= 18 else []
+    split = ir.Node("", "Split", [switches], count, num_outputs=len(points), name="switches_split")
     for index, output in enumerate(split.outputs):
         output.name = f"switch_{index}"
     model.graph.insert_before(model.graph[0], split)

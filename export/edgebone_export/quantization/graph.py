@@ -56,20 +56,6 @@ def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.Model
     return proto
 
 
-def constants(model: ir.Model) -> dict[str, NDArray[np.generic]]:
-    """Every constant value by name: initializers and Constant nodes."""
-    found = {
-        name: value.const_value.numpy()
-        for name, value in model.graph.initializers.items()
-        if value.const_value is not None
-    }
-    for node in model.graph:
-        value = node.outputs[0]
-        if node.op_type == "Constant" and (tensor := ir.convenience.get_const_tensor(value)) is not None:
-            found[str(value.name)] = tensor.numpy()
-    return found
-
-
 def float_activations(proto: onnx.ModelProto) -> list[str]:
     """Names of the float32 values that a prepared graph's nodes compute, in its order."""
     floats = {
@@ -96,9 +82,9 @@ def sizes(proto: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def new_constant(model: ir.Model, name: str, array: NDArray[np.generic], dtype: ir.DataType | None = None) -> ir.Value:
+def new_constant(model: ir.Model, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Add an initializer of a new name."""
-    tensor = ir.Tensor(array, dtype=dtype, name=name) if dtype else ir.tensor(array, name=name)
+    tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     model.graph.initializers[name] = value
     return value

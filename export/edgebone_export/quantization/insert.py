@@ -62,10 +62,7 @@ def weight_grid(weight: NDArray[np.float32], axis: int, dialect: Dialect) -> Gri
 
 def round_to(values: NDArray[np.float32], grid: Grid) -> NDArray[np.generic]:
     """Values as the grid's integers, or FP8."""
-    shape = [1] * values.ndim
-    if grid.axis is not None:
-        shape[grid.axis] = -1
-    scaled = values / grid.scale.reshape(shape)
+    scaled = values / _steps(grid, values.ndim)
     kind = grid.zero_point.dtype
     if kind == ml_dtypes.float8_e4m3fn:
         rounded: NDArray[np.generic] = scaled.astype(kind)
@@ -77,11 +74,28 @@ def round_to(values: NDArray[np.float32], grid: Grid) -> NDArray[np.generic]:
 
 def restore(values: NDArray[np.generic], grid: Grid) -> NDArray[np.float32]:
     """The real numbers that the integers stand for."""
-    shape = [1] * values.ndim
+    result: NDArray[np.float32] = values.astype(np.float32) * _steps(grid, values.ndim)
+    return result
+
+
+def _steps(grid: Grid, dimensions: int) -> NDArray[np.float32]:
+    """The steps, in a shape that goes with values of so many dimensions."""
+    shape = [1] * dimensions
     if grid.axis is not None:
         shape[grid.axis] = -1
-    result: NDArray[np.float32] = values.astype(np.float32) * grid.scale.reshape(shape)
-    return result
+    return grid.scale.reshape(shape)
+
+
+def rounded_weight(node: ir.Node, layer: Layer, dialect: Dialect) -> NDArray[np.float32]:
+    """The real numbers that a layer's weight is rounded to."""
+    weight = weight_of(node)
+    assert weight is not None
+    if dialect.weight != ir.DataType.INT4:
+        grid = weight_grid(weight, layer.axis, dialect)
+        return restore(round_to(weight, grid), grid)
+    whole, steps, _ = _int4(weight, layer.axis)
+    rounded: NDArray[np.float32] = whole.astype(np.float32) * steps.repeat(INT4_BLOCK, axis=1 - layer.axis)
+    return rounded
 
 
 @dataclass(frozen=True)

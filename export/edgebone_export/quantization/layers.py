@@ -75,6 +75,12 @@ def inner_nodes(model: ir.Model) -> set[ir.Node]:
     return (between - _after_selection(model) - _before_sampling(model)) | weighted
 
 
+def last_layers(model: ir.Model) -> list[ir.Value]:
+    """What the operators with weights give that no other one comes after: what heads are read from."""
+    before = _with_weights_downstream(model)
+    return [node.outputs[0] for node in model.graph if _weighted(node) and node not in before]
+
+
 def _after_selection(model: ir.Model) -> set[ir.Node]:
     """What is computed of the chosen few, until features are sampled or a layer with weights reads it."""
     found: set[ir.Node] = set()
@@ -106,11 +112,8 @@ def _layer(node: ir.Node, places: tuple[int, ...], dialect: Dialect) -> Layer | 
     if node.op_type in WEIGHTED:
         weight = weight_of(node)
         if weight is None or 0 not in places:
-            return (
-                Layer(name, node.op_type, places)
-                if node.op_type == "MatMul" and len(places) == 2 and dialect.outputs
-                else None
-            )
+            product = node.op_type == "MatMul" and len(places) == 2 and dialect.outputs
+            return Layer(name, node.op_type, places) if product else None
         axis = channel_axis(node)
         if dialect.weight == ir.DataType.INT4 and weight.shape[1 - axis] % INT4_BLOCK:
             return None
@@ -146,14 +149,18 @@ def _is_convolution(value: ir.Value | None) -> bool:
 
 def weight_of(node: ir.Node) -> NDArray[np.float32] | None:
     """The constant float32 kernel or matrix of an operator, or None."""
+    tensor = _weight_tensor(node)
+    return None if tensor is None else tensor.numpy()
+
+
+def _weight_tensor(node: ir.Node) -> ir.TensorProtocol | None:
     value = node.inputs[1] if len(node.inputs) > 1 else None
     tensor = None if value is None else ir.convenience.get_const_tensor(value)
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) < 2:
         return None
     if node.op_type == "MatMul" and len(tensor.shape) != 2:
         return None
-    array: NDArray[np.float32] = tensor.numpy()
-    return array
+    return tensor
 
 
 def channel_axis(node: ir.Node) -> int:
@@ -186,4 +193,5 @@ def _with_weights_downstream(model: ir.Model) -> set[ir.Node]:
 
 
 def _weighted(node: ir.Node) -> bool:
-    return node.op_type in WEIGHTED and weight_of(node) is not None
+    # The tensor alone: its values, which may be hundreds of megabytes, are not asked for.
+    return node.op_type in WEIGHTED and _weight_tensor(node) is not None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import missing, raise_interrupt
 from edgebone_export.errors import ExportError
+from edgebone_export.quantization.calibration import in_batches
 
 
 def quantize_with_nncf(
@@ -44,10 +45,7 @@ def quantize_with_nncf(
     name = proto.graph.input[0].name
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    pictures = [
-        np.ascontiguousarray(np.resize(inputs[start : start + batch], (batch, *inputs.shape[1:])))
-        for start in range(0, len(inputs), batch)
-    ]
+    pictures = in_batches(inputs, batch)
     options: dict[str, Any] = {"subset_size": len(pictures)}
     if kept:
         options["ignored_scope"] = nncf.IgnoredScope(names=sorted(kept), validate=False)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError
+from edgebone_export.quantization.calibration import in_batches
 from edgebone_export.quantization.graph import sizes
 
 # Values of one picture that are kept of one tensor, for percentiles and histograms.
@@ -97,12 +98,10 @@ def _observe_group(
     low, high = dict.fromkeys(tensors, np.inf), dict.fromkeys(tensors, -np.inf)
     samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}
     sums: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    runs = 0
+    runs = in_batches(inputs, batch)
     with OnnxRuntimeEngine(with_outputs(proto, tensors), as_written=True) as engine:
-        for start in range(0, len(inputs), batch):
-            some = np.resize(inputs[start : start + batch], (batch, *inputs.shape[1:]))
-            outputs = engine.run({proto.graph.input[0].name: np.ascontiguousarray(some)})
-            runs += 1
+        for some in runs:
+            outputs = engine.run({proto.graph.input[0].name: some})
             for name in tensors:
                 values = outputs[name]
                 least, most = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
@@ -119,7 +118,9 @@ def _observe_group(
                 before = sums.get(name, (0.0, 0.0))
                 sums[name] = (before[0] + second, before[1] + last)
     return {
-        name: Observed(low[name], high[name], np.concatenate(samples[name]), sums[name][0] / runs, sums[name][1] / runs)
+        name: Observed(
+            low[name], high[name], np.concatenate(samples[name]), sums[name][0] / len(runs), sums[name][1] / len(runs)
+        )
         for name in tensors
     }
 

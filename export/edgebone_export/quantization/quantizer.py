@@ -24,11 +24,11 @@ from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.selftest import read_golden
 from edgebone_export.errors import ExportError
-from edgebone_export.quantization.calibration import read_calibration
-from edgebone_export.quantization.differences import measure_parity
+from edgebone_export.quantization.calibration import in_batches, read_calibration
+from edgebone_export.quantization.parity import measure_parity
 from edgebone_export.quantization.ranges import Method
-from edgebone_export.quantization.recipes import RECIPES, Recipe, Source, make_recipe
-from edgebone_export.quantization.search import Found, NotFound, search
+from edgebone_export.quantization.recipes import KNOWN, RECIPES, Recipe, Source, make_recipe
+from edgebone_export.quantization.search import NotFound, search
 from edgebone_export.quantization.speed import speedup
 
 FP32 = "fp32"
@@ -141,8 +141,7 @@ def quantize(
 def _check_words(variants: Sequence[tuple[str, str]]) -> None:
     unknown = [f"{precision} for {target}" for precision, target in variants if (precision, target) not in RECIPES]
     if unknown or not variants:
-        known = ", ".join(f"{precision} for {target}" for precision, target in RECIPES)
-        raise ExportError(f"there is no variant {', '.join(unknown) or 'asked for'}; there are {known}")
+        raise ExportError(f"there is no variant {', '.join(unknown) or 'asked for'}; there are {KNOWN}")
 
 
 def _fp32(manifest: Manifest, where: str) -> Variant:
@@ -180,12 +179,11 @@ def _try(
     if isinstance(found, NotFound):
         return Outcome(recipe.name, False, found.reason), None
     accuracy = rehearsal.accuracy(found.score, recipe.proof)
-    gain = _gain(recipe, found, source) if recipe.timed else None
-    gain = None if gain is None else round(gain, 3)
-    if gain is not None and gain < LEAST_SPEEDUP:
-        reason = f"it holds the budget, but is {gain:.2f}x as fast as FP32 on {recipe.engines[0]} here: not kept"
-        return Outcome(recipe.name, False, reason, accuracy, gain, 0, found.kept), None
     with recipe.open(found.content, found.kept) as engine:
+        gain = round(_gain(recipe, engine, source), 3) if recipe.timed else None
+        if gain is not None and gain < LEAST_SPEEDUP:
+            reason = f"it holds the budget, but is {gain:.2f}x as fast as FP32 on {recipe.engines[0]} here: not kept"
+            return Outcome(recipe.name, False, reason, accuracy, gain, 0, found.kept), None
         parity = measure_parity(_outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.heads)
         (answer,) = _outputs(engine, golden)
     recorded = io.BytesIO()
@@ -217,24 +215,17 @@ def _try(
     return outcome, Made(variant, found.content, recorded.getvalue())
 
 
-def _gain(recipe: Recipe, found: Found, source: Source) -> float:
+def _gain(recipe: Recipe, engine: Engine, source: Source) -> float:
     low = source.batch[0]
-    picture = np.ascontiguousarray(
-        np.resize(source.calibration.inputs[:low], (low, *source.calibration.inputs.shape[1:]))
-    )
-    plain = open_model(Candidate(recipe.engines[0], "fp32", FP32), source.content, (low, low))
-    with plain, recipe.open(found.content, found.kept) as fast:
-        return speedup(fast, plain, picture)
+    picture = in_batches(source.calibration.inputs[:low], low)[0]
+    with open_model(Candidate(recipe.engines[0], "fp32", FP32), source.content, (low, low)) as plain:
+        return speedup(engine, plain, picture)
 
 
 def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Array]]:
     size = engine.inputs[0].shape[0]
     low = size if isinstance(size, int) else 1
-    few = inputs[:_PARITY_PICTURES]
-    return [
-        engine.run({engine.inputs[0].name: np.ascontiguousarray(np.resize(one[None], (low, *one.shape)))})
-        for one in few
-    ]
+    return [engine.run({engine.inputs[0].name: in_batches(one[None], low)[0]}) for one in inputs[:_PARITY_PICTURES]]
 
 
 def _write(bundle: Bundle, made: Mapping[str, Made]) -> None:

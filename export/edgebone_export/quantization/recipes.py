@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -27,9 +26,9 @@ from edgebone_export.quantization.casts import (
     simulate_half,
 )
 from edgebone_export.quantization.dialects import ONNXRUNTIME, TENSORRT, TENSORRT_FP8, TENSORRT_INT4, Dialect
-from edgebone_export.quantization.emulation import Emulation, cast_rounding, points_of, quantized_rounding
+from edgebone_export.quantization.emulation import Emulation, cast_rounding, emulate_dialect
 from edgebone_export.quantization.graph import float_activations, prepare
-from edgebone_export.quantization.insert import Ranges, find_places, quantize_graph
+from edgebone_export.quantization.insert import Ranges, quantize_graph
 from edgebone_export.quantization.layers import Layer, find_layers, inner_nodes
 from edgebone_export.quantization.nncf_openvino import quantize_with_nncf
 from edgebone_export.quantization.observe import Observed, observe
@@ -161,7 +160,6 @@ class QdqRecipe:
         self._source = source
         self._dialect = dialect
         self._graph = source.graph(dialect.opset, dialect.outputs)
-        self._costs: dict[str, float] | None = None
 
     @cached_property
     def _layers(self) -> list[Layer]:
@@ -206,11 +204,8 @@ class QdqRecipe:
         return {**found, **self._graph.stem.ranges}
 
     def _emulate(self, ranges: Ranges) -> Emulation:
-        proto = self._graph.stem.proto
-        shared = find_places(ir.from_proto(proto), self._layers, self._dialect).shared
-        points = points_of(proto, self._layers, self._dialect, ranges)
-        rounding = quantized_rounding(self._dialect, ranges, shared)
-        return Emulation(proto, points, rounding, self._source.few, self._source.batch[0])
+        proto, few = self._graph.stem.proto, self._source.few
+        return emulate_dialect(proto, self._layers, self._dialect, ranges, few, self._source.batch[0])
 
     @property
     def method(self) -> str:
@@ -230,9 +225,12 @@ class QdqRecipe:
 
     def costs(self) -> dict[str, float]:
         """What lowering each layer alone costs."""
-        if self._costs is None:
-            self._costs = _each(self._emulate(self._chosen[1]), self.name, len(self._layers), self._source.progress)
-        return {name: cost for name, cost in self._costs.items() if name in set(self.layers)}
+        return self._costs
+
+    @cached_property
+    def _costs(self) -> dict[str, float]:
+        found = _each(self._emulate(self._chosen[1]), self.name, len(self._layers), self._source.progress)
+        return {name: cost for name, cost in found.items() if name not in self._graph.stem.nodes}
 
 
 class CastRecipe:
@@ -250,21 +248,12 @@ class CastRecipe:
         self._graph = source.graph(LEAST_OPSET[precision], False)
 
     @cached_property
-    def _found(self) -> tuple[list[str], dict[str, str]]:
-        found = find_half_layers(self._graph.stem.proto, self._graph.observed, self.precision)
-        if not found[0]:
-            raise ExportError(f"{self._source.where}: no operator of the network can compute in {self.precision}")
-        return found
-
-    @property
     def layers(self) -> list[str]:
         """Names of the nodes that can be lowered."""
-        return self._found[0]
-
-    @property
-    def reasons(self) -> Mapping[str, str]:
-        """Why the other nodes were never lowered, by name."""
-        return self._found[1]
+        found, _ = find_half_layers(self._graph.stem.proto, self._graph.observed, self.precision)
+        if not found:
+            raise ExportError(f"{self._source.where}: no operator of the network can compute in {self.precision}")
+        return found
 
     def make(self, kept: Collection[str]) -> bytes:
         """The ONNX file."""
@@ -306,6 +295,7 @@ class NncfRecipe:
         self._source = source
         # onnxruntime's dialect names the same layers, and costs alike.
         self._twin = source.twin
+        self._graph = source.graph(TENSORRT.opset, False)
 
     @property
     def layers(self) -> list[str]:
@@ -313,18 +303,16 @@ class NncfRecipe:
         return self._twin.layers
 
     @cached_property
-    def _proto(self) -> onnx.ModelProto:
-        return prepare(self._source.content, self._source.where)
+    def _outside(self) -> frozenset[str]:
+        """What NNCF would round, too, though nothing gains from it: what decodes boxes."""
+        model = ir.from_proto(self._graph.stem.proto)
+        inner = inner_nodes(model)
+        return frozenset(str(node.name) for node in model.graph if node not in inner)
 
     def make(self, kept: Collection[str]) -> bytes:
         """The ONNX file with all layers lowered but those kept."""
-        model = ir.from_proto(self._proto)
-        inner = inner_nodes(model)
-        # NNCF would round what decodes boxes, too.
-        outside = {str(node.name) for node in model.graph if node not in inner}
-        return quantize_with_nncf(
-            self._proto, self._source.calibration.inputs, {*kept, *outside}, self._source.batch[0]
-        )
+        inputs = self._source.calibration.inputs
+        return quantize_with_nncf(self._graph.stem.proto, inputs, {*kept, *self._outside}, self._source.batch[0])
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
         """OpenVINO."""
@@ -355,7 +343,7 @@ def make_recipe(source: Source, precision: str, target: str) -> Recipe:
     Raises:
         EngineError: The target does not compute in it; names those that do.
     """
-    if precision in HALVES and target in ("tensorrt", "onnxruntime-cuda"):
+    if precision in HALVES and target == "tensorrt":
         return CastRecipe(source, precision)
     if (precision, target) == ("int8", "openvino"):
         return NncfRecipe(source)
@@ -373,7 +361,7 @@ def make_recipe(source: Source, precision: str, target: str) -> Recipe:
 
 
 # Every precision with each of its targets.
-RECIPES = (
+RECIPES: tuple[tuple[str, str], ...] = (
     ("int8", "onnxruntime"),
     ("int8", "openvino"),
     ("int8", "tensorrt"),
@@ -382,3 +370,4 @@ RECIPES = (
     ("fp8", "tensorrt"),
     ("int4", "tensorrt"),
 )
+KNOWN = ", ".join(f"{precision} for {target}" for precision, target in RECIPES)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import msgspec
 
 from edgebone.bench.measure import Measured
+from edgebone.core.apart import run_apart
 from edgebone.core.errors import EngineError
 from edgebone.engines.select import Candidate
 
@@ -28,13 +27,11 @@ def measure_apart(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], 
     Raises:
         EngineError: The process printed what is not a measurement.
     """
-    command = [sys.executable, "-m", "edgebone.bench.measure", bundle, msgspec.json.encode(candidate).decode()]
-    command += [str(frame_hw[0]), str(frame_hw[1]), str(seconds)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
-        return Failed(candidate.engine, candidate.precision, lines[-1].split(": ", 1)[-1])
+    sizes = (str(frame_hw[0]), str(frame_hw[1]), str(seconds))
+    printed, why = run_apart("edgebone.bench.measure", bundle, msgspec.json.encode(candidate).decode(), *sizes)
+    if why:
+        return Failed(candidate.engine, candidate.precision, why.split(": ", 1)[-1])
     try:
-        return msgspec.json.decode(done.stdout, type=Measured)
+        return msgspec.json.decode(printed, type=Measured)
     except msgspec.MsgspecError as error:
         raise EngineError(f"{candidate}: the measuring process printed no figures ({error})") from error

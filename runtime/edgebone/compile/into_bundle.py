@@ -12,13 +12,13 @@ from edgebone.compile.builder import Progress, compile_engine
 from edgebone.compile.compat import import_tensorrt
 from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target
-from edgebone.compile.timing_cache import locked, write_whole
+from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import Bundle, open_bundle, update_bundle
 from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine
-from edgebone.core.writing import writing
+from edgebone.core.writing import locked, write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ def compile_into_bundle(
     settings = settings or CompileSettings()
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
-        unknown = [name for name in variants if name not in manifest.variants]
-        if unknown:
-            raise EngineError(f"{path}: there is no variant {unknown[0]}, only {', '.join(manifest.variants)}")
+        chosen = chosen_variants(manifest, variants, path)
         trt = import_tensorrt(target)
         cache = timing_cache or _own_timing_cache(target)
         machine = Machine.probe()
@@ -76,7 +74,7 @@ def compile_into_bundle(
         replaced: set[str] = set()
         add: dict[str, bytes] = {}
         results = []
-        for name in dict.fromkeys(variants or manifest.variants):
+        for name in chosen:
             variant = manifest.variants[name]
             if variant.engines and target.name not in variant.engines:
                 results.append(Result(name, None, f"made for {' and '.join(variant.engines)}"))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import open_bundle
 from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EngineError, OutputError
@@ -48,16 +49,14 @@ def compile_with_openvino(
     machine = Machine.probe()
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
-        unknown = [name for name in variants if name not in manifest.variants]
-        if unknown:
-            raise EngineError(f"{path}: there is no variant {unknown[0]}, only {', '.join(manifest.variants)}")
+        chosen = chosen_variants(manifest, variants, path)
         wanted = [
             Candidate("openvino", precision, name)
-            for name in variants or manifest.variants
+            for name in chosen
             for precision in precisions_of("openvino", manifest.variants[name])
         ]
         plan = planned(manifest, machine)
-        if plan is not None and plan.engine == "openvino" and (not variants or plan.variant in variants):
+        if plan is not None and plan.engine == "openvino" and plan.variant in chosen:
             wanted.append(plan)
         verdicts = [check(item, machine, manifest.variants[item.variant]) for item in dict.fromkeys(wanted)]
         fits = [verdict.candidate for verdict in verdicts if isinstance(verdict, Fit)]

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgebone.core.writing import writing
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file beside a path; waits for other processes."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(path.name + ".lock").open("a")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+from edgebone.core.writing import locked, write_whole, writing
 
 
 def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) -> None:
@@ -58,17 +43,3 @@ def save_timing_cache(config: Any, path: Path) -> None:
             if other is not None:
                 cache.combine(other, True)
         write_whole(path, bytes(cache.serialize()))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,8 +1,10 @@
-"""One clear error for everything that can keep a file from being written."""
+"""Writing files: one clear error for all that can keep it from happening, whole or not at all, one writer at a time."""
 
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +38,31 @@ def writing(target: Path, left: str = "nothing was left behind") -> Iterator[Non
             errno.EEXIST: "part of its path is a file",
         }.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(f"{target} cannot be written: {reason}; {left}") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file beside a path; waits for other processes."""
+    # Not on Windows, where nothing else that is imported with this file needs it.
+    import fcntl
+
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("a")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

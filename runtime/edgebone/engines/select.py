@@ -236,7 +236,9 @@ def open_engine(bundle: Bundle, candidate: Candidate, *, cache: bool = True) -> 
     variant = bundle.manifest.variants[candidate.variant]
     model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
     batch_range = variant.batch if candidate.batch is None else (candidate.batch, candidate.batch)
-    engine = open_model(candidate, model, batch_range, cache_folder("openvino") if cache else None)
+    # Only OpenVINO compiles: no other engine's start should look for a folder.
+    folder = cache_folder("openvino") if cache and candidate.engine == "openvino" else None
+    engine = open_model(candidate, model, batch_range, folder)
     _check_against_manifest(bundle, engine)
     return engine
 

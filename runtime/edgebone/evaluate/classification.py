@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
+from edgebone.evaluate.pictures import read_rows
 from edgebone.model import Looker
 from edgebone.sources.images import SUFFIXES
 
@@ -57,11 +57,7 @@ def read_labels(data: Path, labels: Sequence[str]) -> list[LabelledPicture]:
 
 
 def _from_csv(path: Path, classes: int) -> list[LabelledPicture]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
+    rows = read_rows(path)
     if rows and not {"file", "class_index"} <= rows[0].keys():
         raise SourceError(f"{path}: needs the columns file and class_index, has {', '.join(map(str, rows[0]))}")
     found = []

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import BundleError, SourceError
-from edgebone.core.manifest import Manifest
+from edgebone.core.manifest import Head, Manifest
+from edgebone.evaluate.classification import evaluate_classifier, read_labels
+from edgebone.evaluate.detection import evaluate_detector, read_instances
 from edgebone.evaluate.heads import choose_head, evaluable_heads
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
+from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
+from edgebone.model import Looker
 from edgebone.sources.images import read_image
-
-if TYPE_CHECKING:
-    from edgebone.model import Looker
 
 # Enough for agreement; more pictures of an unlabelled folder are not looked at.
 UNLABELLED = 500
 
 # Counts one metric, 0 to 100, by looking at pictures.
-Count = Callable[["Looker"], float]
+Count = Callable[[Looker], float]
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,12 @@ class EvaluationSet:
         name: Name of the file or folder.
         pictures: The picture files, or frames of a video (uint8, BGR).
         metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` where there are no labels.
-        head: The head that the labels are for; empty without labels.
         count: Counts the metric; None without labels.
     """
 
     name: str
     pictures: tuple[Path | NDArray[np.uint8], ...]
     metric: str
-    head: str = ""
     count: Count | None = None
 
 
@@ -91,47 +89,32 @@ def _labels(data: Path, kind: str, images: Path | None) -> Path | None:
     return data if images is not None or (data / "masks").is_dir() else None
 
 
-def _classification(name: str, labels: Path, head_name: str, head: object, images: Path | None) -> EvaluationSet:
-    from edgebone.core.manifest import Head
-    from edgebone.evaluate.classification import evaluate_classifier, read_labels
-
-    assert isinstance(head, Head)
+def _classification(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
     pictures = read_labels(labels, head.labels)
     return EvaluationSet(
         name,
         tuple(picture.path for picture in pictures),
         "top-1",
-        head_name,
         lambda model: evaluate_classifier(model, head_name, pictures).top1,
     )
 
 
-def _detection(name: str, labels: Path, head_name: str, head: object, images: Path | None) -> EvaluationSet:
-    from edgebone.core.manifest import Head
-    from edgebone.evaluate.detection import evaluate_detector, read_instances
-
-    assert isinstance(head, Head)
+def _detection(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
     instances = read_instances(labels, images, head)
     return EvaluationSet(
         name,
         tuple(instances.paths.values()),
         "AP",
-        head_name,
         lambda model: 100 * evaluate_detector(model, head_name, instances)["AP"],
     )
 
 
-def _segmentation(name: str, labels: Path, head_name: str, head: object, images: Path | None) -> EvaluationSet:
-    from edgebone.core.manifest import Head
-    from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
-
-    assert isinstance(head, Head)
+def _segmentation(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
     pictures = read_masks(labels, images)
     return EvaluationSet(
         name,
         tuple(item.picture for item in pictures),
         "mIoU",
-        head_name,
         lambda model: 100 * evaluate_segmentation(model, head_name, head.labels, pictures).miou,
     )
 

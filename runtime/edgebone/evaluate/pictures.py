@@ -54,12 +54,21 @@ def find_pictures(source: Path) -> list[Path] | None:
     return found
 
 
-def _of_csv(path: Path) -> list[Path]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV by column.
+
+    Raises:
+        SourceError: It cannot be read, or is no CSV in UTF-8.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            return list(csv.DictReader(file))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
+
+
+def _of_csv(path: Path) -> list[Path]:
+    rows = read_rows(path)
     if rows and "file" not in rows[0]:
         raise SourceError(f"{path}: needs the column file, has {', '.join(map(str, rows[0]))}")
     return [path.parent / (row["file"] or "").strip() for row in rows]

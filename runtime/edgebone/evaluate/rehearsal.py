@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.boxes import matched_share
+from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Accuracy, Manifest
@@ -22,9 +21,6 @@ from edgebone.evaluate.detection import LEAST_SCORE
 from edgebone.evaluate.evaluation_set import EvaluationSet, read_picture
 from edgebone.evaluate.heads import evaluable_heads
 from edgebone.preprocess import Pixels, preprocess
-
-# A box that moved by fewer bits is still the same box; one that shares less than half its area is another.
-_SAME_IOU, _SAME_SCORE = 0.5, 0.15
 
 
 @dataclass(frozen=True)
@@ -47,36 +43,29 @@ class Rehearsal:
         manifest: The bundle's.
         data: The evaluation set.
         baseline: The engine that others are compared with: FP32.
-        progress: Called with the number of pictures prepared.
+
+    Attributes:
+        data: The evaluation set.
+        inputs: The network inputs: uint8 (n, height, width, 3).
+        baseline: The baseline's score.
 
     Raises:
         SourceError: A picture cannot be read.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        data: EvaluationSet,
-        baseline: Engine,
-        progress: Callable[[int], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, manifest: Manifest, data: EvaluationSet, baseline: Engine) -> None:
         self.data = data
         self._manifest = manifest
         has_boxes = "detection" in evaluable_heads(manifest.heads).values()
         self._decoders = make_decoders(manifest, score=LEAST_SCORE if has_boxes else None)
         spec = manifest.preprocess
-        self._inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
-        self._geometries: list[Geometry] = []
-        for number, (picture, out) in enumerate(zip(data.pictures, self._inputs, strict=True), start=1):
-            self._geometries.append(preprocess(spec, read_picture(picture), out))
-            progress(number)
+        self.inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
+        self._geometries: list[Geometry] = [
+            preprocess(spec, read_picture(picture), out)
+            for picture, out in zip(data.pictures, self.inputs, strict=True)
+        ]
         self._baseline = self._answers(baseline)
         self.baseline = self._score(self._baseline)
-
-    @property
-    def inputs(self) -> Pixels:
-        """The network inputs: uint8 (n, height, width, 3)."""
-        return self._inputs
 
     def score(self, engine: Engine) -> Score:
         """Count how an engine does.
@@ -102,8 +91,8 @@ class Rehearsal:
         size = engine.inputs[0].shape[0]
         batch = size if isinstance(size, int) else 1
         found: list[dict[str, Result]] = []
-        for start in range(0, len(self._inputs), batch):
-            own = self._inputs[start : start + batch]
+        for start in range(0, len(self.inputs), batch):
+            own = self.inputs[start : start + batch]
             buffer = own if len(own) == batch else np.resize(own, (batch, *own.shape[1:]))
             outputs = engine.run({self._manifest.input.name: np.ascontiguousarray(buffer)})
             found += [self._decode(outputs, index, self._geometries[start + index]) for index in range(len(own))]
@@ -128,7 +117,7 @@ class Rehearsal:
         if isinstance(a, Detections) and isinstance(b, Detections):
             least = float(self._manifest.heads[head].params.get("score", LEAST_SCORE))
             return matched_share(
-                _rows(a), _rows(b), min_score=least, full=False, iou=_SAME_IOU, score_within=_SAME_SCORE
+                _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE
             )
         return _same(a, b)
 

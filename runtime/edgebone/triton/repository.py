@@ -79,12 +79,12 @@ def export_triton(
         for own in chosen:
             _check_variant(path, manifest, own, backend)
         model = _legal_name(name, manifest.name)
-        batch = _batch(path, manifest, chosen, max_batch)
+        largest = _largest_batch(path, manifest, chosen, max_batch)
         file = "model.plan" if backend == "tensorrt" else "model.onnx"
         contents = {f"{number}/{file}": _content(bundle, own, backend) for number, own in enumerate(chosen, start=1)}
         label_files = _label_files(manifest.heads)
         warmed = _warmed(read_golden(bundle).network_input, manifest, chosen)
-        config = _config(manifest, model, chosen, backend, batch, instances, delay_us, label_files, warmed.shape)
+        config = _config(manifest, model, chosen, backend, largest, instances, delay_us, label_files, warmed.shape)
         contents["config.pbtxt"] = to_text(config).encode()
         contents[f"warmup/{_WARMUP}"] = warmed.tobytes()
         for head, labels in label_files.items():
@@ -113,8 +113,8 @@ def _legal_name(name: str | None, own: str) -> str:
     return name
 
 
-def _batch(path: str, manifest: Manifest, chosen: Sequence[str], wanted: int | None) -> tuple[int, int]:
-    """Smallest and largest batch; (0, 0) for a static one, which Triton must not touch."""
+def _largest_batch(path: str, manifest: Manifest, chosen: Sequence[str], wanted: int | None) -> int:
+    """The largest batch that Triton gathers; 0 for a static one, which it must not touch."""
     ranges = [manifest.variants[name].batch for name in chosen]
     if len(set(ranges)) > 1:
         raise BundleError(f"{path}: the variants have batches {ranges}, versions of one model must have the same")
@@ -124,14 +124,14 @@ def _batch(path: str, manifest: Manifest, chosen: Sequence[str], wanted: int | N
             raise BundleError(
                 f"{path}: its batch is {high} and fixed; export it with --batch 1-{wanted} to gather batches"
             )
-        return 0, 0
+        return 0
     if low > 1:
         raise BundleError(
             f"{path}: its smallest batch is {low}, Triton sends single pictures; export it with --batch 1-{high}"
         )
     if wanted is not None and not 1 <= wanted <= high:
         raise BundleError(f"{path}: it takes batches of 1 to {high}, not {wanted}")
-    return low, wanted or high
+    return wanted or high
 
 
 def _content(bundle: Bundle, variant: str, backend: str) -> bytes:
@@ -176,13 +176,13 @@ def _config(
     name: str,
     variants: Sequence[str],
     backend: str,
-    batch: tuple[int, int],
+    largest_batch: int,
     instances: int,
     delay_us: int,
     label_files: Mapping[str, str],
     warmed_shape: Sequence[int],
 ) -> dict[str, Field]:
-    dynamic = batch[1] > 0
+    dynamic = largest_batch > 0
     labels = {
         output: label_files[head_name]
         for head_name, head in manifest.heads.items()
@@ -195,14 +195,14 @@ def _config(
     else:
         config["backend"] = backend
         config["default_model_filename"] = "model.onnx"
-    config["max_batch_size"] = batch[1]
+    config["max_batch_size"] = largest_batch
     config["input"] = [_tensor(manifest.input, dynamic)]
     config["output"] = [
         {**_tensor(spec, dynamic), **({"label_filename": labels[spec.name]} if spec.name in labels else {})}
         for spec in manifest.outputs
     ]
     if dynamic:
-        config["dynamic_batching"] = {"preferred_batch_size": [batch[1]], "max_queue_delay_microseconds": delay_us}
+        config["dynamic_batching"] = {"preferred_batch_size": [largest_batch], "max_queue_delay_microseconds": delay_us}
     # Auto: a GPU where the server has one and the backend can use it.
     kind = "KIND_CPU" if backend == "openvino" else "KIND_GPU" if backend == "tensorrt" else "KIND_AUTO"
     config["instance_group"] = [{"count": instances, "kind": Word(kind)}]

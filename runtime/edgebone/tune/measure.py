@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from edgebone.core.apart import run_apart
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.timing import percentiles
@@ -55,13 +55,12 @@ def measure_apart(bundle: str, candidate: Candidate, seconds: float) -> Speed | 
         candidate: What to measure.
         seconds: Time for latency, and the same again for throughput.
     """
-    command = [sys.executable, "-m", "edgebone.tune.measure", bundle, msgspec.json.encode(candidate).decode()]
-    done = subprocess.run([*command, str(seconds)], capture_output=True, check=False)
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
-        return Failed(lines[-1])
+    described = msgspec.json.encode(candidate).decode()
+    printed, why = run_apart("edgebone.tune.measure", bundle, described, str(seconds))
+    if why:
+        return Failed(why)
     try:
-        return msgspec.json.decode(done.stdout, type=Speed)
+        return msgspec.json.decode(printed, type=Speed)
     except msgspec.MsgspecError as error:
         return Failed(f"the measuring process printed no figures ({error})")
 

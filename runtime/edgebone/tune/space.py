@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from edgebone.core.machine import Machine
@@ -48,18 +49,14 @@ def candidates_to_measure(
 def _settings(plain: Candidate, variant: Variant, machine: Machine, goal: Goal, cameras: int | None) -> list[Candidate]:
     batch = None if variant.batch[0] == variant.batch[1] else variant.batch[0]
     if goal == "latency":
-        threads = (None, machine.cores // 2) if machine.cores > 1 else (None,)
         # A batch that is free is loaded for one picture: engines then know every shape.
-        first = [plain] if batch is None or plain == BASELINE else []
-        fixed = [] if batch is None else [_with(plain, "latency", None, batch)]
-        fewer = [_with(plain, "latency", count, batch) for count in threads if count is not None]
-        return [*first, *fixed, *fewer]
+        found = [plain] if batch is None or plain == BASELINE else []
+        found += [replace(plain, batch=batch)]
+        if machine.cores > 1:
+            found += [replace(plain, batch=batch, threads=machine.cores // 2)]
+        return list(dict.fromkeys(found))
     most = variant.batch[1] if cameras is None else min(variant.batch[1], cameras)
     sizes = [size for size in _BATCHES if variant.batch[0] <= size <= most] or [variant.batch[0]]
     found = [plain] if batch is None or plain == BASELINE else []
-    found += [_with(plain, hint, None, None if batch is None else size) for hint in HINTS for size in sizes]
+    found += [replace(plain, hint=hint, batch=None if batch is None else size) for hint in HINTS for size in sizes]
     return list(dict.fromkeys(found))
-
-
-def _with(plain: Candidate, hint: str, threads: int | None, batch: int | None) -> Candidate:
-    return Candidate(plain.engine, plain.precision, plain.variant, hint, threads, batch)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgebone.core.boxes import matched_share
+from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.manifest import Head, Parity
 from edgebone.core.tensors import Array
-
-_SAME_IOU, _SAME_SCORE = 0.5, 0.15
+from edgebone_export.differences import differences
 
 
 def measure_parity(
@@ -33,18 +32,15 @@ def measure_parity(
                 if head.decoder.startswith("boxes@"):
                     least = float(head.params["score"])
                     matched += [
-                        matched_share(x, y, min_score=least, full=False, iou=_SAME_IOU, score_within=_SAME_SCORE)
+                        matched_share(x, y, min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE)
                         for x, y in zip(a[name], b[name], strict=True)
                     ]
                 elif b[name].dtype.kind in "ui":
                     matched.append(float(np.mean(a[name] == b[name])))
                 else:
-                    x, y = a[name].astype(np.float64).ravel(), b[name].astype(np.float64).ravel()
-                    difference = float(np.abs(x - y).max())
-                    largest = max(largest, difference)
-                    relative = max(relative, difference / max(float(np.abs(y).max()), 1e-12))
-                    length = float(np.linalg.norm(x) * np.linalg.norm(y))
-                    cosine = min(cosine, float(x @ y) / length if length else 1.0)
+                    x, y = (each[name].astype(np.float64).reshape(1, -1) for each in (a, b))
+                    off, off_by, direction = differences(x, y)
+                    largest, relative, cosine = max(largest, off), max(relative, off_by), min(cosine, direction)
                     if head.decoder.startswith("classification@"):
                         agree.append(float(np.mean(a[name].argmax(axis=-1) == b[name].argmax(axis=-1))))
     return Parity(
