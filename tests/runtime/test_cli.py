@@ -20,7 +20,7 @@ from PIL import Image
 from test_model import two_heads_bundle
 from test_selftest import tampered
 
-from edgebone.sources.capture import VideoFile
+from edgebone.sources.video import VideoFile
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="the program is not installed beside this Python")
 

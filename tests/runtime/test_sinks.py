@@ -26,7 +26,7 @@ from edgebone.sinks.annotate import annotate
 from edgebone.sinks.callback import CallbackSink
 from edgebone.sinks.jsonl import JsonLines, to_line
 from edgebone.sinks.video import VideoFileSink
-from edgebone.sources.capture import VideoFile
+from edgebone.sources.video import VideoFile
 
 
 def seen(*labels: str, confidence: tuple[float, ...] = (0.75, 0.2, 0.05)) -> Classification:

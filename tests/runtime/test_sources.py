@@ -17,8 +17,8 @@ from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.inbox import Inbox
 from edgebone.sources import Source, open_source, open_sources
-from edgebone.sources.capture import VideoFile
 from edgebone.sources.images import read_image
+from edgebone.sources.video import VideoFile
 
 
 def frames(source: Source) -> list[Frame]:
@@ -174,14 +174,14 @@ def test_a_glob_gives_what_matches_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("rtsp://user:secret@camera/1", "rtsp:// is not a kind of source"),
-        ("http://x/y.jpg", "http:// is not"),
+        ("ftp://user:secret@camera/1", "ftp:// is not a kind of source"),
+        ("s3://x/y.jpg", "s3:// is not"),
         ("missing.jpg", "missing.jpg: no such file; give a picture"),
         ("*.nothing", "no file matches"),
         ("usb:99", "usb:99 cannot be opened"),
-        ("usb:99999999999999999999", "usb:9+: no such file"),
-        ("usb:", "no such file"),
-        ("usb:-1", "no such file"),
+        ("usb:99999999999999999999", "usb:9+: write a camera as usb:0"),
+        ("usb:", "write a camera as usb:0"),
+        ("usb:-1", "write a camera as usb:0"),
         ("", "no such file"),
         ("x" * 5000, "no such file"),
         ("synthetic://", "synthetic://640x480@30"),

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+Decode = Callable[[], NDArray[np.uint8]]
 
-@dataclass(frozen=True)
+
 class Frame:
-    """One picture and where it came from.
+    """One picture and where it came from; not changed once it is made.
 
-    Attributes:
-        image: uint8, shape (height, width, 3), channels in BGR order.
+    Args:
+        image: uint8, shape (height, width, 3), channels in BGR order; or a function that gives it. A camera's
+            frames are decoded when they are looked at first: most that a busy model drops never are.
         index: Counts the frames of its source from 0; gaps are frames that were dropped.
         captured_at_ns: Monotonic clock (``time.monotonic_ns``), taken when the source gave the frame.
         source: The source's name: a path, ``usb:0``, ``synthetic://640x480@30``.
         position_s: The frame's own time within a recorded source, in seconds; None where there is none.
+        origin_xy: Where the picture's corner lies in the camera's whole picture, in pixels; not (0, 0) only
+            where a region of interest was cut out.
     """
 
-    image: NDArray[np.uint8]
-    index: int
-    captured_at_ns: int
-    source: str
-    position_s: float | None = None
+    __slots__ = ("_decode", "_image", "captured_at_ns", "index", "origin_xy", "position_s", "source")
+
+    def __init__(
+        self,
+        image: NDArray[np.uint8] | Decode,
+        index: int,
+        captured_at_ns: int,
+        source: str,
+        position_s: float | None = None,
+        origin_xy: tuple[int, int] = (0, 0),
+    ) -> None:
+        self._decode = image if callable(image) else None
+        self._image = None if callable(image) else image
+        self.index = index
+        self.captured_at_ns = captured_at_ns
+        self.source = source
+        self.position_s = position_s
+        self.origin_xy = origin_xy
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The picture: uint8, shape (height, width, 3), BGR.
+
+        Raises:
+            SourceError: The frame came damaged, and cannot be decoded.
+        """
+        if self._image is None:
+            assert self._decode is not None
+            self._image = self._decode()
+            self._decode = None
+        return self._image
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+    def __repr__(self) -> str:
+        """Without the pixels."""
+        return f"Frame(index={self.index}, source={self.source!r}, position_s={self.position_s})"

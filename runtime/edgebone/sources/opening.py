@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -14,23 +14,39 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
+from edgebone.core.machine import Machine
+from edgebone.sources import gstreamer, network
+from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
-from edgebone.sources.capture import UsbCamera, VideoFile
+from edgebone.sources.camera import Camera, Connection
 from edgebone.sources.images import SUFFIXES, ImageFiles, is_picture
 from edgebone.sources.protocol import Source
+from edgebone.sources.redact import redact
 from edgebone.sources.synthetic import SyntheticCamera
+from edgebone.sources.usb import UsbConnection
+from edgebone.sources.video import VideoFile
 
 SourceLike = Union[str, "os.PathLike[str]", Source, NDArray[Any], Frame, list[NDArray[Any] | Frame]]
 
-FORMS = "a picture, a video, a folder, a glob such as 'shots/*.jpg', usb:0, or synthetic://640x480@30"
+FORMS = (
+    "a picture, a video, a folder, a glob such as 'shots/*.jpg', usb:0, csi:0, rtsp://HOST/PATH, http://HOST/PATH, "
+    "or synthetic://640x480@30"
+)
+_CSI_MODE = Mode((1080, 1920), 30)
+
+_log = logging.getLogger("edgebone.sources")
 
 
-def open_source(what: SourceLike) -> Source:
+def open_source(what: SourceLike, give_up_s: float | None = None) -> Source:
     """Open one source.
 
+    A camera on the network need not be there yet: it is connected to when its first frame is read, and again whenever
+    it is lost.
+
     Args:
-        what: A picture, video, folder or glob; ``usb:0``; ``synthetic://640x480@30``; arrays or frames in
-            memory; or an open source, which passes as it is.
+        what: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``; arrays
+            or frames in memory; or an open source, which passes as it is.
+        give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
 
     Raises:
         SourceError: It cannot be opened; the message says what was tried.
@@ -38,13 +54,13 @@ def open_source(what: SourceLike) -> Source:
     if isinstance(what, (np.ndarray, Frame)):
         return Arrays([what])
     if isinstance(what, (str, os.PathLike)):
-        return _open_text(os.fspath(what))
+        return _open_text(os.fspath(what), give_up_s)
     if isinstance(what, (list, tuple)):
         return Arrays(what)
     return what
 
 
-def open_sources(texts: Sequence[str]) -> list[Source]:
+def open_sources(texts: Sequence[str], give_up_s: float | None = None) -> list[Source]:
     """Open sources from a command line: pictures named one by one become one source, in their order.
 
     Raises:
@@ -61,7 +77,7 @@ def open_sources(texts: Sequence[str]) -> list[Source]:
             if pictures:
                 opened.append(_pictures(pictures))
                 pictures = []
-            opened.append(_open_text(text))
+            opened.append(_open_text(text, give_up_s))
         if pictures:
             opened.append(_pictures(pictures))
     except BaseException:
@@ -75,14 +91,16 @@ def _pictures(paths: Sequence[Path]) -> ImageFiles:
     return ImageFiles(paths, str(paths[0]) if len(paths) == 1 else f"{len(paths)} pictures")
 
 
-def _open_text(text: str) -> Source:
+def _open_text(text: str, give_up_s: float | None) -> Source:
     if text.startswith("synthetic://"):
         return SyntheticCamera(text)
-    camera = re.fullmatch(r"usb:(\d{1,4})", text)
-    if camera:
-        return UsbCamera(int(camera[1]))
+    address = parse_address(text)
+    if address:
+        return Camera(text, lambda: _connect(address, text), first=_connect(address, text), give_up_s=give_up_s)
     if "://" in text:
         scheme = text.split("://", 1)[0]
+        if scheme in network.SCHEMES:
+            return Camera(redact(text), lambda: _connect_network(text), give_up_s=give_up_s)
         raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
@@ -100,6 +118,25 @@ def _open_text(text: str) -> Source:
             raise SourceError(f"{text}: no file matches")
         return ImageFiles(found, text)
     raise SourceError(f"{text}: no such file; give {FORMS}")
+
+
+def _connect(address: Address, name: str) -> Connection:
+    if address.bus == "usb":
+        return UsbConnection(address.number, address.mode)
+    size_hw = address.mode.size_hw or _CSI_MODE.size_hw
+    fps = address.mode.fps or _CSI_MODE.fps
+    assert size_hw and fps
+    return gstreamer.Pipeline(gstreamer.csi_pipeline(address.number, size_hw, fps), size_hw, name, float(fps))
+
+
+def _connect_network(url: str) -> Connection:
+    """On a Jetson its own decoder, which leaves the processor to the rest; elsewhere, and without it, FFmpeg."""
+    if Machine.probe().jetson:
+        reason = gstreamer.why_no_hardware()
+        if not reason:
+            return gstreamer.HardwareConnection(url)
+        _log.warning("%s is decoded in software: %s", redact(url), reason)
+    return network.NetworkConnection(url)
 
 
 def _is_listed(child: Path) -> bool:

@@ -54,7 +54,7 @@ class SyntheticCamera:
         self._interrupted = threading.Event()
 
     def read(self) -> Frame | None:
-        """Wait for the next tick; its index is painted into the picture."""
+        """Wait for the next tick; its index is painted into the picture, when somebody looks at it."""
         now = time.monotonic_ns()
         if self._started_ns is None:
             self._started_ns = now
@@ -65,7 +65,7 @@ class SyntheticCamera:
         if wait_ns > 0 and self._interrupted.wait(wait_ns / 1e9):
             return None
         self._last = index
-        return Frame(self._paint(index), index, time.monotonic_ns(), self.name)
+        return Frame(lambda: self._paint(index), index, time.monotonic_ns(), self.name)
 
     def _paint(self, index: int) -> NDArray[np.uint8]:
         image = self._background.copy()

@@ -1,4 +1,4 @@
-"""Video files and USB cameras, read through OpenCV."""
+"""Video files, read through OpenCV."""
 
 from __future__ import annotations
 
@@ -72,50 +72,4 @@ class VideoFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._capture.release()
-
-
-class UsbCamera:
-    """A camera on this machine, by its number: ``usb:0`` is the first.
-
-    Raises:
-        SourceError: There is no such camera, or it is in use.
-    """
-
-    live = True
-    in_memory = False
-    frame_count = None
-
-    def __init__(self, number: int) -> None:
-        self.name = f"usb:{number}"
-        self._capture: Any = cv2.VideoCapture(number)
-        if not self._capture.isOpened():
-            self._capture.release()
-            found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
-            there = f"cameras here: {', '.join(f'usb:{n}' for n in found)}" if found else "no camera is seen here"
-            raise SourceError(f"{self.name} cannot be opened ({there}); plugged in, and not used by another program?")
-        # The driver's queue would otherwise hold frames that are old by the time they are read.
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps: float | None = rate if rate > 0 else None
-        self._index = 0
-
-    def read(self) -> Frame | None:
-        """Wait for the next frame.
-
-        Raises:
-            SourceError: The camera gives no more frames.
-        """
-        good, image = self._capture.read()
-        if not good:
-            raise SourceError(f"{self.name} gives no more frames after {self._index}; unplugged?")
-        frame = Frame(np.asarray(image, np.uint8), self._index, time.monotonic_ns(), self.name)
-        self._index += 1
-        return frame
-
-    def interrupt(self) -> None:
-        """A read ends with the next frame, or with OpenCV's own time-out."""
-
-    def close(self) -> None:
-        """Free the camera."""
         self._capture.release()
