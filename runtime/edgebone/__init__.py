@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors
     from edgebone.core.segmentation import SegmentationMap
     from edgebone.model import Model, load
+    from edgebone.sources.limits import Limited, Limits
     from edgebone.stream import Stream
 
 _HOMES = {
@@ -32,6 +33,8 @@ _HOMES = {
     "Embedding": "edgebone.core.results",
     "FeatureMaps": "edgebone.core.results",
     "Frame": "edgebone.core.frame",
+    "Limited": "edgebone.sources.limits",
+    "Limits": "edgebone.sources.limits",
     "Machine": "edgebone.core.machine",
     "Model": "edgebone.model",
     "RawTensors": "edgebone.core.results",
@@ -47,6 +50,8 @@ __all__ = [
     "Embedding",
     "FeatureMaps",
     "Frame",
+    "Limited",
+    "Limits",
     "Machine",
     "Model",
     "RawTensors",

@@ -3,103 +3,230 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
+from edgebone.sources.camera import Camera
+from edgebone.sources.health import Health, State
+from edgebone.sources.limits import Limits, Pick, RegionError
 from edgebone.sources.protocol import Source
 
 _AHEAD = 4
-_JOIN_S = 5.0
+_CLOSE_LIVE_S = 1.0
+_CLOSE_FILE_S = 5.0
+_STALL_S = 1.0
+_STALL_FRAMES = 5
+
+
+@dataclass
+class _Slot:
+    """One source's waiting frames and its counts."""
+
+    source: Source
+    limits: Limits
+    pick: Pick
+    waiting: deque[Frame] = field(default_factory=deque)
+    error: BaseException | None = None
+    ended: bool = False
+    last_index: int = -1
+    arrived_ns: int = 0
+    dropped: int = 0
+    skipped: int = 0
+    damaged: int = 0
 
 
 class Inbox:
     """Reads each source in a thread of its own and hands the frames out, a source at a time.
 
-    A live source keeps only its newest frame here; any other is read a few frames ahead and then waits. A
-    source that fails raises from :meth:`take` once the frames before the failure are handed out.
+    A live source keeps only its newest frame here; any other is read a few frames ahead and then waits. A source that
+    fails raises from :meth:`take` once the frames before the failure are handed out.
 
     Args:
         sources: The sources; closed by :meth:`close`.
+        limits: What is wanted of each one's frames; none for all of them.
+        forgiving: A source that fails ends, and does not raise; what it failed of is in its health.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
-        self._waiting: list[deque[Frame]] = [deque() for _ in sources]
-        self._errors: list[BaseException | None] = [None] * len(sources)
-        self._reading = len(sources)
+    def __init__(self, sources: Sequence[Source], limits: Sequence[Limits] = (), forgiving: bool = False) -> None:
+        limits = limits or [Limits()] * len(sources)
+        self._slots = [_Slot(*pair, Pick(pair[1])) for pair in zip(sources, limits, strict=True)]
+        self._forgiving = forgiving
         self._turn = 0
         self._closed = False
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        # Two, so that a frame's arrival does not wake the readers that wait for room.
+        self._arrived = threading.Condition(lock)
+        self._room = threading.Condition(lock)
         self._threads: list[threading.Thread] = []
 
-    def take(self, wait: bool = True) -> tuple[int, Frame] | None:
-        """Wait for the next frame.
+    def take(
+        self, wait: bool = True, until_s: float | None = None, unless: Callable[[], bool] = lambda: False
+    ) -> tuple[int, Frame] | None:
+        """Wait for the next frame, and decode it.
 
         Args:
             wait: False takes only what is there already.
+            until_s: Wait until then at the longest, on ``time.monotonic``'s clock.
+            unless: Stop waiting once this is True; ask for a look at it by :meth:`poke`.
 
         Returns:
-            The source's number and its frame, or None when all sources have ended; or, without waiting, when none
-            is there.
+            The source's number and its frame; None when all sources have ended (see :attr:`ended`), or where the wait
+            ended without one.
 
         Raises:
             SourceError: A source failed.
         """
         if not self._threads:
             self._start()
-        with self._changed:
-            while True:
-                for step in range(len(self._sources)):
-                    number = (self._turn + step) % len(self._sources)
-                    if self._waiting[number]:
-                        self._turn = number + 1
-                        self._changed.notify_all()
-                        return number, self._waiting[number].popleft()
-                    error = self._errors[number]
-                    if error is not None and wait:
-                        raise error
-                if not self._reading or not wait:
+        while True:
+            with self._arrived:
+                number = self._wait(wait, until_s, unless)
+                if number is None:
                     return None
-                self._changed.wait()
+                slot = self._slots[number]
+                frame = slot.waiting.popleft()
+                self._turn = number + 1
+                if not slot.source.live:
+                    self._room.notify_all()
+            try:
+                # Here, not in the reading thread: most frames of a camera that is faster than the model never are.
+                frame.image  # noqa: B018
+                return number, slot.limits.cut(frame)
+            except RegionError:
+                raise
+            except SourceError:
+                if not slot.source.live:
+                    raise
+                slot.damaged += 1
+
+    def _wait(self, wait: bool, until_s: float | None, unless: Callable[[], bool]) -> int | None:
+        """The number of the source whose turn it is."""
+        while True:
+            for step in range(len(self._slots)):
+                number = (self._turn + step) % len(self._slots)
+                slot = self._slots[number]
+                if slot.waiting:
+                    return number
+                if slot.error is not None and wait and not (self._forgiving and isinstance(slot.error, SourceError)):
+                    raise slot.error
+            left_s = None if until_s is None else until_s - time.monotonic()
+            if not wait or self._ended() or unless() or (left_s is not None and left_s <= 0):
+                return None
+            self._arrived.wait(left_s)
+
+    def poke(self) -> None:
+        """Have a :meth:`take` that waits ask ``unless`` again."""
+        with self._arrived:
+            self._arrived.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will come any more."""
+        with self._arrived:
+            return self._ended()
+
+    def _ended(self) -> bool:
+        return all(slot.ended and not slot.waiting for slot in self._slots)
+
+    def expects_frame(self, by_s: float) -> bool:
+        """Whether a source that has none waiting is due to give one by then; one that is late is not waited for."""
+        now_s = time.monotonic()
+        for slot in self._slots:
+            if slot.ended or slot.waiting or not slot.arrived_ns or not slot.source.fps:
+                continue
+            due_s = slot.arrived_ns / 1e9 + 1 / slot.source.fps
+            if now_s - 0.5 / slot.source.fps <= due_s <= by_s:
+                return True
+        return False
+
+    def counts(self, number: int) -> tuple[int, int, int]:
+        """Frames of one source that were dropped, skipped on purpose, and damaged."""
+        slot = self._slots[number]
+        return slot.dropped, slot.skipped, slot.damaged
+
+    def add_dropped(self, number: int) -> None:
+        """Count a frame that was handed out, and dropped later."""
+        with self._arrived:
+            self._slots[number].dropped += 1
+
+    def health(self, number: int) -> Health:
+        """How a source is doing."""
+        slot = self._slots[number]
+        if slot.error is not None:
+            return Health(State.ENDED, _reconnects(slot.source), str(slot.error))
+        if slot.ended or self._closed:
+            return Health(State.ENDED, _reconnects(slot.source))
+        if isinstance(slot.source, Camera):
+            return slot.source.health
+        if not slot.arrived_ns:
+            return Health(State.CONNECTING)
+        quiet_s = time.monotonic() - slot.arrived_ns / 1e9
+        stalled = slot.source.live and quiet_s > max(_STALL_S, _STALL_FRAMES / (slot.source.fps or 25.0))
+        return Health(State.STALLED if stalled else State.LIVE)
 
     def close(self) -> None:
-        """Stop reading and close the sources."""
-        with self._changed:
+        """Stop reading and close the sources.
+
+        A camera that cannot be woken is not waited for long: its thread closes it, and ends, at its read time-out.
+        """
+        with self._arrived:
             self._closed = True
-            self._changed.notify_all()
-        for source in self._sources:
-            source.interrupt()
-        for number, source in enumerate(self._sources):
+            self._arrived.notify_all()
+            self._room.notify_all()
+        for slot in self._slots:
+            slot.source.interrupt()
+        now_s = time.monotonic()
+        for number, slot in enumerate(self._slots):
             thread = self._threads[number] if number < len(self._threads) else None
-            if thread is not None and thread.ident is not None:
-                thread.join(_JOIN_S)
-            # A camera whose driver hangs cannot be closed safely; its thread ends with the process.
-            if thread is None or not thread.is_alive():
-                source.close()
+            if thread is None or thread.ident is None:
+                slot.source.close()
+                continue
+            # A file's read ends soon, and its descriptor should not outlive the stream.
+            until_s = now_s + (_CLOSE_LIVE_S if slot.source.live else _CLOSE_FILE_S)
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def _start(self) -> None:
         # Not in __init__: Ctrl-C among these lines would leave threads that nobody could close.
-        for number, source in enumerate(self._sources):
-            name = f"edgebone-read-{source.name}"
+        for number, slot in enumerate(self._slots):
+            name = f"edgebone-read-{slot.source.name}"
             self._threads.append(threading.Thread(target=self._read, args=(number,), name=name, daemon=True))
             self._threads[-1].start()
 
     def _read(self, number: int) -> None:
-        source = self._sources[number]
-        waiting = self._waiting[number]
+        slot = self._slots[number]
         try:
-            while not self._closed and (frame := source.read()) is not None:
-                with self._changed:
-                    if source.live:
-                        waiting.clear()
-                    while len(waiting) >= _AHEAD and not self._closed:
-                        self._changed.wait()
-                    waiting.append(frame)
-                    self._changed.notify_all()
+            while not self._closed and (frame := slot.source.read()) is not None:
+                self._put(slot, frame)
         except BaseException as error:
-            self._errors[number] = error
+            slot.error = error
         finally:
-            with self._changed:
-                self._reading -= 1
-                self._changed.notify_all()
+            with self._arrived:
+                slot.ended = True
+                self._arrived.notify_all()
+            slot.source.close()
+
+    def _put(self, slot: _Slot, frame: Frame) -> None:
+        wanted = slot.pick.wants(frame)
+        with self._arrived:
+            if slot.source.live:
+                slot.dropped += max(0, frame.index - slot.last_index - 1)
+                slot.last_index = frame.index
+            slot.arrived_ns = frame.captured_at_ns
+            if not wanted:
+                slot.skipped += 1
+                return
+            if slot.source.live:
+                slot.dropped += len(slot.waiting)
+                slot.waiting.clear()
+            while len(slot.waiting) >= _AHEAD and not self._closed:
+                self._room.wait()
+            slot.waiting.append(frame)
+            self._arrived.notify()
+
+
+def _reconnects(source: Source) -> int:
+    return source.health.reconnects if isinstance(source, Camera) else 0

@@ -12,19 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.errors import TensorError
+from edgebone.core.errors import BundleError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.machine import Machine
+from edgebone.core.manifest import FrameLayout
 from edgebone.core.results import Results
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned
-from edgebone.preprocess import Pixels, preprocess
+from edgebone.frame_engines import FrameEngines, size_and_layout
+from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.sources.images import read_image
 
 if TYPE_CHECKING:
+    from edgebone.sources.limits import Limited
     from edgebone.sources.opening import SourceLike
+    from edgebone.sources.protocol import Source
     from edgebone.stream import Stream
 
 
@@ -38,6 +42,7 @@ def load(
     top_k: int | None = None,
     score: float | None = None,
     iou: float | None = None,
+    frame_in_graph: bool | None = None,
 ) -> Model:
     """Load a bundle into the engine that fits this machine best.
 
@@ -54,6 +59,8 @@ def load(
         top_k: How many classes a result lists; None keeps the bundle's number.
         score: The lowest score of a box that is shown, 0 to 1; None keeps the bundle's.
         iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
+        frame_in_graph: Whether frames of a size that the bundle has a frame variant for go into the graph as they
+            are; None where the engine is on a GPU. On the CPU the host's own preprocessing is faster.
 
     Raises:
         BundleError: The bundle is missing, altered, or of another version, or none of its heads has a setting.
@@ -70,10 +77,15 @@ def load(
         if plan is not None:
             choice = plan_first(plan, choice, machine, bundle.manifest)
         opened, candidate, failures = open_first(bundle, choice)
+        try:
+            frames = FrameEngines(bundle, candidate, frame_in_graph)
+        except BundleError:
+            opened.close()
+            raise
     except BaseException:
         bundle.close()
         raise
-    return Model(bundle, opened, candidate, choice, tuple(failures), decoders)
+    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, frames)
 
 
 class Looker(Protocol):
@@ -101,7 +113,6 @@ class Model:
         engine: The engine that runs it.
         candidate: What was chosen.
         choice: Every candidate with its reason.
-        failures: A line for each engine that should have fitted but did not open.
         max_batch: The largest batch that one run takes.
     """
 
@@ -113,19 +124,26 @@ class Model:
         choice: Choice,
         failures: tuple[str, ...],
         decoders: dict[str, Decoder],
+        frames: FrameEngines,
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.engine = engine
         self.candidate = candidate
         self.choice = choice
-        self.failures = failures
+        self._failures = failures
+        self._frames = frames
         self._decoders = decoders
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
         self._input = self.manifest.input.name
         batch = candidate.batch
         own = self.manifest.variants[candidate.variant].batch
         self._min_batch, self.max_batch = own if batch is None else (batch, batch)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A line for each engine that should have fitted but did not open."""
+        return (*self._failures, *self._frames.failures)
 
     @property
     def stream_batch(self) -> int:
@@ -162,17 +180,35 @@ class Model:
         return results
 
     def _run(self, images: Sequence[NDArray[Any]]) -> list[Results]:
+        size_hw, layout = size_and_layout(images[0].shape)
+        if len({image.shape for image in images}) == 1 and self.takes_frame(size_hw, layout):
+            return self.decode(self.infer_frames(images), [self.geometry_of(size_hw)] * len(images))
         buffer = self.new_buffer(len(images))
         geometries = self.preprocess(images, buffer)
         return self.decode(self.infer(buffer), geometries)
 
-    def stream(self, source: SourceLike, *more: SourceLike) -> Stream:
+    def stream(
+        self,
+        source: SourceLike | Limited,
+        *more: SourceLike | Limited,
+        max_fps: float | None = None,
+        every: int = 1,
+        roi_xyxy: tuple[int, int, int, int] | None = None,
+        give_up_s: float | None = None,
+        forgiving: bool = False,
+    ) -> Stream:
         """Go through one source or several, frame by frame.
 
         Args:
-            source: A picture, video, folder or glob; ``usb:0``; ``synthetic://640x480@30``; arrays; or an
-                open :class:`edgebone.sources.Source`.
+            source: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``;
+                arrays; an open :class:`edgebone.sources.Source`; or one of these with limits of its own,
+                ``edgebone.Limited("rtsp://…", Limits(max_fps=5))``.
             *more: Further sources; they take turns.
+            max_fps: At most so many frames a second of each source; None for all.
+            every: One frame out of so many of each source.
+            roi_xyxy: The region of interest in pixels: left, top, right, bottom; None for the whole picture.
+            give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
+            forgiving: A source that fails ends, and the others go on; its error is in ``stats``.
 
         Returns:
             An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
@@ -180,10 +216,21 @@ class Model:
         Raises:
             SourceError: A source cannot be opened; while iterating: cannot be read.
         """
+        from edgebone.sources.limits import Limited, Limits
         from edgebone.sources.opening import open_source
         from edgebone.stream import Stream
 
-        return Stream(self, [open_source(item) for item in (source, *more)])
+        usual = Limits(max_fps, every, roi_xyxy)
+        pairs = [(item.source, item.limits) if isinstance(item, Limited) else (item, usual) for item in (source, *more)]
+        opened: list[Source] = []
+        try:
+            for item, _ in pairs:
+                opened.append(open_source(item, give_up_s))
+        except BaseException:
+            for done in opened:
+                done.close()
+            raise
+        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
         """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch."""
@@ -202,6 +249,55 @@ class Model:
         """Start the network on a filled buffer, which must stay unchanged until the future is done."""
         return self.engine.submit({self._input: buffer})
 
+    def takes_frame(self, size_hw: tuple[int, int], layout: FrameLayout = "bgr") -> bool:
+        """Whether frames of a size can go into the graph as they are, without :meth:`preprocess`.
+
+        At the first call for a size its engine is opened, which may take a while. Where that fails, the answer is
+        no, and ``failures`` has a line more.
+
+        Args:
+            size_hw: The frames' height and width, in pixels.
+            layout: ``bgr`` for uint8 (height, width, 3); ``nv12`` for uint8 (height * 3 / 2, width), BT.601.
+        """
+        return self._frames.get(size_hw, layout) is not None
+
+    def geometry_of(self, size_hw: tuple[int, int]) -> Geometry:
+        """Where a frame of this height and width falls in the network's input."""
+        return plan(self.manifest.preprocess, *size_hw)
+
+    def infer_frames(self, frames: Sequence[NDArray[Any]]) -> Outputs:
+        """Run the network on frames of a size that :meth:`takes_frame`, and wait.
+
+        Args:
+            frames: At most ``max_batch`` of one size: uint8 (height, width, 3), BGR, or (height * 3 / 2, width),
+                NV12. A single one is not copied.
+
+        Returns:
+            The outputs that :meth:`infer` gives of the same pictures, for :meth:`decode`.
+
+        Raises:
+            TensorError: No engine takes such frames, or they are of several sizes.
+            EngineError: The engine failed while running.
+        """
+        engine, feed = self._frame_feed(frames)
+        return engine.run({self._input: feed})
+
+    def submit_frames(self, frames: Sequence[NDArray[Any]]) -> Future[Outputs]:
+        """Start the network on frames, which must stay unchanged until the future is done; see infer_frames."""
+        engine, feed = self._frame_feed(frames)
+        return engine.submit({self._input: feed})
+
+    def _frame_feed(self, frames: Sequence[NDArray[Any]]) -> tuple[AsyncEngine, NDArray[Any]]:
+        shapes = {frame.shape for frame in frames}
+        engine = self._frames.get(*size_and_layout(frames[0].shape)) if len(shapes) == 1 else None
+        if engine is None:
+            raise TensorError(
+                f"frames of shapes {sorted(map(list, shapes))} do not go into the graph as they are; "
+                "preprocess them, or add their size with: edgebone add-frame"
+            )
+        missing = max(self._min_batch - len(frames), 0)
+        return engine, frames[0][None] if len(frames) + missing == 1 else np.stack([*frames, *[frames[-1]] * missing])
+
     def decode(self, outputs: Outputs, geometries: Sequence[Geometry]) -> list[Results]:
         """From the network's outputs to results, one a geometry."""
         return [self._decode_one(outputs, index, geometry) for index, geometry in enumerate(geometries)]
@@ -216,6 +312,7 @@ class Model:
     def close(self) -> None:
         """Free the engine and close the bundle."""
         self.engine.close()
+        self._frames.close()
         self.bundle.close()
 
     def __enter__(self) -> Model:

@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgebone.core.errors import EngineStalledError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Results
-from edgebone.core.timing import Percentiles, Window
 from edgebone.engines.protocol import Outputs
 from edgebone.inbox import Inbox
+from edgebone.outbox import Delivery, Outbox
 from edgebone.preprocess import Pixels
+from edgebone.sources.health import State
+from edgebone.sources.limits import Limits
 from edgebone.sources.protocol import Source
+from edgebone.stream_stats import Delivered, Meter, SourceStats, StreamStats
 
 if TYPE_CHECKING:
     from edgebone.model import Model
 
-
-@dataclass(frozen=True)
-class StreamStats:
-    """How a stream is doing.
-
-    Attributes:
-        frames: Frames delivered.
-        dropped: Frames of live sources that were skipped because newer ones had come.
-        seconds: Time from the first frame's arrival to the latest delivery.
-        fps: Frames delivered a second.
-        pre: Preprocessing.
-        infer: Inference, from hand-over to result.
-        decode: Decoding.
-        age: From capture to delivery.
-    """
-
-    frames: int
-    dropped: int
-    seconds: float
-    fps: float
-    pre: Percentiles
-    infer: Percentiles
-    decode: Percentiles
-    age: Percentiles
+Taken = tuple[int, Frame]
+# Longer than any run, also the first one of an engine that still prepares itself.
+_STALL_S = 60.0
 
 
 @dataclass
 class _InFlight:
     """Frames whose inference has begun."""
 
-    batch: list[Frame]
+    model: Model
+    batch: list[Taken]
     geometries: list[Geometry]
     buffer: Pixels
     submitted_ns: int
     future: Future[Outputs]
+    then: Callable[[], None]
     done_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -65,29 +53,49 @@ class _InFlight:
 
     def _stamp(self, _: Future[Outputs]) -> None:
         self.done_ns = time.monotonic_ns()
+        self.then()
 
 
 class Stream:
     """Iterates over ``(frame, result)``; make one with :meth:`edgebone.Model.stream`.
 
-    Files and folders lose no frame, and where the engine gains from it their next frame is prepared while the
-    current one is inferred. Live sources always continue with their newest frame. Leaving the loop, or the
-    ``with`` block, closes the sources; the model stays open.
+    Files and folders lose no frame, and where the engine gains from it their next frame is prepared while the current
+    one is inferred. Live sources continue with their newest frame: a thread of the stream's own keeps the engine busy
+    while the caller works, and the caller gets each camera's newest result. Cameras take turns, so that none starves;
+    a model that is loaded for a batch gets frames of several cameras at once, and never waits for one that is late.
+
+    Leaving the loop, or the ``with`` block, closes the sources; the model stays open.
+
+    Args:
+        model: What looks at the frames.
+        sources: Where they come from.
+        limits: What is wanted of each source's frames; none for all of them.
+        forgiving: A source that fails ends, and the others go on; its error is in ``stats``. Else it raises.
 
     Attributes:
         sources: The sources, in the order of the call.
+        model: The model now; another one after :meth:`swap`.
     """
 
-    def __init__(self, model: Model, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, model: Model, sources: Sequence[Source], limits: Sequence[Limits] = (), *, forgiving: bool = False
+    ) -> None:
         self.sources = sources
-        self._model = model
-        self._windows = {stage: Window() for stage in ("pre", "infer", "decode", "age")}
-        self._latest = [-1] * len(sources)
+        self.model = model
+        self._first_model = model
+        self._inbox = Inbox(sources, limits, forgiving)
+        self._live = any(source.live for source in sources)
+        self._direct = all(source.in_memory for source in sources) and all(limit == Limits() for limit in limits)
+        self._meter = Meter()
+        self._delivered = [Delivered() for _ in sources]
         self._frames = 0
-        self._dropped = 0
-        self._stages_ns = 0
         self._started_ns = 0
         self._delivered_ns = 0
+        self._infer_s = 0.0
+        self._buffers: list[Pixels] = []
+        self._under_way: deque[_InFlight] = deque()
+        self._next_model: Model | None = None
+        self._swapping = threading.Lock()
         # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
         self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
         self._begun = False
@@ -102,16 +110,82 @@ class Stream:
 
     @property
     def stats(self) -> StreamStats:
-        """The figures so far; percentiles over the latest 2048 frames."""
+        """The figures so far; may be asked from any thread."""
         seconds = max(0, self._delivered_ns - self._started_ns) / 1e9
-        stages = {stage: window.percentiles() for stage, window in self._windows.items()}
         fps = self._frames / seconds if seconds else 0.0
-        return StreamStats(self._frames, self._dropped, round(seconds, 3), round(fps, 2), **stages)
+        sources = tuple(self._source_stats(number) for number in range(len(self.sources)))
+        dropped = sum(source.dropped for source in sources)
+        return StreamStats(
+            self._frames, dropped, round(seconds, 3), round(fps, 2), sources=sources, **self._meter.percentiles()
+        )
+
+    def _source_stats(self, number: int) -> SourceStats:
+        health = self._inbox.health(number)
+        delivered = self._delivered[number]
+        dropped, skipped, damaged = self._inbox.counts(number)
+        state = State.ENDED if self._direct and self._begun else health.state
+        return SourceStats(
+            self.sources[number].name, state.value, delivered.frames, dropped, skipped, damaged,
+            health.reconnects, health.error, delivered.fps, delivered.age.percentiles(),
+        )  # fmt: skip
 
     @property
     def stage_mean_ms(self) -> float:
         """Mean time of a frame in preprocessing, inference and decoding together, over all frames."""
-        return self._stages_ns / 1e6 / self._frames if self._frames else 0.0
+        return self._meter.work_ns / 1e6 / self._frames if self._frames else 0.0
+
+    def swap(self, model: Model | str | os.PathLike[str], **options: Any) -> Model:
+        """Go on with another model from the next frame on; may be called from any thread, and within the loop.
+
+        No frame is lost: those under way are finished by the model that began them, which is then closed. The stream
+        closes the new one at its own end.
+
+        Args:
+            model: A model, or a bundle's path, which is loaded and run once first.
+            **options: For a path, those of :func:`edgebone.load`.
+
+        Returns:
+            The new model.
+
+        Raises:
+            BundleError: The bundle cannot be read. Whatever is raised, the stream goes on with the model that it has.
+            NoEngineError: No engine runs it.
+            EngineError: It fails at its first run.
+        """
+        from edgebone.model import Model, load
+
+        new = model if isinstance(model, Model) else load(model, **options)
+        try:
+            # The first run is the slowest, and the one that fails.
+            new.infer(new.new_buffer())
+        except BaseException:
+            if new is not model:
+                new.close()
+            raise
+        with self._swapping:
+            passed_over, self._next_model = self._next_model, new
+        if passed_over is not None:
+            passed_over.close()
+        return new
+
+    def _take_over(self) -> None:
+        """Begin with the model that waits, if one does."""
+        with self._swapping:
+            new, self._next_model = self._next_model, None
+        if new is None:
+            return
+        old, self.model = self.model, new
+        self._buffers = self._new_buffers()
+        if not any(ran.model is old for ran in self._under_way):
+            old.close()
+
+    def _new_buffers(self) -> list[Pixels]:
+        return [self.model.new_buffer() for _ in range(self._depth)]
+
+    @property
+    def _depth(self) -> int:
+        """How many frames are prepared or under way at a time: one where both want the same cores."""
+        return max(2, self.model.engine.in_flight) if self.model.engine.overlaps else 1
 
     def close(self) -> None:
         """Stop reading and close the sources."""
@@ -120,8 +194,7 @@ class Stream:
             generator.close()
         if not self._begun:
             self._begun = True
-            for source in self.sources:
-                source.close()
+            self._inbox.close()
 
     def __enter__(self) -> Stream:
         """Return itself."""
@@ -135,131 +208,221 @@ class Stream:
 
     def _run(self) -> Generator[tuple[Frame, Results], None, None]:
         self._begun = True
-        one_by_one = any(source.live for source in self.sources) or not self._model.engine.overlaps
-        batches = self._read_directly() if all(s.in_memory for s in self.sources) else self._read_ahead()
+        self._buffers = self._new_buffers()
+        work = self._newest() if self._live else self._every(self._read_directly() if self._direct else self._read())
         try:
-            yield from self._one_by_one(batches) if one_by_one else self._overlapped(batches)
+            for delivery in work:
+                yield self._hand_over(delivery)
+                self._meter.add("sink", time.monotonic_ns() - self._delivered_ns)
         finally:
-            batches.close()
+            work.close()
+            self._inbox.close()
+            self._close_models()
 
-    def _time(self, stage: str, duration_ns: int, frames: int = 1) -> None:
-        """Note how long a stage took; each of several frames waited for all of it, and cost its share of it."""
-        for _ in range(frames):
-            self._windows[stage].add(duration_ns)
-        self._stages_ns += duration_ns
+    def _hand_over(self, delivery: Delivery) -> tuple[Frame, Results]:
+        number, frame, result = delivery
+        now_ns = time.monotonic_ns()
+        age_ns = now_ns - frame.captured_at_ns
+        self._meter.add("age", age_ns)
+        self._delivered[number].add(now_ns, age_ns)
+        self._frames += 1
+        self._delivered_ns = now_ns
+        return frame, result
 
-    def _read_directly(self) -> Generator[list[Frame], None, None]:
-        size = self._model.stream_batch
-        batch: list[Frame] = []
-        try:
-            for number, source in enumerate(self.sources):
-                while (frame := source.read()) is not None:
-                    self._count(number, frame)
-                    batch.append(frame)
-                    if len(batch) == size:
-                        yield batch
-                        batch = []
-            if batch:
-                yield batch
-        finally:
-            for source in self.sources:
-                source.close()
+    def _close_models(self) -> None:
+        """What was swapped in is the stream's own."""
+        for model in (self.model, self._next_model):
+            if model is not None and model is not self._first_model:
+                model.close()
 
-    def _read_ahead(self) -> Generator[list[Frame], None, None]:
-        """Batches, where the model is loaded for one: of files full ones, of cameras what is there already."""
-        size = self._model.stream_batch
-        fill = not any(source.live for source in self.sources)
-        inbox = Inbox(self.sources)
-        failure: Exception | None = None
-        try:
-            while failure is None and (taken := inbox.take()) is not None:
-                batch: list[Frame] = []
-                while taken is not None:
-                    self._count(*taken)
-                    batch.append(taken[1])
-                    if len(batch) == size:
-                        break
-                    try:
-                        taken = inbox.take(wait=fill)
-                    except Exception as error:
-                        # Raised once the frames before it are delivered.
-                        failure, taken = error, None
-                yield batch
-        finally:
-            inbox.close()
-        if failure is not None:
-            raise failure
+    def _read_directly(self) -> Generator[list[Taken], None, None]:
+        size = self.model.stream_batch
+        batch: list[Taken] = []
+        for number, source in enumerate(self.sources):
+            while (frame := source.read()) is not None:
+                batch.append((number, frame))
+                if len(batch) == size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
 
-    def _count(self, number: int, frame: Frame) -> None:
-        if not self._started_ns:
-            self._started_ns = time.monotonic_ns()
-        if self.sources[number].live:
-            self._dropped += frame.index - self._latest[number] - 1
-            self._latest[number] = frame.index
+    def _read(self) -> Generator[list[Taken], None, None]:
+        """Full batches, where the model is loaded for one."""
+        while (taken := self._inbox.take()) is not None:
+            batch = [taken]
+            failure: Exception | None = None
+            while len(batch) < self.model.stream_batch:
+                try:
+                    more = self._inbox.take()
+                except Exception as error:
+                    # Raised once the frames before it are delivered.
+                    failure = error
+                    break
+                if more is None:
+                    break
+                batch.append(more)
+            yield batch
+            if failure is not None:
+                raise failure
 
-    def _one_by_one(self, batches: Iterator[list[Frame]]) -> Iterator[tuple[Frame, Results]]:
-        """A live frame is worth most at once: no second one is prepared while it is inferred."""
-        model = self._model
-        buffer = model.new_buffer()
-        for batch in batches:
-            started_ns = time.monotonic_ns()
-            geometries = model.preprocess([frame.image for frame in batch], buffer)
-            prepared_ns = time.monotonic_ns()
-            outputs = model.infer(buffer)
-            inferred_ns = time.monotonic_ns()
-            self._time("pre", prepared_ns - started_ns, len(batch))
-            self._time("infer", inferred_ns - prepared_ns, len(batch))
-            yield from self._deliver(batch, outputs, geometries)
-
-    def _overlapped(self, batches: Iterator[list[Frame]]) -> Iterator[tuple[Frame, Results]]:
+    def _every(self, batches: Iterator[list[Taken]]) -> Generator[Delivery, None, None]:
         """The next frames are prepared while the current ones are inferred: nothing waits for them."""
-        model = self._model
-        spare = [model.new_buffer(), model.new_buffer()]
-        under_way: deque[_InFlight] = deque()
         failure: Exception | None = None
         try:
             while failure is None:
                 try:
                     batch = next(batches)
-                    under_way.append(self._begin(batch, spare.pop()))
+                    self._take_over()
+                    self._begin(batch)
                 except StopIteration:
                     break
                 except Exception as error:
                     # Raised once the frames before it, which are under way, are delivered.
                     failure = error
-                if len(under_way) == 2:
-                    yield from self._finish(under_way.popleft(), spare)
-            while under_way:
-                yield from self._finish(under_way.popleft(), spare)
+                if len(self._under_way) >= self._depth:
+                    yield from self._finish()
+            while self._under_way:
+                yield from self._finish()
         finally:
-            for left in under_way:
-                left.future.exception()
+            self._abandon()
         if failure is not None:
             raise failure
 
-    def _begin(self, batch: list[Frame], buffer: Pixels) -> _InFlight:
-        started_ns = time.monotonic_ns()
-        geometries = self._model.preprocess([frame.image for frame in batch], buffer)
-        prepared_ns = time.monotonic_ns()
-        self._time("pre", prepared_ns - started_ns, len(batch))
-        return _InFlight(batch, geometries, buffer, prepared_ns, self._model.submit(buffer))
+    def _newest(self) -> Generator[Delivery, None, None]:
+        """What a thread of the stream's own leaves, which keeps the engine at the newest frames."""
+        outbox = Outbox([source.live for source in self.sources])
+        stop = threading.Event()
+        worker = threading.Thread(target=self._work, args=(outbox, stop), name="edgebone-stream", daemon=True)
+        worker.start()
+        try:
+            while True:
+                try:
+                    delivery = outbox.take(1.0)
+                except TimeoutError:
+                    self._check_engine()
+                    continue
+                if delivery is None:
+                    return
+                yield delivery
+        finally:
+            stop.set()
+            outbox.close()
+            self._inbox.poke()
+            worker.join(_STALL_S)
 
-    def _finish(self, ran: _InFlight, spare: list[Pixels]) -> Iterator[tuple[Frame, Results]]:
-        outputs = ran.future.result()
-        spare.append(ran.buffer)
-        self._time("infer", (ran.done_ns or time.monotonic_ns()) - ran.submitted_ns, len(ran.batch))
-        return self._deliver(ran.batch, outputs, ran.geometries)
+    def _work(self, outbox: Outbox, stop: threading.Event) -> None:
+        failure: BaseException | None = None
+        try:
+            while not stop.is_set():
+                if self._under_way and (self._under_way[0].future.done() or len(self._under_way) >= self._depth):
+                    self._leave(outbox)
+                    continue
+                batch = self._gather(stop)
+                if batch:
+                    self._take_over()
+                    self._begin(batch)
+                elif self._inbox.ended:
+                    break
+            while self._under_way and not stop.is_set():
+                self._leave(outbox)
+        except BaseException as error:
+            failure = error
+            try:
+                while self._under_way and not stop.is_set() and not isinstance(error, EngineStalledError):
+                    self._leave(outbox)
+            except BaseException:
+                # The first failure is the one to tell.
+                pass
+        finally:
+            outbox.finish(failure)
+            self._abandon()
 
-    def _deliver(
-        self, batch: list[Frame], outputs: Outputs, geometries: list[Geometry]
-    ) -> Iterator[tuple[Frame, Results]]:
-        started_ns = time.monotonic_ns()
-        results = self._model.decode(outputs, geometries)
-        decoded_ns = time.monotonic_ns()
-        self._time("decode", decoded_ns - started_ns, len(batch))
-        for frame, result in zip(batch, results, strict=True):
-            now_ns = time.monotonic_ns()
-            self._windows["age"].add(now_ns - frame.captured_at_ns)
-            self._frames += 1
-            self._delivered_ns = now_ns
-            yield frame, result
+    def _leave(self, outbox: Outbox) -> None:
+        for delivery in self._finish():
+            if outbox.put(delivery):
+                self._inbox.add_dropped(delivery[0])
+
+    def _gather(self, stop: threading.Event) -> list[Taken]:
+        """The newest frames, as many as the model takes at once: a run's result that is ready goes before them."""
+
+        def has_other_work() -> bool:
+            return stop.is_set() or (bool(self._under_way) and self._under_way[0].future.done())
+
+        batch: list[Taken] = []
+        size = self.model.stream_batch
+        until_s: float | None = None
+        while len(batch) < size:
+            wait = not batch or (until_s is not None and self._inbox.expects_frame(until_s))
+            taken = self._inbox.take(wait, until_s, has_other_work)
+            if taken is None:
+                break
+            batch.append(taken)
+            # A frame waits for company at most as long as half a run takes: more would cost what a batch gains.
+            until_s = until_s or time.monotonic() + self._infer_s / 2
+        return batch
+
+    def _begin(self, batch: list[Taken]) -> None:
+        began_ns = time.monotonic_ns()
+        self._started_ns = self._started_ns or began_ns
+        for _, frame in batch:
+            self._meter.add("queue", began_ns - frame.captured_at_ns)
+        model, buffer = self.model, self._buffers.pop()
+        images = [frame.image for _, frame in batch]
+        if len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2]):
+            geometries = [model.geometry_of(images[0].shape[:2])] * len(batch)
+            prepared_ns = time.monotonic_ns()
+            future = model.submit_frames(images)
+        else:
+            geometries = model.preprocess(images, buffer)
+            prepared_ns = time.monotonic_ns()
+            future = model.submit(buffer)
+        self._meter.add("pre", prepared_ns - began_ns, len(batch))
+        self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, self._inbox.poke))
+
+    def _finish(self) -> list[Delivery]:
+        """Wait for the oldest run and decode its results."""
+        ran = self._under_way[0]
+        try:
+            outputs = ran.future.result(_STALL_S)
+        except FutureTimeoutError:
+            self._check_engine()
+            raise
+        finally:
+            self._under_way.popleft()
+        infer_ns = (ran.done_ns or time.monotonic_ns()) - ran.submitted_ns
+        self._infer_s = infer_ns / 1e9
+        self._meter.add("infer", infer_ns, len(ran.batch))
+        if ran.model is self.model:
+            self._buffers.append(ran.buffer)
+        began_ns = time.monotonic_ns()
+        results = ran.model.decode(outputs, ran.geometries)
+        self._meter.add("decode", time.monotonic_ns() - began_ns, len(ran.batch))
+        if ran.model is not self.model and not any(left.model is ran.model for left in self._under_way):
+            ran.model.close()
+        return [(number, frame, result) for (number, frame), result in zip(ran.batch, results, strict=True)]
+
+    def _check_engine(self) -> None:
+        """The watchdog: an engine that gives no answer is an error, not a stream that stands still.
+
+        Raises:
+            EngineStalledError: It has not answered for a minute.
+        """
+        oldest = next(iter(self._under_way), None)
+        if oldest is None or oldest.future.done():
+            return
+        waits_s = (time.monotonic_ns() - oldest.submitted_ns) / 1e9
+        if waits_s >= _STALL_S:
+            raise EngineStalledError(
+                f"the engine {oldest.model.engine.name} has not answered for {waits_s:.0f} s; the device may be lost: "
+                "start the program again, or have `edgebone run --restart` do it"
+            )
+
+    def _abandon(self) -> None:
+        """Wait for what is still under way: its buffers must not be freed under it."""
+        while self._under_way:
+            left = self._under_way.popleft()
+            try:
+                left.future.exception(_STALL_S)
+            except FutureTimeoutError:
+                return

@@ -21,7 +21,7 @@ ROOMS = {
     "preprocess": {"core", "numpy", "cv2", "PIL"},
     "decode": {"core", "decode", "numpy", "cv2", "msgspec"},
     "engines": {"core", "engines", "numpy", "onnxruntime", "openvino"},
-    "sources": {"core", "sources", "numpy", "cv2", "PIL"},
+    "sources": {"core", "sources", "numpy", "cv2", "PIL", "av"},
     "compile": {"compile", "core", "engines", "msgspec"},
     "triton": {"core", "triton", "selftest", "msgspec"},
     "tune": {
@@ -38,7 +38,7 @@ ROOMS = {
     },
     "sinks": {"core", "sinks", "numpy", "cv2", "PIL", "msgspec", "supervision"},
 }
-LAZY_ONLY = {"onnxruntime", "openvino", "supervision", "faster_coco_eval", "matplotlib"}
+LAZY_ONLY = {"av", "onnxruntime", "openvino", "supervision", "faster_coco_eval", "matplotlib"}
 # Names that came after Python 3.10.
 NEWER = {
     "datetime": {"UTC"}, "enum": {"StrEnum", "ReprEnum", "member", "nonmember"}, "hashlib": {"file_digest"},
@@ -102,7 +102,7 @@ def test_the_arrows_point_down(path: Path) -> None:
         assert found <= ROOMS[room]
     if room not in ("cli", "__init__"):
         assert "cli" not in found
-    if room in ("model", "stream", "inbox", "selftest", "evaluate"):
+    if room in ("model", "stream", "inbox", "outbox", "selftest", "evaluate"):
         assert not found & {"bench", "sinks"}
     assert not {module.split(".")[0] for module in imports(path, top_level_only=True)} & LAZY_ONLY
 

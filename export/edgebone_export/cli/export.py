@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebone_export.cli.options import parse_batch, parse_size
+from edgebone_export.cli.add_frame import add_frames, show_frames
+from edgebone_export.cli.options import Frames, Nv12, parse_batch, parse_frames, parse_size
 from edgebone_export.cli.report import show
 from edgebone_export.cli.steps import Steps
 
@@ -37,12 +38,15 @@ def export(
     labels: Annotated[Path | None, typer.Option(help="Class names, one a line, UTF-8.")] = None,
     preprocess: Annotated[Path | None, typer.Option(help="JSON with the preprocessing, for your own network.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,
+    frame: Frames = None,
+    nv12: Nv12 = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Export a pre-trained network to a bundle, checking every step against PyTorch."""
     if decode not in ("graph", "host"):
         raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
     size_hw, batch_range = parse_size(size), parse_batch(batch)
+    frames = parse_frames(frame, nv12)
     with Steps() as steps:
         steps.begin("loading PyTorch")
         from edgebone_export.need_packages import need_torch
@@ -66,7 +70,9 @@ def export(
             overwrite=force,
             progress=steps.begin,
         )
+        added = add_frames(output, frames, nv12, steps, ["fp32"], samples)
     show(report)
+    show_frames(added)
 
 
 def _read_labels(path: Path | None) -> list[str] | None:

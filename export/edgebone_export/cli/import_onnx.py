@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgebone_export.cli.options import parse_batch, parse_size
+from edgebone_export.cli.add_frame import add_frames, show_frames
+from edgebone_export.cli.options import Frames, Nv12, parse_batch, parse_frames, parse_size
 from edgebone_export.cli.report import show
 from edgebone_export.cli.steps import Steps
 
@@ -47,10 +48,13 @@ def import_onnx(
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH, where the file leaves it free.")] = None,
     batch: Annotated[str | None, typer.Option(help="1, or 1-8, where the file leaves it free.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,
+    frame: Frames = None,
+    nv12: Nv12 = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Wrap an ONNX file of any origin into a bundle, checking every step against the file itself."""
     size_hw, batch_range = parse_size(size), None if batch is None else parse_batch(batch)
+    frames = parse_frames(frame, nv12)
     if decode not in ("graph", "host"):
         raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
     with Steps() as steps:
@@ -73,7 +77,9 @@ def import_onnx(
             overwrite=force,
             progress=steps.begin,
         )
+        added = add_frames(output, frames, nv12, steps, ["fp32"], samples)
     show(report)
+    show_frames(added)
 
 
 def _heads(decoders: list[str], labels: list[str], settings: list[str]) -> dict[str, HeadSpec] | HeadSpec:

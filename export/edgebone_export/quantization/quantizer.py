@@ -229,15 +229,18 @@ def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Arr
 
 
 def _write(bundle: Bundle, made: Mapping[str, Made]) -> None:
-    """Put variants into the bundle; engines and plans of ones that they replace go."""
+    """Put variants into the bundle; engines, plans and frame variants of ones that they replace go."""
     manifest = bundle.manifest
-    stale = {key for key, engine in manifest.engines.items() if engine.variant in made}
+    frames = {name: item for name, item in manifest.frame_variants.items() if item.variant in made}
+    stale = {key for key, engine in manifest.engines.items() if engine.variant in (*made, *frames)}
     changed = msgspec.structs.replace(
         manifest,
         variants={**manifest.variants, **{name: item.variant for name, item in made.items()}},
         engines={key: engine for key, engine in manifest.engines.items() if key not in stale},
         plans={key: plan for key, plan in manifest.plans.items() if plan.variant not in made},
+        frame_variants={name: item for name, item in manifest.frame_variants.items() if name not in frames},
     )
     add = {item.variant.file: item.content for item in made.values()}
     add |= {item.variant.golden: item.golden for item in made.values()}
-    update_bundle(bundle, changed, add, remove={manifest.engines[key].file for key in stale})
+    gone = {manifest.engines[key].file for key in stale} | {item.file for item in frames.values()}
+    update_bundle(bundle, changed, add, remove=gone)

@@ -43,6 +43,7 @@ def _show(manifest: Manifest, path: str) -> None:
         *(("output", str(spec)) for spec in manifest.outputs),
         *(("head", f"{name}: {head.decoder}{_labels(head.labels)}") for name, head in manifest.heads.items()),
         *(("variant", _variant(manifest, name)) for name in manifest.variants),
+        *(("frames", _frames(manifest, name)) for name in manifest.frame_variants),
         *(("engine", _engine(engine)) for engine in manifest.engines.values()),
         *(("plan", _plan(plan)) for plan in manifest.plans.values()),
     ]
@@ -65,6 +66,20 @@ def _variant(manifest: Manifest, name: str) -> str:
         + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
         + _cost(variant)
     )
+
+
+def _frames(manifest: Manifest, name: str) -> str:
+    frame = manifest.frame_variants[name]
+    text = (
+        f"{name}: takes {frame.size_hw[0]}x{frame.size_hw[1]} {frame.layout} as they are, network of {frame.variant}, "
+        f"{manifest.files[frame.file].size / 1e6:.1f} MB; its input is at most {frame.input_steps} of 255 off from "
+        f"the host's preprocessing on {frame.frames} frames, {frame.input_mean_steps:.2g} on average"
+    )
+    if frame.parity is None:
+        return f"{text}; its outputs were not compared, since no engine was at hand that runs {frame.variant}"
+    matched = frame.parity.matched
+    text += f"; outputs: max difference {frame.parity.max_abs:.2g}, cosine {frame.parity.cosine:.7f}"
+    return text + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
 
 
 def _cost(variant: Variant) -> str:

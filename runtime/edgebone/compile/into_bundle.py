@@ -75,7 +75,7 @@ def compile_into_bundle(
         add: dict[str, bytes] = {}
         results = []
         for name in chosen:
-            variant = manifest.variants[name]
+            variant = manifest.graph(name)
             if variant.engines and target.name not in variant.engines:
                 results.append(Result(name, None, f"made for {' and '.join(variant.engines)}"))
                 continue
@@ -162,7 +162,7 @@ def cached_engine(
     """
     settings = settings or CompileSettings()
     manifest = bundle.manifest
-    item = manifest.variants[variant]
+    item = manifest.graph(variant)
     trt = import_tensorrt(target)
     wanted = provenance_of(trt, manifest.files[item.file].sha256, target, settings, item.batch, Machine.probe())
     key = key_of(wanted)

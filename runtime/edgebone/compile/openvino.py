@@ -53,12 +53,12 @@ def compile_with_openvino(
         wanted = [
             Candidate("openvino", precision, name)
             for name in chosen
-            for precision in precisions_of("openvino", manifest.variants[name])
+            for precision in precisions_of("openvino", manifest.graph(name))
         ]
         plan = planned(manifest, machine)
         if plan is not None and plan.engine == "openvino" and plan.variant in chosen:
             wanted.append(plan)
-        verdicts = [check(item, machine, manifest.variants[item.variant]) for item in dict.fromkeys(wanted)]
+        verdicts = [check(item, machine, manifest.graph(item.variant)) for item in dict.fromkeys(wanted)]
         fits = [verdict.candidate for verdict in verdicts if isinstance(verdict, Fit)]
         if not fits:
             reasons = "; ".join(f"{verdict.candidate}: {verdict.reason}" for verdict in verdicts)

@@ -9,12 +9,13 @@ from edgebone.core.manifest import Manifest
 
 
 def chosen_variants(manifest: Manifest, names: Sequence[str], where: str) -> list[str]:
-    """The named variants once each, or all of them where none is named.
+    """The named variants and frame variants once each, or all of them where none is named.
 
     Raises:
         EngineError: There is no such variant.
     """
-    unknown = [name for name in names if name not in manifest.variants]
+    known = [*manifest.variants, *manifest.frame_variants]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise EngineError(f"{where}: there is no variant {unknown[0]}, only {', '.join(manifest.variants)}")
-    return list(dict.fromkeys(names or manifest.variants))
+        raise EngineError(f"{where}: there is no variant {unknown[0]}, only {', '.join(known)}")
+    return list(dict.fromkeys(names or known))

@@ -30,17 +30,22 @@ class Detections:
         confidence: float32, shape (n,), 0 to 1, descending.
         class_id: int64, shape (n,): the class's index in the bundle's labels.
         data: Further arrays of length n by name; ``class_name`` holds the classes' names.
+        tracker_id: int64, shape (n,): which object of its source each box is, from 1; -1 for a box that no track
+            has taken up yet. None where nothing was tracked.
     """
 
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int64]
     data: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    tracker_id: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not go together."""
         n = len(self.xyxy)
         shapes: dict[str, NDArray[Any]] = {"confidence": self.confidence, "class_id": self.class_id, **self.data}
+        if self.tracker_id is not None:
+            shapes["tracker_id"] = self.tracker_id
         if self.xyxy.shape != (n, 4) or any(array.shape != (n,) for array in shapes.values()):
             raise ValueError(
                 f"detections need xyxy (n, 4) and n of everything else, got xyxy {self.xyxy.shape}, "
@@ -85,6 +90,7 @@ class Detections:
             self.confidence[index],
             self.class_id[index],
             {name: array[index] for name, array in self.data.items()},
+            None if self.tracker_id is None else self.tracker_id[index],
         )
 
     @property
@@ -109,22 +115,26 @@ class Detections:
             confidence=self.confidence,
             class_id=self.class_id,
             data={name: np.asarray(array) for name, array in self.data.items()},
+            tracker_id=self.tracker_id,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
 
-        In COCO's terms: pixels of the original picture; ``category_id`` is the index in the bundle's labels.
+        In COCO's terms: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Where
+        boxes were tracked, each also has its ``tracker_id``, None for one that belongs to no track yet.
         """
         boxes = self.xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         rows = zip(boxes.round(3).tolist(), self.class_id.tolist(), self.labels, self.confidence.tolist(), strict=True)
-        return {
-            "detections": [
-                {"bbox": bbox, "category_id": class_id, "label": label, "score": round(score, 6)}
-                for bbox, class_id, label, score in rows
-            ]
-        }
+        found: list[dict[str, Any]] = [
+            {"bbox": bbox, "category_id": class_id, "label": label, "score": round(score, 6)}
+            for bbox, class_id, label, score in rows
+        ]
+        if self.tracker_id is not None:
+            for entry, tracker_id in zip(found, self.tracker_id.tolist(), strict=True):
+                entry["tracker_id"] = tracker_id if tracker_id >= 0 else None
+        return {"detections": found}
 
     def __str__(self) -> str:
         """``2 person (best 87.1 %), 1 dog (best 61.0 %)``."""

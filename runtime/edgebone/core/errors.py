@@ -30,8 +30,20 @@ class EngineError(EdgeboneError, RuntimeError):
     exit_code = 5
 
 
+class EngineStalledError(EngineError):
+    """An engine does not answer any more: its process is best started again. Exit code 5."""
+
+
 class NoEngineError(EngineError):
     """No engine on this machine runs the bundle; the message lists each candidate's reason. Exit code 5."""
+
+
+class DeviceOutOfMemoryError(EngineError):
+    """The accelerator has no memory left; the engine that ran into it is broken. Exit code 5."""
+
+
+class DeviceLostError(EngineError):
+    """The accelerator stopped answering; the engine that ran on it is broken. Exit code 5."""
 
 
 class TensorError(EngineError, ValueError):

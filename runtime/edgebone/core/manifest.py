@@ -16,6 +16,7 @@ from edgebone.core.tensors import TensorSpec
 SCHEMA = 1
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
+FrameLayout = Literal["bgr", "nv12"]
 
 
 class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -226,6 +227,49 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"batch must be a smallest and a largest size from 1 up, got {list(self.batch)}")
 
 
+class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A variant's network behind a graph that takes the camera's own frames, and preprocesses them itself.
+
+    Attributes:
+        file: Its path in the bundle.
+        variant: The variant whose network it is, and whose batch, precision and engines it has.
+        size_hw: Height and width of the frames, in pixels.
+        layout: ``bgr`` for uint8 (n, height, width, 3); ``nv12`` for uint8 (n, height * 3 / 2, width): the luma, and
+            below it U and V in turns, at half the resolution.
+        input_steps: How far the network's input is from the host's preprocessing, at most, in steps of 255.
+        input_mean_steps: The same on average.
+        frames: How many frames were compared.
+        parity: Its outputs against the variant's behind the host's preprocessing; None where no engine that was at
+            hand runs the variant.
+    """
+
+    file: str
+    variant: str
+    size_hw: tuple[int, int]
+    layout: FrameLayout
+    input_steps: int
+    input_mean_steps: float
+    frames: int
+    parity: Parity | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no frame has."""
+        height, width = self.size_hw
+        if min(self.size_hw) < 1 or (self.layout == "nv12" and (height % 2 or width % 2)):
+            raise ValueError(f"a {self.layout} frame cannot have size {list(self.size_hw)}")
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """The shape of one frame's array."""
+        return frame_shape(self.size_hw, self.layout)
+
+
+def frame_shape(size_hw: tuple[int, int], layout: FrameLayout) -> tuple[int, ...]:
+    """The shape of a frame's array: (height, width, 3), or (height * 3 / 2, width) for NV12."""
+    height, width = size_hw
+    return (height, width, 3) if layout == "bgr" else (height * 3 // 2, width)
+
+
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recorded picture, its network input and the original network's outputs, for the self-test.
 
@@ -321,6 +365,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         golden: The self-test's recording.
         engines: Compiled engines by key.
         plans: The measured best way to run it, by machine.
+        frame_variants: Graphs that take the camera's own frames, by names that no variant has.
         files: Every file of the bundle but the manifest itself, by path.
     """
 
@@ -338,6 +383,25 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileRecord]
     engines: dict[str, CompiledEngine] = {}
     plans: dict[str, Plan] = {}
+    frame_variants: dict[str, FrameVariant] = {}
+
+    def graph(self, name: str) -> Variant:
+        """A variant, or a frame variant with all that it has of the variant that it is made from.
+
+        Raises:
+            KeyError: There is neither.
+        """
+        frame = self.frame_variants.get(name)
+        if frame is None:
+            return self.variants[name]
+        return msgspec.structs.replace(self.variants[frame.variant], file=frame.file, golden="")
+
+    def input_of(self, name: str) -> TensorSpec:
+        """The input of a variant, or of a frame variant."""
+        frame = self.frame_variants.get(name)
+        if frame is None:
+            return self.input
+        return TensorSpec(self.input.name, "uint8", (self.input.shape[0], *frame.frame_shape))
 
 
 class _Version(msgspec.Struct):
@@ -381,11 +445,17 @@ def _check_references(manifest: Manifest, where: str) -> None:
     used = [variant.file for variant in manifest.variants.values()]
     used += [variant.golden for variant in manifest.variants.values() if variant.golden]
     used += [engine.file for engine in manifest.engines.values()]
+    used += [frame.file for frame in manifest.frame_variants.values()]
     for file in (*used, manifest.golden.image, manifest.golden.tensors):
         if file not in manifest.files:
             raise BundleError(f"{where}: manifest.json uses {file} but does not list its hash")
+    frames = manifest.frame_variants
+    both = manifest.variants.keys() & frames.keys()
+    if both:
+        raise BundleError(f"{where}: {sorted(both)[0]} is a variant and a frame variant; names must differ")
     for what, variant in (
-        *((f"engine {key}", item.variant) for key, item in manifest.engines.items()),
+        *((f"engine {key}", item.variant) for key, item in manifest.engines.items() if item.variant not in frames),
+        *((f"frame variant {key}", item.variant) for key, item in frames.items()),
         *((f"the plan of {item.machine}", item.variant) for item in manifest.plans.values()),
     ):
         if variant not in manifest.variants:

@@ -45,7 +45,7 @@ class Candidate:
     Attributes:
         engine: One of ``ENGINES``.
         precision: One of ``PRECISIONS``.
-        variant: The bundle's variant that it would load.
+        variant: The bundle's variant that it would load, or frame variant.
         hint: ``latency`` or ``throughput``, for engines that spread their runs over the cores by it.
         threads: Threads for inference; None takes every core.
         batch: The one batch that it is loaded for; None takes whatever the variant allows.
@@ -233,13 +233,13 @@ def open_engine(bundle: Bundle, candidate: Candidate, *, cache: bool = True) -> 
         MissingDependencyError: The engine's package is not installed.
         EngineError: The engine refuses the network, or cannot start.
     """
-    variant = bundle.manifest.variants[candidate.variant]
+    variant = bundle.manifest.graph(candidate.variant)
     model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
     batch_range = variant.batch if candidate.batch is None else (candidate.batch, candidate.batch)
     # Only OpenVINO compiles: no other engine's start should look for a folder.
     folder = cache_folder("openvino") if cache and candidate.engine == "openvino" else None
     engine = open_model(candidate, model, batch_range, folder)
-    _check_against_manifest(bundle, engine)
+    _check_against_manifest(bundle, engine, candidate.variant)
     return engine
 
 
@@ -281,10 +281,11 @@ def open_model(
     )
 
 
-def _check_against_manifest(bundle: Bundle, engine: AsyncEngine) -> None:
+def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str) -> None:
     """Refuse a network whose inputs or outputs are not those that the manifest describes."""
     manifest = bundle.manifest
-    wanted = ([manifest.input.name], [spec.name for spec in manifest.outputs])
+    own_input = manifest.input_of(variant)
+    wanted = ([own_input.name], [spec.name for spec in manifest.outputs])
     found = ([spec.name for spec in engine.inputs], [spec.name for spec in engine.outputs])
     if wanted != found:
         engine.close()
@@ -292,7 +293,7 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine) -> None:
             f"{bundle.path}: the network has inputs and outputs {found}, its manifest says {wanted}; "
             "export the bundle again"
         )
-    for said, is_ in zip((manifest.input, *manifest.outputs), (*engine.inputs, *engine.outputs), strict=True):
+    for said, is_ in zip((own_input, *manifest.outputs), (*engine.inputs, *engine.outputs), strict=True):
         if not _agree(said, is_):
             engine.close()
             raise EngineError(

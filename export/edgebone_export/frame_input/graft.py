@@ -1,0 +1,102 @@
+"""Puts the preprocessing before a network."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from edgebone.core.manifest import FrameLayout, Preprocess, frame_shape
+from edgebone_export.errors import ExportError
+from edgebone_export.frame_input.graph import frame_graph
+from edgebone_export.quantization.graph import prepare
+
+# From here on ReduceSum and Unsqueeze take their axes as inputs.
+_LEAST_OPSET = 13
+_LARGEST_BYTES = 2**31 - 1
+
+
+def with_frame_input(
+    content: bytes, spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout, where: str
+) -> bytes:
+    """A network that takes frames instead of its input; the rest of its graph stays as it is.
+
+    Args:
+        content: The variant's ONNX file, with one input: uint8 (n, height, width, 3).
+        spec: The bundle's preprocessing.
+        size_hw: The frames' height and width, in pixels.
+        layout: ``bgr`` or ``nv12``.
+        where: The variant, for messages.
+
+    Raises:
+        ExportError: The graph with its new input is not valid, or is larger than one ONNX file can be.
+    """
+    model = ir.from_proto(onnx.load_from_string(content))
+    if model.opset_imports.get("", 0) < _LEAST_OPSET:
+        model = ir.from_proto(prepare(content, where, _LEAST_OPSET))
+    network = model.graph
+    old = network.inputs[0]
+    frame = _frame(str(old.name), old, size_hw, layout)
+    old.name = f"{old.name}_network"
+    made = frame_graph(spec, size_hw, layout, frame)
+    network.insert_before(network[0], made.nodes)
+    for constant in made.constants:
+        network.register_initializer(constant)
+    # Networks that begin with a cast take the floats as they are: TensorRT has no uint8 inside a graph.
+    readers = [(use.node, use.idx) for use in old.uses()]
+    raw = [(node, place) for node, place in readers if node.op_type != "Cast"]
+    for node, place in readers:
+        if node.op_type == "Cast":
+            node.replace_input_with(place, made.network_input)
+    if raw:
+        pixels = _as_bytes(made.network_input, str(old.name))
+        network.insert_after(made.nodes[-1], pixels)
+        for node, place in raw:
+            node.replace_input_with(place, pixels.outputs[0])
+    network.inputs[0] = frame
+    model.metadata_props["edgebone.frame"] = f"{size_hw[0]}x{size_hw[1]} {layout}"
+    return _checked(model, where)
+
+
+def preprocessing_alone(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout) -> bytes:
+    """The same preprocessing without a network: its output ``network_input`` is uint8 (1, height, width, 3)."""
+    frame = _frame("frame", None, size_hw, layout)
+    made = frame_graph(spec, size_hw, layout, frame)
+    pixels = _as_bytes(made.network_input, "network_input")
+    pixels.outputs[0].shape = ir.Shape([1, *spec.size_hw, 3])
+    graph = ir.Graph(
+        [frame],
+        pixels.outputs,
+        nodes=[*made.nodes, pixels],
+        initializers=made.constants,
+        opset_imports={"": _LEAST_OPSET},
+        name="preprocessing",
+    )
+    return _checked(ir.Model(graph, ir_version=8), "the preprocessing")
+
+
+def _frame(name: str, like: ir.Value | None, size_hw: tuple[int, int], layout: FrameLayout) -> ir.Value:
+    batch = 1 if like is None or like.shape is None else like.shape[0]
+    shape = ir.Shape([batch, *frame_shape(size_hw, layout)])
+    return ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.UINT8))
+
+
+def _as_bytes(value: ir.Value, name: str) -> ir.Node:
+    cast = ir.node("Cast", [value], attributes={"to": ir.DataType.UINT8}, name=f"frame_input/{name}")
+    cast.outputs[0].name = name
+    cast.outputs[0].dtype = ir.DataType.UINT8
+    return cast
+
+
+def _checked(model: ir.Model, where: str) -> bytes:
+    proto = ir.to_proto(model)
+    if proto.ByteSize() > _LARGEST_BYTES:
+        raise ExportError(
+            f"{where}: with frames as input it is {proto.ByteSize() / 2**30:.2f} GiB; ONNX holds at most 2"
+        )
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise ExportError(f"{where}: with frames as input it is not valid ONNX: {line}") from error
+    content: bytes = proto.SerializeToString()
+    return content

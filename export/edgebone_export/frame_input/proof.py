@@ -1,0 +1,159 @@
+"""Does the graph see of a frame what the network sees behind the host's preprocessing?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import EngineError
+from edgebone.core.manifest import FrameLayout, Manifest, Parity, Preprocess, Variant
+from edgebone.core.tensors import Array
+from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.preprocess import preprocess
+from edgebone_export.errors import ParityError
+from edgebone_export.pictures import sample_pictures, synthesize
+from edgebone_export.quantization.calibration import in_batches
+from edgebone_export.quantization.parity import measure_parity
+
+# Rounding alone is off by one step; colours that are one step off are rounded once more.
+MOST_STEPS: dict[FrameLayout, int] = {"bgr": 1, "nv12": 2}
+# The same network on the same input: only the order of sums may differ.
+_MIN_COSINE = 0.9999
+_MIN_MATCHED = 0.99
+_SAMPLES = 3
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class InputProof:
+    """The network's input, made of frames by the host and by the graph.
+
+    Attributes:
+        host: uint8 (n, height, width, 3).
+        graph: The same of the graph.
+    """
+
+    host: NDArray[np.uint8]
+    graph: NDArray[np.uint8]
+
+    @property
+    def steps(self) -> NDArray[np.int16]:
+        """How far they are apart, in steps of 255."""
+        return np.asarray(np.abs(self.host.astype(np.int16) - self.graph), np.int16)
+
+
+def proof_frames(
+    size_hw: tuple[int, int], layout: FrameLayout, samples: Path | None, golden: NDArray[np.uint8]
+) -> list[Frame]:
+    """Frames to prove it on: pictures, and noise, which has every value beside every other.
+
+    Args:
+        size_hw: Their height and width, in pixels.
+        layout: ``bgr`` or ``nv12``.
+        samples: The user's pictures; None for made ones.
+        golden: The bundle's recorded picture, BGR.
+
+    Raises:
+        SourceError: The folder has no pictures, or one cannot be read.
+    """
+    rng = np.random.default_rng(0)
+    pictures = [golden, *sample_pictures(samples)[0][:_SAMPLES]] if samples else [golden, synthesize(size_hw, rng)]
+    frames = [np.asarray(cv2.resize(one, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8) for one in pictures]
+    if layout == "nv12":
+        frames = [nv12_of(frame) for frame in frames]
+    return [*frames, rng.integers(0, 256, frames[0].shape, np.uint8)]
+
+
+def nv12_of(image_bgr: NDArray[np.uint8]) -> Frame:
+    """BGR to NV12, with OpenCV's BT.601: uint8 (height * 3 / 2, width)."""
+    height, width = image_bgr.shape[:2]
+    planar = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2YUV_I420)
+    chroma = planar[height:].reshape(2, -1).T.reshape(height // 2, width)
+    return np.concatenate([planar[:height], chroma], dtype=np.uint8)
+
+
+def bgr_of(frame: Frame, layout: FrameLayout) -> NDArray[np.uint8]:
+    """The picture that the host would preprocess."""
+    return frame if layout == "bgr" else np.asarray(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+
+
+def prove_input(graph: bytes, spec: Preprocess, layout: FrameLayout, frames: Sequence[Frame], where: str) -> InputProof:
+    """Hold the graph's preprocessing against the host's.
+
+    Args:
+        graph: The preprocessing alone, as an ONNX file.
+        spec: The bundle's preprocessing.
+        layout: ``bgr`` or ``nv12``.
+        frames: Frames of the graph's size.
+        where: The frame variant, for the message.
+
+    Raises:
+        ParityError: They are further apart than ``MOST_STEPS``.
+    """
+    with OnnxRuntimeEngine(graph) as engine:
+        made = [engine.run({"frame": frame[None]})["network_input"] for frame in frames]
+    host = np.zeros((len(frames), *spec.size_hw, 3), np.uint8)
+    for frame, out in zip(frames, host, strict=True):
+        preprocess(spec, bgr_of(frame, layout), out)
+    proof = InputProof(host, np.concatenate(made))
+    most = int(proof.steps.max())
+    if most > MOST_STEPS[layout]:
+        raise ParityError(
+            f"{where}: its preprocessing is off from the host's by up to {most} steps of 255 (at most "
+            f"{MOST_STEPS[layout]}); it was not added, and the host's preprocessing goes on working"
+        )
+    return proof
+
+
+def prove_outputs(
+    content: bytes, variant: bytes, manifest: Manifest, base: Variant, frames: Sequence[Frame], inputs: InputProof,
+    where: str,
+) -> Parity | None:  # fmt: skip
+    """Hold the whole graph's outputs against its variant's.
+
+    Args:
+        content: The frame variant's ONNX file.
+        variant: The ONNX file of the variant that it is made from.
+        manifest: The bundle's.
+        base: The variant's record.
+        frames: Frames.
+        inputs: The network's inputs of these frames.
+        where: The frame variant, for the message.
+
+    Returns:
+        The outputs against the variant's behind the host's preprocessing; None where onnxruntime does not run it.
+
+    Raises:
+        ParityError: The network answers otherwise than the variant does on the very same input.
+    """
+    as_written = bool(base.engines) and "onnxruntime" not in base.engines
+    try:
+        with OnnxRuntimeEngine(variant, precision=base.precision, as_written=as_written) as engine:
+            behind_host = _run(engine, inputs.host, base.batch[0])
+            behind_graph = _run(engine, inputs.graph, base.batch[0])
+    except EngineError:
+        return None
+    with OnnxRuntimeEngine(content, precision=base.precision, as_written=as_written) as engine:
+        have = _run(engine, np.stack(frames), base.batch[0])
+    same = measure_parity(have, behind_graph, manifest.heads)
+    if same.cosine < _MIN_COSINE or (same.matched is not None and same.matched < _MIN_MATCHED):
+        share = "" if same.matched is None else f", {100 * same.matched:.1f} % of boxes or pixels the same"
+        raise ParityError(
+            f"{where}: on the same input its network answers otherwise: cosine {same.cosine:.6f} (at least "
+            f"{_MIN_COSINE}){share}; it was not added"
+        )
+    off = measure_parity(have, behind_host, manifest.heads)
+    return msgspec.structs.replace(off, reference="the same network behind the host's preprocessing")
+
+
+def _run(engine: OnnxRuntimeEngine, inputs: NDArray[np.uint8], batch: int) -> list[Mapping[str, Array]]:
+    name = engine.inputs[0].name
+    runs = [engine.run({name: in_batches(one[None], batch)[0]}) for one in inputs]
+    return [{key: values[:1] for key, values in run.items()} for run in runs]

@@ -1,0 +1,101 @@
+"""Which frames of a source are wanted, and which part of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgebone.core.errors import SourceError
+from edgebone.core.frame import Frame
+
+# A frame that comes a little early is the one that was meant.
+_EARLY = 0.9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is wanted of a source's frames.
+
+    Attributes:
+        max_fps: At most so many frames a second, by a recording's own time or the clock of a live source; None for all.
+        every: One frame out of so many, the first one included. Frames keep their numbers.
+        roi_xyxy: The region of interest in pixels: left, top, right, bottom; None for the whole picture. Results are in
+            the region's own pixels; a frame's ``origin_xy`` says where the region lies.
+
+    Raises:
+        SourceError: A limit that means nothing.
+    """
+
+    max_fps: float | None = None
+    every: int = 1
+    roi_xyxy: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_fps is not None and not 0 < self.max_fps < 1e6:
+            raise SourceError(f"max_fps must be above 0, not {self.max_fps:g}")
+        if self.every < 1:
+            raise SourceError(f"every must be 1 or more, not {self.every}")
+        if self.roi_xyxy is not None:
+            left, top, right, bottom = self.roi_xyxy
+            if not (0 <= left < right and 0 <= top < bottom):
+                raise SourceError(
+                    f"a region of interest is left, top, right, bottom in pixels, not {','.join(map(str, self.roi_xyxy))}"
+                )
+
+    def cut(self, frame: Frame) -> Frame:
+        """The frame's region of interest.
+
+        Raises:
+            SourceError: The region is not within the picture, or the frame is damaged.
+        """
+        if self.roi_xyxy is None:
+            return frame
+        left, top, right, bottom = self.roi_xyxy
+        height, width = frame.size_hw
+        if right > width or bottom > height:
+            raise RegionError(
+                f"{frame.source}: the region of interest {left},{top},{right},{bottom} is not within the picture of "
+                f"{width}x{height}"
+            )
+        image = frame.image[top:bottom, left:right]
+        return Frame(image, frame.index, frame.captured_at_ns, frame.source, frame.position_s, (left, top))
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A source with limits of its own, where a stream has several.
+
+    Attributes:
+        source: Whatever :meth:`edgebone.Model.stream` takes.
+        limits: What is wanted of its frames.
+    """
+
+    source: Any
+    limits: Limits
+
+
+class RegionError(SourceError):
+    """The region of interest is not within the picture. Exit code 4."""
+
+
+class Pick:
+    """Decides, frame by frame, which ones pass a source's limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._last_s: float | None = None
+
+    def wants(self, frame: Frame) -> bool:
+        """Whether this frame is to be processed; does not look at its pixels."""
+        if frame.index % self._limits.every:
+            return False
+        if self._limits.max_fps is None:
+            return True
+        now_s = frame.captured_at_ns / 1e9 if frame.position_s is None else frame.position_s
+        period_s = 1 / self._limits.max_fps
+        if self._last_s is not None and now_s - self._last_s < period_s * _EARLY:
+            return False
+        # From the time it was due, where it is near: rounding to whole frames must not lower the rate.
+        due_s = now_s if self._last_s is None else self._last_s + period_s
+        self._last_s = due_s if abs(now_s - due_s) < period_s else now_s
+        return True
