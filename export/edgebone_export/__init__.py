@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgebone_export.assemble import ExportReport
     from edgebone_export.exporter import export
+    from edgebone_export.frame_input.add import add_frame_variants
     from edgebone_export.importers.importer import HeadSpec, import_onnx
     from edgebone_export.quantization.quantizer import Outcome, quantize
 
 _HOMES = {
     "ExportReport": "edgebone_export.assemble",
     "HeadSpec": "edgebone_export.importers.importer",
+    "add_frame_variants": "edgebone_export.frame_input.add",
     "export": "edgebone_export.exporter",
     "import_onnx": "edgebone_export.importers.importer",
     "Outcome": "edgebone_export.quantization.quantizer",
     "quantize": "edgebone_export.quantization.quantizer",
 }
-_NEED_NO_TORCH = ("Outcome", "quantize")
+_NEED_NO_TORCH = ("Outcome", "add_frame_variants", "quantize")
 
-__all__ = ["ExportReport", "HeadSpec", "Outcome", "export", "import_onnx", "quantize"]
+__all__ = ["ExportReport", "HeadSpec", "Outcome", "add_frame_variants", "export", "import_onnx", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,9 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import BundleError
 from edgebone.core.manifest import parse_manifest
 
+# Objects whose keys are names.
+FREE = ("heads", "variants", "files", "engines", "plans", "frame_variants")
+
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -34,7 +37,7 @@ def every_object(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]
         return [found for index, item in enumerate(value) for found in every_object(item, (*path, index))]
     if not isinstance(value, dict):
         return []
-    free = path in [(key,) for key in ("heads", "variants", "files", "engines", "plans")] or path[-1:] == ("params",)
+    free = path in [(key,) for key in FREE] or path[-1:] == ("params",)
     inner = [found for key, item in value.items() for found in every_object(item, (*path, key))]
     return inner if free else [path, *inner]
 
@@ -60,7 +63,7 @@ def test_an_unknown_key_is_refused_wherever_it_stands(text: str) -> None:
 
 
 def test_a_missing_key_is_refused_and_named(text: str) -> None:
-    for key in json.loads(text).keys() - {"engines", "plans"}:
+    for key in json.loads(text).keys() - {"engines", "plans", "frame_variants"}:
         with pytest.raises(BundleError, match=rf"the bundle: manifest.*{key}|schema None"):
             parse_manifest(changed(text, lambda m, key=key: m.pop(key)), "the bundle")
 

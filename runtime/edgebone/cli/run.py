@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.signals import raise_if_heard
+from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
+from edgebone.core.errors import EdgeboneError, EngineStalledError
 
 if TYPE_CHECKING:
+    from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
     from edgebone.core.results import Results
     from edgebone.model import Model
     from edgebone.sinks import Sink
     from edgebone.sources import Source
-    from edgebone.stream import StreamStats
+    from edgebone.stream import Stream
+    from edgebone.stream_stats import StreamStats
 
 _PICTURES_FPS = 1.0
 _VIDEO_FPS = 25.0
@@ -30,7 +37,7 @@ def run_command(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, videos, folders, globs, usb:0, synthetic://640x480@30.",
+            help="Pictures, videos, folders, globs, rtsp://…, http://…, usb:0, csi:0, synthetic://640x480@30.",
         ),
     ],
     engine: options.Engine = "auto",
@@ -45,24 +52,133 @@ def run_command(
         float | None,
         typer.Option("--iou", min=0, max=1, help="Boxes that overlap a better one of their class by more are dropped."),
     ] = None,
+    frame_in_graph: Annotated[
+        bool | None,
+        typer.Option(
+            "--frame-in-graph/--no-frame-in-graph",
+            help="Preprocess inside the graph, for frames of a size that the bundle has a variant for. If not given: "
+            "on a GPU.",
+        ),
+    ] = None,
+    max_fps: Annotated[
+        float | None, typer.Option("--max-fps", help="At most so many frames a second of each source.")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many of each source.")] = 1,
+    roi: Annotated[
+        str | None, typer.Option("--roi", metavar="L,T,R,B", help="Look only at this region: pixels from the corner.")
+    ] = None,
+    give_up: Annotated[
+        float | None,
+        typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
+    ] = None,
+    forgiving: Annotated[bool, typer.Option("--forgiving", help="When a source fails, go on with the others.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Follow what is detected from frame to frame.")] = False,
+    zones: Annotated[
+        Path | None, typer.Option("--zones", help="A file of zones and lines: who enters, stays, leaves, crosses.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Write the zones' events as JSON lines to this file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write JSON lines to this file.")] = None,
+    append: Annotated[bool, typer.Option("--append", help="Keep what --out and --events hold already.")] = False,
     video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
+    sink_error: Annotated[
+        str,
+        typer.Option("--sink-error", help="When a file cannot be written: raise, stop in good order, or log."),
+    ] = "raise",
+    metrics: Annotated[
+        int | None, typer.Option("--metrics", min=1, max=65535, help="Serve figures to Prometheus on this port.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Start again when the run fails.")] = False,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.")] = False,
 ) -> None:
     """Run a bundle on pictures, videos and cameras, and print what it sees.
 
-    Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal.
+    Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Cameras
+    that go away are waited for. SIGHUP loads the bundle again between two frames.
     """
-    from edgebone.model import load
-    from edgebone.sources import open_sources
+    if restart:
+        from edgebone.cli.restart import supervise
 
-    sources = open_sources(source)
-    with load(
-        bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score, iou=iou
-    ) as model:
+        if video:
+            raise typer.BadParameter("a restarted run would write over its --video; keep JSON lines with --out")
+        raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
+    from edgebone.cli.follow import Follow
+    from edgebone.model import load
+    from edgebone.sinks.guarded import POLICIES, GuardedSink
+    from edgebone.sources import open_sources
+    from edgebone.sources.limits import Limits
+    from edgebone.stream import Stream
+
+    policy = next((policy for policy in POLICIES if policy == sink_error), None)
+    if policy is None:
+        raise typer.BadParameter(f"--sink-error is {', '.join(POLICIES)}, not {sink_error}")
+    limits = Limits(max_fps, every, _region(roi))
+    follow = Follow.of(track, zones, events, append)
+    sources = open_sources(source, give_up)
+    with contextlib.ExitStack() as closing:
+        # Until the stream has them, nobody else closes them.
+        opened = closing.enter_context(contextlib.ExitStack())
+        for item in sources:
+            opened.callback(item.close)
+
+        def load_again() -> Model:
+            return load(
+                bundle,
+                engine=engine,
+                precision=precision,
+                hint=hint,
+                threads=threads,
+                top_k=top_k,
+                score=score,
+                iou=iou,
+                frame_in_graph=frame_in_graph,
+            )
+
+        model = closing.enter_context(load_again())
+        opened.pop_all()
         _say_engine(model)
-        _go(model, sources, _sinks(sources, out, video, json), frames, sys.stderr if json else sys.stdout)
+        sinks = _sinks(sources, out, append, video, json, follow)
+        stream = closing.enter_context(Stream(model, sources, [limits] * len(sources), forgiving=forgiving))
+        if metrics is not None:
+            from edgebone.telemetry import serve_metrics
+
+            closing.callback(serve_metrics(lambda: stream.stats, metrics).close)
+        # Only cameras run long enough: of a terminal that is closed, a run over files should end as others do.
+        if any(item.live for item in sources):
+            listen_for_reload()
+        guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
+        try:
+            _go(_frames(stream, load_again), stream, guarded, follow, frames, sys.stderr if json else sys.stdout)
+        except EngineStalledError as error:
+            # Closing would wait for the engine too: everything else is closed already.
+            sys.stderr.write(f"edgebone: {error}\n")
+            sys.stdout.flush()
+            os._exit(error.exit_code)
+
+
+def _region(text: str | None) -> tuple[int, int, int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text)
+    if not found:
+        raise typer.BadParameter(f"--roi is left,top,right,bottom in pixels, such as 0,200,1280,720, not {text}")
+    left, top, right, bottom = map(int, found.groups())
+    return left, top, right, bottom
+
+
+def _frames(stream: Stream, load_again: Callable[[], Model]) -> Iterator[tuple[Frame, Results]]:
+    """The stream's, with another model in it whenever SIGHUP came."""
+    for frame, result in stream:
+        raise_if_heard()
+        if reload_asked():
+            try:
+                stream.swap(load_again())
+                sys.stderr.write("edgebone: the bundle is loaded again\n")
+            except EdgeboneError as error:
+                sys.stderr.write(f"edgebone: {error}; going on with the bundle as it was\n")
+        yield frame, result
 
 
 def _say_engine(model: Model) -> None:
@@ -78,7 +194,9 @@ def _say_engine(model: Model) -> None:
         sys.stderr.write(f"engine: {model.engine.name}, {model.engine.precision} ({reason})\n")
 
 
-def _sinks(sources: list[Source], out: Path | None, video: Path | None, json: bool) -> list[Sink]:
+def _sinks(
+    sources: list[Source], out: Path | None, append: bool, video: Path | None, json: bool, follow: Follow | None
+) -> list[Sink]:
     from edgebone.sinks.callback import CallbackSink
     from edgebone.sinks.jsonl import JsonLines, to_line
 
@@ -88,14 +206,14 @@ def _sinks(sources: list[Source], out: Path | None, video: Path | None, json: bo
     elif any(_is_pictures(source) for source in sources):
         sinks.append(CallbackSink(_print_picture))
     if out:
-        sinks.append(JsonLines(out))
+        sinks.append(JsonLines(out, append))
     if video:
         from edgebone.sinks.video import VideoFileSink
 
         if len(sources) > 1:
             raise typer.BadParameter("one video is written from one source; run the sources one by one")
         rate = sources[0].fps or (_PICTURES_FPS if _is_pictures(sources[0]) else _VIDEO_FPS)
-        sinks.append(VideoFileSink(video, rate))
+        sinks.append(VideoFileSink(video, rate, follow.draw if follow else None))
     return sinks
 
 
@@ -115,43 +233,69 @@ def _print_picture(frame: Frame, result: Results) -> None:
         sys.stdout.write(f"{frame.source}: {results_to_text(result)}\n")
 
 
-def _go(model: Model, sources: list[Source], sinks: list[Sink], limit: int | None, summary_to: TextIO) -> None:
+def _go(
+    found: Iterator[tuple[Frame, Results]],
+    stream: Stream,
+    sinks: list[Sink],
+    follow: Follow | None,
+    limit: int | None,
+    summary_to: TextIO,
+) -> None:
     from edgebone.cli.status import StatusLine
+    from edgebone.sinks.guarded import StopRequest
 
-    seen: dict[str, Counter[str]] = {source.name: Counter() for source in sources if not _is_pictures(source)}
+    seen: dict[str, Counter[str]] = {source.name: Counter() for source in stream.sources if not _is_pictures(source)}
     frames: Counter[str] = Counter()
-    total = sum(source.frame_count or 0 for source in sources)
-    stream = model.stream(sources[0], *sources[1:])
+    total = sum(source.frame_count or 0 for source in stream.sources)
+    stopped: StopRequest | None = None
     try:
         with StatusLine(total) as status, stream:
-            for number, (frame, result) in enumerate(stream, start=1):
-                raise_if_heard()
+            for number, (frame, result) in enumerate(found, start=1):
+                shown = follow.look(frame, result) if follow else result
                 for sink in sinks:
-                    sink.write(frame, result)
+                    sink.write(frame, shown)
                 if frame.source in seen:
                     frames[frame.source] += 1
-                    seen[frame.source].update(_headlines(result))
-                status.show(stream, result)
+                    seen[frame.source].update(_headlines(shown))
+                status.show(stream, shown)
                 if number == limit:
                     break
+    except StopRequest as request:
+        stopped = request
+    except EngineStalledError:
+        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+        raise
     except Exception:
         for sink in sinks:
             sink.discard()
+        if follow:
+            follow.close()
         raise
     except BaseException:
         # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
-        _finish(sinks, seen, frames, stream.stats, summary_to)
+        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
         raise
-    _finish(sinks, seen, frames, stream.stats, summary_to)
+    _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+    if stopped is not None:
+        raise stopped.error
 
 
 def _finish(
-    sinks: list[Sink], seen: dict[str, Counter[str]], frames: Counter[str], stats: StreamStats, summary_to: TextIO
+    sinks: list[Sink],
+    follow: Follow | None,
+    seen: dict[str, Counter[str]],
+    frames: Counter[str],
+    stats: StreamStats,
+    summary_to: TextIO,
 ) -> None:
     from edgebone.cli.status import summary
 
     for sink in sinks:
         sink.close()
+    if follow:
+        follow.close()
+        for line in follow.summary():
+            summary_to.write(f"{line}\n")
     for name, counter in seen.items():
         common = ", ".join(f"{label} {100 * n / frames[name]:.0f} %" for label, n in counter.most_common(3))
         summary_to.write(f"{name}: {frames[name]} frames, most often: {common or 'nothing'}\n")

@@ -6,6 +6,7 @@ import signal
 from types import FrameType
 
 _heard: list[int] = []
+_reload: list[int] = []
 
 
 class Terminated(BaseException):
@@ -17,6 +18,18 @@ def listen() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _hear)
+
+
+def listen_for_reload() -> None:
+    """Take SIGHUP as the wish to load again, in place of the end that it means otherwise."""
+    signal.signal(signal.SIGHUP, lambda number, _: _reload.append(number))
+
+
+def reload_asked() -> bool:
+    """Whether SIGHUP has come since the last question."""
+    asked = bool(_reload)
+    _reload.clear()
+    return asked
 
 
 def raise_if_heard() -> None:

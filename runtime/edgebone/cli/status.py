@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgebone.core.results import Results
-    from edgebone.stream import Stream, StreamStats
+    from edgebone.stream import Stream
+    from edgebone.stream_stats import StreamStats
 
 _EVERY_S = 0.25
 
@@ -18,11 +19,14 @@ def summary(stats: StreamStats) -> str:
     """The figures of a stream in one line."""
     dropped = f", {stats.dropped} dropped" if stats.dropped else ""
     plural = "" if stats.frames == 1 else "s"
+    damaged = sum(source.damaged for source in stats.sources)
+    dropped += f", {damaged} damaged" if damaged else ""
     return (
         f"{stats.frames} frame{plural} in {stats.seconds:.2f} s: {stats.fps:.1f} fps{dropped}; p50/p99 ms: "
         f"pre {stats.pre.p50_ms:.2f}/{stats.pre.p99_ms:.2f}, "
         f"infer {stats.infer.p50_ms:.2f}/{stats.infer.p99_ms:.2f}, "
-        f"decode {stats.decode.p50_ms:.2f}/{stats.decode.p99_ms:.2f}"
+        f"decode {stats.decode.p50_ms:.2f}/{stats.decode.p99_ms:.2f}, "
+        f"age {stats.age.p50_ms:.1f}/{stats.age.p99_ms:.1f}"
     )
 
 
@@ -50,8 +54,10 @@ class StatusLine:
         self._next_s = now_s + _EVERY_S
         stats = stream.stats
         of = f"/{self._total}" if self._total else ""
+        away = [source for source in stats.sources if source.state in ("CONNECTING", "STALLED", "RECONNECTING")]
+        states = f"{len(stats.sources) - len(away)} of {len(stats.sources)} sources live  " if away else ""
         text = (
-            f"{stats.frames}{of}  {stats.fps:.1f} fps  age p50 {stats.age.p50_ms:.1f} p99 "
+            f"{states}{stats.frames}{of}  {stats.fps:.1f} fps  age p50 {stats.age.p50_ms:.1f} p99 "
             f"{stats.age.p99_ms:.1f} ms  dropped {stats.dropped}  {results_to_text(result)}"
         )
         width = Console(stderr=True).width

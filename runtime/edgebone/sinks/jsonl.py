@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ def to_line(frame: Frame, result: Results) -> bytes:
         "source": frame.source.encode(errors="surrogateescape").decode(errors="replace"),
         "frame": frame.index,
         "position_s": None if frame.position_s is None else round(frame.position_s, 6),
+        **({} if frame.origin_xy == (0, 0) else {"origin_xy": list(frame.origin_xy)}),
         **results_to_dict(result),
     }
     return msgspec.json.encode(record) + b"\n"
@@ -31,19 +32,29 @@ class JsonLines:
 
     Args:
         path: The file; replaced if it exists.
+        append: Keep what it holds already.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, append: bool = False) -> None:
         self._path = path
+        self._mode: Literal["ab", "wb"] = "ab" if append else "wb"
         self._file: IO[bytes] | None = None
         self._good_bytes = 0
 
     def write(self, frame: Frame, result: Results) -> None:
-        """Append a line."""
-        line = to_line(frame, result)
+        """Append a frame's line."""
+        self.write_line(to_line(frame, result))
+
+    def write_line(self, line: bytes) -> None:
+        """Append a line, newline included.
+
+        Raises:
+            OutputError: It cannot be written; the lines before it are whole.
+        """
         with writing(self._path, left="the lines before it are whole"):
             if self._file is None:
-                self._file = self._path.open("wb", buffering=0)
+                self._file = self._path.open(self._mode, buffering=0)
+                self._good_bytes = self._file.tell()
             try:
                 _write_all(self._file, line)
             except OSError:

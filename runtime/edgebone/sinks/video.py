@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgebone.core.results import Results
 from edgebone.core.writing import writing
 from edgebone.sinks.annotate import annotate
 
+Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
+
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
@@ -27,16 +30,18 @@ class VideoFileSink:
     Args:
         path: The file; ``.mp4``, ``.mov``, ``.mkv`` or ``.avi``. Replaced if it exists.
         fps: Frames a second; fractions are kept.
+        draw: Draws further things onto a frame that its result is drawn on already.
 
     Raises:
         OutputError: Another kind of file.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, draw: Draw | None = None) -> None:
         if path.suffix.lower() not in _CODECS:
             raise OutputError(f"{path}: a video is written as {', '.join(_CODECS)}")
         self._path = path
         self._fps = fps
+        self._draw = draw
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
         self._writer: Any = None
         self._size_wh = (0, 0)
@@ -45,6 +50,8 @@ class VideoFileSink:
     def write(self, frame: Frame, result: Results) -> None:
         """Draw and append."""
         image = annotate(frame.image, result)
+        if self._draw is not None:
+            image = self._draw(image, frame)
         if self._writer is None:
             self._open(image)
         self._writer.write(_fit(image, self._size_wh))

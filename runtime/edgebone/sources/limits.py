@@ -38,9 +38,8 @@ class Limits:
         if self.roi_xyxy is not None:
             left, top, right, bottom = self.roi_xyxy
             if not (0 <= left < right and 0 <= top < bottom):
-                raise SourceError(
-                    f"a region of interest is left, top, right, bottom in pixels, not {','.join(map(str, self.roi_xyxy))}"
-                )
+                given = ",".join(map(str, self.roi_xyxy))
+                raise SourceError(f"a region of interest is left, top, right, bottom in pixels, not {given}")
 
     def cut(self, frame: Frame) -> Frame:
         """The frame's region of interest.

@@ -1,0 +1,5 @@
+"""``python -m edgebone``."""
+
+from edgebone.cli import main
+
+main()

@@ -1,0 +1,76 @@
+"""What happens when a sink fails."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from edgebone.core.errors import OutputError
+from edgebone.core.frame import Frame
+from edgebone.core.results import Results
+from edgebone.sinks.protocol import Sink
+
+Policy = Literal["raise", "log", "stop"]
+POLICIES: tuple[Policy, ...] = ("raise", "log", "stop")
+
+_log = logging.getLogger("edgebone.sinks")
+
+
+class StopRequest(Exception):
+    """A sink failed, and the run is to end in good order: what was written so far is finished and kept."""
+
+    def __init__(self, error: OutputError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class GuardedSink:
+    """A sink whose failures end the run, or do not.
+
+    Args:
+        sink: The sink.
+        policy: ``raise`` lets a failure through; ``stop`` asks for an orderly end; ``log`` goes on, says once that
+            it fails and once that it works again, and counts what was lost.
+    """
+
+    def __init__(self, sink: Sink, policy: Policy) -> None:
+        self._sink = sink
+        self._policy = policy
+        self._failing = ""
+        self.lost = 0
+
+    def write(self, frame: Frame, result: Results) -> None:
+        """Pass on one frame and its result.
+
+        Raises:
+            OutputError: It cannot be written, and the policy is ``raise``.
+            StopRequest: It cannot be written, and the policy is ``stop``.
+        """
+        try:
+            self._sink.write(frame, result)
+        except OutputError as error:
+            if self._policy == "raise":
+                raise
+            if self._policy == "stop":
+                raise StopRequest(error) from error
+            self.lost += 1
+            if self._failing != str(error):
+                self._failing = str(error)
+                _log.warning("%s; going on without it", error)
+            return
+        if self._failing:
+            _log.warning("written again, after %d lost: %s", self.lost, self._failing)
+            self._failing = ""
+
+    def close(self) -> None:
+        """Finish what was written; a failure goes the policy's way too."""
+        try:
+            self._sink.close()
+        except OutputError as error:
+            if self._policy != "log":
+                raise
+            _log.warning("%s", error)
+
+    def discard(self) -> None:
+        """Leave nothing half-written behind."""
+        self._sink.discard()
