@@ -118,6 +118,12 @@ class Inbox:
                 return None
             self._arrived.wait(left_s)
 
+    def pause(self, until_s: float, unless: Callable[[], bool]) -> None:
+        """Take nothing until then, on ``time.monotonic``'s clock, or until ``unless`` is True."""
+        with self._arrived:
+            while (left_s := until_s - time.monotonic()) > 0 and not unless():
+                self._arrived.wait(left_s)
+
     def poke(self) -> None:
         """Have a :meth:`take` that waits ask ``unless`` again."""
         with self._arrived:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Taken = tuple[int, Frame]
 # Longer than any run, also the first one of an engine that still prepares itself.
 _STALL_S = 60.0
+# How much sooner than needed the next frame is taken up, for threads that wake late.
+_SPARE_S = 0.001
 
 
 @dataclass
@@ -91,7 +93,9 @@ class Stream:
         self._frames = 0
         self._started_ns = 0
         self._delivered_ns = 0
-        self._infer_s = 0.0
+        self._run_s = 0.0
+        self._prepare_s = 0.0
+        self._done_ns = 0
         self._buffers: list[Pixels] = []
         self._under_way: deque[_InFlight] = deque()
         self._next_model: Model | None = None
@@ -128,11 +132,6 @@ class Stream:
             self.sources[number].name, state.value, delivered.frames, dropped, skipped, damaged,
             health.reconnects, health.error, delivered.fps, delivered.age.percentiles(),
         )  # fmt: skip
-
-    @property
-    def stage_mean_ms(self) -> float:
-        """Mean time of a frame in preprocessing, inference and decoding together, over all frames."""
-        return self._meter.work_ns / 1e6 / self._frames if self._frames else 0.0
 
     def swap(self, model: Model | str | os.PathLike[str], **options: Any) -> Model:
         """Go on with another model from the next frame on; may be called from any thread, and within the loop.
@@ -349,6 +348,10 @@ class Stream:
         def has_other_work() -> bool:
             return stop.is_set() or (bool(self._under_way) and self._under_way[0].future.done())
 
+        if self._under_way and self.model.engine.in_flight == 1:
+            # Prepared any sooner, a frame would only grow old while the run before it ends.
+            running_ns = max(self._under_way[0].submitted_ns, self._done_ns)
+            self._inbox.pause(running_ns / 1e9 + self._run_s - 1.5 * self._prepare_s - _SPARE_S, has_other_work)
         batch: list[Taken] = []
         size = self.model.stream_batch
         until_s: float | None = None
@@ -359,7 +362,7 @@ class Stream:
                 break
             batch.append(taken)
             # A frame waits for company at most as long as half a run takes: more would cost what a batch gains.
-            until_s = until_s or time.monotonic() + self._infer_s / 2
+            until_s = until_s or time.monotonic() + self._run_s / 2
         return batch
 
     def _begin(self, batch: list[Taken]) -> None:
@@ -378,6 +381,7 @@ class Stream:
             prepared_ns = time.monotonic_ns()
             future = model.submit(buffer)
         self._meter.add("pre", prepared_ns - began_ns, len(batch))
+        self._prepare_s = _smooth(self._prepare_s, prepared_ns - began_ns)
         self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, self._inbox.poke))
 
     def _finish(self) -> list[Delivery]:
@@ -390,9 +394,10 @@ class Stream:
             raise
         finally:
             self._under_way.popleft()
-        infer_ns = (ran.done_ns or time.monotonic_ns()) - ran.submitted_ns
-        self._infer_s = infer_ns / 1e9
-        self._meter.add("infer", infer_ns, len(ran.batch))
+        done_ns = ran.done_ns or time.monotonic_ns()
+        self._meter.add("infer", done_ns - ran.submitted_ns, len(ran.batch))
+        self._run_s = _smooth(self._run_s, done_ns - max(ran.submitted_ns, self._done_ns))
+        self._done_ns = done_ns
         if ran.model is self.model:
             self._buffers.append(ran.buffer)
         began_ns = time.monotonic_ns()
@@ -426,3 +431,8 @@ class Stream:
                 left.future.exception(_STALL_S)
             except FutureTimeoutError:
                 return
+
+
+def _smooth(before_s: float, latest_ns: int) -> float:
+    """A duration that follows its latest values slowly, so that one late run changes little."""
+    return latest_ns / 1e9 if not before_s else 0.9 * before_s + 0.1 * latest_ns / 1e9

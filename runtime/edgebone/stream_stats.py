@@ -101,20 +101,12 @@ class Meter:
     def __init__(self) -> None:
         self._windows = {stage: Window() for stage in STAGES}
         self._lock = threading.Lock()
-        self._work_ns = 0
 
     def add(self, stage: str, duration_ns: int, frames: int = 1) -> None:
-        """Note how long a stage took; each of several frames waited for all of it, and cost its share of it."""
+        """Note how long a stage took; each of several frames waited for all of it."""
         with self._lock:
             for _ in range(frames):
                 self._windows[stage].add(duration_ns)
-            if stage in ("pre", "infer", "decode"):
-                self._work_ns += duration_ns
-
-    @property
-    def work_ns(self) -> int:
-        """Preprocessing, inference and decoding together, of all frames."""
-        return self._work_ns
 
     def percentiles(self) -> dict[str, Percentiles]:
         """The spread a stage."""

@@ -9,14 +9,19 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import onnx
 import pytest
 from conftest import colors_onnx, colors_outputs
+from cuda_double import CudaDouble, TensorRTDouble, make_plan
 from helpers import has_bf16, needs
 
 from edgebone.core.errors import EngineError, TensorError
+from edgebone.core.machine import Machine
 
 Opener = Callable[..., Any]
 
@@ -37,11 +42,78 @@ def open_openvino_bf16(model: bytes | Path, **settings: Any) -> Any:
     return open_openvino(model, **{"precision": "bf16", **settings})
 
 
+def open_tensorrt(model: bytes | Path, **settings: Any) -> Any:
+    """On doubles of CUDA and of TensorRT's runtime, which computes with onnxruntime."""
+    from edgebone.engines.tensorrt import TensorRTEngine
+
+    content = model if isinstance(model, bytes) else model.read_bytes() if model.exists() else b""
+    cuda = CudaDouble(integrated=settings.pop("integrated", False))
+    settings.pop("threads", None)
+    batch = settings.get("batch_range")
+    profiles = [{"images": [[size, 32, 32, 3] for size in (batch[0], batch[1], batch[1])]}] if batch else []
+    return TensorRTEngine(make_plan(content, profiles), cuda=cuda, trt=TensorRTDouble(cuda), **settings)
+
+
+def open_tensorrt_on_jetson(model: bytes | Path, **settings: Any) -> Any:
+    return open_tensorrt(model, integrated=True, **settings)
+
+
+def open_onnxruntime_on_gpu(model: bytes | Path, **settings: Any) -> Any:
+    with patch.dict(sys.modules, {"onnxruntime": OnnxRuntimeOnGpu()}):
+        return open_onnxruntime(model, **{"device": "cuda", **settings})
+
+
+class OnnxRuntimeOnGpu:
+    """onnxruntime as it is with a GPU: its providers and its device are the CPU's under other names."""
+
+    def __init__(self, works: bool = True) -> None:
+        import onnxruntime
+
+        self._real = onnxruntime
+        self._works = works
+        self.asked: list[tuple[Any, dict[str, Any]]] = []
+        self.sessions: list[Any] = []
+        self.OrtValue = SimpleNamespace(ortvalue_from_numpy=self._to_device)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def _to_device(self, array: np.ndarray, device: str, index: int) -> Any:
+        assert (device, index) == ("cuda", 0)
+        return self._real.OrtValue.ortvalue_from_numpy(array.copy(), "cpu", 0)
+
+    def get_available_providers(self) -> list[str]:
+        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, source: Any, options: Any, providers: list[Any], **settings: Any) -> Any:
+        session = self._real.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        if providers == ["CPUExecutionProvider"]:
+            return session
+        self.asked.append((providers, settings))
+        self.sessions.append(session)
+        names = [name for name, _ in providers] if self._works else []
+        session.get_providers = lambda: [*names, "CPUExecutionProvider"]
+        session.run = None
+        make = session.io_binding
+
+        def io_binding() -> Any:
+            binding = make()
+            bind = binding.bind_output
+            binding.bind_output = lambda name, device: bind(name, {"cuda": "cpu"}[device])
+            return binding
+
+        session.io_binding = io_binding
+        return session
+
+
 no_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor does not compute in BF16")
 ENGINES = [
     pytest.param(open_onnxruntime, marks=needs("onnxruntime"), id="onnxruntime"),
     pytest.param(open_openvino, marks=needs("openvino"), id="openvino-fp32"),
     pytest.param(open_openvino_bf16, marks=[needs("openvino"), no_bf16], id="openvino-bf16"),
+    pytest.param(open_onnxruntime_on_gpu, marks=needs("onnxruntime"), id="onnxruntime-cuda, double"),
+    pytest.param(open_tensorrt, marks=needs("onnxruntime"), id="tensorrt, double"),
+    pytest.param(open_tensorrt_on_jetson, marks=needs("onnxruntime"), id="tensorrt on a Jetson, double"),
 ]
 
 
@@ -81,7 +153,7 @@ def test_it_says_what_it_takes_and_gives(static: Any, dynamic: Any) -> None:
     assert [spec.name for spec in dynamic.inputs] == ["images"]
     assert dynamic.inputs[0].shape[1:] == (32, 32, 3)
     assert isinstance(dynamic.inputs[0].shape[0], str)
-    assert static.name in ("onnxruntime", "openvino")
+    assert static.name in ("onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt")
     assert static.precision in ("fp32", "bf16")
 
 
@@ -268,7 +340,7 @@ def test_a_damaged_network_is_refused_in_one_line(opener: Opener, kind: str, tmp
     with pytest.raises(EngineError) as caught:
         opener(content).close()
     assert "\n" not in str(caught.value)
-    assert "cannot load the network" in str(caught.value)
+    assert re.search("cannot load the (network|engine)", str(caught.value))
 
 
 @needs("openvino")
@@ -289,6 +361,89 @@ def test_cuda_is_never_replaced_by_the_cpu_silently() -> None:
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(EngineError, match=r'has no CUDAExecutionProvider.*pip install "edgebone\[gpu\]"'):
         open_onnxruntime(colors_onnx((1, 1)), device="cuda")
+
+
+@pytest.fixture
+def gpu_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> OnnxRuntimeOnGpu:
+    pytest.importorskip("onnxruntime")
+    double = OnnxRuntimeOnGpu()
+    monkeypatch.setitem(sys.modules, "onnxruntime", double)
+    return double
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpus_provider_never_falls_back(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    broken = OnnxRuntimeOnGpu(works=False)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "onnxruntime", broken)
+        with pytest.raises(EngineError, match=r"took CPUExecutionProvider instead of \w+: the driver, CUDA"):
+            open_onnxruntime(colors_onnx((1, 1)), device=device)
+    assert broken.asked[0][1] == {"enable_fallback": 0}
+    assert not broken.sessions[0]._enable_fallback
+
+
+def test_cuda_computes_in_fp32_not_tf32(gpu_onnxruntime: OnnxRuntimeOnGpu) -> None:
+    with open_onnxruntime(colors_onnx((1, 1)), device="cuda") as engine:
+        assert engine.name == "onnxruntime-cuda"
+    assert gpu_onnxruntime.asked[0][0] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+
+
+def test_tensorrts_provider_keeps_what_it_compiles_for_every_batch(
+    gpu_onnxruntime: OnnxRuntimeOnGpu, tmp_path: Path
+) -> None:
+    with open_onnxruntime(colors_onnx((1, 4)), device="tensorrt", batch_range=(1, 4), cache=tmp_path) as engine:
+        assert engine.name == "onnxruntime-tensorrt"
+        assert right(engine, engine.run({"images": images(0, 3)}), images(0, 3))
+    with open_onnxruntime(colors_onnx((1, 1)), device="tensorrt"):
+        pass
+    kept, plain = (asked for asked, _ in gpu_onnxruntime.asked)
+    assert [name for name, _ in kept] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    assert kept[0][1] == {
+        "trt_engine_cache_enable": "1", "trt_engine_cache_path": str(tmp_path),
+        "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(tmp_path),
+        "trt_profile_min_shapes": "images:1x32x32x3", "trt_profile_opt_shapes": "images:4x32x32x3",
+        "trt_profile_max_shapes": "images:4x32x32x3",
+    }  # fmt: skip
+    assert plain[0][1] == {}
+
+
+def test_buffers_on_the_gpu_are_made_once_a_shape(gpu_onnxruntime: OnnxRuntimeOnGpu) -> None:
+    made: list[tuple[int, ...]] = []
+    to_device = gpu_onnxruntime.OrtValue.ortvalue_from_numpy
+
+    def count(array: np.ndarray, *where: Any) -> Any:
+        made.append(array.shape)
+        return to_device(array, *where)
+
+    gpu_onnxruntime.OrtValue.ortvalue_from_numpy = count
+    with open_onnxruntime(colors_onnx((1, 4)), device="cuda", batch_range=(1, 4)) as engine:
+        for seed, batch in enumerate((1, 1, 4, 1, 4, 1)):
+            assert right(engine, engine.run({"images": images(seed, batch)}), images(seed, batch))
+    assert made == [(1, 32, 32, 3), (4, 32, 32, 3)]
+
+
+def test_outputs_whose_size_only_the_data_decides_come_from_the_gpu_too(gpu_onnxruntime: OnnxRuntimeOnGpu) -> None:
+    value, nodes = onnx.helper.make_tensor_value_info, [onnx.helper.make_node("NonZero", ["x"], ["found"])]
+    floats, integers = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    graph = onnx.helper.make_graph(nodes, "g", [value("x", floats, [9])], [value("found", integers, [1, "n"])])
+    content = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    with open_onnxruntime(content.SerializeToString(), device="cuda") as engine:
+        for count in (3, 0, 9, 1):
+            fed = (np.arange(9) < count).astype(np.float32)
+            assert engine.run({"x": fed})["found"].tolist() == [list(range(count))]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_on_a_gpu_onnxruntime_computes_what_the_graph_says(device: str, tmp_path: Path) -> None:
+    machine = Machine.probe()
+    if not (machine.gpus or machine.jetson) or device not in machine.onnxruntime_providers:
+        pytest.skip("needs an NVIDIA GPU and onnxruntime-gpu")
+    with open_onnxruntime(colors_onnx((1, 4)), device=device, batch_range=(1, 4), cache=tmp_path) as engine:
+        for seed, batch in enumerate((1, 4, 1, 2, 4)):
+            fed = images(seed, batch)
+            assert np.allclose(engine.run({"images": fed})["logits"], colors_outputs(fed), atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import GREEN, picture, write_colors_bundle
+from conftest import GREEN, colors_onnx, picture, write_colors_bundle
+from cuda_double import CudaDouble, TensorRTDouble, make_plan
 from helpers import needs
 
-from edgebone.core.bundle import open_bundle
+from edgebone.compile.settings import Target
+from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import EngineError, NoEngineError
 from edgebone.core.machine import Machine
+from edgebone.core.manifest import Parity, Variant
 from edgebone.core.tensors import TensorSpec
-from edgebone.engines import select
-from edgebone.engines.select import Candidate, Fit, Reject, candidates, check, choose, open_engine, open_first
+from edgebone.engines import cuda, select, tensorrt_plan
+from edgebone.engines.select import (
+    Candidate,
+    Fit,
+    Reject,
+    candidates,
+    check,
+    choose,
+    open_engine,
+    open_first,
+    open_model,
+)
 
 BOTH = {"onnxruntime": "1.20", "openvino": "2025.0"}
 X86 = Machine(
@@ -31,10 +46,13 @@ def like(**changes: object) -> Machine:
 ARM = like(arch="aarch64", cpu="Cortex-A76", cpu_features=("asimd",))
 AMX = like(cpu_features=("avx512f", "avx512_bf16", "amx_bf16"))
 GPU = like(gpus=("NVIDIA RTX A2000",), onnxruntime_providers=("cuda", "tensorrt"))
+NVIDIA = {"tensorrt": "10.13", "tensorrt_rtx": "1.7", "cuda.bindings": "13.0"}
+TENSORRT = msgspec.structs.replace(GPU, packages={**BOTH, **NVIDIA})
 JETSON = like(
     arch="aarch64", jetson="NVIDIA Jetson Orin Nano", l4t="36.4.0", packages={"onnxruntime": "1.19"},
     onnxruntime_providers=("cuda",),
 )  # fmt: skip
+JETPACK = msgspec.structs.replace(JETSON, packages={"onnxruntime": "1.19", **NVIDIA})
 
 
 def options(engine: str = "auto", precision: str = "fp32") -> list[Candidate]:
@@ -48,18 +66,20 @@ def options(engine: str = "auto", precision: str = "fp32") -> list[Candidate]:
         (X86, ["openvino", "onnxruntime"]),
         (ARM, ["onnxruntime", "openvino"]),
         (GPU, ["onnxruntime-cuda", "openvino", "onnxruntime"]),
+        (TENSORRT, ["tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime"]),
         (JETSON, ["onnxruntime-cuda", "onnxruntime"]),
+        (JETPACK, ["tensorrt", "onnxruntime-cuda", "onnxruntime"]),
         (like(packages={"onnxruntime": "1.20"}), ["onnxruntime"]),
         (like(packages={"openvino": "2025.0"}), ["openvino"]),
     ],
-    ids=["x86", "arm", "gpu", "jetson", "onnxruntime only", "openvino only"],
+    ids=["x86", "arm", "gpu", "gpu with tensorrt", "jetson", "jetpack", "onnxruntime only", "openvino only"],
 )
 def test_the_best_engine_of_a_machine_comes_first(machine: Machine, order: list[str]) -> None:
     for given in (options(), options()[::-1]):
         choice = choose(given, machine)
         assert [fit.candidate.engine for fit in choice.fits] == order
-        assert len(choice.fits) + len(choice.rejects) == 3
-        assert str(choice).count("\n") == 2
+        assert len(choice.fits) + len(choice.rejects) == len(select.ENGINES)
+        assert str(choice).count("\n") == len(select.ENGINES) - 1
 
 
 @pytest.mark.parametrize(
@@ -70,6 +90,16 @@ def test_the_best_engine_of_a_machine_comes_first(machine: Machine, order: list[
         ("onnxruntime-cuda", "fp32", like(packages={}), 'pip install "edgebone[gpu]"'),
         ("onnxruntime-cuda", "fp32", X86, "no NVIDIA GPU"),
         ("onnxruntime-cuda", "fp32", like(gpus=("RTX",)), "has no CUDA provider"),
+        ("onnxruntime-tensorrt", "fp32", X86, "no NVIDIA GPU"),
+        ("onnxruntime-tensorrt", "fp32", like(gpus=("RTX",)), "has no TensorRT provider"),
+        ("onnxruntime-tensorrt", "fp32", GPU, 'pip install "edgebone[tensorrt]"'),
+        ("tensorrt", "fp32", like(packages={**BOTH, **NVIDIA}), "no NVIDIA GPU"),
+        ("tensorrt", "fp32", GPU, 'tensorrt is not installed: pip install "edgebone[tensorrt]"'),
+        ("tensorrt", "fp32", JETSON, "tensorrt is not installed: it comes with JetPack"),
+        ("tensorrt", "fp32", like(gpus=("RTX",), packages={"tensorrt": "10.3"}), 'pip install "cuda-python>=12"'),
+        ("tensorrt", "bf16", TENSORRT, "in fp32"),
+        ("tensorrt-rtx", "fp32", GPU, 'tensorrt_rtx is not installed: pip install "edgebone[tensorrt-rtx]"'),
+        ("tensorrt-rtx", "fp32", JETPACK, "desktop GPUs from Turing"),
         ("onnxruntime", "bf16", AMX, "openvino has bf16"),
         ("openvino", "bf16", X86, "does not compute in BF16"),
         ("openvino", "bf16", ARM, "does not compute in BF16"),
@@ -85,7 +115,8 @@ def test_a_candidate_that_does_not_fit_says_why(engine: str, precision: str, mac
     ("engine", "precision", "machine"),
     [
         ("openvino", "bf16", AMX), ("openvino", "auto", X86), ("onnxruntime", "auto", X86),
-        ("openvino", "bf16", like(arch="aarch64", cpu_features=("asimd", "bf16"))),
+        ("openvino", "bf16", like(arch="aarch64", cpu_features=("asimd", "bf16"))), ("tensorrt", "auto", TENSORRT),
+        ("tensorrt", "fp32", like(gpus=("RTX",), packages={"tensorrt_lean": "10.3", "cuda.bindings": "12.6"})),
     ],
 )  # fmt: skip
 def test_a_candidate_that_fits_says_so(engine: str, precision: str, machine: Machine) -> None:
@@ -96,18 +127,94 @@ def test_where_nothing_fits_there_is_a_line_for_each_candidate() -> None:
     with pytest.raises(NoEngineError) as caught:
         choose(options(), like(packages={}))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 1 + len(select.ENGINES)
     for engine, line in zip(select.ENGINES, lines[1:], strict=True):
         assert line.startswith(f"  {engine} fp32: ")
 
 
 def test_unknown_words_are_refused_with_those_that_exist(colors_bundle: Path) -> None:
     with open_bundle(colors_bundle) as bundle:
-        with pytest.raises(EngineError, match="no engine tensorflow; choose auto, onnxruntime-cuda, openvino"):
+        with pytest.raises(EngineError, match="no engine tensorflow; choose auto, tensorrt, tensorrt-rtx"):
             candidates(bundle.manifest, "tensorflow")
         with pytest.raises(EngineError, match="no precision int3; choose fp32, bf16, fp16, int8"):
             candidates(bundle.manifest, precision="int3")
         assert candidates(bundle.manifest, "openvino", "bf16") == [Candidate("openvino", "bf16", "fp32")]
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp8"])
+def test_a_variant_made_for_tensorrt_is_taken_by_it_alone(precision: str) -> None:
+    variant = Variant("a.onnx", precision, (1, 1), Parity(0.0, 0.0, 1.0, 1), engines=("tensorrt", "tensorrt-rtx"))
+    options = [Candidate(name, precision, "a") for name in select.ENGINES]
+    choice = choose(options, TENSORRT, {"a": variant})
+    assert [fit.candidate.engine for fit in choice.fits] == ["tensorrt", "tensorrt-rtx"]
+    assert all("made for tensorrt and tensorrt-rtx" in reject.reason for reject in choice.rejects)
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
+    """TensorRT and a GPU, both doubles; compiling is no more than wrapping the network."""
+    gpu = CudaDouble()
+    monkeypatch.setattr(cuda, "CudaBindings", lambda: gpu)
+    monkeypatch.setitem(sys.modules, "tensorrt", TensorRTDouble(gpu))
+    monkeypatch.setattr(Machine, "probe", lambda: TENSORRT)
+
+    def compiled(bundle: Bundle, variant: str, target: Target, *, notice: Callable[[str], None]) -> bytes:
+        notice(f"compiling {variant} for {target}")
+        item = bundle.manifest.variants[variant]
+        shapes = [[size, 32, 32, 3] for size in (item.batch[0], item.batch[1], item.batch[1])]
+        return make_plan(bundle.read(item.file), [{"images": shapes}])
+
+    monkeypatch.setattr(tensorrt_plan, "cached_engine", compiled)
+    return gpu
+
+
+@needs("onnxruntime")
+@pytest.mark.parametrize("batch", [(1, 1), (1, 4)])
+def test_on_a_machine_with_a_gpu_a_bundle_is_loaded_into_tensorrt(
+    batch: tuple[int, int], tmp_path: Path, gpu_machine: CudaDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    import edgebone
+
+    path = write_colors_bundle(tmp_path / "a.bundle", batch)
+    with edgebone.load(path) as model:
+        assert (model.engine.name, model.candidate.engine, model.failures) == ("tensorrt", "tensorrt", ())
+        assert model(picture(GREEN)).label == "green"
+        assert [result.label for result in model([picture(GREEN)] * 5)] == ["green"] * 5
+    assert [record.getMessage() for record in caplog.records] == ["compiling fp32 for tensorrt"]
+    assert (gpu_machine.problems, gpu_machine.alive) == ([], {})
+
+
+@needs("onnxruntime")
+def test_where_tensorrt_does_not_open_another_engine_does(
+    tmp_path: Path, gpu_machine: CudaDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import edgebone
+
+    def refused(*_: object, **__: object) -> bytes:
+        raise EngineError("tensorrt cannot compile node a (NMS)")
+
+    monkeypatch.setattr(tensorrt_plan, "cached_engine", refused)
+    with edgebone.load(write_colors_bundle(tmp_path / "a.bundle")) as model:
+        assert model.engine.name in ("openvino", "onnxruntime")
+        assert model.failures[0] == "tensorrt fp32: tensorrt cannot compile node a (NMS)"
+        assert model(picture(GREEN)).label == "green"
+
+
+@needs("tensorrt_rtx")
+@pytest.mark.skipif(bool(Machine.probe().gpus), reason="a GPU is here")
+def test_an_onnx_file_is_compiled_for_the_gpu_that_is_here() -> None:
+    with pytest.raises(EngineError, match="no GPU is here to compile for"):
+        open_model(Candidate("tensorrt-rtx", "fp32", ""), colors_onnx((1, 1)), (1, 1))
+
+
+def test_type_stubs_are_not_taken_for_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tensorrt").mkdir()
+    (tmp_path / "tensorrt_lean").mkdir()
+    (tmp_path / "tensorrt_lean" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    packages = Machine.probe().packages
+    assert "tensorrt" not in packages
+    assert packages["tensorrt_lean"] == "unknown version"
 
 
 def test_the_probe_knows_what_can_be_imported_here() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -40,7 +41,8 @@ class Measured(msgspec.Struct, frozen=True):
         fps: Frames a second, one by one: how a live camera is served.
         fps_files: Frames a second of a file or folder, whose next frame may be prepared during inference.
         engine_fps: The engine alone, on a prepared input, without preprocessing or decoding.
-        own_ms: What the runtime itself adds to a frame: the stream's time less the three stages; mean.
+        own_ms: What the runtime itself adds to a live frame's age: hand-overs between threads, waiting; median of the
+            age less the three stages' medians.
         peak_memory_mb: The process's largest resident memory, in 1024² bytes.
     """
 
@@ -61,10 +63,24 @@ class Measured(msgspec.Struct, frozen=True):
     peak_memory_mb: float
 
 
-class _LiveArrays(Arrays):
-    """Frames in memory that are streamed as a live camera's are: one by one."""
+class _OnDemand(Arrays):
+    """Frames in memory that are streamed as a live camera's are; each comes when the one before is delivered."""
 
     live = True
+    in_memory = False
+
+    def __init__(self, image: NDArray[np.uint8], count: int) -> None:
+        super().__init__([image] * count)
+        self.wanted = threading.Semaphore(1)
+
+    def read(self) -> Frame | None:
+        """Wait until it is wanted."""
+        self.wanted.acquire()
+        return super().read()
+
+    def interrupt(self) -> None:
+        """Let a waiting ``read`` go."""
+        self.wanted.release()
 
 
 def measure(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float) -> Measured:
@@ -127,7 +143,7 @@ def _warm_up(model: Model, image: NDArray[np.uint8]) -> float:
 def _one_by_one(
     model: Model, image: NDArray[np.uint8], runs: int
 ) -> tuple[tuple[list[int], list[int], list[int]], float, float]:
-    """The three stages' durations, the stream's own cost a frame, and its frames a second."""
+    """The three stages' durations, what a live stream adds to a frame's age, and its frames a second."""
     buffer = model.new_buffer()
     stages: tuple[list[int], list[int], list[int]] = ([], [], [])
     for _ in range(runs):
@@ -140,12 +156,15 @@ def _one_by_one(
         decoded = time.monotonic_ns()
         for times, duration in zip(stages, (prepared - started, inferred - prepared, decoded - inferred), strict=True):
             times.append(duration)
-    stream = model.stream(_LiveArrays([image] * runs))
+    source = _OnDemand(image, runs)
+    stream = model.stream(source)
     started = time.monotonic_ns()
     for _ in stream:
-        pass
-    wall_ms = (time.monotonic_ns() - started) / 1e6 / runs
-    return stages, wall_ms - stream.stage_mean_ms, 1000 / wall_ms
+        source.wanted.release()
+    fps = runs * 1e9 / (time.monotonic_ns() - started)
+    stats = stream.stats
+    own_ms = stats.age.p50_ms - stats.pre.p50_ms - stats.infer.p50_ms - stats.decode.p50_ms
+    return stages, own_ms, fps
 
 
 def _as_files(model: Model, image: NDArray[np.uint8], runs: int) -> float:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import typer
 
-from edgebone.core.detections import Detections
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.frame import Frame
-from edgebone.core.results import Results
+
+if TYPE_CHECKING:
+    from edgebone.core.frame import Frame
+    from edgebone.core.results import Results
 
 
 class Follow:
@@ -57,6 +57,8 @@ class Follow:
         Raises:
             EdgeboneError: Nothing in it can be followed.
         """
+        from edgebone.core.detections import Detections
+
         heads = result if isinstance(result, dict) else {"": result}
         followed = {name: self._follow(name, frame, head) for name, head in heads.items()}
         if not any(isinstance(head, Detections) for head in followed.values()):
@@ -64,6 +66,10 @@ class Follow:
         return followed if isinstance(result, dict) else followed[""]
 
     def _follow(self, name: str, frame: Frame, head: Any) -> Any:
+        import msgspec
+
+        from edgebone.core.detections import Detections
+
         if not isinstance(head, Detections):
             return head
         if name not in self._trackings:

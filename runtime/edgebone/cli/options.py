@@ -8,7 +8,12 @@ import typer
 
 Bundle = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle: its directory or zip.")]
 Engine = Annotated[
-    str, typer.Option("--engine", help="auto, onnxruntime, openvino or onnxruntime-cuda.", show_default=True)
+    str,
+    typer.Option(
+        "--engine",
+        help="auto, onnxruntime, openvino, tensorrt, tensorrt-rtx, onnxruntime-cuda or onnxruntime-tensorrt.",
+        show_default=True,
+    ),
 ]
 Precision = Annotated[
     str | None,

@@ -83,7 +83,10 @@ class Machine(msgspec.Struct, frozen=True):
         return ", ".join([*parts, *features, self.system])
 
 
-_PACKAGES = ("edgebone", "numpy", "cv2", "PIL", "onnxruntime", "openvino")
+_PACKAGES = (
+    "edgebone", "numpy", "cv2", "PIL", "onnxruntime", "openvino",
+    "tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx", "cuda.bindings",
+)  # fmt: skip
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 
 
@@ -130,9 +133,12 @@ def _packages() -> dict[str, str]:
     # A Jetson's own builds (cv2, tensorrt) come without Python metadata: found, but of unknown version.
     by_import = {"cv2": ("opencv-python", "opencv-python-headless"), "PIL": ("pillow",)}
     by_import["onnxruntime"] = ("onnxruntime", "onnxruntime-gpu")
+    by_import["cuda.bindings"] = ("cuda-bindings",)
+    for name in ("tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"):
+        by_import[name] = tuple(f"{name}{ending}" for ending in ("", "-cu13", "-cu12"))
     found = {}
     for name in _PACKAGES:
-        if importlib.util.find_spec(name) is None:
+        if not _can_be_imported(name):
             continue
         found[name] = "unknown version"
         for distribution in by_import.get(name, (name,)):
@@ -142,6 +148,16 @@ def _packages() -> dict[str, str]:
             except importlib.metadata.PackageNotFoundError:
                 continue
     return found
+
+
+def _can_be_imported(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        # The package that it is part of is not there.
+        return False
+    # A folder without a module in it, as type stubs leave, is no package.
+    return spec is not None and spec.origin is not None
 
 
 def _onnxruntime_providers() -> tuple[str, ...]:

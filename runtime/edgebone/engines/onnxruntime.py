@@ -1,4 +1,4 @@
-"""onnxruntime as an engine, on the CPU or on an NVIDIA GPU."""
+"""onnxruntime as an engine, on the CPU or on an NVIDIA GPU, there by itself or through TensorRT."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from edgebone.core.errors import EngineError, missing, raise_interrupt
 from edgebone.core.machine import usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.in_flight import InFlight
+from edgebone.engines.onnxruntime_gpu import BoundRuns, providers
 from edgebone.engines.protocol import Outputs
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# By default CUDA rounds FP32 factors to TF32's ten bits: what is called fp32 should be it.
-_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 
 
 class OnnxRuntimeEngine:
@@ -26,13 +29,14 @@ class OnnxRuntimeEngine:
 
     Args:
         model: The ONNX file's path or bytes.
-        device: ``cpu`` or ``cuda``. The CUDA provider has not been run on hardware by this project yet.
+        device: ``cpu``, ``cuda``, or ``tensorrt``: the last two have not been run on hardware by this project yet.
         precision: What the graph computes in, as its bundle says.
         hint: ``latency`` gives one run every core; ``throughput`` has a run a core in flight, each on one thread.
         threads: Threads for one operator; None lets onnxruntime take every core, or leaves it to the hint.
         batch_range: Smallest and largest batch, where the batch is free.
         as_written: Compute each operator as the graph says, without fusing or rewriting any: slower, but it shows
             what an engine computes that is not here.
+        cache: A folder for what TensorRT compiles, which takes it minutes; None for none.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
@@ -44,12 +48,13 @@ class OnnxRuntimeEngine:
         self,
         model: bytes | Path,
         *,
-        device: Literal["cpu", "cuda"] = "cpu",
+        device: Literal["cpu", "cuda", "tensorrt"] = "cpu",
         precision: str = "fp32",
         hint: str = "latency",
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
         as_written: bool = False,
+        cache: Path | None = None,
     ) -> None:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
         self.precision = precision
@@ -60,19 +65,22 @@ class OnnxRuntimeEngine:
         # On the CPU its idle threads spin, and take the cores that preprocessing would need.
         self.overlaps = device != "cpu"
         self._batch_range = batch_range
-        self._session: Any = _open_session(model, device, threads, as_written)
+        self._session: Any = _open_session(model, device, threads, as_written, batch_range, cache)
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
+        self._bound = None if device == "cpu" else BoundRuns(self._session, "cuda", self.inputs, self.outputs)
         self._in_flight = InFlight(self.run, self.name, max(2, self.in_flight))
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
-        session = self._session
+        session, bound = self._session, self._bound
         if session is None:
             raise EngineError(f"{self.name}: the engine is closed")
         check_feeds(feeds, self.inputs, self._batch_range)
         try:
+            if bound is not None:
+                return bound.run(feeds)
             values = session.run(self._output_names, feeds)
         except Exception as error:
             raise EngineError(f"{self.name} failed while running: {_first_line(error)}") from error
@@ -85,7 +93,7 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Wait for the runs in flight and free the session."""
         self._in_flight.close()
-        self._session = None
+        self._session = self._bound = None
 
     def __enter__(self) -> OnnxRuntimeEngine:
         """Return itself."""
@@ -98,7 +106,14 @@ class OnnxRuntimeEngine:
         self.close()
 
 
-def _open_session(model: bytes | Path, device: str, threads: int | None, as_written: bool) -> Any:
+def _open_session(
+    model: bytes | Path,
+    device: str,
+    threads: int | None,
+    as_written: bool,
+    batch_range: tuple[int, int] | None,
+    cache: Path | None,
+) -> Any:
     try:
         import onnxruntime as ort
     except ModuleNotFoundError as error:
@@ -122,15 +137,31 @@ def _open_session(model: bytes | Path, device: str, threads: int | None, as_writ
         options.intra_op_num_threads = threads
     source = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(source, options, providers=[(provider, _PROVIDER_OPTIONS[device])])
+        if device == "cpu":
+            return ort.InferenceSession(source, options, providers=[provider])
+        inputs = _inputs_of(ort, source) if device == "tensorrt" else ()
+        wanted = providers(device, inputs, batch_range, cache)
+        # Told to fall back, it would print on stdout that it goes on with the CPU, at loading and at any run.
+        session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
     except Exception as error:
         raise EngineError(f"onnxruntime cannot load the network: {_first_line(error)}") from error
+    session.disable_fallback()
     if session.get_providers()[0] != provider:
+        needs = "CUDA, cuDNN or TensorRT" if device == "tensorrt" else "CUDA or cuDNN"
         raise EngineError(
-            f"onnxruntime took {session.get_providers()[0]} instead of {provider}: the driver, CUDA or cuDNN "
+            f"onnxruntime took {session.get_providers()[0]} instead of {provider}: the driver, {needs} "
             "that this onnxruntime was built for is missing"
         )
     return session
+
+
+def _inputs_of(ort: Any, source: bytes | str) -> tuple[TensorSpec, ...]:
+    """What a network takes, read without preparing it to run."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(source, options, providers=[_PROVIDERS["cpu"]])
+    return tuple(_spec(node) for node in session.get_inputs())
 
 
 def _spec(node: Any) -> TensorSpec:

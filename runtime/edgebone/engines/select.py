@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from edgebone.core.bundle import Bundle
 from edgebone.core.caches import cache_folder
@@ -14,10 +16,18 @@ from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
+from edgebone.engines.tensorrt_runtime import RUNTIMES
 
-ENGINES = ("onnxruntime-cuda", "openvino", "onnxruntime")
+ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8+bf16", "fp8", "int4", "auto")
 HINTS = ("latency", "throughput")
+_TENSORRT = ("tensorrt", "tensorrt-rtx")
+_ON_ARM = (*ENGINES[:-2], "onnxruntime", "openvino")
+_DEVICES: Mapping[str, Literal["cpu", "cuda", "tensorrt"]] = MappingProxyType(
+    {"onnxruntime": "cpu", "onnxruntime-cuda": "cuda", "onnxruntime-tensorrt": "tensorrt"}
+)
+_NO_GPU = "no NVIDIA GPU is seen on this machine"
+_log = logging.getLogger("edgebone.engines")
 
 
 def precisions_of(engine: str, variant: Variant | None = None) -> tuple[str, ...]:
@@ -140,6 +150,8 @@ def check(candidate: Candidate, machine: Machine, variant: Variant | None = None
         return Reject(candidate, _cannot(candidate))
     if candidate.engine == "openvino":
         return _check_openvino(candidate, machine)
+    if candidate.engine in _TENSORRT:
+        return _check_tensorrt(candidate, machine)
     return _check_onnxruntime(candidate, machine)
 
 
@@ -152,19 +164,41 @@ def _check_openvino(candidate: Candidate, machine: Machine) -> Fit | Reject:
     return Fit(candidate, f"openvino {machine.packages['openvino']} on {machine.arch}")
 
 
+def _check_tensorrt(candidate: Candidate, machine: Machine) -> Fit | Reject:
+    if not (machine.gpus or machine.jetson):
+        return Reject(candidate, _NO_GPU)
+    if candidate.engine == "tensorrt-rtx" and machine.jetson:
+        return Reject(candidate, "it is for desktop GPUs from Turing (SM75) on; a Jetson has tensorrt")
+    found = next((name for name in RUNTIMES[candidate.engine] if name in machine.packages), None)
+    if found is None:
+        how = "it comes with JetPack" if machine.jetson else f'pip install "edgebone[{candidate.engine}]"'
+        return Reject(candidate, f"{RUNTIMES[candidate.engine][0]} is not installed: {how}")
+    if "cuda.bindings" not in machine.packages:
+        return Reject(candidate, 'cuda.bindings is not installed: pip install "cuda-python>=12"')
+    return Fit(candidate, f"{found} {machine.packages[found]} on {', '.join(machine.gpus) or machine.jetson}")
+
+
 def _check_onnxruntime(candidate: Candidate, machine: Machine) -> Fit | Reject:
-    cuda = candidate.engine == "onnxruntime-cuda"
+    provider = candidate.engine.partition("-")[2]
     if "onnxruntime" not in machine.packages:
-        extra = "gpu" if cuda else "cpu"
+        extra = "gpu" if provider else "cpu"
         return Reject(candidate, f'onnxruntime is not installed: pip install "edgebone[{extra}]"')
-    if cuda and not (machine.gpus or machine.jetson):
-        return Reject(candidate, "no NVIDIA GPU is seen on this machine")
-    if cuda and "cuda" not in machine.onnxruntime_providers:
+    if provider and not (machine.gpus or machine.jetson):
+        return Reject(candidate, _NO_GPU)
+    if provider and provider not in machine.onnxruntime_providers:
+        title = {"cuda": "CUDA", "tensorrt": "TensorRT"}[provider]
         return Reject(
             candidate,
-            'the installed onnxruntime has no CUDA provider: pip uninstall onnxruntime && pip install "edgebone[gpu]"',
+            f"the installed onnxruntime has no {title} provider: "
+            'pip uninstall onnxruntime && pip install "edgebone[gpu]"',
         )
-    return Fit(candidate, f"onnxruntime {machine.packages['onnxruntime']} on {machine.arch}")
+    # onnxruntime-gpu brings the provider, but not the library that it loads.
+    if provider == "tensorrt" and "tensorrt" not in machine.packages:
+        return Reject(candidate, 'tensorrt is not installed: pip install "edgebone[tensorrt]"')
+    reason = f"onnxruntime {machine.packages['onnxruntime']} on {machine.arch}"
+    return Fit(
+        candidate, reason + ("; FP32 factors are rounded to TF32 from Ampere on" if provider == "tensorrt" else "")
+    )
 
 
 def _cannot(candidate: Candidate) -> str:
@@ -193,7 +227,7 @@ def choose(
 
     ``variants`` are the bundle's; one that is not in it is in FP32.
 
-    A GPU comes first. On x86 OpenVINO is as fast as onnxruntime or faster on most networks; on ARM
+    A GPU comes first, there TensorRT. On x86 OpenVINO is as fast as onnxruntime or faster on most networks; on ARM
     onnxruntime is. `edgebone bench` measures what holds on the machine at hand.
 
     Raises:
@@ -206,7 +240,7 @@ def choose(
         lines = "".join(f"\n  {reject.candidate}: {reject.reason}" for reject in rejects)
         raise NoEngineError(f"no engine on this machine runs the bundle:{lines}")
     on_arm = machine.arch in ("aarch64", "arm64")
-    order = ("onnxruntime-cuda", "onnxruntime", "openvino") if on_arm else ENGINES
+    order = _ON_ARM if on_arm else ENGINES
     fits.sort(key=lambda fit: order.index(fit.candidate.engine))
     return Choice(tuple(fits), rejects)
 
@@ -221,32 +255,64 @@ def plan_first(plan: Candidate, choice: Choice, machine: Machine, manifest: Mani
     return Choice((Fit(plan, reason), *choice.fits), choice.rejects)
 
 
-def open_engine(bundle: Bundle, candidate: Candidate, *, cache: bool = True) -> AsyncEngine:
+def open_engine(
+    bundle: Bundle, candidate: Candidate, *, cache: bool = True, notice: Callable[[str], None] = _log.warning
+) -> AsyncEngine:
     """Load a bundle's variant into an engine.
 
     Args:
         bundle: An open bundle.
         candidate: What to load, and into what.
-        cache: Whether compiled networks are kept in the user's cache, and taken from it.
+        cache: Whether compiled networks are kept in the user's cache, and taken from it. TensorRT's always are.
+        notice: Called with a line where TensorRT compiles, which may take minutes; if not given, a warning is logged.
 
     Raises:
         MissingDependencyError: The engine's package is not installed.
         EngineError: The engine refuses the network, or cannot start.
     """
     variant = bundle.manifest.graph(candidate.variant)
-    model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
     batch_range = variant.batch if candidate.batch is None else (candidate.batch, candidate.batch)
-    # Only OpenVINO compiles: no other engine's start should look for a folder.
-    folder = cache_folder("openvino") if cache and candidate.engine == "openvino" else None
-    engine = open_model(candidate, model, batch_range, folder)
+    engine: AsyncEngine
+    if candidate.engine in _TENSORRT:
+        engine = _open_tensorrt(bundle, candidate, batch_range, notice)
+    else:
+        model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
+        # Only these compile: no other engine's start should look for a folder.
+        compiles = candidate.engine == "onnxruntime-tensorrt" or (cache and candidate.engine == "openvino")
+        engine = open_model(candidate, model, batch_range, cache_folder(candidate.engine) if compiles else None)
     _check_against_manifest(bundle, engine, candidate.variant)
     return engine
+
+
+def _open_tensorrt(
+    bundle: Bundle, candidate: Candidate, batch_range: tuple[int, int], notice: Callable[[str], None]
+) -> AsyncEngine:
+    from edgebone.engines.cuda import CudaBindings
+    from edgebone.engines.tensorrt import TensorRTEngine
+    from edgebone.engines.tensorrt_plan import plan_for
+
+    cuda = CudaBindings()
+    plan = plan_for(bundle, candidate.variant, candidate.engine, cuda.device(), Machine.probe(), notice)
+    return TensorRTEngine(
+        plan.content,
+        target=candidate.engine,
+        precision=_precision(candidate),
+        batch_range=batch_range,
+        host_code=plan.host_code,
+        dla_core=plan.dla_core,
+        cuda=cuda,
+    )
+
+
+def _precision(candidate: Candidate) -> str:
+    """What an engine that runs the graph as it is computes in."""
+    return "fp32" if candidate.precision == "auto" else candidate.precision
 
 
 def open_model(
     candidate: Candidate, model: Path | bytes, batch_range: tuple[int, int], cache: Path | None = None
 ) -> AsyncEngine:
-    """Load an ONNX file, or its bytes, into an engine.
+    """Load an ONNX file, or its bytes, into an engine. TensorRT compiles it, and keeps nothing.
 
     Args:
         candidate: Into what; its variant is not looked at.
@@ -269,15 +335,26 @@ def open_model(
             batch_range=batch_range,
             cache=cache,
         )
+    if candidate.engine in _TENSORRT:
+        from edgebone.compile.builder import compile_engine
+        from edgebone.compile.settings import CompileSettings, Target
+        from edgebone.engines.tensorrt import TensorRTEngine
+
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        made = compile_engine(content, "the network", Target(candidate.engine), CompileSettings(), batch_range)
+        return TensorRTEngine(
+            made.content, target=candidate.engine, precision=_precision(candidate), batch_range=batch_range
+        )
     from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(
         model,
-        device="cuda" if candidate.engine == "onnxruntime-cuda" else "cpu",
-        precision="fp32" if candidate.precision == "auto" else candidate.precision,
+        device=_DEVICES[candidate.engine],
+        precision=_precision(candidate),
         hint=candidate.hint,
         threads=candidate.threads,
         batch_range=batch_range,
+        cache=cache,
     )
 
 
@@ -285,15 +362,18 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str) -
     """Refuse a network whose inputs or outputs are not those that the manifest describes."""
     manifest = bundle.manifest
     own_input = manifest.input_of(variant)
-    wanted = ([own_input.name], [spec.name for spec in manifest.outputs])
-    found = ([spec.name for spec in engine.inputs], [spec.name for spec in engine.outputs])
+    # The order is the engine's own.
+    wanted = ([own_input.name], sorted(spec.name for spec in manifest.outputs))
+    found = ([spec.name for spec in engine.inputs], sorted(spec.name for spec in engine.outputs))
     if wanted != found:
         engine.close()
         raise EngineError(
             f"{bundle.path}: the network has inputs and outputs {found}, its manifest says {wanted}; "
             "export the bundle again"
         )
-    for said, is_ in zip((own_input, *manifest.outputs), (*engine.inputs, *engine.outputs), strict=True):
+    by_name = {spec.name: spec for spec in (*engine.inputs, *engine.outputs)}
+    for said in (own_input, *manifest.outputs):
+        is_ = by_name[said.name]
         if not _agree(said, is_):
             engine.close()
             raise EngineError(

@@ -1,0 +1,144 @@
+"""Telemetry: sensors in files laid out as the kernels lay them out, and figures fetched over real HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from camera_servers import wait_for
+from conftest import RED, picture
+from prometheus_client.parser import text_string_to_metric_families
+
+import edgebone
+from edgebone.core.errors import EdgeboneError
+from edgebone.telemetry import Reading, probe_sensors, serve_metrics
+from edgebone.telemetry.sensors import PackagePower, read_card
+
+
+def lay(root: Path, files: dict[str, object]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    return root
+
+
+def read_all(root: Path) -> dict[tuple[str, str], float]:
+    return {(r.quantity, r.device): r.value for sensor in probe_sensors(root) for r in sensor()}
+
+
+def test_a_jetsons_rails_temperatures_and_gpu(tmp_path: Path) -> None:
+    rails = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
+    lay(tmp_path, {
+        f"{rails}/in1_label": "VDD_GPU_SOC", f"{rails}/in1_input": 5000, f"{rails}/curr1_input": 1200,
+        f"{rails}/in2_label": "VDD_CPU_CV", f"{rails}/in2_input": 5000, f"{rails}/curr2_input": 300,
+        f"{rails}/in3_label": "VIN_SYS_5V0", f"{rails}/in3_input": 5000,
+        "sys/class/thermal/thermal_zone0/type": "cpu-thermal", "sys/class/thermal/thermal_zone0/temp": 48250,
+        "sys/class/thermal/thermal_zone1/type": "gpu-thermal", "sys/class/thermal/thermal_zone1/temp": "",
+        "sys/devices/gpu.0/load": 734,
+    })  # fmt: skip
+    found = read_all(tmp_path)
+    assert found == {
+        ("power_watts", "VDD_GPU_SOC"): 6.0,
+        ("power_watts", "VDD_CPU_CV"): 1.5,
+        ("temperature_celsius", "cpu-thermal"): 48.25,
+        ("load_ratio", "gpu"): 0.734,
+    }
+
+
+def test_a_packages_power_is_its_energy_over_time_also_where_the_counter_begins_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/class/powercap/intel-rapl:0"
+    lay(tmp_path, {
+        "sys/class/powercap/intel-rapl:0/name": "package-0",
+        "sys/class/powercap/intel-rapl:0/energy_uj": 999_000_000,
+        "sys/class/powercap/intel-rapl:0/max_energy_range_uj": 1_000_000_000,
+        "sys/class/powercap/intel-rapl:0:0/energy_uj": 5,
+    })  # fmt: skip
+    assert len(probe_sensors(tmp_path)) == 2
+    sensor = PackagePower(folder)
+    assert sensor() == []
+    time.sleep(0.2)
+    (folder / "energy_uj").write_text("1000000")
+    (reading,) = sensor()
+    assert (reading.quantity, reading.device) == ("power_watts", "cpu package-0")
+    # 2 J in a little more than 0.2 s.
+    assert 4 < reading.value <= 10
+
+
+def test_this_process_is_always_there() -> None:
+    found = read_all(Path("/"))
+    assert found["threads", "process"] == threading.active_count() or found["threads", "process"] > 1
+    assert found["memory_bytes", "process"] > 20e6
+    assert found["open_files", "process"] >= 3
+    assert found["cpu_seconds", "process"] > 0
+
+
+def test_a_card_without_some_values_gives_the_others() -> None:
+    class NoSuchValueError(Exception):
+        pass
+
+    def refuse(_: object) -> float:
+        raise NoSuchValueError
+
+    nvml: Any = SimpleNamespace(
+        NVMLError=NoSuchValueError,
+        NVML_TEMPERATURE_GPU=0,
+        NVML_CLOCK_SM=1,
+        nvmlDeviceGetPowerUsage=refuse,
+        nvmlDeviceGetTemperature=lambda card, which: 61,
+        nvmlDeviceGetUtilizationRates=lambda card: SimpleNamespace(gpu=55),
+        nvmlDeviceGetMemoryInfo=lambda card: SimpleNamespace(used=2**30),
+        nvmlDeviceGetClockInfo=lambda card, which: 1500,
+    )
+    assert read_card(nvml, "gpu 0", object()) == [
+        Reading("temperature_celsius", "gpu 0", 61.0),
+        Reading("load_ratio", "gpu 0", 0.55),
+        Reading("memory_bytes", "gpu 0", 2.0**30),
+        Reading("clock_hertz", "gpu 0", 1.5e9),
+    ]
+
+
+def test_the_names_that_are_asked_of_nvml_are_its_own() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    for name in (
+        "nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "NVMLError", "nvmlDeviceGetPowerUsage",
+        "nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU", "nvmlDeviceGetUtilizationRates",
+        "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetClockInfo", "NVML_CLOCK_SM",
+    ):  # fmt: skip
+        assert hasattr(pynvml, name)
+
+
+def fetch(port: int) -> dict[str, dict[frozenset[str], float]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return {
+        sample.name: {frozenset(s.labels.values()): s.value for s in family.samples if s.name == sample.name}
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_streams_figures_are_fetched_while_it_runs(colors_bundle: Path) -> None:
+    threads = threading.active_count()
+    with edgebone.load(colors_bundle) as model, model.stream([picture(RED)] * 30) as stream:
+        server = serve_metrics(lambda: stream.stats, 0, host="127.0.0.1")
+        seen = []
+        for number, _ in enumerate(stream):
+            if number in (9, 29):
+                seen.append(fetch(server.port))
+        with pytest.raises(EdgeboneError, match=f"port {server.port}: .*in use; choose another"):
+            serve_metrics(lambda: stream.stats, server.port, host="127.0.0.1")
+        server.close()
+        again = serve_metrics(lambda: stream.stats, server.port, host="127.0.0.1")
+        again.close()
+    assert [found["edgebone_frames_total"][frozenset(["arrays"])] for found in seen] == [10, 30]
+    assert seen[0]["edgebone_stage_seconds"][frozenset(["infer", "0.5"])] > 0
+    assert seen[0]["edgebone_age_seconds"][frozenset(["arrays", "0.99"])] > 0
+    assert seen[0]["edgebone_machine_memory_bytes"][frozenset(["process"])] > 20e6
+    # The last answer's own thread ends a moment later.
+    wait_for(lambda: threading.active_count() <= threads)
