@@ -1,12 +1,12 @@
-"""Does a stream survive what a camera network does to it? Real RTSP and HTTP servers, faults at random, for half an hour.
+"""Does a stream survive what a camera network does to it? Real RTSP and HTTP servers, faults at random, half an hour.
 
 Usage: python benchmarks/soak.py outages [--times 20] [--seconds 20]
        python benchmarks/soak.py faults [--minutes 30] [--seed 0]
 
 ``outages`` kills one RTSP server for so many seconds, so many times, and tells how soon after its return frames come.
 ``faults`` runs six cameras (three RTSP, one of them with damaged packets, one MJPEG, two synthetic) into one model and,
-every few seconds, does one of these: kills or pauses a server, blocks the caller for up to three seconds, fills the disk
-of the JSON lines, swaps the model for another one, or offers a broken bundle. Both need GStreamer's RTSP server.
+every few seconds, does one of these: kills or pauses a server, blocks the caller for up to three seconds, fills the
+disk of the JSON lines, swaps the model for another one, or offers a broken bundle. Both need GStreamer's RTSP server.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def faults(folder: Path, bundle: Path, minutes: float, seed: int) -> dict[str, A
         "first": accounts[0],
         "middle": accounts[len(accounts) // 2],
         "last": accounts[-1],
-        "after_the_end": account(),
+        "after_the_end": {**account(), "names": [thread.name for thread in threading.enumerate()]},
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import IO, Literal
 
@@ -59,7 +60,9 @@ class JsonLines:
                 _write_all(self._file, line)
             except OSError:
                 # A full disk takes a part of the line; what stays must be whole lines.
-                self._file.truncate(self._good_bytes)
+                with contextlib.suppress(OSError):
+                    # Not of a device; and what failed first is what to tell.
+                    self._file.truncate(self._good_bytes)
                 raise
         self._good_bytes += len(line)
 
