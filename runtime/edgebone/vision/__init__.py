@@ -1,0 +1,9 @@
+"""What happens over time: which box is which object, what it does in zones and at lines, and how many did."""
+
+from edgebone.vision.drawing import draw_zones
+from edgebone.vision.events import Event
+from edgebone.vision.tracking import Tracking
+from edgebone.vision.zone_file import ZonesError
+from edgebone.vision.zones import Zones
+
+__all__ = ["Event", "Tracking", "Zones", "ZonesError", "draw_zones"]

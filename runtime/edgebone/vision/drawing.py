@@ -1,0 +1,48 @@
+"""Zones, lines and their counts in the picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.vision.zone_file import Line, Zone
+from edgebone.vision.zones import Zones
+
+_COLOR_BGR = (66, 228, 240)
+
+
+def draw_zones(
+    image_bgr: NDArray[np.uint8], zones: Zones, source: str, counts: dict[str, dict[str, int]]
+) -> NDArray[np.uint8]:
+    """Draw a source's zones and lines, with what was counted at each.
+
+    Args:
+        image_bgr: uint8, shape (height, width, 3), BGR; drawn onto.
+        zones: The zones.
+        source: The picture's source.
+        counts: What :meth:`Zones.counts` gives.
+
+    Returns:
+        The same picture.
+    """
+    height, width = image_bgr.shape[:2]
+    scale = max(0.4, min(height, width) / 900)
+    thickness = max(1, round(min(height, width) / 400))
+    places: list[Zone | Line] = [*zones.file.zones, *zones.file.lines]
+    for place in places:
+        if place.source not in (None, source):
+            continue
+        shares = place.polygon if isinstance(place, Zone) else [place.start, place.end]
+        points = np.rint(np.array(shares) * (width - 1, height - 1)).astype(np.int32)
+        cv2.polylines(image_bgr, [points], isinstance(place, Zone), _COLOR_BGR, thickness, cv2.LINE_AA)
+        counted = "  ".join(f"{what} {number}" for what, number in counts.get(place.name, {}).items())
+        # OpenCV's font knows ASCII only.
+        text = f"{place.name}  {counted}".encode("ascii", "replace").decode()
+        left, top = int(points[:, 0].min()), int(points[:, 1].min())
+        at = (left + 4, max(top - 6, round(24 * scale)))
+        for color, extra in (((0, 0, 0), 2), (_COLOR_BGR, 0)):
+            cv2.putText(
+                image_bgr, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness + extra, cv2.LINE_AA
+            )  # fmt: skip
+    return image_bgr

@@ -1,0 +1,47 @@
+"""What happened in a zone or at a line."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["enter", "leave", "dwell", "cross"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One object did one thing.
+
+    Attributes:
+        event: ``enter``, ``leave`` and ``dwell`` for zones, ``cross`` for lines.
+        place: The zone's or line's name.
+        source: The frame's source.
+        frame: The frame's index.
+        position_s: The frame's time within a recording; None of a live source.
+        tracker_id: Which object of this source it was.
+        label: Its class.
+        stayed_s: For ``leave`` and ``dwell``: how long it was seen in the zone, in seconds.
+        direction: For ``cross``: ``in`` or ``out``; ``in`` is towards the left of the line, seen from its start.
+    """
+
+    event: Kind
+    place: str
+    source: str
+    frame: int
+    position_s: float | None
+    tracker_id: int
+    label: str
+    stayed_s: float | None = None
+    direction: Literal["in", "out"] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without those that this kind of event does not have."""
+        own = dataclasses.asdict(self)
+        for name in ("stayed_s", "direction"):
+            if own[name] is None:
+                del own[name]
+        for name in ("position_s", "stayed_s"):
+            if own.get(name) is not None:
+                own[name] = round(own[name], 3)
+        return own

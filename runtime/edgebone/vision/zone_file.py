@@ -1,0 +1,96 @@
+"""The file that says where the zones and lines are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgebone.core.errors import EdgeboneError
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Point = tuple[Share, Share]
+Anchor = Literal["bottom_center", "center"]
+
+
+class ZonesError(EdgeboneError, ValueError):
+    """The file of zones cannot be read. Exit code 1."""
+
+
+class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An area of the picture.
+
+    Attributes:
+        name: What its events are called by.
+        polygon: Its corners, x and y as shares of the picture's width and height, 0 to 1.
+        labels: The classes that count; none given, all do.
+        anchor: Which point of a box must lie in it; where an object stands on the ground by default.
+        dwell_s: After so long in it an object gives a ``dwell`` event; None for none.
+        source: The source that it belongs to, by its name; None for all.
+    """
+
+    name: str
+    polygon: Annotated[list[Point], msgspec.Meta(min_length=3)]
+    labels: list[str] = []
+    anchor: Anchor = "bottom_center"
+    dwell_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    source: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line that objects cross.
+
+    Attributes:
+        name: What its events are called by.
+        start: Its first point, x and y as shares of the picture's width and height.
+        end: Its last point. ``in`` is towards the left, seen from the start.
+        labels: The classes that count; none given, all do.
+        anchor: Which point of a box must cross it.
+        source: The source that it belongs to, by its name; None for all.
+    """
+
+    name: str
+    start: Point
+    end: Point
+    labels: list[str] = []
+    anchor: Anchor = "bottom_center"
+    source: str | None = None
+
+
+class ZoneFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        schema: 1.
+        zones: The areas.
+        lines: The lines.
+    """
+
+    schema: Literal[1]
+    zones: list[Zone] = []
+    lines: list[Line] = []
+
+
+def read_zones(path: Path) -> ZoneFile:
+    """Read a file of zones.
+
+    Raises:
+        ZonesError: It is not there, is not JSON, or says something else than zones; the message names the place.
+    """
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=ZoneFile)
+    except OSError as error:
+        raise ZonesError(f"{path} cannot be read: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise ZonesError(f"{path}: {error}; see README for what a file of zones holds") from error
+    except msgspec.DecodeError as error:
+        raise ZonesError(f"{path} is not JSON: {error}") from error
+    names = [*(zone.name for zone in found.zones), *(line.name for line in found.lines)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise ZonesError(f"{path}: " + (f"the name {twice[0]} is used twice" if twice else "no zone and no line in it"))
+    for line in found.lines:
+        if line.start == line.end:
+            raise ZonesError(f"{path}: line {line.name} starts where it ends")
+    return found
