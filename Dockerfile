@@ -13,7 +13,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python -m pip install --no-cache-dir "/src[cpu,openvino]" && rm -rf /src
+RUN python -m pip install --no-cache-dir "/src[cpu,openvino,network,vision,metrics]" && rm -rf /src
 RUN useradd --uid 1000 --create-home edgebone
 USER 1000
 WORKDIR /data
@@ -27,7 +27,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-pip libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python3 -m pip install --no-cache-dir "/src[gpu]" && rm -rf /src
+RUN python3 -m pip install --no-cache-dir "/src[gpu,network,vision,metrics]" && rm -rf /src
 RUN useradd --uid 1000 --create-home edgebone
 USER 1000
 WORKDIR /data
@@ -43,7 +43,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-pip libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python3 -m pip install --no-cache-dir "/src[cpu]" && rm -rf /src
+RUN python3 -m pip install --no-cache-dir "/src[cpu,network,vision,metrics]" && rm -rf /src
 RUN useradd --uid 1000 --create-home --groups video edgebone
 USER 1000
 WORKDIR /data

@@ -39,10 +39,15 @@ def draw_zones(
         counted = "  ".join(f"{what} {number}" for what, number in counts.get(place.name, {}).items())
         # OpenCV's font knows ASCII only.
         text = f"{place.name}  {counted}".encode("ascii", "replace").decode()
-        left, top = int(points[:, 0].min()), int(points[:, 1].min())
-        at = (left + 4, max(top - 6, round(24 * scale)))
-        for color, extra in (((0, 0, 0), 2), (_COLOR_BGR, 0)):
-            cv2.putText(
-                image_bgr, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness + extra, cv2.LINE_AA
-            )  # fmt: skip
+        _write(image_bgr, text, points[points[:, 1].argmin()], scale, thickness)
     return image_bgr
+
+
+def _write(image_bgr: NDArray[np.uint8], text: str, at_xy: NDArray[np.int32], scale: float, thickness: int) -> None:
+    """Write onto a dark strip above a point, or below it at the picture's upper edge."""
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    left = max(0, min(int(at_xy[0]), image_bgr.shape[1] - width - 8))
+    bottom = max(int(at_xy[1]) - 2, height + below + 6)
+    cv2.rectangle(image_bgr, (left, bottom - height - below - 6), (left + width + 8, bottom), (0, 0, 0), -1)
+    at = (left + 4, bottom - below - 2)
+    cv2.putText(image_bgr, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, _COLOR_BGR, thickness, cv2.LINE_AA)
