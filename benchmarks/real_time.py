@@ -51,7 +51,7 @@ def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> 
                 ages_ns.append(time.monotonic_ns() - frame.captured_at_ns)
                 numbered.setdefault(frame.source, []).append(frame.index)
                 if len(memory) < (time.monotonic() - began_s) // 5:
-                    memory.append(memory_mb())
+                    memory.append(round(memory_mb(), 1))
             stats = stream.stats
     served = [source.frames for source in stats.sources]
     share = sum(served) / cameras
@@ -72,7 +72,7 @@ def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> 
         "least_share": round(min(served) / share, 3),
         "dropped": stats.dropped,
         "counted_exactly": exact,
-        "memory_mb": [round(memory[0], 1), round(memory[len(memory) // 2], 1), round(memory[-1], 1)],
+        "memory_mb": {"first": memory[:1], "middle": memory[len(memory) // 2 :][:1], "last": memory[-1:]},
         "seconds": seconds,
     }
 

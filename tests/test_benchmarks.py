@@ -108,3 +108,23 @@ def test_export_parity_lists_each_model(tmp_path: Path) -> None:
     assert row["model"] == "mobilenet_v3_small"
     assert row["parity"]["max_rel"] < 1e-3
     assert "mobilenet_v3_small" in out
+
+
+@pytest.mark.slow
+def test_cameras_on_one_engine_are_fresh_and_counted(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run("real_time.py", "--cameras", 4, "--seconds", 4, "--json", figures)
+    found = json.loads(figures.read_text())["freshness"]
+    assert found["counted_exactly"]
+    assert found["least_share"] > 0.5
+    assert 0 < found["age_p50_ms"] <= found["age_p99_ms"] <= found["age_max_ms"]
+    assert 60 < found["delivered_fps"] < 125
+
+
+@pytest.mark.slow
+def test_a_frame_through_the_tensorrt_engine_is_accounted_for(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    out = run("tensorrt_frame_account.py", "--json", figures)
+    assert "no GPU was used" in out
+    assert "floor" in out
+    assert figures.stat().st_size > 100
