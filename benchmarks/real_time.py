@@ -60,7 +60,7 @@ def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> 
         or source.frames + source.dropped == int(source.name.rpartition("=")[2])
         for source in stats.sources
     )
-    p50, p99, top = np.percentile(ages_ns, (50, 99, 100)) / 1e6
+    p50, p99, top = (np.percentile(ages_ns, (50, 99, 100)) / 1e6).tolist()
     return {
         "cameras": cameras,
         "engine_fps": engine_fps,
