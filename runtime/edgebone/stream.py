@@ -37,9 +37,9 @@ _STALL_S = 60.0
 _SPARE_S = 0.001
 
 
-@dataclass
+@dataclass(frozen=True)
 class _InFlight:
-    """Frames whose inference has begun."""
+    """Frames whose inference has begun; ``done_ns`` is filled when it ends."""
 
     model: Model
     batch: list[Taken]
@@ -47,15 +47,19 @@ class _InFlight:
     buffer: Pixels
     submitted_ns: int
     future: Future[Outputs]
-    then: Callable[[], None]
-    done_ns: int = 0
+    done_ns: list[int]
 
-    def __post_init__(self) -> None:
-        self.future.add_done_callback(self._stamp)
 
-    def _stamp(self, _: Future[Outputs]) -> None:
-        self.done_ns = time.monotonic_ns()
-        self.then()
+def _stamp_when_done(future: Future[Outputs], then: Callable[[], None]) -> list[int]:
+    """Note when a run ends. Its future must not hold the frames: in a circle they would stay in memory for long."""
+    done_ns: list[int] = []
+
+    def stamp(_: Future[Outputs]) -> None:
+        done_ns.append(time.monotonic_ns())
+        then()
+
+    future.add_done_callback(stamp)
+    return done_ns
 
 
 class Stream:
@@ -382,7 +386,8 @@ class Stream:
             future = model.submit(buffer)
         self._meter.add("pre", prepared_ns - began_ns, len(batch))
         self._prepare_s = _smooth(self._prepare_s, prepared_ns - began_ns)
-        self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, self._inbox.poke))
+        done_ns = _stamp_when_done(future, self._inbox.poke)
+        self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns))
 
     def _finish(self) -> list[Delivery]:
         """Wait for the oldest run and decode its results."""
@@ -394,7 +399,7 @@ class Stream:
             raise
         finally:
             self._under_way.popleft()
-        done_ns = ran.done_ns or time.monotonic_ns()
+        done_ns = ran.done_ns[0] if ran.done_ns else time.monotonic_ns()
         self._meter.add("infer", done_ns - ran.submitted_ns, len(ran.batch))
         self._run_s = _smooth(self._run_s, done_ns - max(ran.submitted_ns, self._done_ns))
         self._done_ns = done_ns

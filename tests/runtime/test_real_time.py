@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +298,24 @@ def test_what_fails_in_the_streams_own_thread_is_raised_at_the_caller(colors_bun
             for _ in stream:
                 seen += 1
     assert seen >= 5
+
+
+@pytest.mark.parametrize("kind", ["camera", "video"])
+def test_frames_that_are_done_with_are_freed_at_once(colors_bundle: Path, tmp_path: Path, kind: str) -> None:
+    made: list[weakref.ref[np.ndarray]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        with edgebone.load(colors_bundle) as model:
+            source: Any = write_video(tmp_path / "v.avi", [RED] * 60) if kind == "video" else Ticking("c", 200, 60)
+            with model.stream(source) as stream:
+                for frame, _ in stream:
+                    made.append(weakref.ref(frame.image))
+                    del frame
+                    assert sum(image() is not None for image in made) <= 3
+    finally:
+        gc.enable()
+    assert len(made) > 20
 
 
 def test_every_stage_is_measured(colors_bundle: Path) -> None:
