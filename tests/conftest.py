@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 
 import cv2
@@ -186,6 +187,17 @@ def colors_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def colors_batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network with a batch of 1 to 4. Shared: do not change it."""
     return write_colors_bundle(tmp_path_factory.mktemp("bundles") / "colors-batch.bundle", (1, 4))
+
+
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What edgebone logs, whatever a library that another test used has done to logging."""
+    logging.disable(logging.NOTSET)
+    for name in ("edgebone.engines", "edgebone.sinks", "edgebone.sources"):
+        logger = logging.getLogger(name)
+        logger.disabled = False
+        caplog.set_level(logging.WARNING, name)
+    return caplog
 
 
 @pytest.fixture(scope="session")

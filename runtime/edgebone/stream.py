@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgebone.core.errors import EngineStalledError
+from edgebone.core.errors import EngineError, EngineStalledError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Results
@@ -104,6 +105,8 @@ class Stream:
         self._under_way: deque[_InFlight] = deque()
         self._next_model: Model | None = None
         self._swapping = threading.Lock()
+        self._ended = False
+        self._stalled = False
         # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
         self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
         self._begun = False
@@ -153,7 +156,7 @@ class Stream:
         Raises:
             BundleError: The bundle cannot be read. Whatever is raised, the stream goes on with the model that it has.
             NoEngineError: No engine runs it.
-            EngineError: It fails at its first run.
+            EngineError: It fails at its first run, or the stream has ended.
         """
         from edgebone.model import Model, load
 
@@ -167,8 +170,12 @@ class Stream:
             raise
         with self._swapping:
             passed_over, self._next_model = self._next_model, new
+            ended = self._ended
         if passed_over is not None:
             passed_over.close()
+        if ended:
+            self._close_models()
+            raise EngineError("the stream has ended: there is no frame left for another model")
         return new
 
     def _take_over(self) -> None:
@@ -234,7 +241,10 @@ class Stream:
 
     def _close_models(self) -> None:
         """What was swapped in is the stream's own."""
-        for model in (self.model, self._next_model):
+        with self._swapping:
+            self._ended = True
+            waiting, self._next_model = self._next_model, None
+        for model in (self.model, waiting):
             if model is not None and model is not self._first_model:
                 model.close()
 
@@ -312,7 +322,7 @@ class Stream:
             stop.set()
             outbox.close()
             self._inbox.poke()
-            worker.join(_STALL_S)
+            worker.join(0 if self._stalled else _STALL_S)
 
     def _work(self, outbox: Outbox, stop: threading.Event) -> None:
         failure: BaseException | None = None
@@ -423,19 +433,18 @@ class Stream:
             return
         waits_s = (time.monotonic_ns() - oldest.submitted_ns) / 1e9
         if waits_s >= _STALL_S:
+            self._stalled = True
             raise EngineStalledError(
                 f"the engine {oldest.model.engine.name} has not answered for {waits_s:.0f} s; the device may be lost: "
                 "start the program again, or have `edgebone run --restart` do it"
             )
 
     def _abandon(self) -> None:
-        """Wait for what is still under way: its buffers must not be freed under it."""
-        while self._under_way:
+        """Wait for what is still under way: its buffers must not be freed under it. A stalled engine never ends."""
+        while self._under_way and not self._stalled:
             left = self._under_way.popleft()
-            try:
+            with contextlib.suppress(FutureTimeoutError):
                 left.future.exception(_STALL_S)
-            except FutureTimeoutError:
-                return
 
 
 def _smooth(before_s: float, latest_ns: int) -> float:

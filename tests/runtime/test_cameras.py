@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 import threading
 import time
@@ -53,7 +52,7 @@ def open_descriptors() -> int:
 
 @pytest.mark.slow
 def test_an_rtsp_camera_that_dies_comes_back_with_another_size_and_nothing_leaks(
-    caplog: pytest.LogCaptureFixture,
+    heard: pytest.LogCaptureFixture,
 ) -> None:
     server = RtspServer().start()
     try:
@@ -82,7 +81,7 @@ def test_an_rtsp_camera_that_dies_comes_back_with_another_size_and_nothing_leaks
         assert camera.health.state is State.ENDED
     finally:
         server.kill()
-    told = [record.getMessage() for record in caplog.records if record.name == "edgebone.sources"]
+    told = [record.getMessage() for record in heard.records if record.name == "edgebone.sources"]
     assert sum("trying again" in line for line in told) <= 6
     assert sum("back after" in line for line in told) == 2
 
@@ -103,7 +102,7 @@ def test_a_camera_that_stands_still_is_stalled_then_reconnecting_and_goes_on(mon
 
 
 @pytest.mark.slow
-def test_a_camera_that_is_not_there_yet_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_camera_that_is_not_there_yet_is_waited_for(heard: pytest.LogCaptureFixture) -> None:
     server = RtspServer()
     with reading(camera := open_source(server.url)) as frames:
         wait_for(lambda: bool(camera.health.error))
@@ -115,17 +114,17 @@ def test_a_camera_that_is_not_there_yet_is_waited_for(caplog: pytest.LogCaptureF
             assert camera.health.reconnects == 0
         finally:
             server.kill()
-    assert "Connection refused" in caplog.text
+    assert "Connection refused" in heard.text
 
 
-def test_a_wrong_password_ends_it_and_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_ends_it_and_is_never_shown(heard: pytest.LogCaptureFixture) -> None:
     with rtsp_server(user="bob", password="s3cret") as server:
         host = f"127.0.0.1:{server.port}"
         camera = open_source(f"rtsp://bob:wr0ng@{host}/cam")
         assert camera.name == f"rtsp://{host}/cam"
         with pytest.raises(RefusedError, match="user name or password") as caught:
             camera.read()
-        assert "wr0ng" not in f"{caught.value}{caplog.text}"
+        assert "wr0ng" not in f"{caught.value}{heard.text}"
         camera.close()
         with pytest.raises(RefusedError, match="no video there"):
             open_source(f"rtsp://bob:s3cret@{host}/none").read()
@@ -152,7 +151,7 @@ def test_damaged_h264_gives_pictures_and_no_end() -> None:
 
 
 @pytest.mark.slow
-def test_h264_is_decoded_by_an_element_of_gstreamer(caplog: pytest.LogCaptureFixture) -> None:
+def test_h264_is_decoded_by_an_element_of_gstreamer(heard: pytest.LogCaptureFixture) -> None:
     with rtsp_server(size="322x242") as server:
         camera = Camera(
             "cam", lambda: gstreamer.HardwareConnection(server.url, "avdec_h264", "videoconvert ! videoscale")
@@ -362,10 +361,9 @@ def test_a_camera_that_refuses_after_it_was_live_is_tried_again() -> None:
     camera.close()
 
 
-def test_warnings_come_once_a_change(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
+def test_warnings_come_once_a_change(heard: pytest.LogCaptureFixture) -> None:
     lost = [SourceError("cable out")] * 4
     camera = Camera("cam", sequence([*lost, lambda: picture(RED)]))
     camera.read()
-    assert caplog.text.count("cable out") == 1
-    assert "cam: connected" in caplog.text
+    assert heard.text.count("cable out") == 1
+    assert "cam: connected" in heard.text

@@ -275,6 +275,14 @@ def test_a_broken_new_bundle_leaves_the_old_one_running(colors_bundle: Path, tmp
         assert stream.model is model
 
 
+def test_a_swap_after_the_end_says_so_and_leaves_nothing_open(colors_bundle: Path) -> None:
+    with edgebone.load(colors_bundle) as model, model.stream([picture(RED)]) as stream:
+        list(stream)
+        with pytest.raises(EngineError, match="the stream has ended"):
+            stream.swap(colors_bundle)
+        assert model(picture(RED)).label == "red"
+
+
 def test_an_engine_that_does_not_answer_is_an_error_and_not_a_silence(
     colors_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

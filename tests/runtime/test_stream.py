@@ -188,7 +188,7 @@ def test_an_engine_that_fails_is_heard_at_once(
             found.append(frame.index)
     # Of a camera the newest result replaces one that nobody took yet.
     assert len(found) == 3 or (source.startswith("synthetic") and len(found) < 3)
-    assert stream.stats.frames == 3
+    assert stream.stats.frames == len(found)
     monkeypatch.undo()
     assert model(picture(RED)).label == "red"
 
