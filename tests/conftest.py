@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -190,14 +191,20 @@ def colors_batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def heard(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What edgebone logs, whatever a library that another test used has done to logging."""
     logging.disable(logging.NOTSET)
-    for name in ("edgebone.engines", "edgebone.sinks", "edgebone.sources"):
-        logger = logging.getLogger(name)
+    loggers = [logging.getLogger(f"edgebone.{name}") for name in ("engines", "sinks", "sources")]
+    for logger in loggers:
         logger.disabled = False
-        caplog.set_level(logging.WARNING, name)
-    return caplog
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+        logger.addHandler(caplog.handler)
+    yield caplog
+    for logger in loggers:
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope="session")
