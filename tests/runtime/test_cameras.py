@@ -179,14 +179,26 @@ def test_an_http_camera_with_empty_and_damaged_parts(colors_bundle: Any) -> None
     import edgebone
 
     parts = [jpeg(GREEN), b"", jpeg(GREEN)[:40], b"\xff\xd8junk", jpeg(RED)]
-    with mjpeg_server(parts) as url, edgebone.load(colors_bundle) as model, model.stream(url) as stream:
-        seen = []
-        for frame, result in stream:
-            assert frame.image.shape == (48, 64, 3)
-            seen.append(result.label)
-            if len(seen) > 10:
-                break
-    assert set(seen) == {"green", "red"}
+    with mjpeg_server(parts) as url, edgebone.load(colors_bundle) as model:
+        with model.stream(url) as stream:
+            for number, (frame, result) in enumerate(stream):
+                assert frame.image.shape == (48, 64, 3)
+                assert result.label in ("green", "red")
+                if number > 10:
+                    break
+        # One by one, since a stream may pass over a frame that the next one follows at once.
+        camera = open_source(url)
+        seen, damaged = set(), 0
+        for _ in range(12):
+            frame = camera.read()
+            try:
+                seen.add(model(frame).label)
+            except SourceError as error:
+                assert "a damaged picture of" in str(error)
+                damaged += 1
+        camera.close()
+    assert seen == {"green", "red"}
+    assert damaged == 6
 
 
 def test_an_http_camera_that_hangs_up_is_called_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -162,7 +163,9 @@ def test_a_run_that_is_killed_is_started_again_and_its_lines_are_kept(colors_bun
     code, _, err = finish(process)
     assert code == 143
     assert "ended with code 137; starting again in" in err
-    assert [line["frame"] for line in lines_of(out)].count(0) == 2
+    indices = [line["frame"] for line in lines_of(out)]
+    # The numbers begin again once; a camera's very first frame may have been passed over.
+    assert sum(after <= before for before, after in itertools.pairwise(indices)) == 1
 
 
 def test_a_run_that_fails_at_once_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
