@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import resource
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -28,13 +26,13 @@ from conftest import GREEN, picture, write_colors_bundle
 from slow_engine import SlowEngine
 
 import edgebone
-from edgebone.core.frame import Frame
+from edgebone.bench.measure import OnDemand
 from edgebone.core.machine import Machine
+from edgebone.telemetry.sensors import read_process
 
 
 def memory_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1024**2
+    return next(reading.value for reading in read_process() if reading.quantity == "memory_bytes") / 1024**2
 
 
 def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> dict[str, Any]:
@@ -77,33 +75,6 @@ def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> 
     }
 
 
-class OnDemand:
-    live = True
-    in_memory = False
-    fps = None
-    frame_count = None
-    name = "on demand"
-
-    def __init__(self, count: int) -> None:
-        self.wanted = threading.Semaphore(1)
-        self._image = picture(GREEN)
-        self._count = count
-        self._next = 0
-
-    def read(self) -> Frame | None:
-        self.wanted.acquire()
-        if self._next == self._count:
-            return None
-        self._next += 1
-        return Frame(self._image, self._next - 1, time.monotonic_ns(), self.name)
-
-    def interrupt(self) -> None:
-        self.wanted.release()
-
-    def close(self) -> None:
-        pass
-
-
 def hand_over(bundle: Path, frames: int = 5000) -> dict[str, float]:
     """Processor time a frame: through the stream, live and as a file's frames, less the same calls in a loop."""
     with edgebone.load(bundle, engine="onnxruntime", threads=1) as model:
@@ -116,7 +87,7 @@ def hand_over(bundle: Path, frames: int = 5000) -> dict[str, float]:
                 model.decode(model.submit(buffer).result(), geometries)
 
         def live() -> None:
-            source = OnDemand(frames)
+            source = OnDemand(image, frames)
             with model.stream(source) as stream:
                 for _ in stream:
                     source.wanted.release()

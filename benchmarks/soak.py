@@ -15,7 +15,6 @@ import argparse
 import json
 import logging
 import random
-import resource
 import shutil
 import sys
 import tempfile
@@ -34,14 +33,15 @@ from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.machine import Machine
 from edgebone.sinks.guarded import GuardedSink
 from edgebone.sinks.jsonl import JsonLines
+from edgebone.telemetry.sensors import read_process
 
 
 def account() -> dict[str, float]:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    now = {reading.quantity: reading.value for reading in read_process()}
     return {
-        "memory_mb": round(pages * resource.getpagesize() / 1024**2, 1),
+        "memory_mb": round(now["memory_bytes"] / 1024**2, 1),
         "threads": threading.active_count(),
-        "open_files": len(list(Path("/proc/self/fd").iterdir())),
+        "open_files": int(now["open_files"]),
     }
 
 

@@ -105,6 +105,10 @@ def predict(onnx: Path, source: Path) -> Iterator[list[list[float]]]:
 def worker(arguments: list[str]) -> None:
     if arguments[0] == "make":
         make(arguments[1], Path(arguments[2]), Path(arguments[3]))
+    elif arguments[0] == "openvino":
+        from ultralytics import YOLO
+
+        print(YOLO(arguments[1]).export(format="openvino", imgsz=640))
     elif arguments[0] == "boxes":
         Path(arguments[3]).write_text(json.dumps(list(predict(Path(arguments[1]), Path(arguments[2])))))
     else:
@@ -122,10 +126,10 @@ def print_fps(frames: Iterator[int]) -> None:
 # --- in edgebone's environment
 
 
-def serve(bundle: str, engine: str, precision: str, video: str) -> None:
+def serve(bundle: str, engine: str, precision: str, video: str, hint: str = "latency") -> None:
     import edgebone
 
-    with edgebone.load(bundle, engine=engine, precision=precision) as model:
+    with edgebone.load(bundle, engine=engine, precision=precision, hint=hint) as model:
         print_fps(len(result) for _, result in model.stream(video))
 
 

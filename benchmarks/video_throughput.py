@@ -22,33 +22,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from ultralytics_predict import IOU, SCORE, print_fps
+import ultralytics_predict
 
 TURNS = 3
-
-
-# --- in ultralytics' environment
-
-
-def worker(arguments: list[str]) -> None:
-    from ultralytics import YOLO
-
-    if arguments[0] == "openvino":
-        print(YOLO(arguments[1]).export(format="openvino", imgsz=640))
-        return
-    settings = {"conf": SCORE, "iou": IOU, "max_det": 300, "imgsz": 640, "device": "cpu", "verbose": False}
-    results = YOLO(arguments[1], task="detect").predict(arguments[2], stream=True, **settings)
-    print_fps(len(result.boxes) for result in results)
-
-
-# --- in edgebone's environment
-
-
-def serve(bundle: str, engine: str, precision: str, hint: str, video: str) -> None:
-    import edgebone
-
-    with edgebone.load(bundle, engine=engine, precision=precision, hint=hint) as model:
-        print_fps(len(result) for _, result in model.stream(video))
+# The peer's side, and ours over a video, are that script's.
+PREDICT = ultralytics_predict.__file__
 
 
 def alone(bundle: str, engine: str, precision: str, hint: str, video: str) -> None:
@@ -107,11 +85,12 @@ def measure(name: str, bundle: Path, peers: dict[str, list[str]], video: Path, w
     for _ in range(TURNS):
         for way in ours:
             label = " ".join(way)
-            command = [sys.executable, __file__]
-            found = json.loads(ask([*command, "--alone", str(bundle), *way, str(video)], work))
+            found = json.loads(ask([sys.executable, __file__, "--alone", str(bundle), *way, str(video)], work))
             fps.setdefault(f"engine alone, {label}", []).append(found["fps"])
             core_ms[label] = found["core_ms"]
-            fps.setdefault(label, []).append(float(ask([*command, "--serve", str(bundle), *way, str(video)], work)))
+            engine, precision, hint = way
+            command = [sys.executable, PREDICT, "--serve", str(bundle), engine, precision, str(video), hint]
+            fps.setdefault(label, []).append(float(ask(command, work)))
         for peer, command in peers.items():
             fps.setdefault(peer, []).append(float(ask(command, work)))
 
@@ -149,15 +128,14 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        theirs = str(Path(__file__).with_name("ultralytics_predict.py"))
         onnx, bundle = work / "yolo11n.onnx", work / "yolo11n.bundle"
         subprocess.run(
-            [args.python, theirs, "--worker", "make", "yolo11n", str(onnx), str(pictures)],
+            [args.python, PREDICT, "--worker", "make", "yolo11n", str(onnx), str(pictures)],
             check=True, capture_output=True, cwd=work,
         )  # fmt: skip
-        exported = ask([args.python, __file__, "--worker", "openvino", str(onnx.with_suffix(".pt"))], work)
+        exported = ask([args.python, PREDICT, "--worker", "openvino", str(onnx.with_suffix(".pt"))], work)
         import_onnx(onnx, bundle, heads=HeadSpec("yolov8"), samples=pictures)
-        predict = [args.python, __file__, "--worker", "fps"]
+        predict = [args.python, PREDICT, "--worker", "fps"]
         peers = {
             "ultralytics, openvino": [*predict, exported, str(video)],
             "ultralytics, onnx": [*predict, str(onnx), str(video)],
@@ -174,11 +152,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        worker(sys.argv[2:])
-    elif sys.argv[1:2] == ["--serve"]:
-        serve(*sys.argv[2:])
-    elif sys.argv[1:2] == ["--alone"]:
+    if sys.argv[1:2] == ["--alone"]:
         alone(*sys.argv[2:])
     else:
         main()

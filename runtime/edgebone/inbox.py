@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.sources.camera import Camera
-from edgebone.sources.health import Health, State
-from edgebone.sources.limits import Limits, Pick, RegionError
+from edgebone.sources.health import Health, State, is_stalled
+from edgebone.sources.limits import Limits, Pick
 from edgebone.sources.protocol import Source
 
 _AHEAD = 4
 _CLOSE_LIVE_S = 1.0
 _CLOSE_FILE_S = 5.0
-_STALL_S = 1.0
-_STALL_FRAMES = 5
 
 
 @dataclass
@@ -95,13 +93,12 @@ class Inbox:
             try:
                 # Here, not in the reading thread: most frames of a camera that is faster than the model never are.
                 frame.image  # noqa: B018
-                return number, slot.limits.cut(frame)
-            except RegionError:
-                raise
             except SourceError:
                 if not slot.source.live:
                     raise
                 slot.damaged += 1
+                continue
+            return number, slot.limits.cut(frame)
 
     def _wait(self, wait: bool, until_s: float | None, unless: Callable[[], bool]) -> int | None:
         """The number of the source whose turn it is."""
@@ -162,16 +159,14 @@ class Inbox:
     def health(self, number: int) -> Health:
         """How a source is doing."""
         slot = self._slots[number]
-        if slot.error is not None:
-            return Health(State.ENDED, _reconnects(slot.source), str(slot.error))
-        if slot.ended or self._closed:
-            return Health(State.ENDED, _reconnects(slot.source))
+        if slot.error is not None or slot.ended or self._closed:
+            reconnects = slot.source.health.reconnects if isinstance(slot.source, Camera) else 0
+            return Health(State.ENDED, reconnects, "" if slot.error is None else str(slot.error))
         if isinstance(slot.source, Camera):
             return slot.source.health
         if not slot.arrived_ns:
             return Health(State.CONNECTING)
-        quiet_s = time.monotonic() - slot.arrived_ns / 1e9
-        stalled = slot.source.live and quiet_s > max(_STALL_S, _STALL_FRAMES / (slot.source.fps or 25.0))
+        stalled = slot.source.live and is_stalled(slot.arrived_ns, slot.source.fps)
         return Health(State.STALLED if stalled else State.LIVE)
 
     def close(self) -> None:
@@ -232,7 +227,3 @@ class Inbox:
                 self._room.wait()
             slot.waiting.append(frame)
             self._arrived.notify()
-
-
-def _reconnects(source: Source) -> int:
-    return source.health.reconnects if isinstance(source, Camera) else 0

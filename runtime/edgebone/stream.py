@@ -327,29 +327,30 @@ class Stream:
     def _work(self, outbox: Outbox, stop: threading.Event) -> None:
         failure: BaseException | None = None
         try:
-            while not stop.is_set():
-                if self._under_way and (self._under_way[0].future.done() or len(self._under_way) >= self._depth):
-                    self._leave(outbox)
-                    continue
-                batch = self._gather(stop)
-                if batch:
-                    self._take_over()
-                    self._begin(batch)
-                elif self._inbox.ended:
-                    break
-            while self._under_way and not stop.is_set():
-                self._leave(outbox)
+            self._serve(outbox, stop)
         except BaseException as error:
             failure = error
-            try:
-                while self._under_way and not stop.is_set() and not isinstance(error, EngineStalledError):
-                    self._leave(outbox)
-            except BaseException:
-                # The first failure is the one to tell.
-                pass
-        finally:
-            outbox.finish(failure)
-            self._abandon()
+        try:
+            while self._under_way and not stop.is_set() and not self._stalled:
+                self._leave(outbox)
+        except BaseException as error:
+            # Where there are two, the first one is the one to tell.
+            failure = failure or error
+        outbox.finish(failure)
+        self._abandon()
+
+    def _serve(self, outbox: Outbox, stop: threading.Event) -> None:
+        """Until the sources have ended, or nobody listens any more."""
+        while not stop.is_set():
+            if self._under_way and (self._under_way[0].future.done() or len(self._under_way) >= self._depth):
+                self._leave(outbox)
+                continue
+            batch = self._gather(stop)
+            if batch:
+                self._take_over()
+                self._begin(batch)
+            elif self._inbox.ended:
+                return
 
     def _leave(self, outbox: Outbox) -> None:
         for delivery in self._finish():

@@ -63,7 +63,7 @@ class Measured(msgspec.Struct, frozen=True):
     peak_memory_mb: float
 
 
-class _OnDemand(Arrays):
+class OnDemand(Arrays):
     """Frames in memory that are streamed as a live camera's are; each comes when the one before is delivered."""
 
     live = True
@@ -156,7 +156,7 @@ def _one_by_one(
         decoded = time.monotonic_ns()
         for times, duration in zip(stages, (prepared - started, inferred - prepared, decoded - inferred), strict=True):
             times.append(duration)
-    source = _OnDemand(image, runs)
+    source = OnDemand(image, runs)
     stream = model.stream(source)
     started = time.monotonic_ns()
     for _ in stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +32,15 @@ class Follow:
         self._zones = Zones.load(zones_file) if zones_file else None
         self._write = write
         self.close = close
-        self._sources: list[str] = []
 
     @classmethod
-    def of(cls, track: bool, zones: Path | None, events: Path | None, append: bool) -> Follow | None:
-        """From the command line's options; None where nothing is to be followed."""
+    def of(
+        cls, track: bool, zones: Path | None, events: Path | None, append: bool, show: Callable[[bytes], object]
+    ) -> Follow | None:
+        """From the command line's options; None where nothing is to be followed.
+
+        Events go to ``show`` where they have no file of their own.
+        """
         if events and not zones:
             raise typer.BadParameter("--events are those of --zones: give both")
         if zones and not track:
@@ -45,7 +48,7 @@ class Follow:
         if not track:
             return None
         if events is None:
-            return cls(zones, _print, lambda: None)
+            return cls(zones, show, lambda: None)
         from edgebone.sinks.jsonl import JsonLines
 
         file = JsonLines(events, append)
@@ -76,8 +79,6 @@ class Follow:
             self._trackings[name] = self._new_tracking()
         tracked = self._trackings[name].update(frame, head)
         if self._zones is not None:
-            if frame.source not in self._sources:
-                self._sources.append(frame.source)
             for event in self._zones.update(frame, tracked):
                 self._write(msgspec.json.encode(event.to_dict()) + b"\n")
         return tracked
@@ -92,14 +93,10 @@ class Follow:
 
     def summary(self) -> list[str]:
         """A line for each zone and line of each source."""
-        lines = []
-        for source in self._sources:
-            assert self._zones is not None
-            for name, counts in self._zones.counts(source).items():
-                lines.append(f"{source}: {name}: {', '.join(f'{what} {number}' for what, number in counts.items())}")
-        return lines
-
-
-def _print(line: bytes) -> None:
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+        if self._zones is None:
+            return []
+        return [
+            f"{source}: {name}: {', '.join(f'{what} {number}' for what, number in counts.items())}"
+            for source in self._zones.sources
+            for name, counts in self._zones.counts(source).items()
+        ]

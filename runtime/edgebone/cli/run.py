@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -115,7 +116,7 @@ def run_command(
     if policy is None:
         raise typer.BadParameter(f"--sink-error is {', '.join(POLICIES)}, not {sink_error}")
     limits = Limits(max_fps, every, _region(roi))
-    follow = Follow.of(track, zones, events, append)
+    follow = Follow.of(track, zones, events, append, _print_line)
     sources = open_sources(source, give_up)
     with contextlib.ExitStack() as closing:
         # Until the stream has them, nobody else closes them.
@@ -123,24 +124,15 @@ def run_command(
         for item in sources:
             opened.callback(item.close)
 
-        def load_again() -> Model:
-            return load(
-                bundle,
-                engine=engine,
-                precision=precision,
-                hint=hint,
-                threads=threads,
-                top_k=top_k,
-                score=score,
-                iou=iou,
-                frame_in_graph=frame_in_graph,
-            )
-
+        load_again = functools.partial(
+            load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score,
+            iou=iou, frame_in_graph=frame_in_graph,
+        )  # fmt: skip
         model = closing.enter_context(load_again())
+        stream = closing.enter_context(Stream(model, sources, [limits] * len(sources), forgiving=forgiving))
         opened.pop_all()
         _say_engine(model)
         sinks = _sinks(sources, out, append, video, json, follow)
-        stream = closing.enter_context(Stream(model, sources, [limits] * len(sources), forgiving=forgiving))
         if metrics is not None:
             from edgebone.telemetry import serve_metrics
 
@@ -247,7 +239,10 @@ def _go(
     seen: dict[str, Counter[str]] = {source.name: Counter() for source in stream.sources if not _is_pictures(source)}
     frames: Counter[str] = Counter()
     total = sum(source.frame_count or 0 for source in stream.sources)
-    stopped: StopRequest | None = None
+
+    def finish() -> None:
+        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+
     try:
         with StatusLine(total) as status, stream:
             for number, (frame, result) in enumerate(found, start=1):
@@ -261,9 +256,10 @@ def _go(
                 if number == limit:
                     break
     except StopRequest as request:
-        stopped = request
+        finish()
+        raise request.error from None
     except EngineStalledError:
-        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+        finish()
         raise
     except Exception:
         for sink in sinks:
@@ -273,11 +269,9 @@ def _go(
         raise
     except BaseException:
         # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
-        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+        finish()
         raise
-    _finish(sinks, follow, seen, frames, stream.stats, summary_to)
-    if stopped is not None:
-        raise stopped.error
+    finish()
 
 
 def _finish(

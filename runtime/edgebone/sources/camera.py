@@ -11,15 +11,13 @@ from typing import Protocol
 
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode, Frame
-from edgebone.sources.health import Health, State
+from edgebone.sources.health import Health, State, is_stalled
 
 # Tries follow each other soon enough that a camera is seen within 3 s of its return, and each camera at its own
 # time, so that a switch that comes back does not have all of them knock at once.
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 1.2
 _JITTER = 0.25
-_STALL_FRAMES = 5
-_STALL_S = 1.0
 
 _log = logging.getLogger("edgebone.sources")
 
@@ -108,8 +106,7 @@ class Camera:
             return State.RECONNECTING if self._index else State.CONNECTING
         if not self._index:
             return State.CONNECTING
-        quiet_s = (time.monotonic_ns() - self._seen_ns) / 1e9
-        return State.STALLED if quiet_s > max(_STALL_S, _STALL_FRAMES / (self.fps or 25.0)) else State.LIVE
+        return State.STALLED if is_stalled(self._seen_ns, self.fps) else State.LIVE
 
     def read(self) -> Frame | None:
         """Wait for the next frame, over lost connections too.

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode
-from edgebone.sources.network import READ_TIMEOUT_S, open_container
+from edgebone.sources.network import READ_TIMEOUT_S, open_container, rate_of
 from edgebone.sources.redact import redact
 
 PROGRAM = "gst-launch-1.0"
@@ -206,8 +206,7 @@ class HardwareConnection:
         except SourceError:
             self._container.close()
             raise
-        rate = float(stream.average_rate or 0)
-        self.fps = rate if 0 < rate < 1000 else None
+        self.fps = rate_of(stream)
         self._error: Exception | None = None
         self._feeder = threading.Thread(
             target=self._feed, args=(stream,), name=f"edgebone-read-{self._name}-packets", daemon=True

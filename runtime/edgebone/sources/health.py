@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
+
+_STALL_FRAMES = 5
+_STALL_S = 1.0
 
 
 class State(str, enum.Enum):
@@ -34,3 +38,14 @@ class Health:
     state: State
     reconnects: int = 0
     error: str = ""
+
+
+def is_stalled(seen_ns: int, fps: float | None) -> bool:
+    """Whether a live source has been quiet for longer than it should be.
+
+    Args:
+        seen_ns: When its latest frame came, on ``time.monotonic_ns``'s clock.
+        fps: Frames a second, as it says; None where it does not.
+    """
+    quiet_s = (time.monotonic_ns() - seen_ns) / 1e9
+    return quiet_s > max(_STALL_S, _STALL_FRAMES / (fps or 25.0))

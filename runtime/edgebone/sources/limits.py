@@ -52,7 +52,7 @@ class Limits:
         left, top, right, bottom = self.roi_xyxy
         height, width = frame.size_hw
         if right > width or bottom > height:
-            raise RegionError(
+            raise SourceError(
                 f"{frame.source}: the region of interest {left},{top},{right},{bottom} is not within the picture of "
                 f"{width}x{height}"
             )
@@ -71,10 +71,6 @@ class Limited:
 
     source: Any
     limits: Limits
-
-
-class RegionError(SourceError):
-    """The region of interest is not within the picture. Exit code 4."""
 
 
 class Pick:

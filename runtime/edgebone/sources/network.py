@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError, missing, raise_interrupt
 from edgebone.core.frame import Decode
 from edgebone.sources.camera import RefusedError
+from edgebone.sources.jpeg import decode_jpeg
 from edgebone.sources.redact import redact, scrub
 
 SCHEMES = ("rtsp", "rtsps", "rtsp+udp", "http", "https")
@@ -62,6 +61,12 @@ def open_container(url: str) -> Any:
     return container
 
 
+def rate_of(stream: Any) -> float | None:
+    """Frames a second, as PyAV's video stream says; None where it says none, or one that no camera has."""
+    rate = float(stream.average_rate or 0)
+    return rate if 0 < rate < 1000 else None
+
+
 class NetworkConnection:
     """One connection to a camera on the network, decoded by FFmpeg.
 
@@ -78,12 +83,12 @@ class NetworkConnection:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._name = redact(url)
         self._container = open_container(url)
         stream = self._container.streams.video[0]
         # Threads of their own frame each would keep that many frames back.
         stream.thread_type = "SLICE"
-        rate = float(stream.average_rate or 0)
-        self.fps = rate if 0 < rate < 1000 else None
+        self.fps = rate_of(stream)
         self._jpeg = stream.codec_context.name == "mjpeg"
         self._packets = self._container.demux(stream)
         self._errors = _import_av().error
@@ -94,15 +99,15 @@ class NetworkConnection:
         began_s = time.monotonic()
         while not self._ready:
             if time.monotonic() - began_s > READ_TIMEOUT_S:
-                raise SourceError(f"{redact(self._url)}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
+                raise SourceError(f"{self._name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
             try:
                 packet = next(self._packets)
                 if packet.size == 0:
                     # An empty part of MJPEG; or the end, after which the next one is no packet.
                     continue
                 if self._jpeg:
-                    data = bytes(packet)
-                    return lambda: _decode_jpeg(data, self._url)
+                    data = np.frombuffer(bytes(packet), np.uint8)
+                    return lambda: decode_jpeg(data, self._name)
                 self._ready = packet.decode()
             except StopIteration:
                 return None
@@ -111,10 +116,10 @@ class NetworkConnection:
             except self._errors.EOFError:
                 return None
             except (self._errors.ExitError, self._errors.TimeoutError) as error:
-                raise SourceError(f"{redact(self._url)}: no data for {READ_TIMEOUT_S:g} s") from error
+                raise SourceError(f"{self._name}: no data for {READ_TIMEOUT_S:g} s") from error
             except self._errors.FFmpegError as error:
                 message = scrub(str(error.strerror), self._url)
-                raise SourceError(f"{redact(self._url)}: the connection is lost ({message})") from error
+                raise SourceError(f"{self._name}: the connection is lost ({message})") from error
         frame = self._ready.pop(0)
         return lambda: frame.to_ndarray(format="bgr24")
 
@@ -124,13 +129,6 @@ class NetworkConnection:
     def close(self) -> None:
         """Disconnect."""
         self._container.close()
-
-
-def _decode_jpeg(data: bytes, url: str) -> NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f"{redact(url)}: a damaged picture of {len(data)} bytes")
-    return np.asarray(image, np.uint8)
 
 
 def _import_av() -> Any:

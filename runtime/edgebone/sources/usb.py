@@ -7,11 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode
 from edgebone.sources.address import Mode
+from edgebone.sources.jpeg import decode_jpeg
 
 
 class UsbConnection:
@@ -76,7 +76,9 @@ class UsbConnection:
         if not good:
             raise SourceError(f"{self._name} gives no more frames after {self._frames}; unplugged?")
         self._frames += 1
-        return (lambda: _from_jpeg(self._name, image)) if self._jpeg else (lambda: np.asarray(image, np.uint8))
+        if self._jpeg:
+            return lambda: decode_jpeg(image.reshape(-1), self._name)
+        return lambda: np.asarray(image, np.uint8)
 
     def interrupt(self) -> None:
         """A read ends with the next frame, or with OpenCV's own time-out."""
@@ -89,10 +91,3 @@ class UsbConnection:
 def _fourcc(capture: Any) -> str:
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     return code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace")
-
-
-def _from_jpeg(name: str, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    image = cv2.imdecode(data.reshape(-1), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f"{name}: a damaged picture of {data.size} bytes")
-    return np.asarray(image, np.uint8)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgebone.core.errors import EdgeboneError, missing
 from edgebone.core.timing import Percentiles
+from edgebone.stream_stats import STAGES, StreamStats
 from edgebone.telemetry.sensors import Sensor, probe_sensors
 
-if TYPE_CHECKING:
-    from edgebone.stream_stats import StreamStats
-
-_STAGES = ("queue", "pre", "infer", "decode", "sink", "age")
 _COUNTS = {
     "frames": "Frames delivered.",
     "dropped": "Frames of live sources that were lost because newer ones had come.",
@@ -110,7 +107,7 @@ class _Collector:
             "edgebone_stage_seconds", "Time a frame spends in a stage, of the latest frames.",
             labels=["stage", "quantile"],
         )  # fmt: skip
-        for stage in _STAGES:
+        for stage in STAGES:
             _add_quantiles(stages, stage, getattr(stats, stage))
         yield from (state, fps, age, stages)
         yield from self._readings(GaugeMetricFamily)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,18 @@ def probe_sensors(root: Path = Path("/")) -> tuple[Sensor, ...]:
     Args:
         root: Where ``sys`` and ``proc`` lie.
     """
-    found: list[Sensor] = [lambda: _process(root)]
-    found += [lambda zone=zone: _thermal(zone) for zone in sorted(root.glob("sys/class/thermal/thermal_zone*"))]  # type: ignore[misc]
+    found: list[Sensor] = [partial(read_process, root)]
+    found += [partial(_thermal, zone) for zone in sorted(root.glob("sys/class/thermal/thermal_zone*"))]
     found += [
         PackagePower(folder)
         for folder in sorted(root.glob("sys/class/powercap/intel-rapl:*"))
         if folder.name.count(":") == 1 and os.access(folder / "energy_uj", os.R_OK)
     ]
     rails = sorted(root.glob("sys/bus/i2c/drivers/ina3221*/*/hwmon/hwmon*/in*_label"))
-    found += [lambda label=label: _rail(label) for label in rails]  # type: ignore[misc]
+    found += [partial(_rail, label) for label in rails]
     for load in ("sys/devices/gpu.0/load", "sys/devices/platform/gpu.0/load"):
         if (root / load).exists():
-            found.append(lambda path=root / load: _jetson_gpu(path))  # type: ignore[misc]
+            found.append(partial(_jetson_gpu, root / load))
             break
     return (*found, *_nvml())
 
@@ -64,7 +65,7 @@ def _number(path: Path) -> float | None:
         return None
 
 
-def _process(root: Path) -> list[Reading]:
+def read_process(root: Path = Path("/")) -> list[Reading]:
     """This process: what grows when something leaks."""
     own = root / "proc/self"
     try:
@@ -150,7 +151,7 @@ def _nvml() -> Iterator[Sensor]:
     except pynvml.NVMLError:
         return
     for index, card in enumerate(cards):
-        yield lambda index=index, card=card: read_card(pynvml, f"gpu {index}", card)  # type: ignore[misc]
+        yield partial(read_card, pynvml, f"gpu {index}", card)
 
 
 def read_card(nvml: Any, name: str, card: Any) -> list[Reading]:

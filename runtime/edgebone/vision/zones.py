@@ -119,6 +119,11 @@ class Zones:
                 found[place.what.name] = {"in": place.entered, "out": place.left}
         return found
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that were seen so far, in the order in which they came."""
+        return tuple(self._sources)
+
     def _places(self, frame: Frame) -> list[_Place]:
         """The source's own; made anew, with the counts of before, when its pictures change their size."""
         seen = self._sources.get(frame.source)
@@ -167,17 +172,17 @@ class Zones:
             if is_in and not visit.entered and visit.inside >= _STEADY_FRAMES:
                 visit.entered = True
                 place.entered += 1
-                events.append(_event("enter", place, frame, tracker_id, visit))
+                events.append(_event("enter", place, frame, tracker_id, visit.label))
         for tracker_id, visit in list(place.visits.items()):
             stayed_s = visit.seen_s - visit.since_s
             if visit.outside >= _STEADY_FRAMES or now_s - visit.seen_s > self._lost_after_s:
                 del place.visits[tracker_id]
                 if visit.entered:
                     place.left += 1
-                    events.append(_event("leave", place, frame, tracker_id, visit, stayed_s))
+                    events.append(_event("leave", place, frame, tracker_id, visit.label, stayed_s=stayed_s))
             elif visit.entered and not visit.dwelt and place.what.dwell_s and stayed_s >= place.what.dwell_s:
                 visit.dwelt = True
-                events.append(_event("dwell", place, frame, tracker_id, visit, stayed_s))
+                events.append(_event("dwell", place, frame, tracker_id, visit.label, stayed_s=stayed_s))
         return events
 
     def _update_line(self, place: _Place, frame: Frame, detections: Detections) -> list[Event]:
@@ -190,16 +195,10 @@ class Zones:
             if crossed_in[row] or crossed_out[row]:
                 place.entered += int(crossed_in[row])
                 place.left += int(crossed_out[row])
-                events.append(
-                    Event(
-                        "cross", place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label,
-                        direction="in" if crossed_in[row] else "out",
-                    )
-                )  # fmt: skip
+                direction = "in" if crossed_in[row] else "out"
+                events.append(_event("cross", place, frame, tracker_id, label, direction=direction))
         return events
 
 
-def _event(
-    kind: Any, place: _Place, frame: Frame, tracker_id: int, visit: _Visit, stayed_s: float | None = None
-) -> Event:
-    return Event(kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, visit.label, stayed_s)
+def _event(kind: Any, place: _Place, frame: Frame, tracker_id: int, label: str, **own: Any) -> Event:
+    return Event(kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label, **own)
