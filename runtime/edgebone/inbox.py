@@ -165,7 +165,8 @@ class Inbox:
         if isinstance(slot.source, Camera):
             return slot.source.health
         if not slot.arrived_ns:
-            return Health(State.CONNECTING)
+            # What is in memory may be read past this inbox, and there is nothing to connect to.
+            return Health(State.LIVE if slot.source.in_memory else State.CONNECTING)
         stalled = slot.source.live and is_stalled(slot.arrived_ns, slot.source.fps)
         return Health(State.STALLED if stalled else State.LIVE)
 

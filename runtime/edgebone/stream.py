@@ -23,7 +23,6 @@ from edgebone.engines.protocol import Outputs
 from edgebone.inbox import Inbox
 from edgebone.outbox import Delivery, Outbox
 from edgebone.preprocess import Pixels
-from edgebone.sources.health import State
 from edgebone.sources.limits import Limits
 from edgebone.sources.protocol import Source
 from edgebone.stream_stats import Delivered, Meter, SourceStats, StreamStats
@@ -134,9 +133,8 @@ class Stream:
         health = self._inbox.health(number)
         delivered = self._delivered[number]
         dropped, skipped, damaged = self._inbox.counts(number)
-        state = State.ENDED if self._direct and self._begun else health.state
         return SourceStats(
-            self.sources[number].name, state.value, delivered.frames, dropped, skipped, damaged,
+            self.sources[number].name, health.state.value, delivered.frames, dropped, skipped, damaged,
             health.reconnects, health.error, delivered.fps, delivered.age.percentiles(),
         )  # fmt: skip
 

@@ -326,6 +326,13 @@ def test_frames_that_are_done_with_are_freed_at_once(colors_bundle: Path, tmp_pa
     assert len(made) > 20
 
 
+def test_pictures_in_memory_are_live_until_they_are_gone_through(colors_bundle: Path) -> None:
+    with edgebone.load(colors_bundle) as model, model.stream([picture(RED)] * 3) as stream:
+        states = [stream.stats.sources[0].state for _ in stream]
+    assert states == ["LIVE"] * 3
+    assert stream.stats.sources[0].state == "ENDED"
+
+
 def test_every_stage_is_measured(colors_bundle: Path) -> None:
     with slow_model(colors_bundle, 0.02) as model, model.stream(Ticking("camera", 20, 12)) as stream:
         for _ in stream:
