@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,7 +19,7 @@ from conftest import GREEN, RED, picture
 
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
-from edgebone.sources import gstreamer, network, open_source
+from edgebone.sources import gstreamer, network, open_source, opening
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.camera import Camera, RefusedError, wait_s
 from edgebone.sources.health import State
@@ -379,3 +380,21 @@ def test_warnings_come_once_a_change(heard: pytest.LogCaptureFixture) -> None:
     camera.read()
     assert heard.text.count("cable out") == 1
     assert "cam: connected" in heard.text
+
+
+def test_a_jetson_decodes_in_software_what_its_decoder_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+    monkeypatch.setattr(opening.Machine, "probe", lambda: SimpleNamespace(jetson="Jetson Orin Nano"))
+    monkeypatch.setattr(gstreamer, "why_no_hardware", lambda: asked.append(1) or "")
+    with mjpeg_server([jpeg(GREEN)] * 3, forever=False) as url, reading(camera := open_source(url)) as frames:
+        wait_for(lambda: camera.health.reconnects >= 2)
+    assert len(frames) >= 6
+    assert len(asked) == 1
+    assert heard.text.count("is decoded in software: mjpeg") == 1
+    monkeypatch.setattr(gstreamer, "why_no_hardware", lambda: "GStreamer has no nvv4l2decoder")
+    heard.clear()
+    with mjpeg_server([jpeg(GREEN)] * 3, forever=False) as url, reading(camera := open_source(url)) as frames:
+        wait_for(lambda: camera.health.reconnects >= 2)
+    assert heard.text.count("is decoded in software: GStreamer has no nvv4l2decoder") == 1

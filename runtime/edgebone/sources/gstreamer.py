@@ -177,6 +177,10 @@ class Pipeline:
                     pipe.close()
 
 
+class SoftwareOnlyError(SourceError):
+    """The stream is of a codec that the hardware does not decode. Exit code 4."""
+
+
 class HardwareConnection:
     """A network camera whose H.264 or H.265 a GStreamer element decodes; the network side is FFmpeg's.
 
@@ -189,7 +193,8 @@ class HardwareConnection:
 
     Raises:
         MissingDependencyError: PyAV is not installed.
-        SourceError: The camera or the pipeline cannot be opened, or the stream is of another codec.
+        SoftwareOnlyError: The stream is of another codec.
+        SourceError: The camera or the pipeline cannot be opened.
     """
 
     def __init__(self, url: str, decoder: str = "nvv4l2decoder", converter: str = "nvvidconv") -> None:
@@ -200,7 +205,7 @@ class HardwareConnection:
         size_hw = (stream.height // 2 * 2, stream.width // 2 * 2)
         try:
             if codec not in _PARSERS:
-                raise SourceError(f"{self._name}: {codec} is decoded in software only")
+                raise SoftwareOnlyError(f"{codec} is not among {', '.join(_PARSERS)}")
             elements = decoding_pipeline(codec, size_hw, decoder, converter)
             self._pipeline = Pipeline(elements, size_hw, self._name, feeds=True)
         except SourceError:

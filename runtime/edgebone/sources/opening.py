@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Union
 
@@ -100,7 +101,7 @@ def _open_text(text: str, give_up_s: float | None) -> Source:
     if "://" in text:
         scheme = text.split("://", 1)[0]
         if scheme in network.SCHEMES:
-            return Camera(redact(text), lambda: _connect_network(text), give_up_s=give_up_s)
+            return Camera(redact(text), _way_to(text), give_up_s=give_up_s)
         raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
@@ -129,14 +130,30 @@ def _connect(address: Address, name: str) -> Connection:
     return gstreamer.Pipeline(gstreamer.csi_pipeline(address.number, size_hw, fps), size_hw, name, float(fps))
 
 
-def _connect_network(url: str) -> Connection:
-    """On a Jetson its own decoder, which leaves the processor to the rest; elsewhere, and without it, FFmpeg."""
-    if Machine.probe().jetson:
-        reason = gstreamer.why_no_hardware()
-        if not reason:
-            return gstreamer.HardwareConnection(url)
+def _way_to(url: str) -> Callable[[], Connection]:
+    """How to connect: on a Jetson with its own decoder, which leaves the processor to the rest; elsewhere with FFmpeg.
+
+    Looked into once, and told once where the decoder cannot be used: a camera is connected to again and again.
+    """
+    software: Callable[[], Connection] = partial(network.NetworkConnection, url)
+    if not Machine.probe().jetson:
+        return software
+    reason = gstreamer.why_no_hardware()
+    if reason:
         _log.warning("%s is decoded in software: %s", redact(url), reason)
-    return network.NetworkConnection(url)
+        return software
+    way: Callable[[], Connection] = partial(gstreamer.HardwareConnection, url)
+
+    def connect() -> Connection:
+        nonlocal way
+        try:
+            return way()
+        except gstreamer.SoftwareOnlyError as error:
+            _log.warning("%s is decoded in software: %s", redact(url), error)
+            way = software
+            return way()
+
+    return connect
 
 
 def _is_listed(child: Path) -> bool:
