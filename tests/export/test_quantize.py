@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_a_quantized_variant_is_run_checked_and_measured_like_any(bundle: Path, 
     # It is held against what it answered itself when it was made, not against FP32.
     assert replays[engine, "int8"]["passed"]
     assert replays[engine, "int8"]["cosine"] > 0.999
+
+
+@pytest.mark.usefixtures("fast")
+def test_whoever_listens_to_nncf_is_left_as_it_was(bundle: Path, photos: Path) -> None:
+    pytest.importorskip("nncf")
+    listener = logging.NullHandler()
+    logging.getLogger("nncf").addHandler(listener)
+    quantize(bundle, photos, variants=(("int8", "openvino"),), max_drop=15)
+    logging.getLogger("nncf").removeHandler(listener)
+    assert listener.level == logging.NOTSET
 
 
 @pytest.mark.usefixtures("fast")

@@ -41,7 +41,8 @@ def quantize_with_nncf(
         import nncf
     except ModuleNotFoundError as error:
         raise missing("nncf", "quantize", "INT8 for OpenVINO") from error
-    nncf.set_log_level(logging.CRITICAL)
+    # Not by nncf.set_log_level, which sets the levels of whoever listens to it, too.
+    logging.getLogger("nncf").setLevel(logging.CRITICAL)
     name = proto.graph.input[0].name
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
