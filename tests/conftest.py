@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -188,23 +186,6 @@ def colors_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def colors_batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network with a batch of 1 to 4. Shared: do not change it."""
     return write_colors_bundle(tmp_path_factory.mktemp("bundles") / "colors-batch.bundle", (1, 4))
-
-
-@pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What edgebone logs, whatever a library that another test used has done to logging."""
-    logging.disable(logging.NOTSET)
-    loggers = [logging.getLogger(f"edgebone.{name}") for name in ("engines", "sinks", "sources")]
-    for logger in loggers:
-        logger.disabled = False
-        logger.propagate = False
-        logger.setLevel(logging.WARNING)
-        logger.addHandler(caplog.handler)
-    yield caplog
-    for logger in loggers:
-        logger.propagate = True
-        logger.setLevel(logging.NOTSET)
-        logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def open_descriptors() -> int:
 
 @pytest.mark.slow
 def test_an_rtsp_camera_that_dies_comes_back_with_another_size_and_nothing_leaks(
-    heard: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = RtspServer().start()
     try:
@@ -82,7 +82,7 @@ def test_an_rtsp_camera_that_dies_comes_back_with_another_size_and_nothing_leaks
         assert camera.health.state is State.ENDED
     finally:
         server.kill()
-    told = [record.getMessage() for record in heard.records if record.name == "edgebone.sources"]
+    told = [record.getMessage() for record in caplog.records if record.name == "edgebone.sources"]
     assert sum("trying again" in line for line in told) <= 6
     assert sum("back after" in line for line in told) == 2
 
@@ -103,7 +103,7 @@ def test_a_camera_that_stands_still_is_stalled_then_reconnecting_and_goes_on(mon
 
 
 @pytest.mark.slow
-def test_a_camera_that_is_not_there_yet_is_waited_for(heard: pytest.LogCaptureFixture) -> None:
+def test_a_camera_that_is_not_there_yet_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     server = RtspServer()
     with reading(camera := open_source(server.url)) as frames:
         wait_for(lambda: bool(camera.health.error))
@@ -115,17 +115,17 @@ def test_a_camera_that_is_not_there_yet_is_waited_for(heard: pytest.LogCaptureFi
             assert camera.health.reconnects == 0
         finally:
             server.kill()
-    assert "Connection refused" in heard.text
+    assert "Connection refused" in caplog.text
 
 
-def test_a_wrong_password_ends_it_and_is_never_shown(heard: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_ends_it_and_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     with rtsp_server(user="bob", password="s3cret") as server:
         host = f"127.0.0.1:{server.port}"
         camera = open_source(f"rtsp://bob:wr0ng@{host}/cam")
         assert camera.name == f"rtsp://{host}/cam"
         with pytest.raises(RefusedError, match="user name or password") as caught:
             camera.read()
-        assert "wr0ng" not in f"{caught.value}{heard.text}"
+        assert "wr0ng" not in f"{caught.value}{caplog.text}"
         camera.close()
         with pytest.raises(RefusedError, match="no video there"):
             open_source(f"rtsp://bob:s3cret@{host}/none").read()
@@ -152,7 +152,7 @@ def test_damaged_h264_gives_pictures_and_no_end() -> None:
 
 
 @pytest.mark.slow
-def test_h264_is_decoded_by_an_element_of_gstreamer(heard: pytest.LogCaptureFixture) -> None:
+def test_h264_is_decoded_by_an_element_of_gstreamer(caplog: pytest.LogCaptureFixture) -> None:
     with rtsp_server(size="322x242") as server:
         camera = Camera(
             "cam", lambda: gstreamer.HardwareConnection(server.url, "avdec_h264", "videoconvert ! videoscale")
@@ -204,8 +204,8 @@ def test_an_http_camera_with_empty_and_damaged_parts(colors_bundle: Any) -> None
 
 def test_an_http_camera_that_hangs_up_is_called_again() -> None:
     with mjpeg_server([jpeg(GREEN)] * 3, forever=False) as url, reading(camera := open_source(url)) as frames:
-        wait_for(lambda: camera.health.reconnects >= 2)
-    assert len(frames) >= 6
+        # A connection's last picture may be lost with it.
+        wait_for(lambda: camera.health.reconnects >= 2 and len(frames) >= 6)
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
 
@@ -374,27 +374,27 @@ def test_a_camera_that_refuses_after_it_was_live_is_tried_again() -> None:
     camera.close()
 
 
-def test_warnings_come_once_a_change(heard: pytest.LogCaptureFixture) -> None:
+def test_warnings_come_once_a_change(caplog: pytest.LogCaptureFixture) -> None:
     lost = [SourceError("cable out")] * 4
     camera = Camera("cam", sequence([*lost, lambda: picture(RED)]))
     camera.read()
-    assert heard.text.count("cable out") == 1
-    assert "cam: connected" in heard.text
+    assert caplog.text.count("cable out") == 1
+    assert "cam: connected" in caplog.text
 
 
 def test_a_jetson_decodes_in_software_what_its_decoder_does_not_know(
-    monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = []
     monkeypatch.setattr(opening.Machine, "probe", lambda: SimpleNamespace(jetson="Jetson Orin Nano"))
     monkeypatch.setattr(gstreamer, "why_no_hardware", lambda: asked.append(1) or "")
     with mjpeg_server([jpeg(GREEN)] * 3, forever=False) as url, reading(camera := open_source(url)) as frames:
-        wait_for(lambda: camera.health.reconnects >= 2)
-    assert len(frames) >= 6
+        # A connection's last picture may be lost with it.
+        wait_for(lambda: camera.health.reconnects >= 2 and len(frames) >= 6)
     assert len(asked) == 1
-    assert heard.text.count("is decoded in software: mjpeg") == 1
+    assert caplog.text.count("is decoded in software: mjpeg") == 1
     monkeypatch.setattr(gstreamer, "why_no_hardware", lambda: "GStreamer has no nvv4l2decoder")
-    heard.clear()
+    caplog.clear()
     with mjpeg_server([jpeg(GREEN)] * 3, forever=False) as url, reading(camera := open_source(url)) as frames:
         wait_for(lambda: camera.health.reconnects >= 2)
-    assert heard.text.count("is decoded in software: GStreamer has no nvv4l2decoder") == 1
+    assert caplog.text.count("is decoded in software: GStreamer has no nvv4l2decoder") == 1

@@ -208,14 +208,14 @@ def frame(index: int) -> Frame:
 RESULT = Embedding(None)  # type: ignore[arg-type]
 
 
-def test_a_full_disk_is_logged_once_and_writing_goes_on_afterwards(heard: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_logged_once_and_writing_goes_on_afterwards(caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk(range(3, 7))
     sink = GuardedSink(disk, "log")
     for index in range(10):
         sink.write(frame(index), RESULT)
     assert disk.seen == [0, 1, 2, 7, 8, 9]
     assert sink.lost == 4
-    assert [record.getMessage() for record in heard.records] == [
+    assert [record.getMessage() for record in caplog.records] == [
         "o.jsonl cannot be written: the disk is full; going on without it",
         "written again, after 4 lost: o.jsonl cannot be written: the disk is full",
     ]

@@ -171,7 +171,7 @@ def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
 @needs("onnxruntime")
 @pytest.mark.parametrize("batch", [(1, 1), (1, 4)])
 def test_on_a_machine_with_a_gpu_a_bundle_is_loaded_into_tensorrt(
-    batch: tuple[int, int], tmp_path: Path, gpu_machine: CudaDouble, heard: pytest.LogCaptureFixture
+    batch: tuple[int, int], tmp_path: Path, gpu_machine: CudaDouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     import edgebone
 
@@ -180,7 +180,7 @@ def test_on_a_machine_with_a_gpu_a_bundle_is_loaded_into_tensorrt(
         assert (model.engine.name, model.candidate.engine, model.failures) == ("tensorrt", "tensorrt", ())
         assert model(picture(GREEN)).label == "green"
         assert [result.label for result in model([picture(GREEN)] * 5)] == ["green"] * 5
-    assert [record.getMessage() for record in heard.records] == ["compiling fp32 for tensorrt"]
+    assert [record.getMessage() for record in caplog.records] == ["compiling fp32 for tensorrt"]
     assert (gpu_machine.problems, gpu_machine.alive) == ([], {})
 
 
