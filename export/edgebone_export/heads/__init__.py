@@ -1,0 +1,1 @@
+"""Heads on a frozen backbone: fitted on its features, attached to its graph, swapped and taken off again."""
