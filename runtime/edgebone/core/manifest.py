@@ -108,15 +108,43 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         decoder: The decoder's ``name@version``.
-        outputs: The graph outputs that it reads, in the decoder's order.
+        outputs: The graph outputs that it reads, in the decoder's order; of a head that is apart, its own graph's.
         labels: Class names by class id; empty where the head has no classes.
         params: The decoder's own settings, checked by the decoder at load.
+        file: Path of the head's own artefact, where it was fitted and attached; empty for the network's own heads.
+        apart: Whether the head runs in an engine of its own, on taps that the network gives, so that it can run at a
+            rate of its own and be swapped; else its nodes are in the network's graph.
     """
 
     decoder: str
     outputs: tuple[str, ...]
     labels: tuple[str, ...] = ()
     params: dict[str, Any] = {}
+    file: str = ""
+    apart: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a head that is apart from the network but nowhere else."""
+        if self.apart and not self.file:
+            raise ValueError("a head that is apart needs its file")
+
+
+class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place inside the frozen backbone that heads read.
+
+    Attributes:
+        value: The value's name in the graph.
+        shape: Without the batch: (d,) of a vector, (channels, height, width) of maps.
+        fingerprint: Hex SHA-256 over all that leads to it: operators, attributes and weights, but no names.
+        stride: Network input pixels per cell; 0 for a vector.
+        output: The float32 output that gives it to heads that are apart; empty where there is none.
+    """
+
+    value: str
+    shape: tuple[int, ...]
+    fingerprint: str
+    stride: int = 0
+    output: str = ""
 
 
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -366,6 +394,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         engines: Compiled engines by key.
         plans: The measured best way to run it, by machine.
         frame_variants: Graphs that take the camera's own frames, by names that no variant has.
+        taps: What attached heads read of the backbone, by the tap's name.
         files: Every file of the bundle but the manifest itself, by path.
     """
 
@@ -384,6 +413,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: dict[str, CompiledEngine] = {}
     plans: dict[str, Plan] = {}
     frame_variants: dict[str, FrameVariant] = {}
+    taps: dict[str, Tap] = {}
+
+    @property
+    def graph_heads(self) -> dict[str, Head]:
+        """The heads whose nodes are in the network's graph: all but those that are apart."""
+        return {name: head for name, head in self.heads.items() if not head.apart}
 
     def graph(self, name: str) -> Variant:
         """A variant, or a frame variant with all that it has of the variant that it is made from.
@@ -438,7 +473,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
 def _check_references(manifest: Manifest, where: str) -> None:
     """Refuse a manifest that names an output or a file that it does not list."""
     outputs = {spec.name for spec in manifest.outputs}
-    for name, head in manifest.heads.items():
+    for name, head in manifest.graph_heads.items():
         unknown = set(head.outputs) - outputs
         if unknown:
             raise BundleError(f"{where}: head {name} reads {sorted(unknown)}, outputs are {sorted(outputs)}")
@@ -446,6 +481,7 @@ def _check_references(manifest: Manifest, where: str) -> None:
     used += [variant.golden for variant in manifest.variants.values() if variant.golden]
     used += [engine.file for engine in manifest.engines.values()]
     used += [frame.file for frame in manifest.frame_variants.values()]
+    used += [head.file for head in manifest.heads.values() if head.file]
     for file in (*used, manifest.golden.image, manifest.golden.tensors):
         if file not in manifest.files:
             raise BundleError(f"{where}: manifest.json uses {file} but does not list its hash")

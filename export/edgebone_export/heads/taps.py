@@ -1,0 +1,210 @@
+"""Where heads can read a frozen backbone: places in its graph, found by what the graph does, not by names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from edgebone.core.bundle import Bundle
+from edgebone.core.manifest import Head, Manifest, Tap
+from edgebone_export.errors import ExportError
+
+EMBEDDING = "embedding"
+_MAPS = "features_s"
+_STRIDES = (2, 4, 8, 16, 32, 64)
+_LEAST_CHANNELS = 8
+# A class token, one of distillation, up to eight registers.
+_MOST_WHOLE_TOKENS = 10
+# Between the scores and the layer that computes them.
+_AFTER_SCORES = frozenset({"Add", "Softmax", "Sigmoid", "Identity", "Cast", "Reshape", "Flatten", "Squeeze"})
+
+
+def read_graph(content: bytes) -> ir.Model:
+    """An ONNX file with the shapes and types of all values that can be inferred."""
+    return ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load_from_string(content)))
+
+
+def taps_of(bundle: Bundle) -> dict[str, Tap]:
+    """What heads can read of a bundle: what it says itself, or what its graph in the highest precision shows.
+
+    Raises:
+        ExportError: There is nothing to read.
+    """
+    manifest = bundle.manifest
+    if manifest.taps:
+        return manifest.taps
+    model = read_graph(bundle.read(manifest.variants[reference_variant(manifest)].file))
+    found = find_taps(model, manifest.preprocess.size_hw, manifest.graph_heads)
+    if not found:
+        raise ExportError(f"{bundle.path}: no vector and no maps were found in its graph that a head could read")
+    return found
+
+
+def reference_variant(manifest: Manifest) -> str:
+    """The variant that fingerprints are taken of: FP32, or the first where there is none."""
+    return next((name for name, item in manifest.variants.items() if item.precision == "fp32"), [*manifest.variants][0])
+
+
+def find_taps(model: ir.Model, size_hw: tuple[int, int], heads: Mapping[str, Head]) -> dict[str, Tap]:
+    """Find the vector before the scores, and the last maps of each stride.
+
+    The outputs of heads that give an embedding or feature maps are taken as they are. Otherwise maps are values that
+    all that follows passes through, such as the end of a ResNet's stage; where the graph has forked, as a detector's
+    has, they are the last ones that several nodes read.
+
+    Args:
+        model: A graph from :func:`read_graph`.
+        size_hw: Height and width of the network's input, in pixels.
+        heads: The heads whose outputs the graph gives.
+
+    Returns:
+        Taps by name: ``embedding``, and ``features_s8`` for maps of stride 8, finest first.
+    """
+    values = values_of(model)
+    maps: dict[int, ir.Value] = {}
+    vector = _vector(model, heads)
+    for value in _candidates(model):
+        maps[_place(value, size_hw)[0]] = value
+    for head in heads.values():
+        for name in head.outputs:
+            if head.decoder.startswith("embedding@"):
+                vector = values[name]
+            elif head.decoder.startswith("features@"):
+                maps[_place(values[name], size_hw)[0]] = values[name]
+    maps.pop(0, None)
+    chosen = {f"{_MAPS}{stride}": value for stride, value in maps.items()}
+    if vector is not None:
+        chosen[EMBEDDING] = vector
+    prints = fingerprints(model, [str(value.name) for value in chosen.values()])
+    made = {}
+    for name, value in chosen.items():
+        stride, shape = (0, _sizes(value)) if name == EMBEDDING else _place(value, size_hw)
+        made[name] = Tap(str(value.name), shape, prints[str(value.name)], stride)
+    return dict(sorted(made.items(), key=lambda item: (item[1].stride or 1 << 20, item[0])))
+
+
+def values_of(model: ir.Model) -> dict[str, ir.Value]:
+    """Every value that a graph's nodes compute, by name."""
+    return {str(value.name): value for node in model.graph for value in node.outputs if value.name}
+
+
+def fingerprints(model: ir.Model, names: Iterable[str]) -> dict[str, str]:
+    """A hash of all that leads to a value: operators, attributes, weights and how they are joined, but no names.
+
+    Args:
+        model: The graph.
+        names: Names of values.
+
+    Returns:
+        Hex SHA-256 by name.
+    """
+    hashes: dict[int, str] = {}
+    wanted = set(names)
+    found: dict[str, str] = {}
+    for place, value in enumerate(model.graph.inputs):
+        hashes[id(value)] = f"input {place} {value.dtype}"
+    for node in model.graph:
+        own = hashlib.sha256(f"{node.domain}:{node.op_type}".encode())
+        for name, attribute in sorted(node.attributes.items()):
+            own.update(f"|{name}=".encode() + _attribute_bytes(attribute))
+        for value in node.inputs:
+            own.update(b"<" + _input_hash(value, hashes).encode())
+        for place, value in enumerate(node.outputs):
+            made = hashlib.sha256(own.digest() + str(place).encode()).hexdigest()
+            hashes[id(value)] = made
+            if value.name in wanted:
+                found[str(value.name)] = made
+    return found
+
+
+def _input_hash(value: ir.Value | None, hashes: dict[int, str]) -> str:
+    if value is None:
+        return "nothing"
+    if id(value) not in hashes:
+        constant = value.const_value
+        if constant is None:
+            return "unknown"
+        array = np.ascontiguousarray(constant.numpy())
+        digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+        hashes[id(value)] = digest.hexdigest()
+    return hashes[id(value)]
+
+
+def _attribute_bytes(attribute: ir.Attr) -> bytes:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return bytes(attribute.as_tensor().tobytes())
+    return repr(attribute.value).encode()
+
+
+def _candidates(model: ir.Model) -> Iterator[ir.Value]:
+    """Values to take maps from, the less wanted first: those with several readers, then those that all passes through."""
+    forks: list[ir.Value] = []
+    cuts: list[ir.Value] = []
+    moving: set[int] = set()
+    waiting: dict[int, int] = {}
+    for value in model.graph.inputs:
+        waiting[id(value)] = len(value.uses())
+    outputs = {id(value) for value in model.graph.outputs}
+    for node in model.graph:
+        for value in dict.fromkeys(node.inputs):
+            if value is not None and id(value) in waiting:
+                waiting[id(value)] -= sum(1 for item in node.inputs if item is value)
+                if waiting[id(value)] <= 0 and id(value) not in outputs:
+                    del waiting[id(value)]
+        if not any(value is not None and (value.is_graph_input() or id(value) in moving) for value in node.inputs):
+            # A constant that is computed: nothing of the picture passes through it.
+            continue
+        moving.update(id(value) for value in node.outputs)
+        for value in node.outputs:
+            if value.uses() or id(value) in outputs:
+                waiting[id(value)] = len(value.uses())
+                if len(value.uses()) > 1:
+                    forks.append(value)
+                if len(waiting) == 1:
+                    cuts.append(value)
+    yield from forks
+    yield from cuts
+
+
+def _vector(model: ir.Model, heads: Mapping[str, Head]) -> ir.Value | None:
+    """What the last layer before class scores takes, where that is a vector a picture."""
+    scores = [name for head in heads.values() if head.decoder.startswith("classification@") for name in head.outputs]
+    for value in model.graph.outputs:
+        node = value.producer()
+        while value.name in scores and node is not None:
+            before = node.inputs[0]
+            if node.op_type in ("Gemm", "MatMul"):
+                return before if before is not None and len(_sizes(before)) == 1 else None
+            if node.op_type not in _AFTER_SCORES or before is None:
+                break
+            node = before.producer()
+    return None
+
+
+def _sizes(value: ir.Value) -> tuple[int, ...]:
+    """The value's shape without the batch; nothing where a size is free."""
+    sizes = tuple(size for size in value.shape[1:] if isinstance(size, int)) if value.shape is not None else ()
+    return sizes if value.shape is not None and len(sizes) == len(value.shape) - 1 else ()
+
+
+def _place(value: ir.Value, size_hw: tuple[int, int]) -> tuple[int, tuple[int, ...]]:
+    """Stride and (channels, height, width) of a value that is maps of the picture; stride 0 of any other.
+
+    A transformer's tokens are maps, too: a row a patch, after the tokens that stand for the whole picture.
+    """
+    sizes = _sizes(value)
+    for stride in _STRIDES:
+        cells_hw = (size_hw[0] / stride, size_hw[1] / stride)
+        if len(sizes) == 3 and sizes[0] >= _LEAST_CHANNELS and min(sizes[1:]) > 1:
+            if all(abs(have - cells) < 1 for have, cells in zip(sizes[1:], cells_hw, strict=True)):
+                return stride, sizes
+        elif len(sizes) == 2 and sizes[1] >= _LEAST_CHANNELS and all(cells == int(cells) > 1 for cells in cells_hw):
+            height, width = map(int, cells_hw)
+            if 0 <= sizes[0] - height * width <= _MOST_WHOLE_TOKENS:
+                return stride, (sizes[1], height, width)
+    return 0, sizes
