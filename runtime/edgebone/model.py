@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.apart_heads import ApartHeads, HeadOutputs, check_rates, decode_apart
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.errors import BundleError, TensorError
+from edgebone.core.errors import BundleError, EdgeboneError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
+from edgebone.core.head_file import HeadFile
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout
 from edgebone.core.results import Results
 from edgebone.decode import Decoder, make_decoders
+from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned
 from edgebone.frame_engines import FrameEngines, size_and_layout
@@ -43,6 +47,7 @@ def load(
     score: float | None = None,
     iou: float | None = None,
     frame_in_graph: bool | None = None,
+    every: Mapping[str, int] | None = None,
 ) -> Model:
     """Load a bundle into the engine that fits this machine best.
 
@@ -61,6 +66,8 @@ def load(
         iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
         frame_in_graph: Whether frames of a size that the bundle has a frame variant for go into the graph as they
             are; None where the engine is on a GPU. On the CPU the host's own preprocessing is faster.
+        every: How often heads run that are attached apart, by name: one frame of a source out of so many, or 0 for
+            those that are asked for. Every frame where nothing is said.
 
     Raises:
         BundleError: The bundle is missing, altered, or of another version, or none of its heads has a setting.
@@ -69,7 +76,9 @@ def load(
     """
     bundle = open_bundle(path)
     try:
-        decoders = make_decoders(bundle.manifest, top_k=top_k, score=score, iou=iou)
+        settings = {"top_k": top_k, "score": score, "iou": iou}
+        decoders = make_decoders(bundle.manifest, **settings)
+        rates = check_rates(every or {}, bundle.manifest)
         machine = Machine.probe()
         options = candidates(bundle.manifest, engine, precision or "fp32", hint=hint, threads=threads)
         choice = choose(options, machine, bundle.manifest.variants)
@@ -79,13 +88,14 @@ def load(
         opened, candidate, failures = open_first(bundle, choice)
         try:
             frames = FrameEngines(bundle, candidate, frame_in_graph)
-        except BundleError:
+            heads = ApartHeads(bundle, candidate, settings)
+        except EdgeboneError:
             opened.close()
             raise
     except BaseException:
         bundle.close()
         raise
-    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, frames)
+    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, frames, heads, rates)
 
 
 class Looker(Protocol):
@@ -114,6 +124,8 @@ class Model:
         candidate: What was chosen.
         choice: Every candidate with its reason.
         max_batch: The largest batch that one run takes.
+        head_every: How often each head runs that is apart from the network's graph: one frame of a source out of so
+            many; 0 where it is asked for.
     """
 
     def __init__(
@@ -125,6 +137,8 @@ class Model:
         failures: tuple[str, ...],
         decoders: dict[str, Decoder],
         frames: FrameEngines,
+        apart: ApartHeads,
+        head_every: Mapping[str, int],
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
@@ -134,6 +148,11 @@ class Model:
         self._failures = failures
         self._frames = frames
         self._decoders = decoders
+        self._apart = apart
+        self.head_every = dict(head_every)
+        self._chained = InFlight(self._chain, engine.name, max(2, engine.in_flight)) if apart.names else None
+        # A head that leaves frames out gives a dict, so that a frame without it is one, too.
+        self._single = len(self.manifest.heads) == 1 and all(rate == 1 for rate in self.head_every.values())
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
         self._input = self.manifest.input.name
         batch = candidate.batch
@@ -151,41 +170,75 @@ class Model:
         return self._min_batch if self.candidate.batch is not None else 1
 
     @overload
-    def __call__(self, picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> Results: ...
+    def __call__(
+        self, picture: str | os.PathLike[str] | NDArray[Any] | Frame, heads: Collection[str] | None = None
+    ) -> Results: ...
 
     @overload
-    def __call__(self, picture: list[Any] | tuple[Any, ...]) -> list[Results]: ...
+    def __call__(self, picture: list[Any] | tuple[Any, ...], heads: Collection[str] | None = None) -> list[Results]: ...
 
     def __call__(
-        self, picture: str | os.PathLike[str] | NDArray[Any] | Frame | list[Any] | tuple[Any, ...]
+        self,
+        picture: str | os.PathLike[str] | NDArray[Any] | Frame | list[Any] | tuple[Any, ...],
+        heads: Collection[str] | None = None,
     ) -> Results | list[Results]:
         """Look at one picture or several.
 
         Args:
             picture: A file's path, an array (uint8, height × width × 3, BGR), a frame, or a list of these,
                 which is run in batches where the bundle has them.
+            heads: Only these heads' results; None for all but those that run on demand.
 
         Returns:
-            The head's result, or with several heads a dict of results by head name; a list for a list.
+            The head's result, or with several heads a dict of results by head name; a list for a list. With
+            ``heads``, a dict of theirs.
 
         Raises:
             SourceError: A file cannot be read.
             TensorError: An array is not a picture.
+            BundleError: There is no such head.
         """
+        if heads is not None:
+            self._check_heads(heads)
         if not isinstance(picture, (list, tuple)):
-            return self._run([_pixels(picture)])[0]
+            return self._run([_pixels(picture)], heads)[0]
         results: list[Results] = []
         for start in range(0, len(picture), self.max_batch):
-            results += self._run([_pixels(item) for item in picture[start : start + self.max_batch]])
+            results += self._run([_pixels(item) for item in picture[start : start + self.max_batch]], heads)
         return results
 
-    def _run(self, images: Sequence[NDArray[Any]]) -> list[Results]:
+    def _run(self, images: Sequence[NDArray[Any]], heads: Collection[str] | None) -> list[Results]:
         size_hw, layout = size_and_layout(images[0].shape)
         if len({image.shape for image in images}) == 1 and self.takes_frame(size_hw, layout):
-            return self.decode(self.infer_frames(images), [self.geometry_of(size_hw)] * len(images))
-        buffer = self.new_buffer(len(images))
-        geometries = self.preprocess(images, buffer)
-        return self.decode(self.infer(buffer), geometries)
+            geometries = [self.geometry_of(size_hw)] * len(images)
+            outputs = self.infer_frames(images, heads)
+        else:
+            buffer = self.new_buffer(len(images))
+            geometries = self.preprocess(images, buffer)
+            outputs = self.infer(buffer, heads)
+        return self.decode(outputs, geometries, None if heads is None else [heads] * len(images))
+
+    def _check_heads(self, names: Collection[str]) -> None:
+        for name in names:
+            if name not in self.manifest.heads:
+                raise BundleError(f"there is no head {name}; the bundle has {', '.join(self.manifest.heads)}")
+
+    def swap_head(self, name: str, head: str | os.PathLike[str] | HeadFile) -> None:
+        """Put another head in the place of one that is apart, while the model serves; may be called from any thread.
+
+        The new head is opened and run once, then takes over from one run to the next: no frame waits for it, none is
+        lost, and the backbone stays as it is.
+
+        Args:
+            name: The head that goes; the new one has its name, rate and place in the results.
+            head: An artefact that ``edgebone fit`` or ``edgebone detach`` wrote.
+
+        Raises:
+            BundleError: There is no such head apart from the graph, or the new one was fitted on another backbone or
+                another preprocessing, or cannot be read. Whatever is raised, the old head goes on.
+            EngineError: The engine refuses it.
+        """
+        self._apart.swap(name, head if isinstance(head, HeadFile) else Path(head))
 
     def stream(
         self,
@@ -241,13 +294,32 @@ class Model:
         """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
         return [preprocess(self.manifest.preprocess, image, out) for image, out in zip(images, buffer, strict=False)]
 
-    def infer(self, buffer: Pixels) -> Outputs:
-        """Run the network on a filled buffer and wait."""
-        return self.engine.run({self._input: buffer})
+    def infer(self, buffer: Pixels, heads: Collection[str] | None = None) -> Outputs:
+        """Run the network on a filled buffer and wait.
 
-    def submit(self, buffer: Pixels) -> Future[Outputs]:
-        """Start the network on a filled buffer, which must stay unchanged until the future is done."""
-        return self.engine.submit({self._input: buffer})
+        Args:
+            buffer: From :meth:`new_buffer`.
+            heads: Of the heads that are apart, those to run; None for all but those that run on demand.
+        """
+        return self._chain((self.engine, buffer, heads))
+
+    def submit(self, buffer: Pixels, heads: Collection[str] | None = None) -> Future[Outputs]:
+        """Start the network on a filled buffer, which must stay unchanged until the future is done; see `infer`."""
+        return self._start(self.engine, buffer, heads)
+
+    def _start(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Future[Outputs]:
+        if self._chained is None:
+            return engine.submit({self._input: feed})
+        return self._chained.submit((engine, feed, heads))
+
+    def _chain(self, work: tuple[AsyncEngine, NDArray[Any], Collection[str] | None]) -> Outputs:
+        """The backbone, and behind it the heads that are apart."""
+        engine, feed, heads = work
+        outputs = engine.run({self._input: feed})
+        if self._chained is None:
+            return outputs
+        wanted = [name for name, rate in self.head_every.items() if rate] if heads is None else heads
+        return HeadOutputs(outputs, self._apart.run(outputs, wanted))
 
     def takes_frame(self, size_hw: tuple[int, int], layout: FrameLayout = "bgr") -> bool:
         """Whether frames of a size can go into the graph as they are, without :meth:`preprocess`.
@@ -265,12 +337,13 @@ class Model:
         """Where a frame of this height and width falls in the network's input."""
         return plan(self.manifest.preprocess, *size_hw)
 
-    def infer_frames(self, frames: Sequence[NDArray[Any]]) -> Outputs:
+    def infer_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Outputs:
         """Run the network on frames of a size that :meth:`takes_frame`, and wait.
 
         Args:
             frames: At most ``max_batch`` of one size: uint8 (height, width, 3), BGR, or (height * 3 / 2, width),
                 NV12. A single one is not copied.
+            heads: Of the heads that are apart, those to run; None for all but those that run on demand.
 
         Returns:
             The outputs that :meth:`infer` gives of the same pictures, for :meth:`decode`.
@@ -279,13 +352,11 @@ class Model:
             TensorError: No engine takes such frames, or they are of several sizes.
             EngineError: The engine failed while running.
         """
-        engine, feed = self._frame_feed(frames)
-        return engine.run({self._input: feed})
+        return self._chain((*self._frame_feed(frames), heads))
 
-    def submit_frames(self, frames: Sequence[NDArray[Any]]) -> Future[Outputs]:
+    def submit_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Future[Outputs]:
         """Start the network on frames, which must stay unchanged until the future is done; see infer_frames."""
-        engine, feed = self._frame_feed(frames)
-        return engine.submit({self._input: feed})
+        return self._start(*self._frame_feed(frames), heads)
 
     def _frame_feed(self, frames: Sequence[NDArray[Any]]) -> tuple[AsyncEngine, NDArray[Any]]:
         shapes = {frame.shape for frame in frames}
@@ -298,21 +369,39 @@ class Model:
         missing = max(self._min_batch - len(frames), 0)
         return engine, frames[0][None] if len(frames) + missing == 1 else np.stack([*frames, *[frames[-1]] * missing])
 
-    def decode(self, outputs: Outputs, geometries: Sequence[Geometry]) -> list[Results]:
-        """From the network's outputs to results, one a geometry."""
-        return [self._decode_one(outputs, index, geometry) for index, geometry in enumerate(geometries)]
+    def decode(
+        self,
+        outputs: Outputs,
+        geometries: Sequence[Geometry],
+        heads: Sequence[Collection[str] | None] | None = None,
+    ) -> list[Results]:
+        """From the network's outputs to results, one a geometry.
 
-    def _decode_one(self, outputs: Outputs, index: int, geometry: Geometry) -> Results:
-        results = {
+        Args:
+            outputs: Of a batch.
+            geometries: Of each picture in it.
+            heads: The heads wanted of each picture; None for all that ran.
+        """
+        wanted = heads or [None] * len(geometries)
+        return [self._decode_one(outputs, index, geometry, wanted[index]) for index, geometry in enumerate(geometries)]
+
+    def _decode_one(self, outputs: Outputs, index: int, geometry: Geometry, wanted: Collection[str] | None) -> Results:
+        found = {
             name: decoder([outputs[output][index] for output in self._head_outputs[name]], geometry)
             for name, decoder in self._decoders.items()
-        }
-        return next(iter(results.values())) if len(results) == 1 else results
+            if wanted is None or name in wanted
+        } | decode_apart(outputs, index, geometry, wanted)
+        if self._single and wanted is None:
+            return next(iter(found.values()))
+        return {name: found[name] for name in self.manifest.heads if name in found}
 
     def close(self) -> None:
-        """Free the engine and close the bundle."""
+        """Free the engines and close the bundle."""
+        if self._chained is not None:
+            self._chained.close()
         self.engine.close()
         self._frames.close()
+        self._apart.close()
         self.bundle.close()
 
     def __enter__(self) -> Model:

@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.apart_heads import ApartHeads
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError
+from edgebone.core.manifest import Head
 from edgebone.core.tensors import Array
 from edgebone.engines.select import Candidate, open_engine
 from edgebone.preprocess import preprocess
@@ -32,6 +34,11 @@ class GoldenSample:
     image_bgr: NDArray[np.uint8]
     network_input: NDArray[np.uint8]
     outputs: dict[str, Array]
+
+
+def head_key(head: str, output: str) -> str:
+    """The name in a recording of what a head that is apart gives."""
+    return f"head/{head}/{output}"
 
 
 @dataclass(frozen=True)
@@ -85,15 +92,24 @@ def _read_tensors(bundle: Bundle, name: str) -> dict[str, Array]:
         raise BundleError(f"{bundle.path}: {name} is not readable: {error}") from error
 
 
-def _recorded(bundle: Bundle, sample: GoldenSample, variant: str) -> dict[str, Array]:
-    """What a variant answered where it was proved: its own answer, if it has fewer bits than the original."""
-    name = bundle.manifest.variants[variant].golden
-    if not name:
-        return sample.outputs
-    own = _read_tensors(bundle, name)
-    if own.keys() != sample.outputs.keys():
-        raise BundleError(f"{bundle.path}: {name} has outputs {sorted(own)}, should have {sorted(sample.outputs)}")
-    return own
+def read_recorded(bundle: Bundle, variant: str) -> dict[str, Array]:
+    """What a variant answered where it was proved: its own answer, if it has fewer bits than the original.
+
+    Returns:
+        Every output by name, and those of heads that are apart by their :func:`head_key`.
+
+    Raises:
+        BundleError: It is not readable, or lacks an output.
+    """
+    manifest = bundle.manifest
+    name = manifest.variants[variant].golden or manifest.golden.tensors
+    recorded = _read_tensors(bundle, name)
+    recorded.pop("input", None)
+    wanted = {spec.name for spec in manifest.outputs}
+    wanted |= {head_key(key, output) for key, head in manifest.heads.items() if head.apart for output in head.outputs}
+    if not wanted <= recorded.keys():
+        raise BundleError(f"{bundle.path}: {name} has outputs {sorted(recorded)}, should have {sorted(wanted)}")
+    return {key: recorded[key] for key in sorted(wanted)}
 
 
 def preprocess_off_by(bundle: Bundle, sample: GoldenSample) -> int:
@@ -111,9 +127,12 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
             low = bundle.manifest.variants[candidate.variant].batch[0]
             feeds = {bundle.manifest.input.name: np.repeat(sample.network_input, low, axis=0)}
             outputs = engine.run(feeds)
+        with ApartHeads(bundle, candidate, {}) as heads:
+            for name, ran in heads.run(outputs).items():
+                outputs.update({head_key(name, output): array for output, array in ran.outputs.items()})
     except EdgeboneError as error:
         return Replay(candidate.engine, candidate.precision, False, float("inf"), 0.0, str(error))
-    recorded = _recorded(bundle, sample, candidate.variant)
+    recorded = read_recorded(bundle, candidate.variant)
     pairs = [(outputs[name][:1], wanted) for name, wanted in recorded.items()]
     shapes = [
         f"{list(have.shape)} instead of {list(wanted.shape)}" for have, wanted in pairs if have.shape != wanted.shape
@@ -122,11 +141,10 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
         return Replay(candidate.engine, precision, False, float("inf"), 0.0, f"shape {', '.join(shapes)}")
     full = precision == "fp32"
     boxes = {
-        head.outputs[0]: float(head.params["score"])
-        for head in bundle.manifest.heads.values()
-        if head.decoder.startswith("boxes@")
+        head_key(key, head.outputs[0]) if head.apart else head.outputs[0]: least_box_score(head)
+        for key, head in bundle.manifest.heads.items()
     }
-    figures = [_compare(outputs[name][:1], wanted, boxes.get(name), full) for name, wanted in recorded.items()]
+    figures = [compare_output(outputs[name][:1], wanted, boxes.get(name), full) for name, wanted in recorded.items()]
     max_rel = max((item.max_rel for item in figures if item.max_rel is not None), default=0.0)
     cosine = min((item.cosine for item in figures if item.cosine is not None), default=1.0)
     detail = next((item.detail for item in figures if item.detail), "")
@@ -138,9 +156,14 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
     return Replay(candidate.engine, precision, not detail, max_rel, cosine, detail, matched)
 
 
+def least_box_score(head: Head) -> float | None:
+    """The least score of a box that a head shows, 0 to 1; None where its output holds no boxes."""
+    return float(head.params["score"]) if head.decoder.startswith("boxes@") else None
+
+
 @dataclass(frozen=True)
-class _Figures:
-    """One output against the recorded one; what does not apply is None."""
+class Figures:
+    """One output against the recorded one; what does not apply is None, and ``detail`` says what is wrong."""
 
     max_rel: float | None = None
     cosine: float | None = None
@@ -148,21 +171,21 @@ class _Figures:
     detail: str = ""
 
 
-def _compare(have: Array, wanted: Array, box_score: float | None, full: bool) -> _Figures:
-    """Compare an output; ``box_score`` is the least score of a box that is shown, if it holds boxes."""
+def compare_output(have: Array, wanted: Array, box_score: float | None, full: bool) -> Figures:
+    """Compare an output; ``full`` is for FP32, ``box_score`` the least score of a box that is shown, of boxes."""
     if not np.isfinite(have).all():
-        return _Figures(float("inf"), 0.0, 0.0, "NaN or infinity in the outputs")
+        return Figures(float("inf"), 0.0, 0.0, "NaN or infinity in the outputs")
     if box_score is not None:
         return _compare_boxes(have[0], wanted[0], box_score, full)
     if wanted.dtype.kind in "ui":
         equal = float((have == wanted).mean())
         least = _EQUAL if full else _REDUCED_EQUAL
         detail = "" if equal >= least else f"{100 * least:g} % of the pixels must have the recorded class"
-        return _Figures(matched=equal, detail=detail)
-    return _Figures(_relative(have, wanted), _cosine(have, wanted))
+        return Figures(matched=equal, detail=detail)
+    return Figures(_relative(have, wanted), _cosine(have, wanted))
 
 
-def _compare_boxes(have: Array, wanted: Array, least_score: float, full: bool) -> _Figures:
+def _compare_boxes(have: Array, wanted: Array, least_score: float, full: bool) -> Figures:
     """Rows are sorted by score, which rounding reorders: boxes are looked for, not lined up."""
     # A picture in which nothing is found is still compared by what comes nearest to it.
     seen = min(least_score, float(wanted[:, 4].max(initial=0.0)) / 2)
@@ -172,7 +195,7 @@ def _compare_boxes(have: Array, wanted: Array, least_score: float, full: bool) -
         matched = matched_share(have, wanted, min_score=seen, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE)
     least = _MATCHED if full else _REDUCED_MATCHED
     detail = "" if matched >= least else f"{100 * least:g} % of the boxes must be the recorded ones"
-    return _Figures(matched=matched, detail=detail)
+    return Figures(matched=matched, detail=detail)
 
 
 def _relative(have: Array, wanted: Array) -> float:

@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from edgebone.apart_heads import check_rates, rates_due
 from edgebone.core.errors import EngineError, EngineStalledError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
@@ -48,6 +49,7 @@ class _InFlight:
     submitted_ns: int
     future: Future[Outputs]
     done_ns: list[int]
+    heads: list[Collection[str]] | None
 
 
 def _stamp_when_done(future: Future[Outputs], then: Callable[[], None]) -> list[int]:
@@ -100,6 +102,8 @@ class Stream:
         self._run_s = 0.0
         self._prepare_s = 0.0
         self._done_ns = 0
+        self._taken = [0 for _ in sources]
+        self._asked: list[set[str]] = [set() for _ in sources]
         self._buffers: list[Pixels] = []
         self._under_way: deque[_InFlight] = deque()
         self._next_model: Model | None = None
@@ -175,6 +179,27 @@ class Stream:
             self._close_models()
             raise EngineError("the stream has ended: there is no frame left for another model")
         return new
+
+    def ask(self, *heads: str) -> None:
+        """Have heads run on the next frame of every source, whatever their rate; may be called from any thread.
+
+        Args:
+            *heads: Names of heads that are apart from the network's graph; the others run on every frame as it is.
+
+        Raises:
+            BundleError: There is no such head.
+        """
+        check_rates(dict.fromkeys(heads, 1), self.model.manifest)
+        for asked in self._asked:
+            asked.update(heads)
+
+    def _due(self, number: int) -> Collection[str]:
+        """The heads whose turn it is on a source's next frame, those in the network's graph included."""
+        count, asked = self._taken[number], self._asked[number]
+        self._taken[number] += 1
+        due = rates_due(self.model.head_every, count, tuple(asked))
+        asked.difference_update(due)
+        return [*self.model.manifest.graph_heads, *due]
 
     def _take_over(self) -> None:
         """Begin with the model that waits, if one does."""
@@ -384,19 +409,22 @@ class Stream:
         for _, frame in batch:
             self._meter.add("queue", began_ns - frame.captured_at_ns)
         model, buffer = self.model, self._buffers.pop()
+        paced = any(rate != 1 for rate in model.head_every.values())
+        heads = [self._due(number) for number, _ in batch] if paced else None
+        wanted = None if heads is None else {name for due in heads for name in due}
         images = [frame.image for _, frame in batch]
         if len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2]):
             geometries = [model.geometry_of(images[0].shape[:2])] * len(batch)
             prepared_ns = time.monotonic_ns()
-            future = model.submit_frames(images)
+            future = model.submit_frames(images, wanted)
         else:
             geometries = model.preprocess(images, buffer)
             prepared_ns = time.monotonic_ns()
-            future = model.submit(buffer)
+            future = model.submit(buffer, wanted)
         self._meter.add("pre", prepared_ns - began_ns, len(batch))
         self._prepare_s = _smooth(self._prepare_s, prepared_ns - began_ns)
         done_ns = _stamp_when_done(future, self._inbox.poke)
-        self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns))
+        self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns, heads))
 
     def _finish(self) -> list[Delivery]:
         """Wait for the oldest run and decode its results."""
@@ -415,7 +443,7 @@ class Stream:
         if ran.model is self.model:
             self._buffers.append(ran.buffer)
         began_ns = time.monotonic_ns()
-        results = ran.model.decode(outputs, ran.geometries)
+        results = ran.model.decode(outputs, ran.geometries, ran.heads)
         self._meter.add("decode", time.monotonic_ns() - began_ns, len(ran.batch))
         if ran.model is not self.model and not any(left.model is ran.model for left in self._under_way):
             ran.model.close()

@@ -142,14 +142,14 @@ def prove_outputs(
         return None
     with OnnxRuntimeEngine(content, precision=base.precision, as_written=as_written) as engine:
         have = _run(engine, np.stack(frames), base.batch[0])
-    same = measure_parity(have, behind_graph, manifest.heads)
+    same = measure_parity(have, behind_graph, manifest.graph_heads)
     if same.cosine < _MIN_COSINE or (same.matched is not None and same.matched < _MIN_MATCHED):
         share = "" if same.matched is None else f", {100 * same.matched:.1f} % of boxes or pixels the same"
         raise ParityError(
             f"{where}: on the same input its network answers otherwise: cosine {same.cosine:.6f} (at least "
             f"{_MIN_COSINE}){share}; it was not added"
         )
-    off = measure_parity(have, behind_host, manifest.heads)
+    off = measure_parity(have, behind_host, manifest.graph_heads)
     return msgspec.structs.replace(off, reference="the same network behind the host's preprocessing")
 
 

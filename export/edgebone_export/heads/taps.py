@@ -46,7 +46,8 @@ def taps_of(bundle: Bundle) -> dict[str, Tap]:
 
 def reference_variant(manifest: Manifest) -> str:
     """The variant that fingerprints are taken of: FP32, or the first where there is none."""
-    return next((name for name, item in manifest.variants.items() if item.precision == "fp32"), [*manifest.variants][0])
+    fp32 = [name for name, item in manifest.variants.items() if item.precision == "fp32"]
+    return (fp32 or list(manifest.variants))[0]
 
 
 def find_taps(model: ir.Model, size_hw: tuple[int, int], heads: Mapping[str, Head]) -> dict[str, Tap]:
@@ -111,8 +112,8 @@ def fingerprints(model: ir.Model, names: Iterable[str]) -> dict[str, str]:
         own = hashlib.sha256(f"{node.domain}:{node.op_type}".encode())
         for name, attribute in sorted(node.attributes.items()):
             own.update(f"|{name}=".encode() + _attribute_bytes(attribute))
-        for value in node.inputs:
-            own.update(b"<" + _input_hash(value, hashes).encode())
+        for taken in node.inputs:
+            own.update(b"<" + _input_hash(taken, hashes).encode())
         for place, value in enumerate(node.outputs):
             made = hashlib.sha256(own.digest() + str(place).encode()).hexdigest()
             hashes[id(value)] = made
@@ -142,7 +143,7 @@ def _attribute_bytes(attribute: ir.Attr) -> bytes:
 
 
 def _candidates(model: ir.Model) -> Iterator[ir.Value]:
-    """Values to take maps from, the less wanted first: those with several readers, then those that all passes through."""
+    """Values to take maps from, the less wanted first: those with several readers, then those that all goes through."""
     forks: list[ir.Value] = []
     cuts: list[ir.Value] = []
     moving: set[int] = set()
@@ -151,11 +152,11 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
         waiting[id(value)] = len(value.uses())
     outputs = {id(value) for value in model.graph.outputs}
     for node in model.graph:
-        for value in dict.fromkeys(node.inputs):
-            if value is not None and id(value) in waiting:
-                waiting[id(value)] -= sum(1 for item in node.inputs if item is value)
-                if waiting[id(value)] <= 0 and id(value) not in outputs:
-                    del waiting[id(value)]
+        for taken in dict.fromkeys(node.inputs):
+            if taken is not None and id(taken) in waiting:
+                waiting[id(taken)] -= sum(1 for item in node.inputs if item is taken)
+                if waiting[id(taken)] <= 0 and id(taken) not in outputs:
+                    del waiting[id(taken)]
         if not any(value is not None and (value.is_graph_input() or id(value) in moving) for value in node.inputs):
             # A constant that is computed: nothing of the picture passes through it.
             continue

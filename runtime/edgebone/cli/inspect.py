@@ -9,7 +9,7 @@ from edgebone.cli import options
 from edgebone.cli.rows import print_rows
 
 if TYPE_CHECKING:
-    from edgebone.core.manifest import CompiledEngine, Manifest, Plan, Variant
+    from edgebone.core.manifest import CompiledEngine, Manifest, Plan, Tap, Variant
 
 
 def inspect_command(bundle: options.Bundle, json: options.Json = False) -> None:
@@ -41,7 +41,8 @@ def _show(manifest: Manifest, path: str) -> None:
         ),
         ("input", str(manifest.input)),
         *(("output", str(spec)) for spec in manifest.outputs),
-        *(("head", f"{name}: {head.decoder}{_labels(head.labels)}") for name, head in manifest.heads.items()),
+        *(("head", _head(manifest, name)) for name in manifest.heads),
+        *(("tap", f"{name}: {'×'.join(map(str, tap.shape))}{_stride(tap)}") for name, tap in manifest.taps.items()),
         *(("variant", _variant(manifest, name)) for name in manifest.variants),
         *(("frames", _frames(manifest, name)) for name in manifest.frame_variants),
         *(("engine", _engine(engine)) for engine in manifest.engines.values()),
@@ -50,6 +51,16 @@ def _show(manifest: Manifest, path: str) -> None:
     total = sum(record.size for record in manifest.files.values())
     rows.append(("files", f"{len(manifest.files)}, {total / 1e6:.1f} MB, every hash checked"))
     print_rows(rows)
+
+
+def _head(manifest: Manifest, name: str) -> str:
+    head = manifest.heads[name]
+    size = f", attached, {manifest.files[head.file].size / 1e3:.0f} kB" if head.file else ""
+    return f"{name}: {head.decoder}{_labels(head.labels)}{size}{', apart from the graph' if head.apart else ''}"
+
+
+def _stride(tap: Tap) -> str:
+    return f", stride {tap.stride}" if tap.stride else ""
 
 
 def _variant(manifest: Manifest, name: str) -> str:

@@ -51,6 +51,9 @@ def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
         **settings: The caller's own values for the decoders' parameters, such as ``top_k``; each goes to the
             heads that have it. None keeps the bundle's value.
 
+    Returns:
+        Those of the heads in the network's graph; heads that are apart are read where they run.
+
     Raises:
         BundleError: Unknown decoder or parameter, outputs that a decoder cannot read, or a setting that none
             of the heads has.
@@ -62,6 +65,8 @@ def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
     for name, head in manifest.heads.items():
         own = {key: value for key, value in given.items() if key in setting_names(name, head)}
         unused -= own.keys()
+        if head.apart:
+            continue
         outputs = [specs[output] for output in head.outputs]
         decoders[name] = make_decoder(name, head, outputs, manifest.preprocess.size_hw, **own)
     if unused:

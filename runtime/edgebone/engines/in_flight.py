@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 from edgebone.core.errors import EngineError
-from edgebone.core.tensors import Array
 from edgebone.engines.protocol import Outputs
 
+Feeds = TypeVar("Feeds")
 
-class InFlight:
+
+class InFlight(Generic[Feeds]):
     """Runs an engine's blocking ``run`` on a few threads of its own, started at the first submit.
 
     Args:
@@ -20,7 +22,7 @@ class InFlight:
         limit: How many runs may be in flight; a further submit waits for one to end.
     """
 
-    def __init__(self, run: Callable[[Mapping[str, Array]], Outputs], name: str, limit: int = 2) -> None:
+    def __init__(self, run: Callable[[Feeds], Outputs], name: str, limit: int = 2) -> None:
         self._run = run
         self._name = name
         self._limit = limit
@@ -29,7 +31,7 @@ class InFlight:
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
 
-    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+    def submit(self, feeds: Feeds) -> Future[Outputs]:
         """Start a run.
 
         Raises:

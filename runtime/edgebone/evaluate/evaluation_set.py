@@ -59,9 +59,9 @@ def read_evaluation(
         SourceError: Nothing is there, or the labels do not fit the pictures.
         BundleError: There is no such head.
     """
-    kinds = evaluable_heads(manifest.heads)
+    kinds = evaluable_heads(manifest.graph_heads)
     if head is not None or len(kinds) == 1:
-        kind, name, chosen = choose_head(manifest.heads, head)
+        kind, name, chosen = choose_head(manifest.graph_heads, head)
         labels = _labels(data, kind, images)
         if labels is not None:
             return _READERS[kind](data.name, labels, name, chosen, images)

@@ -56,7 +56,7 @@ class Rehearsal:
     def __init__(self, manifest: Manifest, data: EvaluationSet, baseline: Engine) -> None:
         self.data = data
         self._manifest = manifest
-        has_boxes = "detection" in evaluable_heads(manifest.heads).values()
+        has_boxes = "detection" in evaluable_heads(manifest.graph_heads).values()
         self._decoders = make_decoders(manifest, score=LEAST_SCORE if has_boxes else None)
         spec = manifest.preprocess
         self.inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)

@@ -68,13 +68,19 @@ def export_triton(
         overwrite: Replace a model of that name.
 
     Raises:
-        BundleError: A variant is missing, or not for this backend.
+        BundleError: A variant is missing, or not for this backend, or a head is apart from the graph.
         OutputError: The model is there already, or cannot be written.
     """
     if backend not in BACKENDS:
         raise BundleError(f"there is no backend {backend}; choose {', '.join(BACKENDS)}")
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
+        apart = [key for key, head in manifest.heads.items() if head.apart]
+        if apart:
+            raise BundleError(
+                f"{path}: head {apart[0]} is apart from the network's graph, and Triton serves one graph; attach it "
+                "without --apart"
+            )
         chosen = list(variants) or ["fp32"]
         for own in chosen:
             _check_variant(path, manifest, own, backend)

@@ -1,0 +1,85 @@
+"""``edgebone attach`` and ``edgebone detach``: heads onto a bundle's backbone, and off it again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone_export.cli.steps import Steps
+
+if TYPE_CHECKING:
+    from edgebone_export.heads.attach import Attached
+
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
+
+
+def attach(
+    bundle: Annotated[Path, typer.Argument(help="The bundle whose backbone the heads were fitted on.")],
+    heads: Annotated[list[str], typer.Argument(help="Heads: NAME.head, or NEWNAME=NAME.head.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="Keep the heads out of the backbone's graph: own rates, swapped while serving."),
+    ] = False,
+    drop: Annotated[list[str] | None, typer.Option(help="A head that the new bundle shall not have; repeatable.")] = None,
+    force: Force = False,
+) -> None:
+    """Make one bundle of a backbone and several heads, each proved against the head alone."""
+    with Steps() as steps:
+        _need_packages()
+        from edgebone_export.heads.attach import attach as run_attach
+
+        report = run_attach(
+            bundle, _named(heads), output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin
+        )
+    show(report)
+
+
+def detach(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    names: Annotated[list[str], typer.Argument(help="Names of the heads that go.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
+    save: Annotated[Path | None, typer.Option(help="A folder for the heads' artefacts, NAME.head.")] = None,
+    force: Force = False,
+) -> None:
+    """Take heads off a bundle."""
+    with Steps() as steps:
+        _need_packages()
+        from edgebone_export.heads.attach import detach as run_detach
+
+        report = run_detach(bundle, names, output, save=save, overwrite=force, progress=steps.begin)
+    show(report)
+
+
+def _need_packages() -> None:
+    from edgebone_export.need_packages import need
+
+    need("a bundle's graph", "heads", "onnx", "onnx_ir", "onnxruntime")
+
+
+def _named(heads: list[str]) -> dict[str, Path]:
+    from edgebone.core.head_file import read_head
+    from edgebone_export.errors import ExportError
+
+    named: dict[str, Path] = {}
+    for text in heads:
+        name, equals, path = text.rpartition("=")
+        name = name if equals and not Path(text).exists() else ""
+        file = Path(path if name else text)
+        name = name or read_head(file).manifest.name
+        if name in named:
+            raise ExportError(f"two heads are named {name}; give one another name: NEWNAME={file}")
+        named[name] = file
+    return named
+
+
+def show(report: Attached) -> None:
+    """Say on stdout what was written, and on stderr what was left out."""
+    for name, reason in report.left_out.items():
+        sys.stderr.write(f"edgebone: variant {name} is left out: {reason}\n")
+    largest = max(report.max_abs.values(), default=0.0)
+    proof = f"; attached heads within {largest:.2g} of the same heads alone" if largest else ""
+    sys.stdout.write(f"{report.path}: heads {', '.join(report.heads)}{proof}\n")

@@ -1,0 +1,259 @@
+"""Heads in engines of their own, behind the backbone's: each at its own rate, each swapped while the others serve."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from edgebone.core.bundle import Bundle
+from edgebone.core.errors import BundleError, EngineError
+from edgebone.core.geometry import Geometry
+from edgebone.core.head_file import HeadFile, parse_head, read_head, refusal
+from edgebone.core.manifest import Manifest
+from edgebone.core.results import Result
+from edgebone.core.tensors import Array
+from edgebone.decode.registry import Decoder, make_decoder, setting_names
+from edgebone.engines.protocol import AsyncEngine, Outputs
+from edgebone.engines.select import Candidate, open_model
+
+
+class ApartHead:
+    """One head: its engine, and how its outputs are read.
+
+    May be run from several threads at once; closed while it runs, it frees its engine when the last run is done.
+    """
+
+    def __init__(self, artefact: HeadFile, engine: AsyncEngine, decoder: Decoder, taps: Mapping[str, str]) -> None:
+        self.artefact = artefact
+        self._engine = engine
+        self._decoder = decoder
+        self._taps = taps
+        self._outputs = artefact.manifest.head.outputs
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._closed = False
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Keep the engine open while it is run; False where it is closed already."""
+        with self._lock:
+            usable = not self._closed
+            self._runs += usable
+        try:
+            yield usable
+        finally:
+            if usable:
+                with self._lock:
+                    self._runs -= 1
+                    last = self._closed and not self._runs
+                if last:
+                    self._engine.close()
+
+    def run(self, outputs: Mapping[str, Array]) -> Outputs:
+        """Run on what the backbone gave."""
+        return self._engine.run({name: outputs[tap] for name, tap in self._taps.items()})
+
+    def decode(self, outputs: Mapping[str, Array], index: int, geometry: Geometry) -> Result:
+        """One picture's result out of a batch."""
+        return self._decoder([outputs[name][index] for name in self._outputs], geometry)
+
+    def close(self) -> None:
+        """Free the engine, at once or when the run under way is done."""
+        with self._lock:
+            idle, self._closed = not self._closed and not self._runs, True
+        if idle:
+            self._engine.close()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A head and what it gave: after a swap, what the old one gave is still read in the old one's way."""
+
+    head: ApartHead
+    outputs: Outputs
+
+
+class ApartHeads:
+    """All heads of a bundle that are apart, by name; a context manager.
+
+    Args:
+        bundle: An open bundle.
+        candidate: What the backbone is opened with; the heads run in the same engine, in FP32.
+        settings: The caller's own values for decoders' parameters, such as ``top_k``; None keeps the bundle's.
+
+    Raises:
+        BundleError: An artefact cannot be read, or its decoder refuses it.
+        EngineError: The engine refuses a head's graph.
+    """
+
+    def __init__(self, bundle: Bundle, candidate: Candidate, settings: Mapping[str, Any]) -> None:
+        self._manifest = bundle.manifest
+        self._candidate = replace(candidate, precision="fp32")
+        self._settings = settings
+        self._swapping = threading.Lock()
+        self._heads: dict[str, ApartHead] = {}
+        try:
+            for name, head in bundle.manifest.heads.items():
+                if head.apart:
+                    artefact = parse_head(bundle.read(head.file), f"{bundle.path}, {head.file}")
+                    self._heads[name] = self._open(name, artefact)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The heads' names."""
+        return tuple(self._heads)
+
+    def _open(self, name: str, artefact: HeadFile) -> ApartHead:
+        manifest = self._manifest
+        own = artefact.manifest
+        absent = [key for key in own.reads if key not in manifest.taps or not manifest.taps[key].output]
+        if absent:
+            raise BundleError(f"head {name} reads {', '.join(absent)}, which the backbone's graph does not give")
+        known = setting_names(name, own.head)
+        given = {key: value for key, value in self._settings.items() if value is not None and key in known}
+        specs = {spec.name: spec for spec in own.outputs}
+        outputs = [specs[output] for output in own.head.outputs]
+        decoder = make_decoder(name, own.head, outputs, manifest.preprocess.size_hw, **given)
+        batch = manifest.variants[self._candidate.variant].batch
+        try:
+            engine = open_model(self._candidate, artefact.graph, batch)
+        except EngineError as error:
+            raise EngineError(f"head {name}: {error}") from error
+        return ApartHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})
+
+    def run(self, outputs: Outputs, wanted: Collection[str] | None = None) -> dict[str, Ran]:
+        """Run heads on what the backbone gave.
+
+        Args:
+            outputs: The backbone's outputs.
+            wanted: The heads to run; None for all.
+
+        Raises:
+            EngineError: A head's engine failed.
+        """
+        ran: dict[str, Ran] = {}
+        for name in self._heads:
+            if wanted is not None and name not in wanted:
+                continue
+            while name not in ran:
+                head = self._heads[name]
+                # A head that was swapped out in this very moment is closed: the new one takes its place.
+                with head.held() as usable:
+                    if usable:
+                        ran[name] = Ran(head, head.run(outputs))
+                        continue
+                if self._heads[name] is head:
+                    raise EngineError(f"head {name}: the engine is closed")
+        return ran
+
+    def swap(self, name: str, head: str | Path | HeadFile) -> None:
+        """Put another head in the place of one; runs under way are finished by the old one, which is then closed.
+
+        The new head is opened and run once before the old one goes.
+
+        Raises:
+            BundleError: There is no such head, or the new one was fitted on another backbone, or cannot be read.
+            EngineError: The engine refuses it. Whatever is raised, the old head goes on.
+        """
+        artefact = head if isinstance(head, HeadFile) else read_head(head)
+        if name not in self._heads:
+            raise BundleError(
+                f"there is no head {name} to swap, only {', '.join(self._heads) or 'none'}; heads that are to "
+                "be swapped are attached with: edgebone attach --apart"
+            )
+        manifest = self._manifest
+        own = artefact.manifest
+        reason = refusal(own.reads, manifest.taps, own.backbone, manifest.preprocess)
+        if reason:
+            raise BundleError(f"{artefact.where}: the head does not go with this backbone: {reason}")
+        opened = self._open(name, artefact)
+        try:
+            # The first run is the slowest, and the one that fails.
+            low = manifest.variants[self._candidate.variant].batch[0]
+            taps = {key: manifest.taps[key] for key in own.reads}
+            opened.run({tap.output: np.zeros((low, *tap.shape), np.float32) for tap in taps.values()})
+        except BaseException:
+            opened.close()
+            raise
+        with self._swapping:
+            old = self._heads[name]
+            self._heads = {**self._heads, name: opened}
+        old.close()
+
+    def close(self) -> None:
+        """Free all engines."""
+        for head in self._heads.values():
+            head.close()
+
+    def __enter__(self) -> ApartHeads:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
+    """How often each head that is apart runs: 1 where nothing is said.
+
+    Args:
+        every: By head: one frame out of so many; 0 for on demand only.
+        manifest: The bundle's manifest.
+
+    Raises:
+        BundleError: There is no such head, or it is part of the network's graph, which runs whole.
+    """
+    for name, rate in every.items():
+        head = manifest.heads.get(name)
+        if head is None:
+            raise BundleError(f"there is no head {name}; the bundle has {', '.join(manifest.heads)}")
+        if rate < 0:
+            raise BundleError(f"head {name} runs every frame (1), every so many (2, 3, …) or on demand (0), not {rate}")
+        if rate != 1 and not head.apart:
+            raise BundleError(
+                f"head {name} is part of the network's graph, which runs whole; attached with `edgebone attach "
+                "--apart` it would have a rate of its own"
+            )
+    return {name: every.get(name, 1) for name, head in manifest.heads.items() if head.apart}
+
+
+class HeadOutputs(dict[str, Array]):
+    """The backbone's outputs by name, and what the heads behind it gave.
+
+    Attributes:
+        ran: Each head that ran, by name.
+    """
+
+    def __init__(self, outputs: Mapping[str, Array], ran: Mapping[str, Ran]) -> None:
+        super().__init__(outputs)
+        self.ran = ran
+
+
+def decode_apart(
+    outputs: Mapping[str, Array], index: int, geometry: Geometry, wanted: Collection[str] | None
+) -> dict[str, Result]:
+    """Results of the heads that ran, by name; of ``wanted`` alone where that is said."""
+    ran = outputs.ran if isinstance(outputs, HeadOutputs) else {}
+    return {
+        name: item.head.decode(item.outputs, index, geometry)
+        for name, item in ran.items()
+        if wanted is None or name in wanted
+    }
+
+
+def rates_due(every: Mapping[str, int], count: int, asked: Collection[str] = ()) -> list[str]:
+    """The heads that run on a source's frame number ``count``, which begins with 0."""
+    return [name for name, rate in every.items() if name in asked or (rate and count % rate == 0)]
