@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgebone.core.errors import EdgeboneError
     from edgebone.core.frame import Frame
     from edgebone.core.machine import Machine
-    from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors
+    from edgebone.core.results import Classification, Embedding, FeatureMaps, MultiLabel, RawTensors, Regression
     from edgebone.core.segmentation import SegmentationMap
     from edgebone.model import Model, load
     from edgebone.sources.limits import Limited, Limits
@@ -37,7 +37,9 @@ _HOMES = {
     "Limits": "edgebone.sources.limits",
     "Machine": "edgebone.core.machine",
     "Model": "edgebone.model",
+    "MultiLabel": "edgebone.core.results",
     "RawTensors": "edgebone.core.results",
+    "Regression": "edgebone.core.results",
     "SegmentationMap": "edgebone.core.segmentation",
     "Stream": "edgebone.stream",
     "load": "edgebone.model",
@@ -54,7 +56,9 @@ __all__ = [
     "Limits",
     "Machine",
     "Model",
+    "MultiLabel",
     "RawTensors",
+    "Regression",
     "SegmentationMap",
     "Stream",
     "load",

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
-from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors, results_to_dict, results_to_text
+from edgebone.core.results import (
+    Classification,
+    Embedding,
+    FeatureMaps,
+    MultiLabel,
+    RawTensors,
+    Regression,
+    results_to_dict,
+    results_to_text,
+)
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import decoder_names, make_decoder
 
@@ -38,8 +47,8 @@ def classify(scores: np.ndarray, activation: str = "softmax", top_k: int | None 
 
 def test_every_known_decoder_is_listed() -> None:
     assert decoder_names() == [
-        "boxes@1", "classification@1", "detr@1", "embedding@1", "features@1", "raw@1", "segmentation@1", "ssd@1",
-        "yolov5@1", "yolov8@1", "yolox@1",
+        "boxes@1", "classification@1", "detr@1", "embedding@1", "features@1", "multilabel@1", "raw@1",
+        "regression@1", "segmentation@1", "ssd@1", "yolov5@1", "yolov8@1", "yolox@1",
     ]  # fmt: skip
 
 
@@ -99,6 +108,86 @@ def test_embedding_and_features_are_given_as_they_are() -> None:
     assert json.loads(json.dumps(features.to_dict()))["features"][1] == {"stride": 16, "shape": [16, 2, 2], "mean": 2}
 
 
+def classifier(labels: str, **params: object) -> Head:
+    return Head("classification@1", ("logits",), tuple(labels.split()), {"activation": "none", **params})
+
+
+def decided(head: Head, *probabilities: float, **settings: object) -> Classification:
+    decoder = make_decoder("head", head, specs([("batch", len(probabilities))]), SIZE_HW, **settings)
+    result = decoder([np.array(probabilities, np.float32)], WHOLE)
+    assert isinstance(result, Classification)
+    return result
+
+
+def test_without_an_operating_point_nothing_is_decided() -> None:
+    result = decided(classifier("benign malignant"), 0.8, 0.2)
+    assert result.decision is None
+    assert list(result.to_dict()) == ["classes"]
+    assert str(result) == "benign 80.0 %, malignant 20.0 %"
+
+
+def test_an_operating_point_decides_on_the_class_that_is_looked_for() -> None:
+    head = classifier("benign malignant", positive="malignant", threshold=0.125)
+    result = decided(head, 0.8, 0.2)
+    assert (result.decision, result.label) == ("malignant", "benign")
+    assert result.to_dict()["decision"] == "malignant"
+    assert str(result) == "malignant (benign 80.0 %, malignant 20.0 %)"
+    assert decided(head, 0.875, 0.125).decision == "malignant"
+    assert decided(head, 0.9, 0.1).decision == "benign"
+    assert decided(head, 0.8, 0.2, threshold=0.5).decision == "benign"
+    assert decided(classifier("ill well", positive="ill"), 0.6, 0.4).decision == "ill"
+
+
+@pytest.mark.parametrize("band", [{"threshold": 0.25}, {}])
+def test_close_probabilities_are_left_to_a_person(band: dict[str, float]) -> None:
+    head = classifier("benign malignant", positive="malignant", abstain=[0.125, 0.375], **band)
+    found = [decided(head, 1 - share, share).decision for share in (0.1, 0.125, 0.3, 0.375, 0.4)]
+    assert found == ["benign", "abstain", "abstain", "abstain", "malignant"]
+
+
+def test_of_many_classes_the_best_is_decided_on_where_it_is_probable_enough() -> None:
+    head = classifier("a b c", abstain_below=0.5)
+    assert decided(head, 0.2, 0.5, 0.3).decision == "b"
+    result = decided(head, 0.2, 0.45, 0.35)
+    assert (result.decision, result.label) == ("abstain", "b")
+    assert decided(head, 0.2, 0.45, 0.35, abstain_below=0.4).decision == "b"
+
+
+def test_labels_hold_each_for_itself() -> None:
+    head = Head("multilabel@1", ("o0",), ("dog", "sofa", "car"), {"thresholds": [0.9, 0.3, 0.5]})
+    decoder = make_decoder("head", head, specs([("batch", 3)]), SIZE_HW)
+    result = decoder([np.array([2, -0.5, 1], np.float32)], WHOLE)
+    assert isinstance(result, MultiLabel)
+    assert result.labels == ("car", "sofa")
+    assert str(result) == "car 73.1 %, sofa 37.8 %"
+    assert np.allclose(result.probabilities, [0.880797, 0.377541, 0.731059], atol=1e-6)
+    found = json.loads(json.dumps(result.to_dict()))
+    assert [item["class_id"] for item in found["labels"]] == [2, 1]
+    assert len(found["probabilities"]) == 3
+    nothing = decoder([np.full(3, -9, np.float32)], WHOLE)
+    assert str(nothing) == "no label"
+    assert nothing.to_dict()["labels"] == []
+    with pytest.raises(EngineError, match="NaN or infinity"):
+        decoder([np.array([0, np.nan, 0], np.float32)], WHOLE)
+
+
+def test_numbers_have_names_and_how_far_off_they_are() -> None:
+    params = {"names": ["weight", "age"], "half_width": [20.4, 6.0]}
+    values = np.array([182.5, 31], np.float32)
+    decoder = make_decoder("head", Head("regression@1", ("o0",), (), params), specs([("batch", 2)]), SIZE_HW)
+    result = decoder([values], WHOLE)
+    assert isinstance(result, Regression)
+    assert str(result) == "weight 182.5 ± 20.4, age 31 ± 6"
+    found = json.loads(json.dumps(result.to_dict()))
+    assert found["values"]["age"] == {"value": 31.0, "half_width": 6.0}
+    plain = Head("regression@1", ("o0",), (), {"names": ["weight", "age"]})
+    result = make_decoder("head", plain, specs([("batch", 2)]), SIZE_HW)([values], WHOLE)
+    assert str(result) == "weight 182.5, age 31"
+    assert result.to_dict() == {"values": {"weight": {"value": 182.5}, "age": {"value": 31.0}}}
+    with pytest.raises(EngineError, match="NaN or infinity"):
+        decoder([np.array([0, np.inf], np.float32)], WHOLE)
+
+
 @pytest.mark.parametrize(
     ("head", "shapes", "words"),
     [
@@ -111,6 +200,26 @@ def test_embedding_and_features_are_given_as_they_are() -> None:
         (Head("classification@1", ("x",), (), {"activation": "softmax"}), [(1, 2)], r"\[batch, 0\]"),
         (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, "any")], r"\[batch, 1\]"),
         (Head("classification@1", (), ("a",), {"activation": "softmax"}), [], "one output"),
+        (classifier("a b", threshold=0.5), [(1, 2)], "need positive"),
+        (classifier("a b", abstain=[0.2, 0.4]), [(1, 2)], "need positive"),
+        (classifier("a b", positive="c"), [(1, 2)], "one of two labels"),
+        (classifier("a b c", positive="a"), [(1, 3)], "one of two labels"),
+        (classifier("a a", positive="a"), [(1, 2)], "one of two labels"),
+        (classifier("a b", positive="a", abstain=[0.4, 0.2]), [(1, 2)], "the lower first"),
+        (classifier("a b", positive="a", abstain=[0.4]), [(1, 2)], "length 2"),
+        (classifier("a b", positive="a", threshold=1.5), [(1, 2)], "must be a probability"),
+        (classifier("a b", positive="a", threshold=0.5, abstain=[0.6, 0.7]), [(1, 2)], "0.6 to 0.7, got 0.5"),
+        (classifier("a b", positive="a", abstain_below=0.5), [(1, 2)], "without a positive class"),
+        (classifier("a b", abstain_below=float("nan")), [(1, 2)], "must be a probability"),
+        (classifier("a abstain", abstain_below=0.5), [(1, 2)], "a class is called 'abstain'"),
+        (Head("multilabel@1", ("x",), ("a", "b")), [(1, 3)], r"\[batch, 2\]"),
+        (Head("multilabel@1", ("x",), ("a", "b"), {"thresholds": [0.5]}), [(1, 2)], "1 thresholds and 2 labels"),
+        (Head("multilabel@1", ("x",), ("a",), {"thresholds": [-0.5]}), [(1, 1)], "must be probabilities"),
+        (Head("regression@1", ("x",)), [(1, 1)], "names"),
+        (Head("regression@1", ("x",), (), {"names": ["a", "a"]}), [(1, 2)], "names must differ"),
+        (Head("regression@1", ("x",), (), {"names": ["a", "b"]}), [(1, 1)], r"\[batch, 2\]"),
+        (Head("regression@1", ("x",), (), {"names": ["a"], "half_width": [-1]}), [(1, 1)], "half_width must be 0"),
+        (Head("regression@1", ("x",), (), {"names": ["a"], "half_width": [1, 2]}), [(1, 1)], "2 half widths and 1"),
         (Head("embedding@1", ("x",), (), {"top_k": 1}), [(1, 2)], "top_k"),
         (Head("embedding@1", ("x",)), [(1, 2, 3)], "one output of shape"),
         (Head("features@1", ("x",), (), {"strides": [8, 16]}), [(1, 2, 3, 4)], "2 outputs"),

@@ -19,6 +19,10 @@ class Result(Protocol):
         """The result in one line, for a person."""
 
 
+ABSTAIN = "abstain"
+"""The decision where the probabilities are too close to decide."""
+
+
 @dataclass(frozen=True)
 class Classification:
     """The most likely classes of one picture, best first.
@@ -28,12 +32,14 @@ class Classification:
         confidence: float32, shape (k,), 0 to 1, descending.
         labels: The k classes' names.
         probabilities: float32, shape (number of classes,): every class's probability, by class id.
+        decision: The class that the head's operating point decides on, or ``abstain``; None where it has none.
     """
 
     class_id: NDArray[np.int64]
     confidence: NDArray[np.float32]
     labels: tuple[str, ...]
     probabilities: NDArray[np.float32]
+    decision: str | None = None
 
     @property
     def label(self) -> str:
@@ -41,18 +47,91 @@ class Classification:
         return self.labels[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"classes": [{"class_id": …, "label": …, "confidence": …}, …]}``, best first."""
+        """``{"classes": [{"class_id": …, "label": …, "confidence": …}, …]}``, best first.
+
+        With an operating point, what it decides is under ``decision``.
+        """
+        found: dict[str, Any] = {"classes": _classes(self.class_id, self.labels, self.confidence)}
+        return found if self.decision is None else {**found, "decision": self.decision}
+
+    def __str__(self) -> str:
+        """``tabby 61.2 %, Egyptian cat 20.0 %``; with an operating point ``abstain (benign 55.0 %, …)``."""
+        classes = _percentages(self.labels, self.confidence)
+        return classes if self.decision is None else f"{self.decision} ({classes})"
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """The labels that hold for one picture, most certain first; they are independent of each other.
+
+    Attributes:
+        class_id: int64, shape (n,).
+        confidence: float32, shape (n,), 0 to 1, descending.
+        labels: The n labels' names; none where no label holds.
+        probabilities: float32, shape (number of labels,): every label's probability, by class id.
+    """
+
+    class_id: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"labels": [{"class_id": …, "label": …, "confidence": …}, …], "probabilities": […]}``."""
         return {
-            "classes": [
-                {"class_id": int(class_id), "label": label, "confidence": round(float(confidence), 6)}
-                for class_id, label, confidence in zip(self.class_id, self.labels, self.confidence, strict=True)
-            ]
+            "labels": _classes(self.class_id, self.labels, self.confidence),
+            "probabilities": [round(float(value), 6) for value in self.probabilities],
         }
 
     def __str__(self) -> str:
-        """``tabby 61.2 %, Egyptian cat 20.0 %``."""
-        pairs = zip(self.labels, self.confidence, strict=True)
-        return ", ".join(f"{label} {100 * confidence:.1f} %" for label, confidence in pairs)
+        """``dog 91.2 %, sofa 55.0 %``, or ``no label``."""
+        return _percentages(self.labels, self.confidence) or "no label"
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Numbers that were read off one picture.
+
+    Attributes:
+        names: What each number is.
+        values: float32, shape (n,).
+        half_width: float32, shape (n,): nine of ten true values lie within this of the number, where pictures are
+            like those that the head was fitted on; None where that is not known.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+    half_width: NDArray[np.float32] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"values": {name: {"value": …, "half_width": …}, …}}``; without ``half_width`` where it is not known."""
+        rows: dict[str, dict[str, float]] = {
+            name: {"value": float(value)} for name, value in zip(self.names, self.values, strict=True)
+        }
+        if self.half_width is not None:
+            for name, half_width in zip(self.names, self.half_width, strict=True):
+                rows[name]["half_width"] = float(half_width)
+        return {"values": rows}
+
+    def __str__(self) -> str:
+        """``weight 182 ± 20.4, age 31 ± 6``."""
+        texts = [f"{name} {value:.4g}" for name, value in zip(self.names, self.values, strict=True)]
+        if self.half_width is not None:
+            texts = [f"{text} ± {width:.3g}" for text, width in zip(texts, self.half_width, strict=True)]
+        return ", ".join(texts)
+
+
+def _classes(
+    class_id: NDArray[np.int64], labels: tuple[str, ...], confidence: NDArray[np.float32]
+) -> list[dict[str, Any]]:
+    return [
+        {"class_id": int(index), "label": label, "confidence": round(float(share), 6)}
+        for index, label, share in zip(class_id, labels, confidence, strict=True)
+    ]
+
+
+def _percentages(labels: tuple[str, ...], confidence: NDArray[np.float32]) -> str:
+    return ", ".join(f"{label} {100 * share:.1f} %" for label, share in zip(labels, confidence, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
-"""``classification@1``: one vector of class scores to the k most likely classes."""
+"""``classification@1``: one vector of class scores to the k most likely classes, and what is decided on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
-from edgebone.core.results import Classification
+from edgebone.core.results import ABSTAIN, Classification
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.registry import Decoder, as_float32, misfit, not_finite
+
+_Decide = Callable[[NDArray[np.float32], int], str | None]
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,15 +25,35 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent ones, ``none`` where the
             network's output is already a probability.
         top_k: How many classes a result lists.
+        positive: Of two classes, the one that is looked for; the other settings of a decision are about its
+            probability.
+        threshold: The positive class is decided on from this probability on; 0.5 where it is not given.
+        abstain: The lowest and the highest probability of the positive class at which nothing is decided.
+        abstain_below: Without a positive class: nothing is decided where the best class is less probable.
     """
 
     activation: Literal["softmax", "sigmoid", "none"]
     top_k: int = 5
+    positive: str | None = None
+    threshold: float | None = None
+    abstain: tuple[float, float] | None = None
+    abstain_below: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a result without classes."""
+        """Refuse a result without classes, and settings of a decision that do not go together."""
         if self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {self.top_k}")
+        if self.positive is None and (self.threshold is not None or self.abstain is not None):
+            raise ValueError("threshold and abstain need positive: the class whose probability they are about")
+        if self.positive is not None and self.abstain_below is not None:
+            raise ValueError("abstain_below is for heads without a positive class; abstain is for those with one")
+        low, high = self.abstain or (0.0, 1.0)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"abstain must be two probabilities, the lower first, got {low} and {high}")
+        if self.threshold is not None and not low <= self.threshold <= high:
+            raise ValueError(f"threshold must be a probability, {low} to {high}, got {self.threshold}")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ValueError(f"abstain_below must be a probability, got {self.abstain_below}")
 
 
 def make(
@@ -43,6 +66,7 @@ def make(
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] != len(labels):
         raise misfit(name, "classification@1", f"one output of shape [batch, {len(labels)}] (one a label)", outputs)
     k = min(params.top_k, len(labels))
+    decide = _decision(name, params, labels)
 
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> Classification:
         raw = as_float32(tensors[0])
@@ -52,9 +76,41 @@ def make(
         # Only the top k are sorted: a full sort of thousands of classes would cost more than the softmax.
         top = np.argpartition(scores, -k)[-k:]
         top = top[np.argsort(-scores[top], kind="stable")]
-        return Classification(top, scores[top], tuple(labels[index] for index in top), scores)
+        names = tuple(labels[index] for index in top)
+        return Classification(top, scores[top], names, scores, decide(scores, int(top[0])))
 
     return decode
+
+
+def _decision(name: str, params: Params, labels: tuple[str, ...]) -> _Decide:
+    """What is decided on probabilities and the best class."""
+    if (params.abstain is not None or params.abstain_below is not None) and ABSTAIN in labels:
+        raise BundleError(f"head {name}: a class is called {ABSTAIN!r}, which is also what no decision is called")
+    if params.positive is not None:
+        if len(labels) != 2 or labels.count(params.positive) != 1:
+            raise BundleError(
+                f"head {name}: positive is {params.positive!r}, which must be one of two labels, not of "
+                f"{', '.join(map(repr, labels[:5]))}{' …' if len(labels) > 5 else ''}"
+            )
+        positive = labels.index(params.positive)
+        negative = labels[1 - positive]
+        # An empty band: no probability is above 1 and below 0.
+        low, high = params.abstain or (1.0, 0.0)
+        threshold = 0.5 if params.threshold is None else params.threshold
+        if params.abstain is not None:
+            threshold = min(max(threshold, low), high)
+
+        def of_two(scores: NDArray[np.float32], _: int) -> str:
+            probability = float(scores[positive])
+            if low <= probability <= high:
+                return ABSTAIN
+            return labels[positive] if probability >= threshold else negative
+
+        return of_two
+    least = params.abstain_below
+    if least is None:
+        return lambda _scores, _best: None
+    return lambda scores, best: labels[best] if scores[best] >= least else ABSTAIN
 
 
 def probabilities(scores: NDArray[np.float32], activation: str) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edgebone.core.detections import Detections
-from edgebone.core.results import Classification, Results
+from edgebone.core.results import Classification, MultiLabel, Results
 from edgebone.core.segmentation import SegmentationMap
 
 _ROWS = 3
@@ -61,8 +61,10 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
         if isinstance(result, SegmentationMap):
             top, color = _legend(canvas, result, top, color)
             continue
-        if isinstance(result, Classification):
+        if isinstance(result, Classification) or (isinstance(result, MultiLabel) and result.labels):
             rows = list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS]
+            if isinstance(result, Classification) and result.decision is not None:
+                rows.insert(0, (result.decision, None))
             texts = [(f"{name}: {label}" if name else label, confidence) for label, confidence in rows]
         else:
             texts = [(f"{name}: {result}" if name else str(result), None)]
