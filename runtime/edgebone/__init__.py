@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from edgebone.core.anomaly import Anomaly
     from edgebone.core.detections import Detections
     from edgebone.core.errors import EdgeboneError
     from edgebone.core.frame import Frame
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgebone.stream import Stream
 
 _HOMES = {
+    "Anomaly": "edgebone.core.anomaly",
     "Classification": "edgebone.core.results",
     "Detections": "edgebone.core.detections",
     "EdgeboneError": "edgebone.core.errors",
@@ -46,6 +48,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Anomaly",
     "Classification",
     "Detections",
     "EdgeboneError",

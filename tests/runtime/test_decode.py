@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebone.core.anomaly import Anomaly
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
@@ -47,7 +48,7 @@ def classify(scores: np.ndarray, activation: str = "softmax", top_k: int | None 
 
 def test_every_known_decoder_is_listed() -> None:
     assert decoder_names() == [
-        "boxes@1", "classification@1", "detr@1", "embedding@1", "features@1", "multilabel@1", "raw@1",
+        "anomaly@1", "boxes@1", "classification@1", "detr@1", "embedding@1", "features@1", "multilabel@1", "raw@1",
         "regression@1", "segmentation@1", "ssd@1", "yolov5@1", "yolov8@1", "yolox@1",
     ]  # fmt: skip
 
@@ -252,3 +253,63 @@ def test_raw_outputs_are_given_as_they_came() -> None:
     assert json.loads(json.dumps(result.to_dict()))["tensors"]["o0"] == {
         "shape": [1, 2], "dtype": "float32", "min": 1.5, "max": 1.5
     }  # fmt: skip
+
+
+def anomaly(score: float, cells: np.ndarray, geometry: Geometry = WHOLE) -> Anomaly:
+    head = Head("anomaly@1", ("score", "map"), (), {"threshold": 2.0})
+    outputs = specs([("batch",), ("batch", *cells.shape)])
+    found = make_decoder("a", head, outputs, SIZE_HW)([np.float32(score), cells], geometry)
+    assert isinstance(found, Anomaly)
+    return found
+
+
+def test_an_anomaly_is_told_by_its_score_and_shown_where_it_is() -> None:
+    cells = np.ones((8, 8), np.float32)
+    cells[2, 5] = 3.5
+    found = anomaly(3.5, cells, Geometry((64, 96), (32, 32), (1 / 3, 1 / 2), (0.0, 0.0)))
+    assert found.is_anomalous
+    assert found.map.shape == (64, 96)
+    x, y = found.worst_xy
+    assert 60 <= x < 72 and 16 <= y < 24
+    assert found.map.max() == pytest.approx(3.5, abs=0.3)
+    assert found.map[40:].max() == found.map[:, :48].max() == 1
+    told = json.loads(msgspec.json.encode(results_to_dict(found)))
+    assert told == {"anomaly": {"score": 3.5, "threshold": 2, "is_anomalous": True, "worst_xy": [x, y]}}
+    assert str(found) == f"anomalous: 3.5, threshold 2, worst at ({x}, {y})"
+    assert str(anomaly(2, cells)) == "normal: 2, threshold 2"
+
+
+def test_an_anomaly_map_is_linear_between_its_cells() -> None:
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32), (8, 8)).copy()
+    found = anomaly(1, ramp).map
+    wanted = ((np.arange(32) + 0.5) / 4 - 0.5).clip(0, 7)
+    np.testing.assert_allclose(found, np.broadcast_to(wanted, (32, 32)), atol=0.02)
+
+
+def test_nothing_is_anomalous_where_the_network_did_not_look() -> None:
+    cropped = Geometry((32, 64), (32, 32), (1.0, 1.0), (-16.0, 0.0))
+    found = anomaly(1, np.ones((4, 4), np.float32), cropped).map
+    assert not found[:, :16].any() and not found[:, 48:].any()
+    assert (found[:, 16:48] == 1).all()
+
+
+@pytest.mark.parametrize("bad", [(np.nan, 1.0), (1.0, np.inf)])
+def test_an_anomaly_that_is_no_number_is_an_error(bad: tuple[float, float]) -> None:
+    with pytest.raises(EngineError, match="NaN or infinity"):
+        anomaly(bad[0], np.full((2, 2), bad[1], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("params", "shapes", "words"),
+    [
+        ({}, [("batch",), ("batch", 4, 4)], "threshold"),
+        ({"threshold": -1.0}, [("batch",), ("batch", 4, 4)], "0 or more, got -1.0"),
+        ({"threshold": 1.0}, [("batch", 4, 4)], "two float outputs"),
+        ({"threshold": 1.0}, [("batch", 4, 4), ("batch",)], r"\[batch\] and \[batch, height, width\]"),
+    ],
+)
+def test_an_anomaly_head_that_does_not_fit_is_refused(
+    params: dict[str, float], shapes: list[tuple[int | str, ...]], words: str
+) -> None:
+    with pytest.raises(BundleError, match=words):
+        make_decoder("a", Head("anomaly@1", ("x", "y"), (), params), specs(shapes), SIZE_HW)

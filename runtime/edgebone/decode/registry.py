@@ -24,6 +24,7 @@ Decoder = Callable[[Sequence[NDArray[Any]], Geometry], Result]
 """Takes one picture's outputs, without the batch axis, in the head's order, and the picture's geometry."""
 
 _MODULES = {
+    "anomaly@1": "edgebone.decode.anomaly",
     "boxes@1": "edgebone.decode.boxes",
     "classification@1": "edgebone.decode.classification",
     "detr@1": "edgebone.decode.detr",

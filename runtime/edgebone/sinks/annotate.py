@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from edgebone.core.anomaly import Anomaly
 from edgebone.core.detections import Detections
 from edgebone.core.results import Classification, MultiLabel, Results
 from edgebone.core.segmentation import SegmentationMap
@@ -28,6 +29,10 @@ _PALETTE_BGR = (
     (167, 121, 204),
 )
 _MASK_OPACITY = 0.45
+# By 128ths of the threshold.
+_LEAST_HEAT = 112
+_HEAT_OPACITY = 0.55
+_HEAT_BGR = np.array([(0, min(max(2 * (level - 128), 0), 255), 255) for level in range(256)], np.uint8)
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Rgb = tuple[int, int, int]
 
@@ -51,6 +56,8 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
     for result in heads.values():
         if isinstance(result, SegmentationMap):
             color = _areas(canvas, result, color)
+        elif isinstance(result, Anomaly):
+            _heat(canvas, result)
     for result in heads.values():
         if isinstance(result, Detections):
             _boxes(canvas, result)
@@ -70,6 +77,15 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
             texts = [(f"{name}: {result}" if name else str(result), None)]
         top = _panel(canvas, texts, top)
     return canvas
+
+
+def _heat(canvas: NDArray[np.uint8], result: Anomaly) -> None:
+    """Tint what is nearly as far from normal as the threshold, or farther: from red to yellow at twice as far."""
+    if result.map.shape == canvas.shape[:2]:
+        per_threshold = 128 / max(result.threshold, 1e-12)
+        level = cv2.convertScaleAbs(result.map, alpha=per_threshold)
+        tinted = cv2.addWeighted(canvas, 1 - _HEAT_OPACITY, _HEAT_BGR[level], _HEAT_OPACITY, 0)
+        np.copyto(canvas, tinted, where=(level >= _LEAST_HEAT)[..., None])
 
 
 def _areas(canvas: NDArray[np.uint8], result: SegmentationMap, color: int) -> int:

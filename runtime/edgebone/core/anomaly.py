@@ -1,0 +1,53 @@
+"""How unusual a picture is, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """How far one picture is from the normal ones that a head was fitted on.
+
+    Attributes:
+        score: The picture's distance from what is normal, 0 or more; no probability.
+        threshold: Scores above it are anomalous; set on normal pictures when the head was fitted.
+        map: float32, of the picture's height and width: each place's distance, in the score's unit. Pixels that the
+            network did not see (cut off by a centre crop) are 0.
+    """
+
+    score: float
+    threshold: float
+    map: NDArray[np.float32]
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the score is above the threshold."""
+        return self.score > self.threshold
+
+    @property
+    def worst_xy(self) -> tuple[int, int]:
+        """The column and row of the pixel that is farthest from normal."""
+        row, column = np.unravel_index(int(self.map.argmax()), self.map.shape)
+        return int(column), int(row)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"anomaly": {"score": …, "threshold": …, "is_anomalous": …, "worst_xy": [x, y]}}``; no map."""
+        return {
+            "anomaly": {
+                "score": round(self.score, 6),
+                "threshold": round(self.threshold, 6),
+                "is_anomalous": self.is_anomalous,
+                "worst_xy": list(self.worst_xy),
+            }
+        }
+
+    def __str__(self) -> str:
+        """``anomalous: 3.21, threshold 2.4, worst at (120, 80)``; without the place where it is normal."""
+        if self.is_anomalous:
+            return f"anomalous: {self.score:.3g}, threshold {self.threshold:.3g}, worst at {self.worst_xy}"
+        return f"normal: {self.score:.3g}, threshold {self.threshold:.3g}"
