@@ -1,0 +1,142 @@
+"""From pictures to vectors, and a fingerprint of the way."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Union
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import BundleError
+from edgebone.core.frame import Frame
+from edgebone.core.geometry import Geometry
+from edgebone.core.manifest import Preprocess
+from edgebone.core.results import Embedding
+from edgebone.gallery.vectors import Floats, as_unit
+from edgebone.model import Model
+from edgebone.preprocess import preprocess
+from edgebone.sources.images import read_image
+
+Picture = Union[str, "os.PathLike[str]", NDArray[np.uint8], Frame]
+View = Literal["own", "whole", "mirror"]
+"""``own``: as the bundle prepares every picture, which is what a stream sees. ``whole``: all of it, stretched.
+``mirror``: the same, left and right exchanged."""
+
+OWN: tuple[View, ...] = ("own",)
+_MOST_BATCH = 32
+
+
+def embed_pictures(
+    model: Model, pictures: Sequence[Picture], head: str | None = None, views: Sequence[View] = OWN
+) -> Floats:
+    """Compute pictures' vectors: the mean over the views, each of length one before and the whole after it.
+
+    Args:
+        model: A loaded bundle with an embedding.
+        pictures: Files, arrays (uint8, height × width × 3, BGR) or frames.
+        head: The head that gives it; None takes the only one.
+        views: What is made of each picture.
+
+    Returns:
+        float32, shape (n, d), of length one.
+
+    Raises:
+        SourceError: A file cannot be read.
+        BundleError: There is no such head, or none or several where none is named.
+        GalleryError: The network gave NaN or infinity.
+    """
+    name = embedding_head(model, head)
+    spec = model.manifest.preprocess
+    whole = msgspec.structs.replace(spec, mode="stretch", resize=None)
+    prepared = (_prepared(view, spec, whole, image) for image in map(_pixels, pictures) for view in views)
+    vectors = np.concatenate([np.empty((0, dimension_of(model, name)), np.float32), *_run(model, name, prepared)])
+    unit = as_unit(vectors, vectors.shape[1]).reshape(len(pictures), len(views), vectors.shape[1])
+    return as_unit(unit.mean(axis=1), vectors.shape[1])
+
+
+def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iterator[Floats]:
+    """The network's vectors, in batches as large as it takes."""
+    size = min(model.max_batch, _MOST_BATCH)
+    # What a result of another kind would need to find its place in the picture; a vector needs none.
+    nowhere = Geometry((1, 1), model.manifest.preprocess.size_hw, (1.0, 1.0), (0.0, 0.0))
+    while batch := list(itertools.islice(prepared, size)):
+        buffer = model.new_buffer(len(batch))
+        buffer[: len(batch)] = batch
+        results = model.decode(model.infer(buffer, [head]), [nowhere] * len(batch), [[head]] * len(batch))
+        yield np.stack([_vector(result[head]) for result in results if isinstance(result, dict)])
+
+
+def _vector(result: object) -> Floats:
+    assert isinstance(result, Embedding)
+    return result.vector
+
+
+def _prepared(view: View, spec: Preprocess, whole: Preprocess, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = np.empty((*spec.size_hw, 3), np.uint8)
+    preprocess(spec if view == "own" else whole, image, out)
+    return out[:, ::-1] if view == "mirror" else out
+
+
+def _pixels(picture: Picture) -> NDArray[np.uint8]:
+    if isinstance(picture, Frame):
+        return picture.image
+    return picture if isinstance(picture, np.ndarray) else read_image(Path(picture))
+
+
+def embedding_head(model: Model, name: str | None = None) -> str:
+    """The head that gives an embedding.
+
+    Raises:
+        BundleError: There is no such head, or none or several where none is named.
+    """
+    heads = model.manifest.heads
+    able = [key for key, head in heads.items() if head.decoder.partition("@")[0] == "embedding"]
+    if name in able:
+        return name
+    if name is None and len(able) == 1:
+        return able[0]
+    known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
+    if not able:
+        raise BundleError(
+            f"a gallery needs a head with an embedding, the bundle has {known}; export one with: "
+            "edgebone export MODEL --output embedding"
+        )
+    asked = "several heads give an embedding" if name is None else f"no head {name} gives an embedding"
+    raise BundleError(f"{asked}; name one of {', '.join(able)} (the bundle has {known})")
+
+
+def dimension_of(model: Model, head: str | None = None) -> int:
+    """How many numbers the head's embedding has.
+
+    Raises:
+        BundleError: There is no such head, or none or several where none is named.
+    """
+    name = embedding_head(model, head)
+    output = model.manifest.heads[name].outputs[0]
+    return next(int(spec.shape[-1]) for spec in model.manifest.outputs if spec.name == output)
+
+
+def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:
+    """A fingerprint of how vectors are made: two are comparable where it is the same.
+
+    Raises:
+        BundleError: There is no such head, or none or several where none is named.
+    """
+    manifest = model.manifest
+    chosen = manifest.heads[embedding_head(model, head)]
+    network = next(item for item in manifest.variants.values() if item.precision == "fp32")
+    files = [manifest.files[file].sha256 for file in (network.file, chosen.file) if file]
+    return hashlib.sha256(msgspec.json.encode([files, chosen.outputs, manifest.preprocess, list(views)])).hexdigest()
+
+
+def about(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:
+    """The same in words: ``mobilenet_v2 IMAGENET1K_V1, head embedding, own view``."""
+    info = model.manifest.model
+    seen = " and ".join(views) + (" view" if len(views) == 1 else " views")
+    return f"{info.name} {info.weights.name}, head {embedding_head(model, head)}, {seen}"

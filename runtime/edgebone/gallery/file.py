@@ -1,0 +1,267 @@
+"""``NAME.gallery``: a plain zip of NumPy arrays and one JSON, written whole or not at all, mapped when read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import logging
+import os
+import struct
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.manifest import FileRecord
+from edgebone.core.writing import writing
+from edgebone.gallery.calibration import Calibration
+from edgebone.gallery.entries import BLOCK_ROWS, Entries
+from edgebone.gallery.errors import GalleryError
+from edgebone.gallery.graph import Graph, has_usearch, open_graph
+from edgebone.gallery.vectors import Block, Storage
+
+SCHEMA = 1
+_HEADER, _VECTORS, _LENGTHS, _GRAPH = "gallery.json", "vectors.npy", "lengths.npy", "graph.usearch"
+_IDS, _SERIALS, _LABELS, _SOURCES = "ids.npy", "serials.npy", "label_index.npy", "sources.json"
+_DAMAGE = (
+    zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError, struct.error,
+    msgspec.MsgspecError,
+)  # fmt: skip
+# Arrays begin at multiples of this, so that they can be used where they lie.
+_ALIGNMENT = 64
+_PIECE = 1 << 20
+
+_log = logging.getLogger("edgebone.gallery")
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``gallery.json``.
+
+    Attributes:
+        schema: Always 1; another number is refused.
+        created_by: ``edgebone`` and its version.
+        created_at: UTC, ISO 8601.
+        space: The fingerprint of what made the vectors.
+        about: The same in words.
+        views: The views that a vector is made of.
+        dimension: How many numbers a vector has.
+        storage: How they are kept.
+        count: How many entries there are.
+        labels: Their labels' names.
+        next_serial: The next entry's serial.
+        indexed: How many entries, from the first one, are in the index; 0 without one.
+        graph_size: How many entries the index was made of, those among them that are gone included.
+        calibration: The threshold, or None.
+        files: The other members of the zip.
+    """
+
+    schema: int
+    created_by: str
+    created_at: str
+    space: str
+    about: str
+    views: tuple[str, ...]
+    dimension: int
+    storage: Storage
+    count: int
+    labels: tuple[str, ...]
+    next_serial: int
+    indexed: int
+    graph_size: int
+    calibration: Calibration | None
+    files: dict[str, FileRecord] = {}
+
+
+class _Version(msgspec.Struct):
+    schema: Any = None
+
+
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def write_gallery(path: Path, header: Header, entries: Entries) -> None:
+    """Write a gallery whole or not at all; one writer at a time. The header's ``files`` are made anew.
+
+    Raises:
+        OutputError: It cannot be written; an older file is as it was.
+    """
+    # Always the same name: what a killed writer left is written over.
+    partial = path.with_name(f".{path.name}.partial")
+    with writing(path, left="an older one is as it was"):
+        try:
+            with zipfile.ZipFile(partial, "w") as archive:
+                records = {name: _put(archive, name, pieces) for name, pieces in _members(entries)}
+                if entries.graph is not None:
+                    records[_GRAPH] = _put_graph(archive, entries.graph, path.with_name(f".{path.name}.graph"))
+                whole = msgspec.structs.replace(header, files=records)
+                archive.writestr(_HEADER, msgspec.json.format(msgspec.json.encode(whole), indent=2))
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _members(entries: Entries) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
+    if entries.blocks:
+        yield _VECTORS, _npy([block.stored for block in entries.blocks])
+        if entries.blocks[0].lengths is not None:
+            yield _LENGTHS, _npy([block.lengths for block in entries.blocks])
+    yield _IDS, _npy([entries.ids])
+    yield _SERIALS, _npy([entries.serials])
+    yield _LABELS, _npy([entries.label_index])
+    yield _SOURCES, [msgspec.json.encode(entries.sources)]
+
+
+def _npy(parts: list[Any]) -> Iterator[bytes | memoryview]:
+    """One array in NumPy's format from its parts, without joining them in memory."""
+    head = io.BytesIO()
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    description = np.lib.format.dtype_to_descr(parts[0].dtype)
+    np.lib.format.write_array_header_1_0(head, {"descr": description, "fortran_order": False, "shape": shape})
+    yield head.getvalue()
+    for part in parts:
+        if part.size:
+            yield np.ascontiguousarray(part).data.cast("B")
+
+
+def _put(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes | memoryview]) -> FileRecord:
+    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    assert archive.fp is not None
+    # 30 bytes and the name come first, then zip64's own 20, then an empty field of the kind that other tools pad with.
+    padding = -(archive.fp.tell() + 30 + len(name) + 20 + 4) % _ALIGNMENT
+    info.extra = struct.pack("<HH", 0xD935, padding) + bytes(padding)
+    digest, size = hashlib.sha256(), 0
+    with archive.open(info, "w", force_zip64=True) as member:
+        for piece in pieces:
+            for start in range(0, len(piece), _PIECE):
+                part = piece[start : start + _PIECE]
+                digest.update(part)
+                member.write(part)
+            size += len(piece)
+    return FileRecord(digest.hexdigest(), size)
+
+
+def _put_graph(archive: zipfile.ZipFile, graph: Graph, temporary: Path) -> FileRecord:
+    try:
+        graph.save(temporary)
+        with temporary.open("rb") as file:
+            return _put(archive, _GRAPH, iter(lambda: file.read(_PIECE), b""))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_gallery(path: Path) -> tuple[Header, Entries]:
+    """Read a gallery and check every hash; the vectors stay in the file and are mapped.
+
+    Raises:
+        GalleryError: It is missing, damaged, no gallery, or of another version.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            header = _header(path, archive.read(_HEADER))
+            # Not through zipfile, which would check its own sum as well, at a tenth of the speed.
+            found = {name: _section(file, archive.getinfo(name)) for name in header.files}
+            for name, (offset, size) in found.items():
+                record = header.files[name]
+                if (_sha256(file, offset, size), size) != (record.sha256, record.size):
+                    raise GalleryError(f"{path}: {name} in it was altered or damaged; copy the gallery again")
+            return header, _entries(header, {name: _mapped(file, *place) for name, place in found.items()})
+    except FileNotFoundError as error:
+        raise GalleryError(f"{path}: no such gallery; make one with: edgebone gallery enrol {path} PICTURES") from error
+    except OSError as error:
+        raise GalleryError(f"{path}: the gallery cannot be read ({error.strerror or error})") from error
+    except GalleryError:
+        raise
+    except _DAMAGE as error:
+        raise GalleryError(
+            f"{path}: not a gallery, or a damaged one ({error}); a gallery is what `edgebone gallery enrol` wrote"
+        ) from error
+
+
+def _header(path: Path, raw: bytes) -> Header:
+    try:
+        found = msgspec.json.decode(raw, type=_Version).schema
+        if found != SCHEMA or isinstance(found, bool):
+            raise GalleryError(f"{path}: the gallery has schema {found!r}, this edgebone reads {SCHEMA}")
+        return msgspec.json.decode(raw, type=Header)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise GalleryError(f"{path}: gallery.json does not follow schema {SCHEMA}: {error}") from error
+
+
+def _section(file: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where a member's bytes lie in the file."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{info.filename} is compressed")
+    file.seek(info.header_offset)
+    name, extra = struct.unpack("<26x2H", file.read(30))
+    return info.header_offset + 30 + name + extra, info.file_size
+
+
+def _sha256(file: IO[bytes], offset: int, size: int) -> str:
+    digest = hashlib.sha256()
+    file.seek(offset)
+    while size > 0 and (piece := file.read(min(_PIECE, size))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest()
+
+
+def _mapped(file: IO[bytes], offset: int, size: int) -> NDArray[np.uint8]:
+    return np.asarray(np.memmap(file, np.uint8, "r", offset, (size,)))
+
+
+def _array(members: dict[str, NDArray[np.uint8]], name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A member as the array that it must be."""
+    content = members[name]
+    head = io.BytesIO(content[:4096].tobytes())
+    np.lib.format.read_magic(head)
+    found = np.lib.format.read_array_header_1_0(head)
+    if found != (shape, False, np.dtype(dtype)):
+        raise ValueError(f"{name} is {found[2]} of shape {list(found[0])} instead of {dtype} of {list(shape)}")
+    return content[head.tell() :].view(dtype).reshape(shape)
+
+
+def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
+    n = header.count
+    ids, serials = (np.array(_array(members, name, "int64", (n,))) for name in (_IDS, _SERIALS))
+    label_index = np.array(_array(members, _LABELS, "int32", (n,)))
+    sources = msgspec.json.decode(members[_SOURCES].tobytes(), type=tuple[str, ...])
+    blocks: list[Block] = []
+    if n:
+        vectors = _array(members, _VECTORS, header.storage, (n, header.dimension))
+        lengths = _array(members, _LENGTHS, "float32", (n,)) if header.storage == "int8" else None
+        # The index covers whole blocks.
+        cuts = [*range(0, header.indexed, BLOCK_ROWS), *range(header.indexed, n, BLOCK_ROWS), n]
+        for start, end in itertools.pairwise(cuts):
+            blocks.append(Block(vectors[start:end], None if lengths is None else lengths[start:end]))
+    if (
+        len(sources) != n
+        or (np.diff(serials) <= 0).any()
+        or (n and not 0 <= label_index.min() <= label_index.max() < len(header.labels))
+        or (n and serials[-1] >= header.next_serial)
+    ):
+        raise ValueError("its parts do not belong together")
+    graph = _graph(header, members[_GRAPH]) if _GRAPH in members and has_usearch() else None
+    covered = len(range(0, header.indexed, BLOCK_ROWS)) if graph else 0
+    return Entries(tuple(blocks), ids, serials, label_index, header.labels, sources, graph, covered, header.next_serial)
+
+
+def _graph(header: Header, content: NDArray[np.uint8]) -> Graph | None:
+    """The index; None where another version of usearch wrote it, and this one cannot read it."""
+    try:
+        return open_graph(content, header.dimension, header.storage, header.graph_size)
+    except ValueError as error:
+        _log.warning("the gallery's index is left aside: %s; it is made anew when entries are added", error)
+        return None

@@ -1,0 +1,123 @@
+"""usearch's index over many entries: near neighbours without looking at each.
+
+HNSW: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
+Small World graphs", 2016.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import missing
+from edgebone.gallery.vectors import Block, Floats, Storage
+
+_SCALARS: dict[Storage, str] = {"float32": "f32", "float16": "f16", "int8": "i8"}
+
+
+class Graph:
+    """An index that stays as it is once made; entries that are gone are left out by whoever asks."""
+
+    def __init__(self, index: Any, dtype: np.dtype[Any], content: NDArray[np.uint8] | None) -> None:
+        self._index = index
+        # What a viewed index reads from, and its copies may: usearch does not keep it alive.
+        self._content = content
+        self._dtype = dtype
+        # usearch gives each of its own threads a place to work in; two callers would share one.
+        self._busy = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many entries it was made of."""
+        return len(self._index)
+
+    def nearest(self, queries: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
+        """The nearest entries of each query.
+
+        Args:
+            queries: float32, shape (m, d), of length one.
+            k: How many at most.
+
+        Returns:
+            Serials, int64 of shape (m, min(k, entries)), -1 where none was found; and cosines, best first.
+        """
+        if self._dtype == np.int8:
+            queries = np.rint(queries * (127 / np.abs(queries).max(axis=1, keepdims=True)))
+        k = min(k, len(self))
+        with self._busy:
+            # One thread for one query: waking others takes longer than the search.
+            found = self._index.search(queries.astype(self._dtype), k, threads=1 if len(queries) == 1 else 0)
+        if len(queries) == 1:
+            keys, distances, counts = found.keys[None], found.distances[None], np.array([len(found)])
+        else:
+            keys, distances, counts = found.keys, found.distances, found.counts
+        serials = keys.astype(np.int64)
+        serials[np.arange(serials.shape[1]) >= counts[:, None]] = -1
+        return serials, (1 - distances).astype(np.float32)
+
+    def extended(self, serials: NDArray[np.int64], blocks: Sequence[Block]) -> Graph:
+        """A copy with more entries in it; searches go on meanwhile in this one."""
+        with self._busy:
+            index = self._index.copy()
+        _fill(index, serials, blocks)
+        return Graph(index, self._dtype, self._content)
+
+    def save(self, path: Path) -> None:
+        """Write what :func:`open_graph` reads."""
+        with self._busy:
+            self._index.save(str(path))
+
+
+def has_usearch() -> bool:
+    """Whether the package is installed."""
+    return importlib.util.find_spec("usearch") is not None
+
+
+def build_graph(serials: NDArray[np.int64], blocks: Sequence[Block], storage: Storage) -> Graph:
+    """An index over entries, whose vectors it copies.
+
+    Raises:
+        MissingDependencyError: usearch is not installed.
+    """
+    index = _usearch().Index(ndim=blocks[0].stored.shape[1], metric="cos", dtype=_SCALARS[storage])
+    _fill(index, serials, blocks)
+    return Graph(index, np.dtype(storage), None)
+
+
+def open_graph(content: NDArray[np.uint8], dimension: int, storage: Storage, entries: int) -> Graph:
+    """An index as :meth:`Graph.save` wrote it, left where it lies, such as in a mapped file.
+
+    Raises:
+        ValueError: It cannot be read, or is not the index that the gallery says.
+        MissingDependencyError: usearch is not installed.
+    """
+    usearch = _usearch()
+    try:
+        index = usearch.Index.restore(content, view=True)
+        found = (index.ndim, len(index), index.dtype.name.lower()) if index else None
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"this usearch cannot read it ({error})") from error
+    if found != (dimension, entries, _SCALARS[storage]):
+        raise ValueError(f"it is of another gallery: {found} instead of {(dimension, entries, storage)}")
+    return Graph(index, np.dtype(storage), content)
+
+
+def _fill(index: Any, serials: NDArray[np.int64], blocks: Sequence[Block]) -> None:
+    start = 0
+    for block in blocks:
+        # The cosine does not mind the scale of int8 rows.
+        index.add(serials[start : start + len(block)], block.stored)
+        start += len(block)
+
+
+def _usearch() -> Any:
+    try:
+        import usearch.index
+    except ModuleNotFoundError as error:
+        raise missing("usearch", "gallery", "the index of a large gallery") from error
+    return usearch.index

@@ -1,0 +1,127 @@
+"""What is to be added to a gallery: checked, and held against what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.gallery.entries import Entries
+from edgebone.gallery.errors import GalleryError
+from edgebone.gallery.vectors import Floats
+
+_COSINES = 1 << 24
+_PIECE_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A vector that is the same as an entry, or nearly.
+
+    Attributes:
+        row: Which of the vectors that were to be added.
+        of: The id of the entry that it is like.
+        label: That entry's label, which may be another one.
+        similarity: How alike they are: the cosine.
+    """
+
+    row: int
+    of: int
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of vectors that were to be added.
+
+    Attributes:
+        ids: int64: the new entries' ids, in order, without what was skipped.
+        duplicates: What was noticed as there already.
+    """
+
+    ids: NDArray[np.int64]
+    duplicates: tuple[Duplicate, ...]
+
+
+def one_each(given: str | Sequence[str], count: int, what: str) -> list[str]:
+    """One text a vector, in UTF-8, from one for all or from as many.
+
+    Raises:
+        GalleryError: There are more or fewer than vectors.
+    """
+    texts = [given] * count if isinstance(given, str) else list(given)
+    if len(texts) != count:
+        raise GalleryError(f"{count} vectors need {count} {what}, or one for all; got {len(texts)}")
+    # A folder's name need not be UTF-8, JSON must be.
+    return [text.encode(errors="surrogateescape").decode(errors="replace") for text in texts]
+
+
+def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+    """The new entries' ids: the ones given, or such as count on.
+
+    Raises:
+        GalleryError: An id is there already, comes twice or is below 0, or there are more or fewer than vectors.
+    """
+    if given is None:
+        first = max(entries.next_serial, int(entries.ids.max(initial=-1)) + 1)
+        return np.arange(first, first + count, dtype=np.int64)
+    ids = np.asarray(given, np.int64).reshape(-1)
+    if len(ids) != count:
+        raise GalleryError(f"{count} vectors need {count} ids, got {len(ids)}")
+    values, times = np.unique(ids, return_counts=True)
+    wrong = values[(values < 0) | (times > 1) | np.isin(values, entries.ids)]
+    if len(wrong):
+        raise GalleryError(f"ids are 0 or more, each once and new to the gallery; {wrong[0]} is not")
+    return ids
+
+
+def duplicates(
+    entries: Entries, unit: Floats, ids: NDArray[np.int64], labels: Sequence[str], same: float, skip: bool
+) -> tuple[Duplicate, ...]:
+    """Hold new vectors against the entries, and against the new ones before them.
+
+    The time grows with the square of the number of new vectors.
+
+    Args:
+        entries: What is there.
+        unit: What is to be added: float32, shape (m, d), of length one.
+        ids: Their ids.
+        labels: Their labels.
+        same: The similarity from which on one is a duplicate.
+        skip: Whether duplicates will not be added, so that nothing can be a duplicate of one.
+    """
+    found = []
+    for row, of, similarity in _pairs(entries, unit, same, skip):
+        if of < len(entries):
+            label = entries.labels[entries.label_index[of]]
+            found.append(Duplicate(row, int(entries.ids[of]), label, similarity))
+        else:
+            twin = of - len(entries)
+            found.append(Duplicate(row, int(ids[twin]), labels[twin], similarity))
+    return tuple(found)
+
+
+def _pairs(entries: Entries, unit: Floats, same: float, skip: bool) -> Iterator[tuple[int, int, float]]:
+    """A duplicate's row, the row that it is most like, and how much; new rows follow the entries' in number."""
+    dropped = np.zeros(len(unit), bool)
+    step = max(1, min(_PIECE_ROWS, _COSINES // max(1, len(unit))))
+    for start in range(0, len(unit), step):
+        piece = unit[start : start + step]
+        rows, known = entries.nearest(piece, 1)
+        fresh = piece @ unit[: start + len(piece)].T
+        fresh[:, np.flatnonzero(dropped[: start + len(piece)])] = -np.inf
+        for number in range(len(piece)):
+            row = start + number
+            of, similarity = (int(rows[number, 0]), float(known[number, 0])) if rows.shape[1] else (-1, -np.inf)
+            if row:
+                twin = int(fresh[number, :row].argmax())
+                if fresh[number, twin] > similarity:
+                    of, similarity = len(entries) + twin, float(fresh[number, twin])
+            if similarity >= same:
+                yield row, of, similarity
+                if skip:
+                    dropped[row] = True
+                    fresh[:, row] = -np.inf

@@ -1,0 +1,59 @@
+"""Puts names to the embeddings of a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from edgebone.core.matches import Matches
+from edgebone.core.results import Embedding, Result, Results
+from edgebone.gallery.embedding import OWN, about, embedding_head, space_of
+from edgebone.gallery.gallery import Gallery
+from edgebone.model import Model
+
+
+def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Gallery]:
+    """Load the galleries that a model's embeddings are looked up in.
+
+    Args:
+        model: The loaded bundle.
+        paths: A gallery's file by the head that it is for; the head "" is the only one with an embedding.
+
+    Returns:
+        What :func:`name_embeddings` takes.
+
+    Raises:
+        GalleryError: A gallery cannot be read, or was made with another network, head or views.
+        BundleError: There is no such head, or none or several where none is named.
+    """
+    found = {}
+    for name, path in paths.items():
+        head = embedding_head(model, name or None)
+        gallery = Gallery.load(path)
+        gallery.check(space_of(model, head, OWN), about(model, head, OWN))
+        found["" if len(model.manifest.heads) == 1 else head] = gallery
+    return found
+
+
+def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Results:
+    """Replace embeddings by what galleries know of them; everything else stays as it is.
+
+    Args:
+        results: A frame's.
+        galleries: By head name; of a model with one head the key is "".
+
+    Returns:
+        The same with :class:`~edgebone.core.matches.Matches` in the place of embeddings that have a gallery.
+
+    Raises:
+        GalleryError: An embedding is of another dimension than its gallery.
+    """
+    if isinstance(results, dict):
+        return {name: _named(result, galleries.get(name)) for name, result in results.items()}
+    return _named(results, galleries.get(""))
+
+
+def _named(result: Result, gallery: Gallery | None) -> Result | Matches:
+    if gallery is None or not isinstance(result, Embedding):
+        return result
+    return gallery.identify(result.vector)
