@@ -16,7 +16,7 @@ from edgebone.core.errors import BundleError
 from edgebone.core.manifest import parse_manifest
 
 # Objects whose keys are names.
-FREE = ("heads", "variants", "files", "engines", "plans", "frame_variants")
+FREE = ("heads", "variants", "files", "engines", "plans", "frame_variants", "taps")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_an_unknown_key_is_refused_wherever_it_stands(text: str) -> None:
 
 
 def test_a_missing_key_is_refused_and_named(text: str) -> None:
-    for key in json.loads(text).keys() - {"engines", "plans", "frame_variants"}:
+    for key in json.loads(text).keys() - {"engines", "plans", "frame_variants", "taps"}:
         with pytest.raises(BundleError, match=rf"the bundle: manifest.*{key}|schema None"):
             parse_manifest(changed(text, lambda m, key=key: m.pop(key)), "the bundle")
 
