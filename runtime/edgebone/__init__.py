@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from edgebone.core.errors import EdgeboneError
     from edgebone.core.frame import Frame
     from edgebone.core.machine import Machine
+    from edgebone.core.matches import Matches
     from edgebone.core.results import Classification, Embedding, FeatureMaps, MultiLabel, RawTensors, Regression
     from edgebone.core.segmentation import SegmentationMap
+    from edgebone.gallery.gallery import Gallery
     from edgebone.model import Model, load
     from edgebone.sources.limits import Limited, Limits
     from edgebone.stream import Stream
@@ -35,9 +37,11 @@ _HOMES = {
     "Embedding": "edgebone.core.results",
     "FeatureMaps": "edgebone.core.results",
     "Frame": "edgebone.core.frame",
+    "Gallery": "edgebone.gallery.gallery",
     "Limited": "edgebone.sources.limits",
     "Limits": "edgebone.sources.limits",
     "Machine": "edgebone.core.machine",
+    "Matches": "edgebone.core.matches",
     "Model": "edgebone.model",
     "MultiLabel": "edgebone.core.results",
     "RawTensors": "edgebone.core.results",
@@ -55,9 +59,11 @@ __all__ = [
     "Embedding",
     "FeatureMaps",
     "Frame",
+    "Gallery",
     "Limited",
     "Limits",
     "Machine",
+    "Matches",
     "Model",
     "MultiLabel",
     "RawTensors",

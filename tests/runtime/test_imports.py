@@ -20,6 +20,19 @@ ROOMS = {
     "core": {"core", "numpy", "msgspec", "supervision"},
     "preprocess": {"core", "numpy", "cv2", "PIL"},
     "decode": {"core", "decode", "numpy", "cv2", "msgspec"},
+    "gallery": {
+        "core",
+        "edgebone",
+        "evaluate",
+        "gallery",
+        "model",
+        "preprocess",
+        "sources",
+        "cv2",
+        "msgspec",
+        "numpy",
+        "usearch",
+    },
     "engines": {"compile", "core", "cuda", "engines", "numpy", "onnxruntime", "openvino"},
     "sources": {"core", "sources", "numpy", "cv2", "PIL", "av"},
     "compile": {"compile", "core", "engines", "msgspec"},
@@ -42,6 +55,7 @@ ROOMS = {
 }
 LAZY_ONLY = {
     "av", "faster_coco_eval", "matplotlib", "onnxruntime", "openvino", "prometheus_client", "pynvml", "supervision",
+    "usearch",
 }  # fmt: skip
 # Names that came after Python 3.10.
 NEWER = {

@@ -18,7 +18,7 @@ import edgebone
 from edgebone.cli import signals
 from edgebone.core.errors import EdgeboneError
 
-_COMMANDS = ("run", "bench", "eval", "compile", "tune", "inspect", "doctor", "export-triton")
+_COMMANDS = ("run", "bench", "eval", "compile", "tune", "inspect", "doctor", "export-triton", "gallery")
 _INTERRUPTED = 130
 _TERMINATED = 143
 _PIPE_CLOSED = 141
@@ -63,7 +63,11 @@ def _program() -> typer.Typer:
     app.callback()(_root)
     word = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     for name, home in _homes(word).items():
-        app.command(name)(guarded(_find(home)))
+        found = _find(home)
+        if isinstance(found, typer.Typer):
+            app.add_typer(_all_guarded(found), name=name)
+        else:
+            app.command(name)(guarded(found))
     return app
 
 
@@ -89,10 +93,18 @@ def _homes(word: str) -> dict[str, str]:
     return {word: homes[word]} if word in homes else homes
 
 
-def _find(home: str) -> Callable[..., Any]:
+def _find(home: str) -> Callable[..., Any] | typer.Typer:
     module, _, name = home.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
+    found: Callable[..., Any] | typer.Typer = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _all_guarded(verbs: typer.Typer) -> typer.Typer:
+    """A subcommand with verbs of its own, each of them guarded."""
+    for verb in verbs.registered_commands:
+        if verb.callback is not None:
+            verb.callback = guarded(verb.callback)
+    return verbs
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Union
+from typing import Union
 
 import msgspec
 import numpy as np
@@ -19,16 +19,12 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Preprocess
 from edgebone.core.results import Embedding
 from edgebone.gallery.vectors import Floats, as_unit
+from edgebone.gallery.views import OWN, View
 from edgebone.model import Model
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 
 Picture = Union[str, "os.PathLike[str]", NDArray[np.uint8], Frame]
-View = Literal["own", "whole", "mirror"]
-"""``own``: as the bundle prepares every picture, which is what a stream sees. ``whole``: all of it, stretched.
-``mirror``: the same, left and right exchanged."""
-
-OWN: tuple[View, ...] = ("own",)
 _MOST_BATCH = 32
 
 

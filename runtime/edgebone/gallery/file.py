@@ -24,6 +24,7 @@ from edgebone.gallery.entries import BLOCK_ROWS, Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.graph import Graph, has_usearch, open_graph
 from edgebone.gallery.vectors import Block, Storage
+from edgebone.gallery.views import View
 
 SCHEMA = 1
 _HEADER, _VECTORS, _LENGTHS, _GRAPH = "gallery.json", "vectors.npy", "lengths.npy", "graph.usearch"
@@ -65,7 +66,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_at: str
     space: str
     about: str
-    views: tuple[str, ...]
+    views: tuple[View, ...]
     dimension: int
     storage: Storage
     count: int

@@ -25,11 +25,14 @@ from edgebone.gallery.file import SCHEMA, Header, file_stamp, read_gallery, writ
 from edgebone.gallery.graph import has_usearch
 from edgebone.gallery.intake import Added, duplicates, new_ids, one_each
 from edgebone.gallery.vectors import Storage, as_unit
+from edgebone.gallery.views import OWN, View
 from edgebone.gallery.vote import voted
 
 EXACT_NUMBERS = 1 << 25
 """Up to so many numbers in all, such as 26,214 vectors of 1280, each entry is looked at, which takes some 10 ms; more
 go into usearch's index."""
+FALSE_ACCEPT_RATE = 0.01
+"""How many unknown pictures in one may be taken for known, if nothing else is asked for."""
 SAME = 0.99
 """From this similarity on, two entries are noticed as the same picture."""
 _log = logging.getLogger("edgebone.gallery")
@@ -71,7 +74,7 @@ class Gallery:
         dimension: int,
         storage: Storage = "float32",
         about: str = "",
-        views: Sequence[str] = ("own",),
+        views: Sequence[View] = OWN,
     ) -> None:
         self.space = space
         self.dimension = dimension
@@ -228,13 +231,13 @@ class Gallery:
             if label is not None:
                 if label not in entries.labels:
                     some = ", ".join(entries.labels[:10]) or "none"
-                    raise GalleryError(f"the gallery has no label {label!r}; it has {some}")
+                    raise GalleryError(f"{self.path or 'the gallery'} has no label {label!r}; it has {some}")
                 rows = np.flatnonzero(entries.label_index == entries.labels.index(label))
             else:
                 wanted = np.unique(np.atleast_1d(np.asarray(ids, np.int64)))
                 unknown = np.setdiff1d(wanted, entries.ids)
                 if len(unknown):
-                    raise GalleryError(f"the gallery has no entry {unknown[0]}; nothing was removed")
+                    raise GalleryError(f"{self.path or 'the gallery'} has no entry {unknown[0]}; nothing was removed")
                 rows = np.flatnonzero(np.isin(entries.ids, wanted))
             self._entries = entries.without(rows)
             self._tidy()
@@ -290,7 +293,9 @@ class Gallery:
             found.append(Matches(labels, near, entries.ids[own], labels[0] if labels else UNKNOWN))
         return found, calibration
 
-    def calibrate(self, false_accept_rate: float = 0.01, strangers: ArrayLike | None = None) -> Calibration:
+    def calibrate(
+        self, false_accept_rate: float = FALSE_ACCEPT_RATE, strangers: ArrayLike | None = None
+    ) -> Calibration:
         """Find from which similarity on a picture is known, and keep it; where entries come and go, do so again.
 
         Args:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from edgebone.core.matches import Matches
 from edgebone.core.results import Embedding, Result, Results
-from edgebone.gallery.embedding import OWN, about, embedding_head, space_of
+from edgebone.gallery.embedding import about, embedding_head, space_of
 from edgebone.gallery.gallery import Gallery
+from edgebone.gallery.views import OWN
 from edgebone.model import Model
 
 

@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.gallery.embedding import View, embed_pictures
+from edgebone.gallery.embedding import embed_pictures
 from edgebone.gallery.vectors import Floats
+from edgebone.gallery.views import SIGNATURE
 from edgebone.model import Model
 
-VIEWS: tuple[View, ...] = ("whole", "mirror")
-"""The views of a signature."""
 FALSE_MATCH_RATE = 0.001
 """How many pictures in one may be taken for another, if nothing else is asked for."""
 
@@ -25,7 +24,7 @@ _QUALITY = 50
 
 
 def embed_references(model: Model, pictures: Sequence[NDArray[np.uint8]], head: str | None = None) -> Floats:
-    """The vectors that a gallery keeps of each picture; one that is looked up needs ``embed_pictures`` with `VIEWS`.
+    """The vectors that a gallery keeps; a picture that is looked up needs `embed_pictures` with the views `SIGNATURE`.
 
     Args:
         model: A loaded bundle with an embedding.
@@ -40,7 +39,7 @@ def embed_references(model: Model, pictures: Sequence[NDArray[np.uint8]], head: 
     """
     shorter = min(model.manifest.preprocess.size_hw) // 2
     both = [item for picture in pictures for item in (picture, thumbnail(picture, shorter))]
-    vectors = embed_pictures(model, both, head, VIEWS)
+    vectors = embed_pictures(model, both, head, SIGNATURE)
     return vectors.reshape(len(pictures), 2, vectors.shape[1])
 
 

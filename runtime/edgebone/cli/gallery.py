@@ -1,0 +1,138 @@
+"""``edgebone gallery``: pictures that others are recognised by."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgebone.cli import gallery_options, options
+from edgebone.cli.gallery_enrol import enrol
+from edgebone.cli.gallery_options import rate_of, say_unreadable
+from edgebone.cli.rows import print_rows
+
+gallery_command = typer.Typer(
+    help="Recognise pictures by the ones that they are most like: enrol, search, remove, list, calibrate.",
+    no_args_is_help=True,
+)
+gallery_command.command("enrol")(enrol)
+
+
+@gallery_command.command("search")
+def search(
+    gallery: gallery_options.File,
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Pictures, folders, globs.")],
+    model: gallery_options.Model,
+    k: Annotated[int, typer.Option("-k", min=1, help="So many entries are listed, and vote.")] = 5,
+    head: gallery_options.Head = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = None,
+    json: options.Json = False,
+) -> None:
+    """Say whose pictures are: a label of the gallery, or unknown. A stream's are said by edgebone run."""
+    import msgspec
+
+    from edgebone.gallery import Gallery
+    from edgebone.gallery.embedding import about, space_of
+    from edgebone.gallery.enrolment import embed_samples, unlabelled
+    from edgebone.model import load
+
+    opened = Gallery.load(gallery)
+    samples = unlabelled(pictures)
+    with load(model, engine=engine, precision=precision) as loaded:
+        opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
+        done = embed_samples(loaded, opened, samples, head, keep=False)
+    for sample, matches in zip(done.samples, opened.identify_all(done.vectors[:, 0], k), strict=True):
+        # A file's name need not be UTF-8, JSON must be.
+        name = sample.source.encode(errors="surrogateescape").decode(errors="replace")
+        line = msgspec.json.encode({"source": name, **matches.to_dict()}).decode() if json else f"{name}: {matches}"
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    say_unreadable(done.unreadable, len(samples))
+
+
+@gallery_command.command("remove")
+def remove(
+    gallery: gallery_options.File,
+    label: Annotated[str | None, typer.Option("--label", help="All entries of this label.")] = None,
+    entry: Annotated[list[int] | None, typer.Option("--id", help="This entry; may be given several times.")] = None,
+) -> None:
+    """Remove entries; the threshold stays until the gallery is calibrated again."""
+    from edgebone.gallery import changing
+
+    if (label is None) == (not entry):
+        raise typer.BadParameter("say what to remove: --label NAME, or --id N")
+    with changing(gallery) as changed:
+        gone = changed.remove(ids=entry or None, label=label)
+    sys.stdout.write(f"{gallery}: {gone} entries removed, {len(changed)} of {len(changed.labels())} labels are left\n")
+
+
+@gallery_command.command("list")
+def list_(
+    gallery: gallery_options.File,
+    entries: Annotated[bool, typer.Option("--entries", help="Each entry with its id and where it came from.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Show what is in a gallery."""
+    import msgspec
+
+    from edgebone.gallery import Gallery
+
+    opened = Gallery.load(gallery)
+    each = [{"id": item.id, "label": item.label, "source": item.source} for item in opened.entries()] if entries else []
+    if json:
+        record = {
+            "entries": len(opened),
+            "labels": opened.labels(),
+            "made_with": opened.about,
+            "space": opened.space,
+            "dimension": opened.dimension,
+            "storage": opened.storage,
+            "calibration": opened.calibration,
+            **({"each": each} if entries else {}),
+        }
+        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        return
+    text = f"{len(opened)} entries of {len(opened.labels())} labels, {opened.dimension} numbers in {opened.storage}"
+    print_rows(
+        [
+            ("gallery", f"{gallery}: {text}"),
+            ("made with", f"{opened.about} ({opened.space[:12]}…)"),
+            ("calibration", str(opened.calibration or "none: everything is taken for what it is most like")),
+            *((f"entry {item['id']}", f"{item['label']}  {item['source']}") for item in each),
+            *(() if entries else (("label", f"{label}: {count}") for label, count in opened.labels().items())),
+        ]
+    )
+
+
+@gallery_command.command("calibrate")
+def calibrate(
+    gallery: gallery_options.File,
+    false_accept_rate: gallery_options.Rate = None,
+    strangers: Annotated[
+        str | None,
+        typer.Option("--strangers", help="Pictures that are not in the gallery; if not given, its labels' own."),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="BUNDLE", help="For --strangers: the bundle.")] = None,
+    head: gallery_options.Head = None,
+) -> None:
+    """Find from which similarity on a picture is known, and keep it in the gallery."""
+    from edgebone.gallery import Gallery, changing
+    from edgebone.gallery.embedding import about, space_of
+    from edgebone.gallery.enrolment import embed_samples, unlabelled
+    from edgebone.model import load
+
+    if (strangers is None) != (model is None):
+        raise typer.BadParameter("--strangers and --model go together")
+    vectors = None
+    if strangers is not None and model is not None:
+        opened, samples = Gallery.load(gallery), unlabelled([strangers])
+        with load(model) as loaded:
+            opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
+            done = embed_samples(loaded, opened, samples, head, keep=False)
+        say_unreadable(done.unreadable, len(samples))
+        vectors = done.vectors[:, 0]
+    with changing(gallery) as changed:
+        found = changed.calibrate(rate_of(changed, false_accept_rate), vectors)
+    sys.stdout.write(f"{gallery}: {found}\n")

@@ -1,0 +1,163 @@
+"""``edgebone gallery enrol``: pictures into a gallery."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone.cli import gallery_options, options
+from edgebone.cli.gallery_options import rate_of, say_unreadable
+
+if TYPE_CHECKING:
+    from edgebone.gallery import Added, Gallery
+    from edgebone.gallery.enrolment import Embedded, Sample
+    from edgebone.model import Model
+
+
+def enrol(
+    gallery: gallery_options.File,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder with a subfolder for each label; a CSV with file,label; or with --label: a folder, a "
+            "picture, a glob, a video or a camera.",
+        ),
+    ],
+    model: gallery_options.Model,
+    label: Annotated[str | None, typer.Option("--label", help="The label of all pictures of the source.")] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Of a video or camera: one frame out of so many.")] = 1,
+    max_frames: Annotated[
+        int, typer.Option("--max-frames", min=1, help="Of a video or camera: at most so many frames.")
+    ] = 100,
+    signatures: Annotated[
+        bool,
+        typer.Option(
+            "--signatures",
+            help="A new gallery finds copies of pictures, cut, shrunk or compressed ones too, instead of things that "
+            "look alike; without a folder or --label, a picture's label is its file's name.",
+        ),
+    ] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", help="Of a new gallery: float32, or float16 or int8 with less memory."),
+    ] = None,
+    head: gallery_options.Head = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = None,
+    json: options.Json = False,
+) -> None:
+    """Add pictures to a gallery, which is made where it is not there, and calibrate it.
+
+    Pictures that are in it already are noticed and not added again; those that cannot be read are listed.
+    """
+    from edgebone.gallery import changing
+    from edgebone.gallery.enrolment import embed_samples, frames_of, labelled
+    from edgebone.model import load
+
+    samples = labelled(source, label, signatures or _is_of_signatures(gallery))
+    if samples is None and label is None:
+        raise typer.BadParameter("the frames of a video or a camera need --label")
+    with load(model, engine=engine, precision=precision) as loaded:
+        # Opened before the work, so that what does not fit is told at once.
+        target = _open(gallery, loaded, head, signatures, storage)
+        taken = frames_of(source, label or "", every, max_frames) if samples is None else samples
+        done = embed_samples(loaded, target, _with_bar(taken, None if samples is None else len(samples)), head, True)
+    say_unreadable(done.unreadable, len(done.samples) + len(done.unreadable))
+    with changing(gallery, lambda: target) as changed:
+        changed.check(target.space, target.about)
+        each = done.vectors.shape[1]
+        labels, sources = ([getattr(sample, name) for sample in done.samples for _ in range(each)] for name in _FIELDS)
+        added = changed.add(done.vectors.reshape(-1, changed.dimension), labels, sources=sources, policy="skip")
+        calibration = _calibrate(changed)
+    _report(gallery, changed, done, added, calibration, json)
+
+
+_FIELDS = ("label", "source")
+
+
+def _is_of_signatures(gallery: str) -> bool:
+    from edgebone.gallery import Gallery
+    from edgebone.gallery.views import SIGNATURE
+
+    return Path(gallery).exists() and Gallery.load(gallery).views == SIGNATURE
+
+
+def _open(path: str, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
+    """The gallery that is there, or a new one; the model must make its vectors."""
+    from edgebone.gallery import Gallery, GalleryError
+    from edgebone.gallery.embedding import about, dimension_of, space_of
+    from edgebone.gallery.vectors import STORAGES
+    from edgebone.gallery.views import OWN, SIGNATURE
+
+    if Path(path).exists():
+        found = Gallery.load(path)
+        if signatures and found.views != SIGNATURE:
+            raise GalleryError(f"{path} is no gallery of signatures; make another one for them")
+        if storage not in (None, found.storage):
+            raise GalleryError(f"{path} keeps {found.storage}; make another one for {storage}")
+        found.check(space_of(model, head, found.views), about(model, head, found.views))
+        return found
+    kept = next((name for name in STORAGES if name == (storage or "float32")), None)
+    if kept is None:
+        raise typer.BadParameter(f"--storage is {', '.join(STORAGES)}, not {storage}")
+    views = SIGNATURE if signatures else OWN
+    return Gallery(space_of(model, head, views), dimension_of(model, head), kept, about(model, head, views), views)
+
+
+def _with_bar(samples: Iterable[Sample], total: int | None) -> Iterator[Sample]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        yield from bar.track(samples, total=total, description="pictures")
+
+
+def _calibrate(gallery: Gallery) -> str:
+    """Find the threshold anew, at the rate that it had; what there is to say about it."""
+    if gallery.calibration is not None and not gallery.calibration.own_strangers:
+        return "not calibrated anew: its threshold was found with strangers; run edgebone gallery calibrate again"
+    if len(gallery.labels()) < 2:
+        return (
+            "not calibrated: all is taken for its one label; enrol another, or edgebone gallery calibrate --strangers"
+        )
+    return str(gallery.calibrate(rate_of(gallery, None)))
+
+
+def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibration: str, json: bool) -> None:
+    import msgspec
+
+    each = done.vectors.shape[1]
+    # Of a signature's two vectors, the first one is the picture's own.
+    again = [item for item in added.duplicates if item.row % each == 0]
+    others = [item for item in again if item.label != done.samples[item.row // each].label]
+    if json:
+        record = {
+            "pictures": len(done.samples),
+            "added": len(added.ids),
+            "already_there": len(again),
+            "under_another_label": [
+                {"source": done.samples[item.row // each].source, "id": item.of, "label": item.label} for item in others
+            ],
+            "unreadable": list(done.unreadable),
+            "entries": len(gallery),
+            "labels": len(gallery.labels()),
+            "calibration": gallery.calibration,
+        }
+        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        return
+    for item in others:
+        sample = done.samples[item.row // each]
+        sys.stderr.write(
+            f"edgebone: not added: {sample.source} ({sample.label}) is entry {item.of}, which is {item.label}\n"
+        )
+    sys.stdout.write(
+        f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
+        f"{len(done.unreadable)} could not be read; {len(gallery)} entries of {len(gallery.labels())} labels\n"
+        f"{calibration}\n"
+    )

@@ -1,0 +1,183 @@
+"""From folders, lists and cameras to labelled vectors."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import SourceError
+from edgebone.evaluate.pictures import find_pictures, read_rows
+from edgebone.gallery.embedding import embed_pictures
+from edgebone.gallery.errors import GalleryError
+from edgebone.gallery.gallery import Gallery
+from edgebone.gallery.signature import embed_references
+from edgebone.gallery.vectors import Floats
+from edgebone.gallery.views import SIGNATURE
+from edgebone.model import Model
+from edgebone.sources import open_source
+from edgebone.sources.images import read_image
+from edgebone.sources.limits import Limits, Pick
+
+# Pictures that are in memory at the same time.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and whose it is.
+
+    Attributes:
+        source: Where it comes from: the file's or the camera's name.
+        label: Its label; empty where it is only looked up.
+        image: uint8, height × width × 3, BGR; None is read from the file when its turn comes.
+    """
+
+    source: str
+    label: str
+    image: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Pictures' vectors.
+
+    Attributes:
+        samples: The pictures, without those that could not be read.
+        vectors: float32, shape (n, r, d): r is 2 for references of signatures, else 1.
+        unreadable: A line for each picture that could not be read.
+    """
+
+    samples: tuple[Sample, ...]
+    vectors: Floats
+    unreadable: tuple[str, ...]
+
+
+def picture_files(text: str) -> list[Path] | None:
+    """The pictures of a file, a folder with its subfolders, a glob or a CSV; None where it is a video or a camera.
+
+    Raises:
+        SourceError: There are none.
+    """
+    if not os.path.exists(text):  # noqa: PTH110  (Path.exists raises on a name that is too long)
+        if "://" in text or text.startswith(("usb:", "csi:")):
+            return None
+        if glob.has_magic(text):
+            found = sorted(path for path in map(Path, glob.glob(text, recursive=True)) if path.is_file())  # noqa: PTH207
+            if not found:
+                raise SourceError(f"{text}: no file matches")
+            return found
+    return find_pictures(Path(text))
+
+
+def labelled(text: str, label: str | None, by_name: bool) -> list[Sample] | None:
+    """The pictures of a source and their labels; None where it is a video or a camera.
+
+    Args:
+        text: A CSV with the columns file and label, a folder whose subfolders are the labels; or with a label for
+            all: a folder, a picture or a glob.
+        label: The label of all; None takes them from the CSV or the folders.
+        by_name: Where neither says the label, it is the file's name.
+
+    Raises:
+        SourceError: There are no pictures.
+        GalleryError: There are no labels.
+    """
+    path = Path(text)
+    if label is None and path.suffix.lower() == ".csv":
+        return _of_csv(path)
+    files = picture_files(text)
+    if files is None or label is not None:
+        return None if files is None else [Sample(str(file), label or "") for file in files]
+    under = [file.relative_to(path).parts if path.is_dir() else (file.name,) for file in files]
+    if not by_name and all(len(parts) == 1 for parts in under):
+        raise GalleryError(f"{text} does not say whose the pictures are: give --label, or make a folder for each label")
+    chosen = [(file, parts[0]) for file, parts in zip(files, under, strict=True) if by_name or len(parts) > 1]
+    return [Sample(str(file), name) for file, name in chosen]
+
+
+def unlabelled(texts: Sequence[str]) -> list[Sample]:
+    """Pictures that are looked up: files, folders and globs, in their order.
+
+    Raises:
+        SourceError: A source has none, or is a video or a camera.
+    """
+    samples = []
+    for text in texts:
+        files = picture_files(text)
+        if files is None:
+            raise SourceError(f"{text} is no picture; what a video or a camera sees says: edgebone run")
+        samples += [Sample(str(file), "") for file in files]
+    return samples
+
+
+def _of_csv(path: Path) -> list[Sample]:
+    rows = read_rows(path)
+    if not rows or not {"file", "label"} <= rows[0].keys():
+        columns = ", ".join(map(str, rows[0])) if rows else "nothing"
+        raise SourceError(f"{path}: needs the columns file and label, has {columns}")
+    samples = []
+    for number, row in enumerate(rows, start=2):
+        file, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        if not file or not label:
+            raise SourceError(f"{path}: line {number} has no {'label' if file else 'file'}")
+        samples.append(Sample(str(path.parent / file), label))
+    return samples
+
+
+def frames_of(text: str, label: str, every: int, most: int) -> Iterator[Sample]:
+    """Frames of a video or a camera.
+
+    Args:
+        text: The video's path or the camera's address.
+        label: The label of all.
+        every: One frame out of so many.
+        most: At most so many.
+
+    Raises:
+        SourceError: It cannot be opened or read.
+    """
+    with contextlib.closing(open_source(text)) as source:
+        pick = Pick(Limits(every=every))
+        frames = iter(source.read, None)
+        for frame in itertools.islice((frame for frame in frames if frame and pick.wants(frame)), most):
+            yield Sample(frame.source, label, frame.image)
+
+
+def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], head: str | None, keep: bool) -> Embedded:
+    """Compute the vectors that a gallery takes.
+
+    Args:
+        model: The loaded bundle.
+        gallery: Whose views are taken.
+        samples: The pictures.
+        head: The head that gives the embedding; None takes the only one.
+        keep: Whether the gallery will keep them, so that signatures get the vector of their thumbnail too.
+
+    Raises:
+        BundleError: There is no such head, or none or several where none is named.
+    """
+    read: list[Sample] = []
+    unreadable: list[str] = []
+    parts = [np.empty((0, 2 if keep and gallery.views == SIGNATURE else 1, gallery.dimension), np.float32)]
+    waiting = iter(samples)
+    while group := list(itertools.islice(waiting, _AT_ONCE)):
+        images = []
+        for sample in group:
+            try:
+                images.append(read_image(sample.source) if sample.image is None else sample.image)
+                read.append(Sample(sample.source, sample.label))
+            except SourceError as error:
+                unreadable.append(str(error))
+        if images and keep and gallery.views == SIGNATURE:
+            parts.append(embed_references(model, images, head))
+        elif images:
+            parts.append(embed_pictures(model, images, head, gallery.views)[:, None])
+    return Embedded(tuple(read), np.concatenate(parts), tuple(unreadable))
