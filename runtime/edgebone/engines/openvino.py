@@ -61,7 +61,8 @@ class OpenVinoEngine:
             config["INFERENCE_PRECISION_HINT"] = _OPENVINO_NAMES[rest]
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._compiled: Any = _compile(ov, model, config, batch, cache)
+        graph = _read(ov, model, batch)
+        self._compiled: Any = _compile(ov, graph, config, cache)
         self.from_cache = cache is not None and bool(self._compiled.get_property("LOADED_FROM_CACHE"))
         self.compiled_into = None if self.from_cache else cache
         used = _precision_used(self._compiled)
@@ -70,8 +71,10 @@ class OpenVinoEngine:
                 f"openvino took precision {used} where {rest} was asked for; ask for --precision auto to let it choose"
             )
         self.precision = precision if quantized else used
-        self.inputs = tuple(_spec(port) for port in self._compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
+        self.inputs = tuple(_spec(port, port.get_any_name()) for port in self._compiled.inputs)
+        # Compiled, an output answers to the name of whatever it was fused with, too.
+        names = [port.get_any_name() for port in graph.outputs]
+        self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, names, strict=True))
         # A request runs one inference at a time: each thread that runs takes one of its own from here.
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -136,15 +139,22 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _compile(ov: Any, model: bytes | Path, config: dict[str, Any], batch: int | None, cache: Path | None) -> Any:
+def _read(ov: Any, model: bytes | Path, batch: int | None) -> Any:
     try:
-        core = ov.Core()
-        graph = core.read_model(model if isinstance(model, bytes) else str(model))
+        graph = ov.Core().read_model(model if isinstance(model, bytes) else str(model))
         if batch is not None and graph.inputs[0].partial_shape[0].is_dynamic:
             # A known batch is computed faster than one that may change.
             shape = graph.inputs[0].partial_shape
             shape[0] = batch
             graph.reshape(shape)
+    except RuntimeError as error:
+        raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+    return graph
+
+
+def _compile(ov: Any, graph: Any, config: dict[str, Any], cache: Path | None) -> Any:
+    try:
+        core = ov.Core()
         if cache is None:
             return core.compile_model(graph, "CPU", config)
         try:
@@ -161,12 +171,12 @@ def _precision_used(compiled: Any) -> str:
     return {name: ours for ours, name in _OPENVINO_NAMES.items()}.get(used, used)
 
 
-def _spec(port: Any) -> TensorSpec:
+def _spec(port: Any, name: str) -> TensorSpec:
     shape = tuple(
         int(size.get_length()) if size.is_static else ("batch" if axis == 0 else "any")
         for axis, size in enumerate(port.get_partial_shape())
     )
-    return TensorSpec(port.get_any_name(), np.dtype(port.get_element_type().to_dtype()).name, shape)
+    return TensorSpec(name, np.dtype(port.get_element_type().to_dtype()).name, shape)
 
 
 def _first_line(error: Exception) -> str:

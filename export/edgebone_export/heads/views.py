@@ -1,0 +1,65 @@
+"""Augmented views of a picture: what a head shall not care about, shown to it while it is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+
+MOST = 32
+_AREA = (0.45, 1.0)
+_ASPECT = 1.25
+_DEGREES = 15.0
+_LIGHT = 0.2
+_TINT = 0.07
+
+
+def views_of(picture: Picture, count: int, seed: int) -> Iterator[Picture]:
+    """So many views: the picture itself, its mirror image, then random cuts of it, turned and in other light.
+
+    Args:
+        picture: uint8, (height, width, 3), BGR.
+        count: How many; 1 is the picture alone.
+        seed: Of the random ones. The same picture, seed and place give the same view.
+    """
+    yield picture
+    if count > 1:
+        yield np.ascontiguousarray(picture[:, ::-1])
+    for number in range(2, count):
+        yield _random_view(picture, np.random.default_rng([seed, number]))
+
+
+def _random_view(picture: Picture, rng: np.random.Generator) -> Picture:
+    """A cut of 45 to 100 % of the area, turned by up to 15 degrees, half of them mirrored, in another light."""
+    height, width = picture.shape[:2]
+    area = rng.uniform(*_AREA)
+    aspect = np.exp(rng.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
+    cut_w = min(width * np.sqrt(area * aspect), width)
+    cut_h = min(height * np.sqrt(area / aspect), height)
+    center = (
+        rng.uniform(cut_w / 2, width - cut_w / 2) if cut_w < width else width / 2,
+        rng.uniform(cut_h / 2, height - cut_h / 2) if cut_h < height else height / 2,
+    )
+    turn = cv2.getRotationMatrix2D(center, rng.uniform(-_DEGREES, _DEGREES), 1.0)
+    out_w, out_h = max(1, round(cut_w)), max(1, round(cut_h))
+    turn[:, 2] += (out_w / 2 - center[0], out_h / 2 - center[1])
+    cut = cv2.warpAffine(picture, turn, (out_w, out_h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    if rng.random() < 0.5:
+        cut = np.ascontiguousarray(cut[:, ::-1])
+    return _lit(cut, rng)
+
+
+def _lit(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Brightness, contrast and saturation by up to a fifth, each channel by up to 7 %."""
+    brightness, contrast, saturation = rng.uniform(1 - _LIGHT, 1 + _LIGHT, 3)
+    tint = rng.uniform(1 - _TINT, 1 + _TINT, 3)
+    pixels = picture.astype(np.float32)
+    gray = pixels @ np.float32([0.114, 0.587, 0.299])
+    pixels = gray[..., None] + (pixels - gray[..., None]) * np.float32(saturation)
+    mean = float(gray.mean())
+    pixels = (mean + (pixels - mean) * np.float32(contrast)) * np.float32(brightness * tint)
+    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
