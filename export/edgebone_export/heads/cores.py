@@ -1,0 +1,29 @@
+"""One core a call, so that several models can be fitted at a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def one_core_a_call() -> Iterator[None]:
+    """Keep NumPy's and torch's calls from spreading over cores, in all threads.
+
+    For many small fits a thread each is faster than all cores for one after the other. It is much faster where other
+    programs are busy on the same cores, since threads that share a call wait for the slowest; and figures come out the
+    same however many cores there are.
+    """
+    from threadpoolctl import threadpool_limits
+
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 0
+    with threadpool_limits(1):
+        if torch is not None:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if torch is not None:
+                torch.set_num_threads(before)
