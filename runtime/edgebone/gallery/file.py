@@ -1,4 +1,4 @@
-"""``NAME.gallery``: a plain zip of NumPy arrays and one JSON, written whole or not at all, mapped when read."""
+"""``NAME.gallery``: a plain zip of NumPy arrays and one JSON, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ _DAMAGE = (
     zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError, struct.error,
     msgspec.MsgspecError,
 )  # fmt: skip
-# Arrays begin at multiples of this, so that they can be used where they lie.
-_ALIGNMENT = 64
 _PIECE = 1 << 20
 
 _log = logging.getLogger("edgebone.gallery")
@@ -139,10 +137,6 @@ def _npy(parts: list[Any]) -> Iterator[bytes | memoryview]:
 
 def _put(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes | memoryview]) -> FileRecord:
     info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    assert archive.fp is not None
-    # 30 bytes and the name come first, then zip64's own 20, then an empty field of the kind that other tools pad with.
-    padding = -(archive.fp.tell() + 30 + len(name) + 20 + 4) % _ALIGNMENT
-    info.extra = struct.pack("<HH", 0xD935, padding) + bytes(padding)
     digest, size = hashlib.sha256(), 0
     with archive.open(info, "w", force_zip64=True) as member:
         for piece in pieces:
@@ -164,7 +158,9 @@ def _put_graph(archive: zipfile.ZipFile, graph: Graph, temporary: Path) -> FileR
 
 
 def read_gallery(path: Path) -> tuple[Header, Entries]:
-    """Read a gallery and check every hash; the vectors stay in the file and are mapped.
+    """Read a gallery into memory and check every hash.
+
+    Nothing is mapped: who copies another file over this one would change what is being searched, or end the process.
 
     Raises:
         GalleryError: It is missing, damaged, no gallery, or of another version.
@@ -172,13 +168,12 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             header = _header(path, archive.read(_HEADER))
-            # Not through zipfile, which would check its own sum as well, at a tenth of the speed.
-            found = {name: _section(file, archive.getinfo(name)) for name in header.files}
-            for name, (offset, size) in found.items():
-                record = header.files[name]
-                if (_sha256(file, offset, size), size) != (record.sha256, record.size):
-                    raise GalleryError(f"{path}: {name} in it was altered or damaged; copy the gallery again")
-            return header, _entries(header, {name: _mapped(file, *place) for name, place in found.items()})
+            members = {name: _read(file, archive.getinfo(name)) for name in header.files}
+        for name, content in members.items():
+            record = header.files[name]
+            if (hashlib.sha256(content.data).hexdigest(), len(content)) != (record.sha256, record.size):
+                raise GalleryError(f"{path}: {name} in it was altered or damaged; copy the gallery again")
+        return header, _entries(header, members)
     except FileNotFoundError as error:
         raise GalleryError(f"{path}: no such gallery; make one with: edgebone gallery enrol {path} PICTURES") from error
     except OSError as error:
@@ -201,26 +196,17 @@ def _header(path: Path, raw: bytes) -> Header:
         raise GalleryError(f"{path}: gallery.json does not follow schema {SCHEMA}: {error}") from error
 
 
-def _section(file: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where a member's bytes lie in the file."""
+def _read(file: IO[bytes], info: zipfile.ZipInfo) -> NDArray[np.uint8]:
+    """A member's bytes; not through zipfile, whose own checksum takes longer than all the rest."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} is compressed")
     file.seek(info.header_offset)
     name, extra = struct.unpack("<26x2H", file.read(30))
-    return info.header_offset + 30 + name + extra, info.file_size
-
-
-def _sha256(file: IO[bytes], offset: int, size: int) -> str:
-    digest = hashlib.sha256()
-    file.seek(offset)
-    while size > 0 and (piece := file.read(min(_PIECE, size))):
-        digest.update(piece)
-        size -= len(piece)
-    return digest.hexdigest()
-
-
-def _mapped(file: IO[bytes], offset: int, size: int) -> NDArray[np.uint8]:
-    return np.asarray(np.memmap(file, np.uint8, "r", offset, (size,)))
+    file.seek(name + extra, os.SEEK_CUR)
+    # Not from a size that a damaged file only claims.
+    if info.file_size > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"{info.filename} is cut off")
+    return np.fromfile(file, np.uint8, info.file_size)
 
 
 def _array(members: dict[str, NDArray[np.uint8]], name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:

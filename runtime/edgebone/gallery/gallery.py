@@ -92,7 +92,7 @@ class Gallery:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Gallery:
-        """Read a gallery; its vectors stay in the file and are mapped.
+        """Read a gallery into memory.
 
         Raises:
             GalleryError: It is missing, damaged, no gallery, or of another version.

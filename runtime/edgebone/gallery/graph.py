@@ -93,7 +93,7 @@ def build_graph(serials: NDArray[np.int64], blocks: Sequence[Block], storage: St
 
 
 def open_graph(content: NDArray[np.uint8], dimension: int, storage: Storage, entries: int) -> Graph:
-    """An index as :meth:`Graph.save` wrote it, left where it lies, such as in a mapped file.
+    """An index as :meth:`Graph.save` wrote it, used where it lies.
 
     Raises:
         ValueError: It cannot be read, or is not the index that the gallery says.

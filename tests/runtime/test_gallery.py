@@ -1,0 +1,793 @@
+"""Galleries: what is enrolled is recognised, what is not is unknown, and the file survives what happens to files."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from conftest import GREEN, RED, picture, write_colors_bundle, write_video
+from helpers import PROGRAM, edgebone, needs
+from onnx import TensorProto, helper
+from test_bundle import contents
+from test_model import two_heads_bundle
+
+from edgebone import Gallery, load
+from edgebone.core.bundle import write_bundle
+from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.manifest import Head
+from edgebone.core.matches import UNKNOWN, Matches
+from edgebone.core.results import Classification
+from edgebone.core.tensors import TensorSpec
+from edgebone.gallery import GalleryError, changing
+from edgebone.gallery import gallery as module
+from edgebone.gallery.embedding import about, embed_pictures, space_of
+from edgebone.gallery.recognise import name_embeddings, open_galleries
+from edgebone.gallery.signature import embed_references
+from edgebone.gallery.vectors import Storage
+from edgebone.gallery.views import SIGNATURE
+
+D = 32
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "immunohistochemistry")
+
+
+def groups(labels: int, each: int, seed: int = 0, d: int = D) -> tuple[np.ndarray, list[str]]:
+    """Vectors in groups that lie apart, as pictures of the same thing do."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((labels, d))
+    vectors = np.repeat(centres, each, axis=0) + 0.3 * rng.standard_normal((labels * each, d))
+    return vectors.astype(np.float32), [f"thing {index // each}" for index in range(labels * each)]
+
+
+def filled(labels: int = 5, each: int = 4, storage: Storage = "float32") -> Gallery:
+    vectors, names = groups(labels, each)
+    gallery = Gallery("space", D, storage)
+    gallery.add(vectors, names)
+    return gallery
+
+
+@pytest.fixture(scope="session")
+def layout_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose embedding is the picture's 8 × 8 thumbnail about its mean: 192 numbers."""
+    folder = tmp_path_factory.mktemp("bundles")
+    manifest, files = contents(write_colors_bundle(folder / "colors.bundle", (1, 4)))
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["floats", "cells"], ["split"]),
+        helper.make_node("ReduceMean", ["split", "within"], ["thumbnail"], keepdims=0),
+        helper.make_node("Reshape", ["thumbnail", "row"], ["rows"]),
+        helper.make_node("ReduceMean", ["rows", "last"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["rows", "mean"], ["embedding"]),
+    ]
+    constants = {"cells": [-1, 8, 4, 8, 4, 3], "within": [2, 4], "row": [-1, 192], "last": [1]}
+    graph = helper.make_graph(
+        nodes,
+        "layout",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 32, 32, 3])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 192])],
+        [helper.make_tensor(name, TensorProto.INT64, [len(value)], value) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    golden = dict(np.load(io.BytesIO(files["golden/tensors.npz"])))
+    rows = golden["input"].reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4), dtype=np.float32).reshape(-1, 192)
+    recorded = io.BytesIO()
+    np.savez(recorded, input=golden["input"], embedding=rows - rows.mean(axis=1, keepdims=True))
+    import msgspec
+
+    changed = msgspec.structs.replace(
+        manifest,
+        outputs=(TensorSpec("embedding", "float32", ("batch", 192)),),
+        heads={"embedding": Head("embedding@1", ("embedding",))},
+    )
+    content = {**files, "onnx/fp32.onnx": model.SerializeToString(), "golden/tensors.npz": recorded.getvalue()}
+    return write_bundle(folder / "layout.bundle", changed, content)
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, np.ndarray]:
+    """CC0 photographs, BGR."""
+    data = pytest.importorskip("skimage.data")
+    return {name: np.ascontiguousarray(getattr(data, name)()[..., 2::-1]) for name in PHOTOS}
+
+
+@pytest.fixture
+def folder(photos: dict[str, np.ndarray], tmp_path: Path) -> Path:
+    """A folder a photograph, with three cuts of it in each."""
+    for name, image in photos.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        height, width = image.shape[:2]
+        for number in range(3):
+            cut = image[number * 4 : height - 8 + number * 4, number * 6 : width - 12 + number * 6]
+            cv2.imwrite(str(tmp_path / "photos" / name / f"{number}.jpg"), cut)
+    return tmp_path / "photos"
+
+
+def test_what_is_like_an_entry_gets_its_label() -> None:
+    vectors, names = groups(5, 4)
+    gallery = Gallery("space", D)
+    added = gallery.add(vectors, names)
+    assert added.ids.tolist() == list(range(20))
+    assert gallery.labels() == {f"thing {index}": 4 for index in range(5)}
+    found = gallery.search(vectors[6] * 100, k=3)
+    assert found.labels == ("thing 1",) * 3
+    assert found.ids[0] == 6
+    assert found.similarity.dtype == np.float32
+    assert found.similarity[0] == pytest.approx(1)
+    assert (np.diff(found.similarity) <= 0).all()
+    exact = vectors @ vectors[6] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[6])
+    assert found.similarity == pytest.approx(np.sort(exact)[::-1][:3], abs=1e-5)
+    assert [matches.label for matches in gallery.identify_all(vectors)] == names
+    assert len(gallery.search(vectors[0], k=1000)) == 20
+
+
+def test_matches_read_like_the_other_results() -> None:
+    matches = Matches(("oat", "soy"), np.float32([0.75, 0.5]), np.array([7, 3]), "oat")
+    assert str(matches) == "oat (oat 0.750, soy 0.500)"
+    assert matches.to_dict() == {
+        "label": "oat",
+        "matches": [{"id": 7, "label": "oat", "similarity": 0.75}, {"id": 3, "label": "soy", "similarity": 0.5}],
+    }
+    assert not matches.is_unknown
+    json.dumps(matches.to_dict())
+
+
+def test_the_nearer_neighbour_outvotes_many_that_are_far() -> None:
+    gallery = Gallery("space", 2)
+    angles = np.radians([0, 30, 31, 32, 33])
+    gallery.add(np.stack([np.cos(angles), np.sin(angles)], 1), ["one", "many", "many", "many", "many"])
+    assert gallery.identify([1, 0.01]).label == "one"
+    assert gallery.identify([np.cos(0.5), np.sin(0.5)]).label == "many"
+
+
+def test_an_empty_gallery_knows_nothing(tmp_path: Path) -> None:
+    gallery = Gallery("space", D)
+    for reopened in (gallery, Gallery.load(gallery.save(tmp_path / "empty.gallery"))):
+        found = reopened.search(np.ones(D))
+        assert (len(found), found.labels, found.similarity.dtype, found.ids.dtype) == (0, (), np.float32, np.int64)
+        assert reopened.identify(np.ones(D)).is_unknown
+        assert reopened.identify(np.ones(D)).label == UNKNOWN
+        assert str(found) == "unknown (nothing in the gallery)"
+        assert (len(reopened), reopened.labels(), reopened.entries()) == (0, {}, [])
+        with pytest.raises(GalleryError, match="holds 0 entries of 0 labels"):
+            reopened.calibrate()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        (np.ones(D + 1), f"vectors of {D} numbers, got an array of shape"),
+        (np.zeros(D), "is zero"),
+        (np.full(D, np.nan), "NaN"),
+        (np.full(D, np.inf), "infinity"),
+        (np.ones((1, 1, D)), "of shape"),
+    ],
+)
+def test_vectors_that_mean_nothing_are_refused(vectors: np.ndarray, words: str) -> None:
+    gallery = filled()
+    for use in (lambda: gallery.add(vectors, "a"), lambda: gallery.search_all(vectors)):
+        with pytest.raises(GalleryError, match=words):
+            use()
+    assert len(gallery) == 20
+
+
+def test_labels_and_ids_that_do_not_fit_are_refused() -> None:
+    gallery = filled()
+    vectors = groups(1, 2, seed=5)[0]
+    for labels, ids, words in (
+        (["a"], None, "2 vectors need 2 labels"),
+        (["a", ""], None, "one character"),
+        ("a", [1], "2 vectors need 2 ids"),
+        ("a", [100, 100], "100 is not"),
+        ("a", [100, 3], "3 is not"),
+        ("a", [100, -1], "-1 is not"),
+    ):
+        with pytest.raises(GalleryError, match=words):
+            gallery.add(vectors, labels, ids=ids)
+    assert len(gallery) == 20
+    assert gallery.add(vectors, "a", ids=[100, 50]).ids.tolist() == [100, 50]
+    assert gallery.add(groups(1, 1, seed=6)[0], "b").ids.tolist() == [101]
+    with pytest.raises(GalleryError, match="k is 1 or more"):
+        gallery.search(np.ones(D), k=0)
+
+
+def test_duplicates_are_noticed_and_kept_skipped_or_refused() -> None:
+    gallery = filled()
+    vectors = groups(5, 4)[0]
+    more = np.concatenate([vectors[[2, 9]] * 3, groups(2, 1, seed=9)[0], groups(2, 1, seed=9)[0][:1]])
+    with pytest.raises(GalleryError, match=r"3 of 5 vectors .* vector 0 is entry 2 \(thing 0\).*nothing was added"):
+        gallery.add(more, "other", policy="refuse")
+    assert len(gallery) == 20
+    added = gallery.add(more, "other", policy="skip")
+    assert added.ids.tolist() == [22, 23]
+    assert [(item.row, item.of, item.label) for item in added.duplicates] == [
+        (0, 2, "thing 0"),
+        (1, 9, "thing 2"),
+        (4, 22, "other"),
+    ]
+    assert all(item.similarity == pytest.approx(1, abs=1e-5) for item in added.duplicates)
+    kept = gallery.add(more[:2], "other")
+    assert (len(kept.ids), len(kept.duplicates), len(gallery)) == (2, 2, 24)
+    assert not gallery.add(more[:2], "other", same=None).duplicates
+
+
+def test_what_is_removed_is_not_found_any_more() -> None:
+    gallery = filled()
+    vectors = groups(5, 4)[0]
+    assert gallery.remove(label="thing 1") == 4
+    assert "thing 1" not in gallery.labels()
+    assert "thing 1" not in gallery.search(vectors[5], k=100).labels
+    assert gallery.remove(ids=[0, 1]) == 2
+    assert gallery.labels()["thing 0"] == 2
+    assert gallery.search(vectors[0], 1).ids[0] in (2, 3)
+    for wrong, words in (({"label": "thing 1"}, "no label 'thing 1'; it has thing 0"), ({"ids": [2, 0]}, "no entry 0")):
+        with pytest.raises(GalleryError, match=words):
+            gallery.remove(**wrong)
+    with pytest.raises(GalleryError, match="either their ids or a label"):
+        gallery.remove()
+    assert len(gallery) == 14
+    assert gallery.add(vectors[:1], "new").ids.tolist() == [20]
+
+
+def test_calibration_tells_strangers_from_what_is_known() -> None:
+    vectors, names = groups(60, 8, d=64)
+    gallery = Gallery("space", 64)
+    gallery.add(vectors[::2], names[::2])
+    far = np.random.default_rng(3).standard_normal((500, 64))
+    assert not gallery.identify(far[0]).is_unknown
+    found = gallery.calibrate(0.02)
+    assert (found.strangers, found.own_strangers, found.with_company) == (240, True, 240)
+    assert found.false_accepts <= 4
+    assert np.mean([matches.is_unknown for matches in gallery.identify_all(far)]) > 0.9
+    found_names = [matches.label for matches in gallery.identify_all(vectors[1::2])]
+    assert np.mean(np.array(found_names) == names[1::2]) > 0.95
+    stricter = gallery.calibrate(0.0001)
+    assert stricter.threshold > found.threshold
+    assert stricter.false_accepts == 0
+    by_strangers = gallery.calibrate(0.1, strangers=far)
+    assert (by_strangers.own_strangers, by_strangers.strangers, by_strangers.false_accepts) == (False, 500, 50)
+    assert sum(not matches.is_unknown for matches in gallery.identify_all(far)) == 50
+
+
+def test_calibration_says_what_it_needs() -> None:
+    gallery = Gallery("space", D)
+    gallery.add(groups(1, 5)[0], "only")
+    with pytest.raises(GalleryError, match=r"5 entries of 1 labels.*enrol more, or give strangers"):
+        gallery.calibrate()
+    assert gallery.calibrate(0.5, strangers=groups(4, 5, seed=2)[0]).strangers == 20
+    for rate in (0, 1, -0.1, float("nan")):
+        with pytest.raises(GalleryError, match="above 0 and below 1"):
+            filled().calibrate(rate)
+
+
+@pytest.mark.parametrize(("storage", "close"), [("float16", 1e-3), ("int8", 1e-2)])
+def test_fewer_bits_say_nearly_the_same(storage: Storage, close: float, tmp_path: Path) -> None:
+    vectors, names = groups(40, 10, d=256)
+    full, small = Gallery("space", 256), Gallery("space", 256, storage)
+    full.add(vectors, names)
+    small.add(vectors, names)
+    asked = vectors[::7] + 0.1
+    for one, other in zip(full.identify_all(asked), small.identify_all(asked), strict=True):
+        assert one.label == other.label
+        assert other.similarity == pytest.approx(one.similarity, abs=close)
+    sizes = [gallery.save(tmp_path / f"{gallery.storage}.gallery").stat().st_size for gallery in (full, small)]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert Gallery.load(tmp_path / f"{storage}.gallery").search(asked[0]).ids[0] == small.search(asked[0]).ids[0]
+
+
+@pytest.fixture
+def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Galleries of more than 500 entries go into the index."""
+    pytest.importorskip("usearch")
+    monkeypatch.setattr(module, "EXACT_NUMBERS", 500 * D)
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_the_index_finds_what_looking_at_each_entry_finds(storage: Storage, tmp_path: Path) -> None:
+    vectors, names = groups(150, 20)
+    by_index = Gallery("space", D, storage)
+    by_index.add(vectors, names, same=None)
+    small = [Gallery("space", D, storage) for _ in range(6)]
+    for number, gallery in enumerate(small):
+        gallery.add(vectors[number::6], names[number::6], ids=np.arange(3000)[number::6], same=None)
+    asked = vectors[::30] + 0.05 * np.random.default_rng(1).standard_normal((100, D))
+
+    def nearest(query: np.ndarray) -> Matches:
+        return max((gallery.search(query, 1) for gallery in small), key=lambda found: found.similarity[0])
+
+    found, exact = by_index.search_all(asked, 5), [nearest(query) for query in asked]
+    assert np.mean([one.ids[0] == other.ids[0] for one, other in zip(found, exact, strict=True)]) > 0.97
+    assert found[0].similarity[0] == pytest.approx(exact[0].similarity[0], abs=2e-3)
+    assert by_index.search(asked[3], 5).ids.tolist() == found[3].ids.tolist()
+    # Saved with its index, of which nothing is lost when it is extended.
+    loaded = Gallery.load(by_index.save(tmp_path / "many.gallery"))
+    assert [one.ids.tolist() for one in loaded.search_all(asked, 5)] == [one.ids.tolist() for one in found]
+    loaded.add(groups(30, 20, seed=8)[0], "new", same=None)
+    assert loaded.search(groups(30, 20, seed=8)[0][7], 1).label == "new"
+    assert loaded.search(vectors[7], 1).ids[0] == 7
+
+
+@pytest.mark.usefixtures("indexed")
+def test_what_is_removed_or_added_is_so_at_once_with_an_index_too() -> None:
+    vectors, names = groups(50, 20)
+    gallery = Gallery("space", D)
+    gallery.add(vectors, names, same=None)
+    gallery.remove(label="thing 3")
+    found = gallery.search(vectors[65], 30)
+    assert len(found) == 30
+    assert "thing 3" not in found.labels
+    gallery.add(vectors[65], "again")
+    assert gallery.search(vectors[65], 1).label == "again"
+    # More than the index bears: it is made anew.
+    gallery.remove(ids=[entry.id for entry in gallery.entries() if entry.label < "thing 35"])
+    left = set(gallery.labels())
+    assert all(set(matches.labels) <= left and len(matches) == 5 for matches in gallery.search_all(vectors))
+
+
+def test_without_usearch_a_large_gallery_is_searched_all_the_same_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "EXACT_NUMBERS", 10 * D)
+    monkeypatch.setattr(module, "has_usearch", lambda: False)
+    gallery = filled()
+    gallery.add(groups(3, 3, seed=4)[0], "more")
+    assert gallery.search(groups(5, 4)[0][6], 1).ids[0] == 6
+    assert [record.message for record in caplog.records if 'pip install "edgebone[gallery]"' in record.message] != []
+    assert len(caplog.records) == 1
+
+
+def test_a_saved_gallery_comes_back_as_it_was(tmp_path: Path) -> None:
+    gallery = Gallery("space", D, about="a network", views=("whole", "mirror"))
+    vectors, names = groups(4, 6)
+    names = ["☕ Kaffee, süß", "two words", "ü" * 80, 'quote"\\'][0:1] * 6 + names[6:]
+    gallery.add(vectors, names, sources=[f"bild {index} ☂.jpg" for index in range(24)])
+    gallery.remove(ids=[0, 23])
+    calibration = gallery.calibrate(0.05)
+    loaded = Gallery.load(gallery.save(tmp_path / "names ☂.gallery"))
+    assert loaded.entries() == gallery.entries()
+    assert loaded.entries()[0].source == "bild 1 ☂.jpg"
+    assert (loaded.calibration, loaded.about, loaded.views) == (calibration, "a network", ("whole", "mirror"))
+    for query in (vectors[5], np.ones(D)):
+        assert loaded.identify(query).to_dict() == gallery.identify(query).to_dict()
+    # An id that was given away is not given again.
+    assert loaded.add(np.ones(D), "new").ids.tolist() == [24]
+    loaded.save()
+    assert len(Gallery.load(tmp_path / "names ☂.gallery")) == 23
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names ☂.gallery", "names ☂.gallery.lock"]
+
+
+def test_the_file_is_a_plain_zip_of_numpy_arrays(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        header = json.loads(archive.read("gallery.json"))
+        vectors = np.load(io.BytesIO(archive.read("vectors.npy")), allow_pickle=False)
+    assert (header["schema"], header["space"], header["count"]) == (1, "space", 20)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(20), abs=1e-5)
+
+
+def _with(path: Path, name: str, change: bytes | None) -> None:
+    """Write the zip anew with one member changed or left out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {item: archive.read(item) for item in archive.namelist()}
+    if change is None:
+        del members[name]
+    else:
+        members[name] = change
+    with zipfile.ZipFile(path, "w") as archive:
+        for item, content in members.items():
+            archive.writestr(item, content)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_cut_off_file_is_refused_in_one_line(tmp_path: Path, share: float) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(GalleryError, match=r"a\.gallery: not a gallery, or a damaged one") as caught:
+        Gallery.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_any_altered_byte_of_the_arrays_is_noticed(tmp_path: Path) -> None:
+    path = filled(storage="int8").save(tmp_path / "a.gallery")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x93NUMPY") + 300] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(GalleryError, match=r"vectors\.npy in it was altered or damaged"):
+        Gallery.load(path)
+
+
+def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("gallery.json"))
+    for change, words in (
+        ({**header, "schema": 2}, "has schema 2, this edgebone reads 1"),
+        ({**header, "more": 1}, "does not follow schema 1.*more"),
+        ({**header, "count": 21}, "instead of"),
+        ({**header, "labels": header["labels"][:2]}, "do not belong together"),
+        ([], "does not follow schema 1"),
+    ):
+        _with(path, "gallery.json", json.dumps(change).encode())
+        with pytest.raises(GalleryError, match=words):
+            Gallery.load(path)
+    _with(path, "gallery.json", None)
+    with pytest.raises(GalleryError, match="not a gallery"):
+        Gallery.load(path)
+    with pytest.raises(GalleryError, match=r"no such gallery; make one with: edgebone gallery enrol"):
+        Gallery.load(tmp_path / "missing.gallery")
+    with pytest.raises(GalleryError, match="cannot be read"):
+        Gallery.load(tmp_path)
+
+
+WRITER = """
+    import sys
+    import numpy as np
+    from edgebone import Gallery
+    gallery = Gallery("space", 256)
+    gallery.add(np.random.default_rng(0).standard_normal((20_000, 256)), "first", same=None)
+    gallery.save(sys.argv[1], overwrite=True)
+    print("ready", flush=True)
+    while True:
+        gallery.save(overwrite=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.gallery"
+    for wait_s in (0.0, 0.01, 0.03, 0.08):
+        writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WRITER), str(path)], stdout=subprocess.PIPE)
+        with writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(wait_s)
+            writer.send_signal(signal.SIGKILL)
+        assert len(Gallery.load(path)) == 20_000
+    gallery = Gallery.load(path)
+    gallery.add(np.ones(256), "second")
+    gallery.save()
+    assert len(Gallery.load(path)) == 20_001
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.gallery", "a.gallery.lock"]
+
+
+def test_processes_that_change_a_gallery_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    program = """
+        import sys
+        import numpy as np
+        from edgebone.gallery import changing
+        for number in range(5):
+            with changing(sys.argv[1]) as gallery:
+                seed = int(sys.argv[2]) + number
+                gallery.add(np.random.default_rng(seed).standard_normal(32), sys.argv[2])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
+    started = [subprocess.Popen([*command, seed]) for seed in ("100", "200", "300")]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    labels = Gallery.load(path).labels()
+    assert (labels["100"], labels["200"], labels["300"], sum(labels.values())) == (5, 5, 5, 35)
+
+
+def test_a_change_that_fails_writes_nothing(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    before = path.read_bytes()
+    with pytest.raises(GalleryError, match="no label"), changing(path) as gallery:
+        gallery.add(np.ones(D), "new")
+        gallery.remove(label="nobody")
+    assert path.read_bytes() == before
+    with pytest.raises(GalleryError, match="no such gallery"), changing(tmp_path / "b.gallery"):
+        pass
+
+
+def test_a_file_that_others_changed_is_not_written_over(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    mine = Gallery.load(path)
+    with changing(path) as theirs:
+        theirs.add(np.ones(D), "theirs")
+    mine.add(-np.ones(D), "mine")
+    with pytest.raises(OutputError, match="was changed since; load it again"):
+        mine.save()
+    with pytest.raises(OutputError, match="another gallery"):
+        filled().save(path)
+    assert "theirs" in Gallery.load(path).labels()
+    mine.save(overwrite=True)
+    assert "mine" in Gallery.load(path).labels()
+    with pytest.raises(GalleryError, match="has no file yet"):
+        filled().save()
+
+
+def test_a_changed_file_is_taken_over_while_serving(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    serving = Gallery.load(path)
+    assert not serving.reload_if_changed()
+    with changing(path) as theirs:
+        theirs.add(np.ones(D), "theirs")
+    assert serving.identify(np.ones(D)).label != "theirs"
+    assert serving.reload_if_changed()
+    assert serving.identify(np.ones(D)).label == "theirs"
+    assert not serving.reload_if_changed()
+    good = path.read_bytes()
+    other = Gallery("another space", D)
+    strange = other.save(tmp_path / "b.gallery").read_bytes()
+    for content, words in ((good[:500], "damaged"), (strange, "their similarity would say nothing")):
+        # In its place, as cp does.
+        path.write_bytes(content)
+        caplog.clear()
+        assert not serving.reload_if_changed()
+        assert not serving.reload_if_changed()
+        assert len(caplog.records) == 1
+        assert words in caplog.text
+        assert serving.identify(np.ones(D)).label == "theirs"
+    serving.add(-np.ones(D), "mine")
+    path.write_bytes(good)
+    assert not serving.reload_if_changed()
+    assert "this gallery is not saved" in caplog.text
+    assert "mine" in serving.labels()
+    path.unlink()
+    assert not serving.reload_if_changed()
+
+
+@pytest.mark.usefixtures("indexed")
+def test_searches_go_on_while_others_add_and_remove() -> None:
+    vectors, names = groups(120, 10)
+    gallery = Gallery("space", D)
+    gallery.add(vectors[:400], names[:400])
+    stop, failures = threading.Event(), []
+
+    def search() -> None:
+        rng = np.random.default_rng()
+        while not stop.is_set():
+            row = int(rng.integers(0, 400))
+            found = gallery.search(vectors[row], 5)
+            # Every answer is of one moment: ids and labels belong together, and what was never removed is there.
+            if any(label != names[number] for number, label in zip(found.ids, found.labels, strict=True)):
+                failures.append(found)
+            if row % 20 < 10 and found.ids[0] != row:
+                failures.append((row, found))
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for start in range(400, 1200, 40):
+            gallery.add(vectors[start : start + 40], names[start : start + 40], ids=np.arange(start, start + 40))
+            assert gallery.search(vectors[start], 1).ids[0] == start
+            if start < 800:
+                gallery.remove(ids=[start - 400 + 10, start - 400 + 30])
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert len(gallery) == 1200 - 20
+
+
+def test_a_gallery_of_another_network_head_or_view_is_refused(layout_bundle: Path, tmp_path: Path) -> None:
+    other = two_heads_bundle(tmp_path / "two.bundle")
+    with load(layout_bundle) as model, load(other) as second:
+        gallery = Gallery(space_of(model), 192, about=about(model))
+        gallery.check(space_of(model))
+        for space in (space_of(second), space_of(model, views=SIGNATURE)):
+            with pytest.raises(
+                GalleryError, match=r"colors fixed, head embedding, own view .*would say nothing; use the"
+            ):
+                gallery.check(space, "another")
+        path = gallery.save(tmp_path / "a.gallery")
+        assert open_galleries(model, {"": path}).keys() == {""}
+        with pytest.raises(GalleryError, match=r"a\.gallery holds vectors of"):
+            open_galleries(second, {"": path})
+        with pytest.raises(BundleError, match="no head nobody gives an embedding"):
+            open_galleries(model, {"nobody": path})
+    with (
+        load(write_colors_bundle(tmp_path / "c.bundle")) as plain,
+        pytest.raises(BundleError, match="--output embedding"),
+    ):
+        space_of(plain)
+
+
+def test_a_streams_embeddings_get_names(layout_bundle: Path, photos: dict[str, np.ndarray], tmp_path: Path) -> None:
+    with load(layout_bundle) as model:
+        gallery = Gallery(space_of(model), 192)
+        gallery.add(embed_pictures(model, [photos["chelsea"]]), "cat")
+        galleries = open_galleries(model, {"": gallery.save(tmp_path / "a.gallery")})
+        labels = []
+        for _, result in model.stream([photos["chelsea"], photos["coffee"], photos["coffee"]]):
+            named = name_embeddings(result, galleries)
+            assert isinstance(named, Matches)
+            labels.append(named.label)
+            if len(labels) == 2:
+                # Seen by the next frame.
+                galleries[""].add(embed_pictures(model, [photos["coffee"]]), "cup")
+        assert labels == ["cat", "cat", "cup"]
+        assert name_embeddings(result, {}) is result
+
+
+def test_of_several_heads_only_the_embedding_gets_a_name(tmp_path: Path) -> None:
+    with load(two_heads_bundle(tmp_path / "two.bundle")) as model:
+        name = next(key for key, head in model.manifest.heads.items() if head.decoder == "embedding@1")
+        gallery = Gallery(space_of(model), 3)
+        gallery.add(embed_pictures(model, [picture(RED), picture(GREEN)]), ["warm", "cold"])
+        galleries = open_galleries(model, {"": gallery.save(tmp_path / "a.gallery")})
+        named = name_embeddings(model(picture(GREEN)), galleries)
+    assert isinstance(named, dict)
+    assert isinstance(named[name], Matches)
+    assert named[name].label == "cold"
+    assert {type(result) for key, result in named.items() if key != name} == {Classification}
+
+
+def test_embedding_goes_the_way_that_the_model_goes(layout_bundle: Path, photos: dict[str, np.ndarray]) -> None:
+    with load(layout_bundle) as model:
+        vectors = embed_pictures(model, list(photos.values()))
+        for vector, image in zip(vectors, photos.values(), strict=True):
+            own = model(image).vector
+            assert vector == pytest.approx(own / np.linalg.norm(own), abs=1e-5)
+        assert embed_pictures(model, []).shape == (0, 192)
+        image = photos["rocket"]
+        both = embed_pictures(model, [image, np.ascontiguousarray(image[:, ::-1])], views=SIGNATURE)
+        assert both[0] == pytest.approx(both[1], abs=2e-3)
+        assert embed_references(model, [image]).shape == (1, 2, 192)
+
+
+pytest_program = pytest.mark.skipif(not PROGRAM.exists(), reason="the program is not installed beside this Python")
+
+
+def said(*arguments: object, code: int = 0) -> str:
+    done = edgebone("gallery", *arguments)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.mark.slow
+@pytest_program
+def test_folders_are_enrolled_searched_listed_and_removed(layout_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    file, model = tmp_path / "products.gallery", ("--model", layout_bundle)
+    (folder / "coffee" / "damaged.jpg").write_bytes(b"no picture")
+    (folder / "top.jpg").write_bytes(b"whose is it?")
+    first = json.loads(said("enrol", file, folder, *model, "--json"))
+    assert (first["pictures"], first["entries"], first["labels"]) == (18, first["added"], 6)
+    assert first["added"] + first["already_there"] == 18
+    assert len(first["unreadable"]) == 1
+    assert first["calibration"]["threshold"] < 1
+    again = edgebone("gallery", "enrol", file, folder, *model)
+    assert again.returncode == 0
+    assert "0 entries of 18 pictures added, 18 were there already, 1 could not be read" in again.stdout
+    assert "left out" in again.stderr
+    assert "damaged.jpg" in again.stderr
+    photo = folder / "coffee" / "1.jpg"
+    other = edgebone("gallery", "enrol", file, photo, "--label", "tea", *model)
+    assert "which is coffee" in other.stderr
+    lines = [json.loads(line) for line in said("search", file, photo, folder / "rocket", *model, "--json").splitlines()]
+    assert [line["label"] for line in lines] == ["coffee", "rocket", "rocket", "rocket"]
+    assert lines[0]["source"] == str(photo)
+    assert lines[0]["matches"][0]["similarity"] == pytest.approx(1, abs=0.01)
+    assert said("search", file, photo, "-k", "2", *model).startswith(f"{photo}: coffee (coffee 0.99")
+    listed = json.loads(said("list", file, "--entries", "--json"))
+    assert set(listed["labels"]) == set(PHOTOS)
+    chosen = [item["id"] for item in listed["each"] if item["label"] == "coffee"]
+    removed = [word for number in chosen for word in ("--id", number)]
+    assert f"{len(chosen)} entries removed" in said("remove", file, *removed)
+    assert "coffee" not in said("list", file)
+    assert "1.jpg" in said("list", file, "--entries")
+    assert "no label 'coffee'" in said("remove", file, "--label", "coffee", code=1)
+    assert "say what to remove" in said("remove", file, code=2)
+    assert "known from" in said("calibrate", file, "--false-accept-rate", 0.2)
+    assert "of 3 strangers" in said("calibrate", file, "--strangers", folder / "coffee", *model)
+
+
+@pytest_program
+def test_lists_globs_and_videos_are_enrolled(layout_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    (tmp_path / "list.csv").write_text("file,label\nphotos/coffee/0.jpg,cup\nphotos/chelsea/0.jpg,cat\n")
+    assert json.loads(said("enrol", file, tmp_path / "list.csv", *model, "--json"))["labels"] == 2
+    assert "of 3 labels" in said("enrol", file, folder / "ro*" / "*.jpg", "--label", "rocket", *model)
+    video = tmp_path / "photos.mp4"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
+    for name in ("astronaut", "retina", "immunohistochemistry"):
+        for _ in range(10):
+            writer.write(cv2.resize(cv2.imread(str(folder / name / "0.jpg")), (64, 48)))
+    writer.release()
+    frames = json.loads(
+        said("enrol", file, video, "--label", "film", "--every", 5, "--max-frames", 4, *model, "--json")
+    )
+    assert frames["pictures"] == 4
+    assert frames["added"] == 2
+    assert "need --label" in said("enrol", file, video, *model, code=2)
+    (tmp_path / "bad.csv").write_text("path,class\na,b\n")
+    assert "needs the columns file and label, has path, class" in said(
+        "enrol", file, tmp_path / "bad.csv", *model, code=4
+    )
+
+
+@pytest.mark.slow
+@pytest_program
+def test_what_cannot_be_enrolled_or_searched_is_told_in_one_line(
+    layout_bundle: Path, colors_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "a.jpg").write_bytes(b"no picture")
+    assert "none of 1 pictures could be read" in said(
+        "enrol", file, tmp_path / "damaged", "--label", "a", *model, code=4
+    )
+    assert not file.exists()
+    assert "give --label" in said("enrol", file, folder / "coffee", *model, code=1)
+    assert "no such gallery" in said("search", file, folder / "coffee" / "0.jpg", *model, code=1)
+    assert "--output embedding" in said("enrol", file, folder, "--model", colors_bundle, code=3)
+    assert "no such folder or file" in said("enrol", file, tmp_path / "nowhere", "--label", "a", *model, code=4)
+    said("enrol", file, folder, *model)
+    other = two_heads_bundle(tmp_path / "two.bundle")
+    for verb in (("search", file, folder / "coffee"), ("enrol", file, folder)):
+        assert "enrol the pictures again" in said(*verb, "--model", other, code=1)
+    assert "no gallery of signatures" in said("enrol", file, folder, "--signatures", *model, code=1)
+    assert "edgebone run" in said("search", file, write_video(tmp_path / "v.mp4", [RED] * 3), *model, code=4)
+    file.write_bytes(file.read_bytes()[:1000])
+    assert "not a gallery, or a damaged one" in said("list", file, code=1)
+
+
+@pytest_program
+def test_signatures_are_enrolled_under_their_files_names(layout_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for name in PHOTOS:
+        (folder / name / "0.jpg").rename(flat / f"{name}.jpg")
+    done = json.loads(said("enrol", file, flat, "--signatures", *model, "--json"))
+    assert (done["pictures"], done["labels"]) == (6, 6)
+    mirrored = cv2.imread(str(flat / "coffee.jpg"))[:, ::-1]
+    cv2.imwrite(str(tmp_path / "copy.jpg"), cv2.resize(mirrored, None, fx=0.5, fy=0.5), [cv2.IMWRITE_JPEG_QUALITY, 30])
+    assert json.loads(said("search", file, tmp_path / "copy.jpg", *model, "--json"))["label"] == "coffee.jpg"
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileNetV2's embedding with its ImageNet weights."""
+    pytest.importorskip("torch")
+    from edgebone_export import export
+    from edgebone_export.errors import WeightsError
+
+    path = tmp_path_factory.mktemp("bundles") / "mobilenet_v2.bundle"
+    try:
+        export("mobilenet_v2", path, weights="IMAGENET1K_V1", output_kind="embedding", batch=(1, 8))
+    except WeightsError as error:
+        pytest.skip(f"weights cannot be had here: {error}")
+    return path
+
+
+@pytest.mark.slow
+@needs("usearch")
+def test_signatures_of_a_real_network_survive_what_happens_to_copies(
+    mobilenet: Path, photos: dict[str, np.ndarray]
+) -> None:
+    def worn(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        cut = image[height // 10 : height - height // 10, : width - width // 5, ::]
+        small = cv2.resize(np.ascontiguousarray(cut[:, ::-1]), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        return cv2.imdecode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], 1)
+
+    known, strange = PHOTOS[:4], PHOTOS[4:]
+    with load(mobilenet) as model:
+        gallery = Gallery(space_of(model, views=SIGNATURE), 1280, views=SIGNATURE)
+        gallery.add(
+            embed_references(model, [photos[name] for name in known]).reshape(-1, 1280),
+            [n for n in known for _ in "ab"],
+        )
+        gallery.calibrate(0.001)
+        copies = embed_pictures(model, [worn(photos[name]) for name in known], views=SIGNATURE)
+        others = embed_pictures(model, [photos[name] for name in strange], views=SIGNATURE)
+    assert [matches.label for matches in gallery.identify_all(copies)] == list(known)
+    assert all(matches.is_unknown for matches in gallery.identify_all(others))
