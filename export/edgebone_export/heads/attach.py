@@ -6,7 +6,7 @@ import datetime
 import io
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgebone.core.head_file import (
 )
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.core.writing import writing
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
 from edgebone_export.errors import ExportError, ParityError
@@ -147,24 +148,24 @@ def detach(
             )
         if set(names) == set(bundle.manifest.heads):
             raise ExportError(f"{path}: no head would be left; a bundle has at least one")
+        taken = [] if save is None else [_taken_off(bundle, name) for name in names]
         change = _Change(bundle, bundle.manifest.taps, {}, False, frozenset(names), bundle.manifest.variants, progress)
         made = change.make()
         if save is not None:
-            for name in names:
-                _save(bundle, name, Path(save), overwrite)
+            with writing(Path(save)):
+                Path(save).mkdir(parents=True, exist_ok=True)
+            for artefact in taken:
+                write_head(Path(save) / f"{artefact.manifest.name}.head", artefact.manifest, artefact.graph, overwrite)
         progress("write")
         target = write_bundle(output, made.manifest, made.files, overwrite)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 
 
-def _save(bundle: Bundle, name: str, folder: Path, overwrite: bool) -> None:
-    head = bundle.manifest.heads[name]
-    if not head.file:
+def _taken_off(bundle: Bundle, name: str) -> HeadFile:
+    if not bundle.manifest.heads[name].file:
         raise ExportError(f"{bundle.path}: head {name} is the network's own; there is no artefact of it to save")
     artefact = bundle_head(bundle, name)
-    write_head(
-        folder / f"{name}.head", msgspec.structs.replace(artefact.manifest, name=name), artefact.graph, overwrite
-    )
+    return replace(artefact, manifest=msgspec.structs.replace(artefact.manifest, name=name))
 
 
 def _by_name(
@@ -300,25 +301,31 @@ class _Change:
         """A variant's graph with the change, what it gives, and the names of its values."""
         manifest = self.bundle.manifest
         model = open_backbone(self.bundle.read(file), where)
-        wanted = {
-            output for name, head in manifest.graph_heads.items() if name not in self.drop for output in head.outputs
-        }
-        wanted |= {self.taps[tap].output for tap in self._read_by_kept_apart()}
+        wanted = self._kept_outputs()
         specs = {spec.name: spec for spec in manifest.outputs if spec.name in wanted}
+        reads = {
+            name: {key: tap_value(model, key, self.taps[key], where) for key in artefact.manifest.reads}
+            for name, artefact in self.add.items()
+        }
+        gone = [str(value.name) for value in model.graph.outputs if value.name not in specs]
+        # First: a new head may have the name of one that goes.
+        remove_outputs(model, gone, [value for values in reads.values() for value in values.values()])
         for name, artefact in self.add.items():
-            reads = {key: tap_value(model, key, self.taps[key], where) for key in artefact.manifest.reads}
             if self.apart:
-                made = [expose(model, key, value, self.taps[key].shape) for key, value in reads.items()]
+                made = [expose(model, key, value, self.taps[key].shape) for key, value in reads[name].items()]
             else:
-                made = join(model, name, artefact.graph, reads, artefact.manifest.outputs)
+                made = join(model, name, artefact.graph, reads[name], artefact.manifest.outputs)
             specs |= {spec.name: spec for spec in made}
-        remove_outputs(model, [str(value.name) for value in model.graph.outputs if value.name not in specs])
         return to_bytes(model, where), specs, set(values_of(model))
 
-    def _read_by_kept_apart(self) -> set[str]:
-        heads = self.bundle.manifest.heads
-        apart = [name for name, head in heads.items() if head.apart and name not in self.drop]
-        return {key for name in apart for key in bundle_head(self.bundle, name).manifest.reads}
+    def _kept_outputs(self) -> set[str]:
+        """The graph's outputs that kept heads need."""
+        manifest = self.bundle.manifest
+        kept = {name: head for name, head in manifest.heads.items() if name not in self.drop}
+        apart = [name for name, head in kept.items() if head.apart]
+        taps = {key for name in apart for key in bundle_head(self.bundle, name).manifest.reads}
+        own = {output for head in kept.values() if not head.apart for output in head.outputs}
+        return own | {self.taps[key].output for key in taps}
 
     def _prove(
         self, name: str, variant: Variant, content: bytes, golden: NDArray[np.uint8], outputs: Mapping[str, TensorSpec]
@@ -330,7 +337,7 @@ class _Change:
         with OnnxRuntimeEngine(content, batch_range=variant.batch) as engine:
             have = {key: array[:1] for key, array in engine.run({engine.inputs[0].name: feeds}).items()}
         taps = self._tap_values(variant, feeds)
-        known = {spec.name for spec in self.bundle.manifest.outputs}
+        known = self._kept_outputs()
         answers = {key: array for key, array in have.items() if key not in known}
         largest = 0.0
         for key, artefact in self.add.items():

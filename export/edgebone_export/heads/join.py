@@ -147,12 +147,14 @@ def _batch(model: ir.Model) -> int | str:
     return size if isinstance(size, int) else str(size.value or "batch")
 
 
-def remove_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Take outputs away, and every node and constant that only they needed."""
+def remove_outputs(model: ir.Model, names: Sequence[str], needed: Sequence[ir.Value] = ()) -> None:
+    """Take outputs away, and every node and constant that only they needed; those of ``needed`` values stay."""
     kept = [value for value in model.graph.outputs if value.name not in names]
     model.graph.outputs.clear()
-    model.graph.outputs.extend(kept)
+    model.graph.outputs.extend([*kept, *needed])
     remove_unused(model)
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(kept)
 
 
 def to_bytes(model: ir.Model, where: str) -> bytes:
