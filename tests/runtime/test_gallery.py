@@ -791,3 +791,22 @@ def test_signatures_of_a_real_network_survive_what_happens_to_copies(
         others = embed_pictures(model, [photos[name] for name in strange], views=SIGNATURE)
     assert [matches.label for matches in gallery.identify_all(copies)] == list(known)
     assert all(matches.is_unknown for matches in gallery.identify_all(others))
+
+
+@pytest.mark.slow
+@needs("usearch")
+def test_the_benchmark_writes_what_it_prints(layout_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    flat, figures = tmp_path / "flat", tmp_path / "figures.json"
+    flat.mkdir()
+    for name in PHOTOS:
+        (folder / name / "0.jpg").rename(flat / f"{name}.jpg")
+    script = Path(__file__).parents[2] / "benchmarks" / "signatures.py"
+    command = [sys.executable, script, layout_bundle, flat, "--vectors", 2000, "--json", figures]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    mirrored = {name: method["recall"]["mirrored"] for name, method in found["methods"].items()}
+    assert mirrored["the same with thumbnails (edgebone's signatures)"]["found"] == 6
+    assert mirrored["pHash"]["found"] < 6
+    assert found["million"]["recall_at_1"] > 0.9
+    assert f"{found['costs']['signature_ms']:.1f} ms a signature" in done.stdout
