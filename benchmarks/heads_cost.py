@@ -316,7 +316,7 @@ def show(row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="a classifier with a vector before its scores and maps of strides 8 and 32")
-    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
