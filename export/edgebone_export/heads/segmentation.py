@@ -103,13 +103,14 @@ def fit_segmentation(
     if len(present) < 2:
         names = ", ".join(present) or "none that counts"
         raise ExportError(f"the training masks have one class only ({names}); a segmentation head tells two or more")
+    shares = torch.tensor(pixels / pixels.sum(), dtype=torch.float32)
     size_hw = (int(train_masks.shape[1]), int(train_masks.shape[2]))
     cells_hw = (max(1, round(size_hw[0] / output_stride)), max(1, round(size_hw[1] / output_stride)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = build(decoder_kind, channel_statistics(train_maps, seed), len(labels), width, cells_hw)
+        net = build(decoder_kind, channel_statistics(train_maps, seed), shares, width, cells_hw)
     net = net.to(memory_format=torch.channels_last)
-    weights = _class_weights(pixels)
+    weights = _class_weights(shares)
     coarse = [nearest_cells(cells, whole) for cells, whole in zip(cells_hw, size_hw, strict=True)]
 
     def loss(part: Rows) -> Tensor:
@@ -133,7 +134,7 @@ def fit_segmentation(
         "kind": decoder_kind,
         "taps": list(finest_first(train_maps)),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "train": {"pictures": fit.pictures, "pixels": by_label((pixels / pixels.sum()).tolist(), labels)},
+        "train": {"pictures": fit.pictures, "pixels": by_label(shares.tolist(), labels)},
         "held_out": {"pictures": held.pictures, **_figures(net, held, labels, batch)},
         "best_epoch": trained.epoch,
         "epochs": trained.epochs,
@@ -199,14 +200,13 @@ def _pixels(pictures: _Pictures, classes: int) -> NDArray[np.float64]:
     return counts[:classes]
 
 
-def _class_weights(pixels: NDArray[np.float64]) -> Tensor:
+def _class_weights(shares: Tensor) -> Tensor:
     """One over the root of each class's share, so that a pixel weighs 1 on average.
 
     The root: weighed by the share itself, thin things are found twice as wide as they are.
     """
-    share = pixels / pixels.sum()
-    weights = np.divide(1, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
-    return torch.tensor(weights / (weights * share).sum(), dtype=torch.float32)
+    weights = torch.where(shares > 0, shares.rsqrt(), 0.0)
+    return weights / (weights * shares).sum()
 
 
 def _loss(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:

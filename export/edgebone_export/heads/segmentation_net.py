@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgebone_export.heads.dense_layers import Standardized, resize, separable
 
 DecoderKind = Literal["lraspp", "linear"]
+_LEAST_SHARE = 1e-9
 Statistics = Sequence[tuple[Tensor, Tensor]]
 """Mean and deviation of each tap's channels, finest tap first."""
 
@@ -97,7 +98,21 @@ class Classes(nn.Module):
         return self.logits(maps).argmax(dim=1).to(torch.uint8)
 
 
-def build(kind: DecoderKind, statistics: Statistics, classes: int, width: int, cells_hw: tuple[int, int]) -> Classes:
-    """Build a decoder with fresh weights; the arguments are those of the classes above."""
+def build(kind: DecoderKind, statistics: Statistics, shares: Tensor, width: int, cells_hw: tuple[int, int]) -> Classes:
+    """Build a decoder with fresh weights.
+
+    Args:
+        kind: Which.
+        statistics: Of the taps' channels.
+        shares: (classes,): each class's share of the pixels; the decoder begins with it, so that a class that is never
+            seen is never found.
+        width: Channels of ``lraspp``.
+        cells_hw: Height and width of the class map.
+    """
+    classes = len(shares)
     decoder = LrAspp(statistics, classes, width) if kind == "lraspp" else Linear(statistics, classes)
+    last = decoder.classes if isinstance(decoder, LrAspp) else decoder.parts[0]
+    assert isinstance(last, (nn.Conv2d, Standardized)) and last.bias is not None, "both have one as they are built"
+    with torch.no_grad():
+        last.bias.copy_(torch.log(shares.clamp(min=_LEAST_SHARE)))
     return Classes(decoder, cells_hw)
