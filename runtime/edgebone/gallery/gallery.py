@@ -141,6 +141,8 @@ class Gallery:
         try:
             header, entries = read_gallery(self.path)
             self.check(header.space, header.about)
+            if header.dimension != self.dimension:
+                raise GalleryError(f"{self.path} holds vectors of {header.dimension} numbers, not of {self.dimension}")
             with self._changing:
                 if (self._entries, self._calibration) != self._saved:
                     raise GalleryError(f"{self.path} was changed by others, and this gallery is not saved; it stays")
@@ -349,7 +351,7 @@ class Gallery:
 
     def _adopt(self, header: Header, entries: Entries, stamp: tuple[int, ...] | None) -> None:
         self._entries, self._calibration, self._seen = entries, header.calibration, stamp
-        self._saved = (entries, header.calibration)
+        self._saved, self.storage = (entries, header.calibration), header.storage
 
     def write(self, target: Path) -> None:
         """Write the file, whatever is there; for who holds its lock already (see :func:`changing`)."""
