@@ -275,8 +275,8 @@ def test_an_anomaly_is_told_by_its_score_and_shown_where_it_is() -> None:
     assert found.map[40:].max() == found.map[:, :48].max() == 1
     told = json.loads(msgspec.json.encode(results_to_dict(found)))
     assert told == {"anomaly": {"score": 3.5, "threshold": 2, "is_anomalous": True, "worst_xy": [x, y]}}
-    assert str(found) == f"anomalous: 3.5, threshold 2, worst at ({x}, {y})"
-    assert str(anomaly(2, cells)) == "normal: 2, threshold 2"
+    assert str(found) == f"anomalous: 3.5 > 2 at ({x}, {y})"
+    assert str(anomaly(2, cells)) == "normal: 2 ≤ 2"
 
 
 def test_an_anomaly_map_is_linear_between_its_cells() -> None:

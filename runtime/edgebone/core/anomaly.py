@@ -47,7 +47,7 @@ class Anomaly:
         }
 
     def __str__(self) -> str:
-        """``anomalous: 3.21, threshold 2.4, worst at (120, 80)``; without the place where it is normal."""
+        """``anomalous: 3.21 > 2.4 at (120, 80)``, or ``normal: 1.9 ≤ 2.4``: score, threshold, worst pixel."""
         if self.is_anomalous:
-            return f"anomalous: {self.score:.3g}, threshold {self.threshold:.3g}, worst at {self.worst_xy}"
-        return f"normal: {self.score:.3g}, threshold {self.threshold:.3g}"
+            return f"anomalous: {self.score:.3g} > {self.threshold:.3g} at {self.worst_xy}"
+        return f"normal: {self.score:.3g} ≤ {self.threshold:.3g}"
