@@ -373,6 +373,8 @@ NONE: Boxes = (np.empty((0, 4), np.float32), np.empty(0, np.int64))
         ({"held_out_maps": "narrow"}, r"features_s4 has maps \[3, 8, 8\], the training pictures \[32, 8, 8\]"),
         ({"held_out_masks": None}, "only one of them was given"),
         ({"decoder_kind": "unet"}, "lraspp or linear, not 'unet'"),
+        ({"epochs": 0}, "epochs must be above 0, got 0"),
+        ({"output_stride": 0}, "output_stride must be above 0, got 0"),
         ({"picture": np.arange(3)}, "80 rows of maps need the number of a picture each"),
     ],
 )

@@ -20,6 +20,17 @@ _HELD_OUT = 0.2
 _MOST_GRADIENT = 10.0
 
 
+def check_positive(**settings: float) -> None:
+    """Refuse settings that are not above 0.
+
+    Raises:
+        ExportError: Names the first that is not.
+    """
+    for name, value in settings.items():
+        if not value > 0:
+            raise ExportError(f"{name} must be above 0, got {value:g}")
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long, and how fast.
@@ -39,6 +50,10 @@ class Schedule:
     weight_decay: float = 1e-2
     score_every: int = 1
     patience: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check_positive(epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from edgebone_export.heads.dense_maps import (
     read,
     stride_of,
 )
-from edgebone_export.heads.dense_training import Rows, Schedule, hold_out, numbers_of, train
+from edgebone_export.heads.dense_training import Rows, Schedule, check_positive, hold_out, numbers_of, train
 from edgebone_export.heads.detection_metrics import Boxes, average_precision, best_score, check_counting, decoder
 from edgebone_export.heads.detection_net import BestBoxes, DetectorNet, locations
 from edgebone_export.heads.detection_targets import Targets, assign, loss
@@ -104,6 +104,8 @@ def fit_detection(
     """
     started = time.monotonic()
     check_counting()
+    check_positive(width=width, blocks=blocks, boxes=boxes)
+    schedule = Schedule(epochs, batch, learning_rate, score_every=max(1, epochs // _LOOKS), patience=_LOOKS)
     fit, held = _sides(train_maps, train_boxes, held_out_maps, held_out_boxes, labels, size_hw, picture, seed)
     taps = finest_first(train_maps)
     strides = [stride_of(tap) for tap in taps]
@@ -133,7 +135,6 @@ def fit_detection(
     def score() -> float:
         return average_precision(found(), held.own, labels, size_hw)["AP"]
 
-    schedule = Schedule(epochs, batch, learning_rate, score_every=max(1, epochs // _LOOKS), patience=_LOOKS)
     trained = train(net, len(fit.rows), loss_of, score, schedule, seed, progress)
     last = found()
     least, f1 = best_score(last, held.own)

@@ -16,7 +16,7 @@ from torch import Tensor
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.dense_graph import run, write_graph
 from edgebone_export.heads.dense_maps import Maps, channel_statistics, check_maps, check_same_taps, finest_first, read
-from edgebone_export.heads.dense_training import Rows, Schedule, hold_out, numbers_of, train
+from edgebone_export.heads.dense_training import Rows, Schedule, check_positive, hold_out, numbers_of, train
 from edgebone_export.heads.fitted import FittedHead
 from edgebone_export.heads.segmentation_metrics import (
     IGNORED,
@@ -97,6 +97,8 @@ def fit_segmentation(
     started = time.monotonic()
     if decoder_kind not in get_args(DecoderKind):
         raise ExportError(f"a segmentation head is {' or '.join(get_args(DecoderKind))}, not {decoder_kind!r}")
+    check_positive(width=width, output_stride=output_stride)
+    schedule = Schedule(epochs, batch, learning_rate, patience=_PATIENCE)
     fit, held = _sides(train_maps, train_masks, held_out_maps, held_out_masks, labels, picture, seed)
     pixels = _pixels(fit, len(labels))
     present = [label for label, count in zip(labels, pixels, strict=True) if count]
@@ -125,7 +127,6 @@ def fit_segmentation(
             counts += confusion(found, truth, len(labels))
         return mean_iou(counts)
 
-    schedule = Schedule(epochs, batch, learning_rate, patience=_PATIENCE)
     trained = train(net, len(fit.rows), loss, score, schedule, seed, progress)
     sample = {tap: np.asarray(array[fit.rows[:3]]) for tap, array in train_maps.items()}
     graph = write_graph(net, sample, [_OUTPUT])

@@ -31,7 +31,7 @@ class LrAspp(nn.Module):
 
     def __init__(self, statistics: Statistics, classes: int, width: int) -> None:
         super().__init__()
-        half = width // 2
+        half = max(1, width // 2)
         mean, deviation = statistics[-1]
         self.context = nn.Sequential(Standardized(mean, deviation, width, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.gate = Standardized(mean, deviation, width)
