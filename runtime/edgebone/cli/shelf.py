@@ -1,0 +1,155 @@
+"""``edgebone shelf``: what stands on a shelf, and what runs out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone.cli import options
+from edgebone.cli.signals import raise_if_heard
+from edgebone.core.errors import EdgeboneError
+
+if TYPE_CHECKING:
+    from edgebone.cli.shelf_outputs import ShelfOutputs
+    from edgebone.gallery import Gallery
+    from edgebone.inbox import Inbox
+    from edgebone.model import Model
+    from edgebone.vision.shelf import Pictures, Recognise, Shelf
+
+
+def shelf_command(
+    bundle: options.Bundle,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A video, pictures, a folder, rtsp://…, http://…, usb:0, csi:0.")
+    ],
+    shelf: Annotated[Path, typer.Option("--shelf", help="The file of the shelf: its zones, and what belongs there.")],
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            "--gallery", help="The products' gallery; without one, the bundle's own classes are the products."
+        ),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", help="The head that sees the products, where there are several.")
+    ] = None,
+    score: Annotated[
+        float, typer.Option("--score", min=0, max=1, help="Without a gallery: below this confidence it is unknown.")
+    ] = 0.5,
+    every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
+    max_fps: Annotated[float | None, typer.Option("--max-fps", help="At most so many frames a second.")] = None,
+    give_up: Annotated[
+        float | None,
+        typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
+    ] = None,
+    jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write each frame's counts as JSON lines.")] = None,
+    events: Annotated[Path | None, typer.Option("--events", help="Write the events as JSON lines.")] = None,
+    append: Annotated[bool, typer.Option("--append", help="Keep what --jsonl and --events hold already.")] = False,
+    video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+) -> None:
+    """Watch a shelf: count the products of each zone, and tell what runs out, comes back or stands wrong.
+
+    The camera stands still. Only facings that changed since the last look go through the network again.
+    """
+    from edgebone.cli.shelf_outputs import ShelfOutputs
+    from edgebone.inbox import Inbox
+    from edgebone.model import load
+    from edgebone.sources import open_source
+    from edgebone.sources.limits import Limits
+    from edgebone.vision.shelf import Shelf
+    from edgebone.vision.shelf_file import read_shelf
+
+    file, limits = read_shelf(shelf), Limits(max_fps, every)
+    with ExitStack() as closing:
+        opened = open_source(source, give_up)
+        inbox = Inbox([opened], [limits])
+        closing.callback(inbox.close)
+        model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))
+        recognise, known = recogniser(model, gallery, head, score)
+        strange = sorted(file.products - known)
+        if strange:
+            raise EdgeboneError(
+                f"{shelf} expects {strange[0]}, which {gallery or bundle} does not know; it knows "
+                f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
+            )
+        watched = Shelf(file, recognise)
+        _go(inbox, watched, ShelfOutputs(file, opened, limits, jsonl, events, append, video))
+
+
+def recogniser(
+    model: Model, gallery: str | Gallery | None, head: str | None = None, score: float = 0.5
+) -> tuple[Recognise, frozenset[str]]:
+    """What names pictures of facings, and the names that it knows.
+
+    Args:
+        model: A loaded bundle.
+        gallery: The products' gallery or its file, for a head with an embedding; None takes a head with classes.
+        head: The head; None takes the only one.
+        score: The confidence from which on a class is believed, 0 to 1.
+
+    Raises:
+        BundleError: There is no such head, or none or several where none is named.
+        GalleryError: The gallery cannot be read, or was made with another network.
+    """
+    if gallery is None:
+        return _by_classes(model, head, score)
+    from edgebone.gallery.embedding import embed_pictures, embedding_head
+    from edgebone.gallery.recognise import open_galleries
+
+    name = embedding_head(model, head)
+    opened = next(iter(open_galleries(model, {name: gallery}).values())) if isinstance(gallery, str) else gallery
+
+    def recognise(pictures: Pictures) -> list[str]:
+        return [matches.label for matches in opened.identify_all(embed_pictures(model, pictures, name))]
+
+    return recognise, frozenset(opened.labels())
+
+
+def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise, frozenset[str]]:
+    from edgebone.core.errors import BundleError
+    from edgebone.core.matches import UNKNOWN
+    from edgebone.core.results import ABSTAIN, Classification
+
+    heads = model.manifest.heads
+    able = [name for name, known in heads.items() if known.decoder.partition("@")[0] == "classification"]
+    wanted = able if head is None else [name for name in able if name == head]
+    if len(wanted) != 1:
+        listed = ", ".join(f"{name}: {known.decoder}" for name, known in heads.items())
+        raise BundleError(
+            f"a shelf needs one head with classes, or a head with an embedding and --gallery; the bundle has {listed}"
+            + ("; name one with --head" if len(able) > 1 else "")
+        )
+    name = wanted[0]
+
+    def label_of(result: object) -> str:
+        assert isinstance(result, Classification)
+        if result.decision is not None:
+            return UNKNOWN if result.decision == ABSTAIN else result.decision
+        return result.label if result.confidence[0] >= score else UNKNOWN
+
+    def recognise(pictures: Pictures) -> list[str]:
+        return [label_of(result[name]) for result in model(list(pictures), heads=[name]) if isinstance(result, dict)]
+
+    return recognise, frozenset(heads[name].labels or ())
+
+
+def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs) -> None:
+    """Every frame, until the source ends; what was seen until Ctrl-C or SIGTERM is finished and kept."""
+    try:
+        while (taken := inbox.take()) is not None:
+            raise_if_heard()
+            _, frame = taken
+            outputs.take(frame, *shelf.update(frame))
+    except Exception:
+        outputs.discard()
+        raise
+    except BaseException:
+        outputs.close()
+        raise
+    outputs.close()
+    outputs.summarise(shelf)

@@ -1,0 +1,127 @@
+"""Where ``edgebone shelf`` writes to."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgebone.core.frame import Frame
+    from edgebone.sources import Source
+    from edgebone.sources.limits import Limits
+    from edgebone.vision.shelf import Shelf
+    from edgebone.vision.shelf_file import ShelfFile
+    from edgebone.vision.shelf_stock import ShelfEvent, Stock
+
+_PICTURES_FPS = 1.0
+_VIDEO_FPS = 25.0
+# More than a panel has room for.
+_EVENTS_SHOWN = 20
+
+
+class ShelfOutputs:
+    """The files of a run, its events on the standard output, and what is said at its end.
+
+    Args:
+        file: The shelf.
+        source: Where the frames come from.
+        limits: What is taken of them.
+        counts: Each frame's counts go there; None for nowhere.
+        events: The events likewise.
+        append: Keep what these two hold already.
+        video: The annotated video.
+
+    Raises:
+        OutputError: The video is of no known kind.
+    """
+
+    def __init__(
+        self,
+        file: ShelfFile,
+        source: Source,
+        limits: Limits,
+        counts: Path | None,
+        events: Path | None,
+        append: bool,
+        video: Path | None,
+    ) -> None:
+        from edgebone.sinks.jsonl import JsonLines
+        from edgebone.sinks.video import VideoFileSink
+
+        self._file = file
+        self._counts = JsonLines(counts, append) if counts else None
+        self._events = JsonLines(events, append) if events else None
+        self._video = VideoFileSink(video, _rate(source, limits), self._draw) if video else None
+        self._shown: list[ShelfEvent] = []
+        self._stock: Stock | None = None
+        self._frames = 0
+        self._told = 0
+        self._began_s = time.monotonic()
+
+    def take(self, frame: Frame, stock: Stock, events: list[ShelfEvent]) -> None:
+        """Write a frame's stock, and say what has changed.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        import msgspec
+
+        self._stock = stock
+        self._frames += 1
+        self._told += len(events)
+        self._shown = [*self._shown, *events][-_EVENTS_SHOWN:]
+        for event in events:
+            sys.stdout.write(f"{event}\n")
+            sys.stdout.flush()
+            if self._events:
+                self._events.write_line(msgspec.json.encode(event.to_dict()) + b"\n")
+        if self._counts:
+            self._counts.write(frame, stock)
+        if self._video:
+            # Nothing but the shelf is drawn.
+            self._video.write(frame, {})
+
+    def _draw(self, image: Any, frame: Frame) -> Any:
+        from edgebone.vision.shelf_drawing import draw_shelf
+
+        assert self._stock is not None
+        return draw_shelf(image, self._file, self._stock, self._shown, frame.position_s)
+
+    def close(self) -> None:
+        """Finish what was written.
+
+        Raises:
+            OutputError: It cannot be.
+        """
+        for sink in (self._counts, self._events, self._video):
+            if sink:
+                sink.close()
+
+    def discard(self) -> None:
+        """Leave nothing half-written behind."""
+        for sink in (self._counts, self._events, self._video):
+            if sink:
+                sink.discard()
+
+    def summarise(self, shelf: Shelf) -> None:
+        """Say what stands there at the end, and what it took."""
+        from edgebone.vision.shelf_stock import counted
+
+        for zone, counts in (self._stock.counts if self._stock else {}).items():
+            sys.stdout.write(f"{zone}: {counted(counts)}\n")
+        seconds = time.monotonic() - self._began_s
+        skipped = 100 * (1 - shelf.embedded / shelf.looks) if shelf.looks else 0.0
+        sys.stderr.write(
+            f"{self._frames} frame{'' if self._frames == 1 else 's'} in {seconds:.2f} s: "
+            f"{self._frames / max(seconds, 1e-9):.1f} fps; {self._told} event{'' if self._told == 1 else 's'}; of "
+            f"{shelf.looks} looks at facings {shelf.embedded} went through the network, "
+            f"{skipped:.1f} % had not changed\n"
+        )
+
+
+def _rate(source: Source, limits: Limits) -> float:
+    """The annotated video's frames a second."""
+    own = source.fps or (_VIDEO_FPS if source.live else _PICTURES_FPS)
+    return min(own / limits.every, limits.max_fps or own)

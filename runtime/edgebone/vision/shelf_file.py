@@ -1,0 +1,158 @@
+"""The file that says where a shelf's facings are, and what should stand there."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgebone.core.errors import EdgeboneError
+from edgebone.core.matches import UNKNOWN
+
+EMPTY = "empty"
+"""The label of a facing where nothing stands; a gallery learns it from pictures of the empty shelf."""
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Edge = Annotated[float, msgspec.Meta(ge=0)]
+Box = tuple[int, int, int, int]
+
+
+class ShelfError(EdgeboneError, ValueError):
+    """The file of a shelf cannot be read, or does not fit the pictures. Exit code 1."""
+
+
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A product that belongs in a zone.
+
+    Attributes:
+        product: Its label, as the gallery or the head calls it.
+        minimum: With fewer facings than this, it is low.
+    """
+
+    product: Name
+    minimum: Count = 1
+
+
+class ShelfZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the shelf, split evenly into facings.
+
+    Attributes:
+        name: What its counts and events are called by.
+        xyxy: Left, top, right and bottom, in the file's units.
+        rows: How many facings lie above each other.
+        columns: How many stand side by side.
+        expected: What belongs there; where nothing is given the zone is counted, and has no events.
+    """
+
+    name: Name
+    xyxy: tuple[Edge, Edge, Edge, Edge]
+    rows: Count = 1
+    columns: Count = 1
+    expected: list[Expected] = []
+
+    @property
+    def products(self) -> frozenset[str]:
+        """What belongs there."""
+        return frozenset(item.product for item in self.expected)
+
+
+class ShelfFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        schema: 1.
+        zones: The zones.
+        units: What their edges are given in: shares of the picture's width and height, or its pixels.
+        agree: So many looks must agree before a facing's product changes; more than half of ``looks``.
+        looks: Out of so many last ones. With ten looks a second and 6 of 9, a hand that hides a facing for half a
+            second changes nothing.
+        changed: From which mean difference on a facing is looked at again, in steps of 255. Above a camera's noise.
+    """
+
+    schema: Literal[1]
+    zones: Annotated[list[ShelfZone], msgspec.Meta(min_length=1)]
+    units: Literal["shares", "pixels"] = "shares"
+    agree: Count = 3
+    looks: Count = 5
+    changed: Annotated[float, msgspec.Meta(ge=0, le=255)] = 4.0
+
+    @property
+    def products(self) -> frozenset[str]:
+        """Every product that belongs somewhere."""
+        return frozenset[str]().union(*(zone.products for zone in self.zones))
+
+
+def read_shelf(path: Path) -> ShelfFile:
+    """Read a file of a shelf.
+
+    Raises:
+        ShelfError: It is not there, is not JSON, or says something else than a shelf; the message names the place.
+    """
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=ShelfFile)
+    except OSError as error:
+        raise ShelfError(f"{path} cannot be read: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise ShelfError(f"{path}: {error}; see README for what a file of a shelf holds") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ShelfError(f"{path} is not JSON: {error}") from error
+    reason = _reason_against(found)
+    if reason:
+        raise ShelfError(f"{path}: {reason}")
+    return found
+
+
+def _reason_against(file: ShelfFile) -> str | None:
+    """What the types alone do not say."""
+    if not file.looks / 2 < file.agree <= file.looks:
+        return f"agree is more than half of looks and not more than all, not {file.agree} of {file.looks}"
+    names = [zone.name for zone in file.zones]
+    for zone in file.zones:
+        left, top, right, bottom = zone.xyxy
+        given = ", ".join(f"{edge:g}" for edge in zone.xyxy)
+        products = [item.product for item in zone.expected]
+        if names.count(zone.name) > 1:
+            return f"the name {zone.name} is used twice"
+        if not (left < right and top < bottom):
+            return f"zone {zone.name}: xyxy is left, top, right, bottom, not {given}"
+        if file.units == "shares" and max(right, bottom) > 1:
+            return f'zone {zone.name}: shares are 0 to 1, not {given}; for pixels say "units": "pixels"'
+        for item in zone.expected:
+            if item.product in (EMPTY, UNKNOWN):
+                return f"zone {zone.name}: {item.product} is no product that can be expected"
+            if products.count(item.product) > 1:
+                return f"zone {zone.name} expects {item.product} twice"
+            if item.minimum > zone.rows * zone.columns:
+                facings = zone.rows * zone.columns
+                return f"zone {zone.name} has {facings} facings, and expects {item.minimum} of {item.product}"
+    return None
+
+
+def facings_of(file: ShelfFile, zone: ShelfZone, size_hw: tuple[int, int]) -> list[Box]:
+    """Where a zone's facings lie in a picture, row by row: left, top, right, bottom in whole pixels.
+
+    Args:
+        file: The file that the zone is of.
+        zone: The zone.
+        size_hw: The picture's height and width, in pixels.
+
+    Raises:
+        ShelfError: The zone is not within the picture, or a facing would have no pixels.
+    """
+    height, width = size_hw
+    scale_x, scale_y = (width, height) if file.units == "shares" else (1, 1)
+    left, top, right, bottom = (
+        edge * scale for edge, scale in zip(zone.xyxy, (scale_x, scale_y, scale_x, scale_y), strict=True)
+    )
+    if right > width or bottom > height:
+        raise ShelfError(f"zone {zone.name} ends at {right:g},{bottom:g}, outside of the picture of {width}x{height}")
+    xs = [round(left + (right - left) * column / zone.columns) for column in range(zone.columns + 1)]
+    ys = [round(top + (bottom - top) * row / zone.rows) for row in range(zone.rows + 1)]
+    boxes = [(x0, y0, x1, y1) for y0, y1 in itertools.pairwise(ys) for x0, x1 in itertools.pairwise(xs)]
+    if any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in boxes):
+        grid = f"{zone.rows} rows of {zone.columns}"
+        raise ShelfError(f"zone {zone.name}: {grid} facings are smaller than a pixel in a picture of {width}x{height}")
+    return boxes
