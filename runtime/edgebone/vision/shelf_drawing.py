@@ -24,7 +24,8 @@ _STATES: dict[State, Bgr] = {
 }  # fmt: skip
 _KINDS: dict[Kind, Bgr] = {"out_of_stock": _RED, "low_stock": _ORANGE, "restocked": _GREEN, "misplaced": _PINK}
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_PANEL_SHARE = 0.34
+_PANEL_SHARE = 0.4
+_LEAST_PX = 4
 
 
 def draw_shelf(
@@ -56,7 +57,8 @@ def _facing(canvas: NDArray[np.uint8], facing: Facing) -> None:
     left, top, right, bottom = facing.xyxy
     inset = max(1, (right - left) // 40)
     left, top, right, bottom = left + inset, top + inset, right - inset - 1, bottom - inset - 1
-    if right <= left or bottom <= top:
+    # Too small for anything to be seen of it.
+    if right - left < _LEAST_PX or bottom - top < _LEAST_PX:
         return
     color = _STATES[facing.state]
     if facing.state in ("empty", "misplaced", "unknown"):
@@ -83,7 +85,7 @@ def _panel(
     panel = np.full((height, width, 3), _GROUND, np.uint8)
     rows = sum(2 + len(zone.expected) for zone in file.zones)
     line = max(11, min(30, height // (rows + 10)))
-    scale = line / 46
+    scale = line / 48
     y = round(1.4 * line)
     _text(panel, "Stock", (line, y), scale * 1.3, _WHITE)
     if position_s is not None:
@@ -105,7 +107,7 @@ def _zone(panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int], y: 
     width = panel.shape[1]
     _text(panel, zone.name, (line, y), scale * 1.1, _YELLOW)
     facings = zone.rows * zone.columns
-    bar_left, bar_right = round(width * 0.62), width - 2 * line
+    bar_left, bar_right = round(width * 0.7), width - 2 * line
     for item in zone.expected:
         y += line
         count = counts.get(item.product, 0)
@@ -114,16 +116,19 @@ def _zone(panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int], y: 
         top, bottom = y - round(0.6 * line), y
         cv2.rectangle(panel, (bar_left, top), (bar_right, bottom), _TROUGH, -1)
         share = (bar_right - bar_left) / facings
-        cv2.rectangle(panel, (bar_left, top), (bar_left + round(share * count), bottom), color, -1)
+        if count:
+            cv2.rectangle(panel, (bar_left, top), (bar_left + round(share * count), bottom), color, -1)
         # Where the minimum is.
         at = bar_left + round(share * item.minimum)
         cv2.line(panel, (at, top - 2), (at, bottom + 2), _WHITE, 1)
         _text(panel, str(count), (bar_right + line // 2, y), scale, color)
-    expected = zone.products
-    rest = [f"{product} {number}" for product, number in counts.items() if product not in expected]
+    others = [product for product in counts if product not in zone.products]
+    # What should not be there comes first.
+    others.sort(key=lambda product: product in (EMPTY, UNKNOWN))
+    stray = bool(zone.expected) and any(product not in (EMPTY, UNKNOWN) for product in others)
+    text = ", ".join(f"{product} {counts[product]}" for product in others)
     y += line
-    stray = any(product not in (*expected, EMPTY, UNKNOWN) for product in counts) and bool(expected)
-    _text(panel, _shortened(", ".join(rest), width - 2 * line, scale), (line, y), scale, _PINK if stray else _GREY)
+    _text(panel, _shortened(text, width - 2 * line, scale), (line, y), scale, _PINK if stray else _GREY)
     return y
 
 
@@ -133,7 +138,7 @@ def _event(panel: NDArray[np.uint8], event: ShelfEvent, y: int, line: int, scale
     cv2.circle(panel, (line + line // 4, y - round(0.28 * line)), max(3, line // 4), color, -1, cv2.LINE_AA)
     _text(panel, when, (2 * line, y), scale, _GREY)
     what = f"{event.event.replace('_', ' ')}: {event.product}"
-    left = round(4.3 * line)
+    left = round(4 * line)
     _text(panel, _shortened(what, panel.shape[1] - left - line // 2, scale), (left, y), scale, _WHITE)
 
 
