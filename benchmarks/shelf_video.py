@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import itertools
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
+from edgebone.core.results import Embedding
 from edgebone.gallery import Gallery
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
 from edgebone.sources import open_source
@@ -220,7 +220,8 @@ def fit(bundle: str, photos: dict[str, list[Path]], folder: Path) -> Path:
     names = [*MINIMUM, EMPTY, *(name for name in photos if name not in MINIMUM)]
     pictures = {name: empty_pictures() if name == EMPTY else list(map(facing_of, photos[name])) for name in names}
     with edgebone.load(bundle) as model:
-        vectors = [result.vector for name in names for result in model(pictures[name])]
+        results = [result for name in names for result in model(pictures[name])]
+    vectors = [result.vector for result in results if isinstance(result, Embedding)]
     x, y = np.stack(vectors), np.repeat(np.arange(len(names)), [len(pictures[name]) for name in names])
     own = y <= len(MINIMUM)
     everything = Samples(x, y, np.arange(len(x)))
@@ -435,4 +436,4 @@ def frames_of(folder: Path) -> Iterator[Frame]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
-from helpers import edgebone
+from helpers import PROGRAM, edgebone
 from test_gallery import layout_bundle  # noqa: F401
 
 from edgebone import Gallery, load
@@ -377,3 +380,27 @@ def test_what_cannot_be_read_is_one_line(colors_bundle: Path, tmp_path: Path) ->
         assert not (tmp_path / "out.mp4").exists()
         assert not (tmp_path / "counts.jsonl").exists()
         assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_a_camera_is_watched_until_it_is_interrupted(colors_bundle: Path, tmp_path: Path) -> None:
+    shelf = write_shelf(tmp_path, {**TOP, "expected": []})
+    counts, video = tmp_path / "counts.jsonl", tmp_path / "out.mp4"
+    running = subprocess.Popen(
+        [PROGRAM, "shelf", colors_bundle, "synthetic://320x240@30", "--shelf", shelf, "--max-fps", "10",
+         "--jsonl", counts, "--video", video],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until_s = time.monotonic() + 30
+    while (not counts.exists() or len(counts.read_bytes().splitlines()) < 5) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    out, error = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert out.startswith("top: ")
+    assert error.splitlines()[-1] == "edgebone: interrupted"
+    found = lines(counts)
+    assert len(found) >= 5
+    assert found[0]["position_s"] is None or found[0]["position_s"] >= 0
+    capture = cv2.VideoCapture(str(video))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(found)
+    capture.release()

@@ -139,7 +139,7 @@ def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise
 
 
 def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs) -> None:
-    """Every frame, until the source ends; what was seen until Ctrl-C or SIGTERM is finished and kept."""
+    """Every frame, until the source ends."""
     try:
         while (taken := inbox.take()) is not None:
             raise_if_heard()
@@ -149,7 +149,7 @@ def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs) -> None:
         outputs.discard()
         raise
     except BaseException:
-        outputs.close()
+        # Ctrl-C and SIGTERM, which is how a camera's run ends: what was seen so far is finished and kept.
+        outputs.finish(shelf)
         raise
-    outputs.close()
-    outputs.summarise(shelf)
+    outputs.finish(shelf)

@@ -89,26 +89,23 @@ class ShelfOutputs:
         assert self._stock is not None
         return draw_shelf(image, self._file, self._stock, self._shown, frame.position_s)
 
-    def close(self) -> None:
-        """Finish what was written.
-
-        Raises:
-            OutputError: It cannot be.
-        """
-        for sink in (self._counts, self._events, self._video):
-            if sink:
-                sink.close()
-
     def discard(self) -> None:
         """Leave nothing half-written behind."""
         for sink in (self._counts, self._events, self._video):
             if sink:
                 sink.discard()
 
-    def summarise(self, shelf: Shelf) -> None:
-        """Say what stands there at the end, and what it took."""
+    def finish(self, shelf: Shelf) -> None:
+        """Finish what was written; say what stands there at the end, and what it took.
+
+        Raises:
+            OutputError: It cannot be finished.
+        """
         from edgebone.vision.shelf_stock import counted
 
+        for sink in (self._counts, self._events, self._video):
+            if sink:
+                sink.close()
         for zone, counts in (self._stock.counts if self._stock else {}).items():
             sys.stdout.write(f"{zone}: {counted(counts)}\n")
         seconds = time.monotonic() - self._began_s
