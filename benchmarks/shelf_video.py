@@ -389,13 +389,14 @@ def watch(recognise: Recognise, folder: Path, truth: list[dict[str, list[str]]])
                 errors += [abs(true[product] - counted.get(product, 0)) for product in true.keys() | counted.keys()]
     due = true_events(truth)
     left = list(events)
+    # Told sooner than that many looks take, it was told for another reason.
     late_s = []
     for index, *what in due:
         match = next(
             (
                 event for event in left
                 if [event.event, event.zone, event.product, event.count] == what
-                and 0 <= event.frame - index <= LATE_S * FPS
+                and file.agree - 1 <= event.frame - index <= LATE_S * FPS
             ),
             None,
         )  # fmt: skip
