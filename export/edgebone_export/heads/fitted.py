@@ -27,15 +27,24 @@ class Samples:
         y: Shape (n,) int64 class ids; (n, labels) bool for independent labels; (n, values) float64 for regression.
         picture: int64, shape (n,): the number of the picture that each row is a view of. Rows of one picture must
             never be on both sides of a split.
+        alike: int64, shape (n,): the same number for pictures that look alike, such as shots of one shelf; they must
+            not be on both sides of a split, either. None where that is not known.
     """
 
     x: Features
     y: NDArray[Any]
     picture: NDArray[np.int64]
+    alike: NDArray[np.int64] | None = None
+
+    @property
+    def group(self) -> NDArray[np.int64]:
+        """int64, shape (n,): what must be on one side of a split."""
+        return self.picture if self.alike is None else self.alike
 
     def take(self, rows: NDArray[Any]) -> Samples:
         """The samples of some rows, by index or by mask."""
-        return Samples(self.x[rows], self.y[rows], self.picture[rows])
+        alike = None if self.alike is None else self.alike[rows]
+        return Samples(self.x[rows], self.y[rows], self.picture[rows], alike)
 
 
 @dataclass(frozen=True)

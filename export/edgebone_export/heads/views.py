@@ -16,6 +16,8 @@ _ASPECT = 1.25
 _DEGREES = 15.0
 _LIGHT = 0.2
 _TINT = 0.07
+# ITU-R BT.601.
+_GRAY_OF_BGR = (0.114, 0.587, 0.299)
 
 
 def views_of(picture: Picture, count: int, seed: int) -> Iterator[Picture]:
@@ -46,8 +48,9 @@ def _random_view(picture: Picture, rng: np.random.Generator) -> Picture:
     )
     turn = cv2.getRotationMatrix2D(center, rng.uniform(-_DEGREES, _DEGREES), 1.0)
     out_w, out_h = max(1, round(cut_w)), max(1, round(cut_h))
-    turn[:, 2] += (out_w / 2 - center[0], out_h / 2 - center[1])
-    cut = cv2.warpAffine(picture, turn, (out_w, out_h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    turn[:, 2] += np.asarray((out_w / 2 - center[0], out_h / 2 - center[1]))
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
+    cut: Picture = np.asarray(cv2.warpAffine(picture, turn, (out_w, out_h), flags=flags, borderMode=border), np.uint8)
     if rng.random() < 0.5:
         cut = np.ascontiguousarray(cut[:, ::-1])
     return _lit(cut, rng)
@@ -58,7 +61,7 @@ def _lit(picture: Picture, rng: np.random.Generator) -> Picture:
     brightness, contrast, saturation = rng.uniform(1 - _LIGHT, 1 + _LIGHT, 3)
     tint = rng.uniform(1 - _TINT, 1 + _TINT, 3)
     pixels = picture.astype(np.float32)
-    gray = pixels @ np.float32([0.114, 0.587, 0.299])
+    gray = pixels @ np.asarray(_GRAY_OF_BGR, np.float32)
     pixels = gray[..., None] + (pixels - gray[..., None]) * np.float32(saturation)
     mean = float(gray.mean())
     pixels = (mean + (pixels - mean) * np.float32(contrast)) * np.float32(brightness * tint)

@@ -94,7 +94,7 @@ def evaluate_segmentation(
         results = model([item.picture])[0]
         result = results[name] if isinstance(results, dict) else results
         assert isinstance(result, SegmentationMap)
-        truth = _read_mask(item.mask, len(labels))
+        truth = read_mask(item.mask, len(labels))
         if truth.shape != result.class_id.shape:
             raise SourceError(
                 f"{item.mask}: the mask is {truth.shape[0]}x{truth.shape[1]}, its picture "
@@ -115,7 +115,12 @@ def evaluate_segmentation(
     )
 
 
-def _read_mask(path: Path, classes: int) -> NDArray[np.uint8]:
+def read_mask(path: Path, classes: int) -> NDArray[np.uint8]:
+    """A mask's class ids, uint8 (height, width): a PNG with one channel or a palette; 255 is not counted.
+
+    Raises:
+        SourceError: It cannot be read, has colours, or a class beyond the labels.
+    """
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P", "1"):

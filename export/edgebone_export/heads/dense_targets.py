@@ -1,0 +1,39 @@
+"""Masks and boxes of pictures, brought to the pixels of the network's input."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.geometry import Geometry
+
+IGNORED = 255
+
+
+def mask_to_network(mask: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """The class of the nearest pixel for each pixel of the network's input; 255 where the picture does not reach."""
+    rows, rows_inside = _nearest(geometry, mask.shape[0], 0)
+    columns, columns_inside = _nearest(geometry, mask.shape[1], 1)
+    made = mask[rows][:, columns]
+    made[~rows_inside] = IGNORED
+    made[:, ~columns_inside] = IGNORED
+    return np.asarray(made, np.uint8)
+
+
+def _nearest(geometry: Geometry, size: int, axis: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    centers = np.arange(geometry.network_hw[axis]) + 0.5
+    source = (centers - geometry.offset_xy[1 - axis]) / geometry.scale_xy[1 - axis]
+    # A mask may be of another size than its picture.
+    place = np.floor(source * size / geometry.source_hw[axis]).astype(np.int64)
+    return np.clip(place, 0, size - 1), (place >= 0) & (place < size)
+
+
+def boxes_to_network(
+    xyxy: NDArray[np.float64], class_id: NDArray[np.int64], geometry: Geometry
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes (k, 4) in pixels of the picture to the network's, cut off at its edge; those outside are left out."""
+    corners = geometry.to_network(xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+    height, width = geometry.network_hw
+    cut = np.clip(corners, 0, [width, height, width, height]).astype(np.float32)
+    kept = (cut[:, 2] - cut[:, 0] >= 1) & (cut[:, 3] - cut[:, 1] >= 1)
+    return cut[kept], class_id[kept]

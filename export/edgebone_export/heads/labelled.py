@@ -1,0 +1,152 @@
+"""Reads what heads are fitted on: pictures with classes, several labels, or numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import SourceError
+from edgebone.evaluate.pictures import find_pictures, read_rows
+from edgebone.sources.images import SUFFIXES
+from edgebone_export.errors import ExportError
+
+Task = Literal["classes", "labels", "values", "none"]
+SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures and what they should lead to.
+
+    Attributes:
+        pictures: Files.
+        names: Class names, labels or names of values; none where there are no targets.
+        y: int64 class ids (n,), bool (n, labels), or float64 (n, values).
+    """
+
+    pictures: tuple[Path, ...]
+    names: tuple[str, ...]
+    y: NDArray[Any]
+
+    def take(self, rows: NDArray[np.int64]) -> Labelled:
+        """Some of the pictures, by index."""
+        return Labelled(tuple(self.pictures[row] for row in rows), self.names, self.y[rows])
+
+
+def read_labelled(data: Path, task: Task, names: Sequence[str] = (), columns: Sequence[str] = ()) -> Labelled:
+    """Read a labelled set.
+
+    Args:
+        data: A folder with a folder a class in it; or a CSV with the column ``file`` and the column ``label`` for
+            classes, ``labels`` for several a picture (``a|b``, or empty), or columns of numbers. For ``none``, whatever
+            has pictures.
+        task: What is read.
+        names: The names that are known already, of the set that was read before; none to take those that are found.
+        columns: The columns of numbers; none for all but ``file``.
+
+    Raises:
+        SourceError: It is not there, or does not hold what the task needs.
+        ExportError: Labels differ only in case, or are not among the known ones.
+    """
+    if task == "none":
+        found = find_pictures(data) or []
+        if not found:
+            raise SourceError(f"{data}: a folder of pictures is needed, not a video")
+        return Labelled(tuple(found), (), np.full(len(found), -1, np.int64))
+    if task == "classes":
+        return _classes(data, names)
+    if data.suffix.lower() != ".csv":
+        wanted = "file and labels" if task == "labels" else "file and numbers"
+        raise SourceError(f"{data}: needs to be a CSV with the columns {wanted}")
+    rows = _rows(data)
+    files = tuple(data.parent / row["file"].strip() for row in rows)
+    return _several(data, rows, files, names) if task == "labels" else _values(data, rows, files, names or columns)
+
+
+def _rows(data: Path) -> list[dict[str, str]]:
+    rows = read_rows(data)
+    if not rows or "file" not in rows[0]:
+        found = ", ".join(map(str, rows[0])) if rows else "nothing"
+        raise SourceError(f"{data}: needs a column file and rows, has {found}")
+    return [{key: value or "" for key, value in row.items() if key is not None} for row in rows]
+
+
+def _classes(data: Path, names: Sequence[str]) -> Labelled:
+    if data.is_dir():
+        pairs = [
+            (path, folder.name)
+            for folder in sorted(child for child in data.iterdir() if child.is_dir())
+            for path in sorted(folder.rglob("*"))
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        ]
+        if not pairs:
+            raise SourceError(f"{data}: needs a folder a class with pictures in it, or a CSV with file and label")
+    else:
+        rows = _rows(data)
+        if "label" not in rows[0]:
+            raise SourceError(f"{data}: needs the columns file and label, has {', '.join(rows[0])}")
+        pairs = [(data.parent / row["file"].strip(), row["label"].strip()) for row in rows]
+        unnamed = sum(1 for _, label in pairs if not label)
+        if unnamed:
+            raise SourceError(f"{data}: {unnamed} rows have no label")
+    labels = _known(data, [label for _, label in pairs], names)
+    place = {label: index for index, label in enumerate(labels)}
+    y = np.asarray([place[label] for _, label in pairs], np.int64)
+    return Labelled(tuple(path for path, _ in pairs), labels, y)
+
+
+def _several(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...], names: Sequence[str]) -> Labelled:
+    if "labels" not in rows[0]:
+        raise SourceError(f"{data}: needs the columns file and labels (a{SEPARATOR}b), has {', '.join(rows[0])}")
+    sets = [{word.strip() for word in row["labels"].split(SEPARATOR) if word.strip()} for row in rows]
+    labels = _known(data, [label for own in sets for label in own], names)
+    return Labelled(files, labels, np.asarray([[label in own for label in labels] for own in sets], np.bool_))
+
+
+def _values(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...], columns: Sequence[str]) -> Labelled:
+    wanted = tuple(columns) or tuple(key for key in rows[0] if key != "file")
+    absent = [name for name in wanted if name not in rows[0]]
+    if absent or not wanted:
+        raise SourceError(f"{data}: has no column {', '.join(absent) or 'of numbers'}, only {', '.join(rows[0])}")
+    y = np.zeros((len(rows), len(wanted)))
+    for number, row in enumerate(rows):
+        for place, name in enumerate(wanted):
+            try:
+                y[number, place] = float(row[name])
+            except ValueError as error:
+                raise SourceError(f"{data}: row {number + 2} has {row[name]!r} in {name}, not a number") from error
+    return Labelled(files, wanted, y)
+
+
+def _known(data: Path, found: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    distinct = sorted(set(found))
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in {*distinct, *names}:
+        spellings[label.casefold()].append(label)
+    twice = sorted(sorted(own) for own in spellings.values() if len(own) > 1)
+    if twice:
+        raise ExportError(f"{data}: labels differ only in case: {' and '.join(twice[0])}; give them one spelling")
+    if not names:
+        return tuple(distinct)
+    unknown = [label for label in distinct if label not in names]
+    if unknown:
+        raise ExportError(f"{data}: has the label {unknown[0]}, which the pictures to fit on do not have")
+    return tuple(names)
+
+
+def hold_out(labelled: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Set a share of the pictures aside, of each class alike; a class with one picture stays with those to fit on."""
+    rng = np.random.default_rng(seed)
+    aside: list[int] = []
+    strata = labelled.y if labelled.y.ndim == 1 else np.zeros(len(labelled.pictures), np.int64)
+    for stratum in np.unique(strata):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        aside += rows[: round(share * len(rows)) if len(rows) > 1 else 0].tolist()
+    kept = np.setdiff1d(np.arange(len(labelled.pictures)), aside)
+    return labelled.take(kept), labelled.take(np.asarray(sorted(aside), np.int64))
