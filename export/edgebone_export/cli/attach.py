@@ -24,7 +24,9 @@ def attach(
         bool,
         typer.Option("--apart", help="Keep the heads out of the backbone's graph: own rates, swapped while serving."),
     ] = False,
-    drop: Annotated[list[str] | None, typer.Option(help="A head that the new bundle shall not have; repeatable.")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="A head that the new bundle shall not have; repeatable.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Make one bundle of a backbone and several heads, each proved against the head alone."""

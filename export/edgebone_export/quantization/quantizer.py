@@ -113,7 +113,9 @@ def quantize(
         manifest = bundle.manifest
         base = _fp32(manifest, str(path))
         if not manifest.graph_heads:
-            raise ExportError(f"{path}: all heads are apart from its graph; quantize the backbone before they are attached")
+            raise ExportError(
+                f"{path}: all heads are apart from its graph; quantize the backbone before they are attached"
+            )
         content = bundle.read(base.file)
         progress("calibration pictures")
         calibration = read_calibration(Path(calibrate), manifest.preprocess, pictures, notice)
@@ -186,7 +188,9 @@ def _try(
         if gain is not None and gain < LEAST_SPEEDUP:
             reason = f"it holds the budget, but is {gain:.2f}x as fast as FP32 on {recipe.engines[0]} here: not kept"
             return Outcome(recipe.name, False, reason, accuracy, gain, 0, found.kept), None
-        parity = measure_parity(_outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.graph_heads)
+        parity = measure_parity(
+            _outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.graph_heads
+        )
         (answer,) = _outputs(engine, golden)
     recorded = io.BytesIO()
     named: dict[str, Any] = {name: values[:1] for name, values in answer.items()}
