@@ -223,7 +223,8 @@ def fit(
     else:
         held = _within_budget(fitted.accuracies, max_drop, candidate.variant, progress)
         attached = attach(
-            path, {name: artefact}, target, apart=apart, drop=dropped, accuracies=held, overwrite=overwrite, progress=progress
+            path, {name: artefact}, target,
+            apart=apart, drop=dropped, accuracies=held, overwrite=overwrite, progress=progress,
         )  # fmt: skip
     return FitReport(
         artefact,
