@@ -805,8 +805,8 @@ def test_the_benchmark_writes_what_it_prints(layout_bundle: Path, folder: Path, 
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(figures.read_text())
-    mirrored = {name: method["recall"]["mirrored"] for name, method in found["methods"].items()}
+    mirrored = {name: method["recall"]["mirrored"] for name, method in found["sets"][0]["methods"].items()}
     assert mirrored["the same with thumbnails (edgebone's signatures)"]["found"] == 6
     assert mirrored["pHash"]["found"] < 6
     assert found["million"]["recall_at_1"] > 0.9
-    assert f"{found['costs']['signature_ms']:.1f} ms a signature" in done.stdout
+    assert f"{found['sets'][0]['costs']['signature_ms']:.1f} ms a signature" in done.stdout
