@@ -18,7 +18,19 @@ import edgebone
 from edgebone.cli import signals
 from edgebone.core.errors import EdgeboneError
 
-_COMMANDS = ("run", "bench", "eval", "compile", "tune", "inspect", "doctor", "export-triton", "gallery", "shelf")
+_COMMANDS = (
+    "run",
+    "bench",
+    "eval",
+    "label",
+    "compile",
+    "tune",
+    "inspect",
+    "doctor",
+    "export-triton",
+    "gallery",
+    "shelf",
+)
 _INTERRUPTED = 130
 _TERMINATED = 143
 _PIPE_CLOSED = 141

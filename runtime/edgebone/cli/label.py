@@ -1,0 +1,65 @@
+"""``edgebone label``: a teacher's answers as training data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebone.cli import options
+
+_SHOWN = 3
+
+
+def label_command(
+    bundle: options.Bundle,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A picture, a folder, a video or a camera.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    head: Annotated[str | None, typer.Option("--head", help="The head that answers, where there are several.")] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
+    skip: Annotated[
+        int, typer.Option("--skip", min=0, help="Leave so many frames out at the start: measure on a later time.")
+    ] = 0,
+    most: Annotated[int | None, typer.Option("--max", min=1, help="At most so many pictures.")] = None,
+    score: Annotated[
+        float | None, typer.Option("--score", min=0, max=1, help="Lowest score of a box that is taken.")
+    ] = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Write a folder of pictures with a bundle's answers on them, for `edgebone fit` and `edgebone eval`.
+
+    A large network's areas, boxes or classes become what a light head on another backbone learns from.
+    """
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edgebone.labelling import label
+    from edgebone.model import load
+
+    with load(bundle, engine=engine, precision=precision, threads=threads, score=score) as model:
+        console = Console(stderr=True)
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("pictures", total=None)
+            report = label(
+                model, source, output, head=head, every=every, skip=skip, most=most,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+        by = f"{model.engine.name} {model.engine.precision}"
+    if json:
+        sys.stdout.write(msgspec.json.encode({"path": str(output), "by": by, "report": report}).decode() + "\n")
+        return
+    for why in list(report.unreadable.values())[:_SHOWN]:
+        sys.stderr.write(f"left out: {why}\n")
+    left = [f"{len(report.unreadable)} could not be read"] if report.unreadable else []
+    left += [f"{report.undecided} undecided"] if report.undecided else []
+    found = ", ".join(f"{name} in {count}" for name, count in report.found.items()) or "nothing found"
+    sys.stdout.write(
+        f"{output}: {report.pictures} pictures with {report.kind} by {report.head} ({by}): {found}"
+        f"{''.join(f'; {text}' for text in left)}\n"
+    )

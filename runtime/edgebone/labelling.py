@@ -1,0 +1,309 @@
+"""A bundle's answers on footage, written as training data: a large network teaches a small head."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.detections import Detections
+from edgebone.core.errors import BundleError, OutputError, SourceError
+from edgebone.core.manifest import Head
+from edgebone.core.results import ABSTAIN, Classification, Result
+from edgebone.core.segmentation import SegmentationMap
+from edgebone.core.writing import writing
+from edgebone.evaluate.heads import evaluable_heads
+from edgebone.evaluate.pictures import find_pictures
+from edgebone.model import Model
+from edgebone.sources import open_source
+from edgebone.sources.images import is_picture, read_image
+
+
+@dataclass
+class Labelled:
+    """What was written.
+
+    Attributes:
+        head: The head that answered.
+        kind: ``segmentation``, ``classification`` or ``detection``.
+        pictures: How many pictures there are, each with its answer.
+        undecided: Pictures left out, since the head's operating point abstains.
+        unreadable: Pictures that could not be read, and why.
+        found: In how many pictures each class is; the background, too, where areas are labelled.
+    """
+
+    head: str
+    kind: str
+    pictures: int = 0
+    undecided: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
+
+
+def label(
+    model: Model,
+    source: str,
+    target: str | os.PathLike[str],
+    *,
+    head: str | None = None,
+    every: int = 1,
+    skip: int = 0,
+    most: int | None = None,
+    progress: Callable[[int, int | None], None] = lambda _done, _of: None,
+) -> Labelled:
+    """Write a folder of pictures with a head's answers, in the form that fitting and evaluating read.
+
+    There is ``images/`` with a PNG a picture, ``labels.txt`` with a class name a line, and by the head's kind:
+    ``masks/`` with a PNG of class ids a picture; ``labels.csv`` with ``file,label,class_index``; or
+    ``instances.json`` in COCO's format, with the class's place in ``labels.txt``, from 1, as ``category_id``.
+
+    Args:
+        model: The teacher.
+        source: A picture, folder, video or camera.
+        target: The folder to write; whole or not at all.
+        head: The head that answers; None takes the only one that can.
+        every: One frame out of so many.
+        skip: So many frames are left out at the start: what is learned from and what is measured on should be
+            apart in time.
+        most: At most so many pictures; None for all, which a camera must not be asked for.
+        progress: Told how many pictures are written, and how many there will be at most where that is known.
+
+    Raises:
+        BundleError: No such head, none that can label, or several.
+        SourceError: The source cannot be read, or gives no picture; a camera without ``most``.
+        OutputError: The target exists or cannot be written.
+    """
+    name, kind = _choose(model.manifest.heads, head)
+    place = Path(target)
+    if place.exists():
+        raise OutputError(f"{place} exists; choose another folder, or remove it")
+    labels = model.manifest.heads[name].labels
+    report = Labelled(name, kind)
+    with _Footage(source) as footage:
+        if footage.live and most is None:
+            raise SourceError(f"{source}: a camera has no end; say how many pictures with --max")
+        total = None if footage.count is None else -(-max(footage.count - skip, 0) // every)
+        total = most if total is None else min(total, total if most is None else most)
+        with _folder(place) as staging:
+            answers = _WRITERS[kind](staging, labels)
+            pictures = footage.pictures(every, skip, report.unreadable)
+            with writing(place):
+                (staging / "images").mkdir()
+                while report.pictures != most and (given := next(pictures, None)) is not None:
+                    stem, image = given
+                    result = model(image, heads=(name,))[name]  # type: ignore[index]
+                    found = answers.add(stem, image.shape[:2], result)
+                    if found is None:
+                        report.undecided += 1
+                        continue
+                    _write_png(staging / "images" / f"{stem}.png", image)
+                    report.pictures += 1
+                    for index in found:
+                        report.found[labels[index]] = report.found.get(labels[index], 0) + 1
+                    progress(report.pictures, total)
+                answers.close()
+                (staging / "labels.txt").write_text("".join(f"{text}\n" for text in labels), encoding="utf-8")
+            if not report.pictures:
+                why = next(iter(report.unreadable.values()), "it gave no picture that the head decides on")
+                raise SourceError(f"{source}: nothing to label: {why}")
+    return report
+
+
+def _choose(heads: dict[str, Head], name: str | None) -> tuple[str, str]:
+    kinds = evaluable_heads(heads)
+    known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
+    if name is not None and name not in heads:
+        raise BundleError(f"there is no head {name}; the bundle has {known}")
+    if name is not None and name not in kinds:
+        raise BundleError(f"head {name} ({heads[name].decoder}) gives no classes, areas or boxes to label with")
+    if name is None and len(kinds) != 1:
+        advice = "choose one with --head" if kinds else "classes, areas or boxes are needed"
+        raise BundleError(f"{len(kinds)} heads of this bundle can label ({known}); {advice}")
+    chosen = name or next(iter(kinds))
+    return chosen, kinds[chosen]
+
+
+@contextmanager
+def _folder(target: Path) -> Iterator[Path]:
+    """A folder that gets its name when it is whole, and goes away when anything is raised before."""
+    with writing(target):
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        around = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    try:
+        # A folder within: the outer one is readable to nobody else.
+        made = around / "made"
+        with writing(target):
+            made.mkdir()
+        yield made
+        with writing(target):
+            made.rename(target)
+    finally:
+        shutil.rmtree(around, ignore_errors=True)
+
+
+class _Footage:
+    """Pictures with names of their own, of files or of a source that is read frame by frame; a context manager."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._files = _files(text)
+        self._source = open_source(text) if self._files is None else None
+        self.live = self._source is not None and self._source.live
+        self.count = len(self._files) if self._files is not None else None
+        if self._source is not None:
+            self.count = self._source.frame_count
+
+    def pictures(self, every: int, skip: int, unreadable: dict[str, str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """One picture out of so many, uint8 (height, width, 3) BGR; notes those that cannot be read."""
+        if self._files is not None:
+            taken: set[str] = set()
+            for path in self._files[skip::every]:
+                try:
+                    image = read_image(path)
+                except SourceError as error:
+                    unreadable[str(path)] = str(error)
+                    continue
+                yield _unlike(path.stem, taken), image
+        elif self._source is not None:
+            stem = "frame" if self.live else Path(self._text).stem
+            first: int | None = None
+            try:
+                while (frame := self._source.read()) is not None:
+                    first = frame.index if first is None else first
+                    number = frame.index - first - skip
+                    if number >= 0 and number % every == 0:
+                        yield f"{stem}_{frame.index:06d}", frame.image
+            except SourceError as error:
+                # A recording that breaks off: what came before is good.
+                unreadable[self._text] = str(error)
+
+    def __enter__(self) -> _Footage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._source is not None:
+            self._source.close()
+
+
+def _files(text: str) -> list[Path] | None:
+    """The pictures of a folder, a pattern or a file, in order; None for what is read frame by frame."""
+    # os.path says False, where Path raises, of a name that is too long.
+    if os.path.isdir(text):  # noqa: PTH112
+        return find_pictures(Path(text))
+    if os.path.isfile(text):  # noqa: PTH113
+        return [Path(text)] if is_picture(Path(text)) else None
+    found = sorted(Path(name) for name in glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
+    return [path for path in found if path.is_file()] or None
+
+
+def _unlike(stem: str, taken: set[str]) -> str:
+    """The stem, with a number where another folder has a picture of that name."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
+
+
+class _Answers(Protocol):
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
+        """Note a picture's answer; gives the classes in it, or None where there is no answer."""
+
+    def close(self) -> None:
+        """Write what is written at the end."""
+
+
+class _Masks:
+    def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
+        self._folder = folder / "masks"
+
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
+        assert isinstance(result, SegmentationMap)
+        self._folder.mkdir(exist_ok=True)
+        _write_png(self._folder / f"{stem}.png", result.class_id)
+        return [int(index) for index in np.flatnonzero(result.area)]
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+class _Classes:
+    def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
+        self._path = folder / "labels.csv"
+        self._labels = labels
+        self._rows: list[tuple[str, str, int]] = []
+
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
+        assert isinstance(result, Classification)
+        decided = result.decision or result.label
+        if decided == ABSTAIN and ABSTAIN not in self._labels:
+            return None
+        index = self._labels.index(decided)
+        self._rows.append((f"images/{stem}.png", decided, index))
+        return [index]
+
+    def close(self) -> None:
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("file", "label", "class_index"), *self._rows])
+
+
+class _Boxes:
+    def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
+        self._path = folder / "instances.json"
+        self._categories = [{"id": index, "name": name} for index, name in enumerate(labels, start=1)]
+        self._images: list[dict[str, Any]] = []
+        self._boxes: list[dict[str, Any]] = []
+
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
+        assert isinstance(result, Detections)
+        height, width = size_hw
+        image = len(self._images) + 1
+        self._images.append({"id": image, "file_name": f"{stem}.png", "height": height, "width": width})
+        corners = result.xyxy.clip(0, (width, height, width, height)).tolist()
+        for (left, top, right, bottom), class_id, score in zip(
+            corners, result.class_id.tolist(), result.confidence.tolist(), strict=True
+        ):
+            wide, high = right - left, bottom - top
+            self._boxes.append(
+                {
+                    "id": len(self._boxes) + 1,
+                    "image_id": image,
+                    "category_id": class_id + 1,
+                    "bbox": [left, top, wide, high],
+                    "area": wide * high,
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+        return sorted(set(result.class_id.tolist()))
+
+    def close(self) -> None:
+        whole = {"images": self._images, "annotations": self._boxes, "categories": self._categories}
+        self._path.write_bytes(msgspec.json.encode(whole))
+
+
+_WRITERS: dict[str, Callable[[Path, tuple[str, ...]], _Answers]] = {
+    "segmentation": _Masks,
+    "classification": _Classes,
+    "detection": _Boxes,
+}
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    good, coded = cv2.imencode(".png", image)
+    if not good:
+        raise OutputError(f"{path.name}: a picture of shape {list(image.shape)} cannot be written as PNG")
+    path.write_bytes(coded.tobytes())

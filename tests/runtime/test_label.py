@@ -1,0 +1,182 @@
+"""A bundle's answers as training data."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import BLUE, COLORS, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
+from helpers import edgebone as program
+from PIL import Image
+
+import edgebone
+from edgebone.core.errors import BundleError, OutputError, SourceError
+from edgebone.core.manifest import Head
+from edgebone.labelling import label
+
+LABELS = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_boxes_bundle(tmp_path_factory.mktemp("label") / "teacher.bundle")
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Three good pictures, two of one name, and a damaged one."""
+    folder = tmp_path / "shots"
+    (folder / "sub").mkdir(parents=True)
+    halves = np.concatenate([picture(BLUE), picture(RED)], axis=1)
+    cv2.imwrite(str(folder / "a.png"), halves)
+    cv2.imwrite(str(folder / "c.png"), picture(GREEN))
+    cv2.imwrite(str(folder / "sub" / "a.png"), picture(RED))
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    return folder
+
+
+def test_masks_of_a_folder_are_what_eval_reads(teacher: Path, shots: Path, tmp_path: Path) -> None:
+    made = program("label", teacher, shots, "-o", tmp_path / "data", "--head", "areas")
+    assert made.returncode == 0, made.stderr
+    assert "3 pictures with segmentation by areas" in made.stdout
+    assert "blue in 1, red in 2, green in 1; 1 could not be read" in made.stdout
+    assert "b.png" in made.stderr
+    data = tmp_path / "data"
+    assert left_behind(data) == ["images", "labels.txt", "masks"]
+    assert (data / "labels.txt").read_text().splitlines() == list(LABELS)
+    assert left_behind(data / "images") == left_behind(data / "masks") == ["a-2.png", "a.png", "c.png"]
+    mask = np.asarray(Image.open(data / "masks" / "a.png"))
+    assert mask.shape == (48, 128)
+    assert (mask[:, :60] == 0).all() and (mask[:, 68:] == 2).all()
+    counted = program("eval", teacher, "--data", data, "--head", "areas", "--json")
+    assert json.loads(counted.stdout)["mIoU"] == 1.0
+
+
+def test_frames_of_a_video_are_picked_by_time(teacher: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "road.avi", [BLUE] * 4 + [GREEN] * 4 + [RED] * 4)
+    with edgebone.load(teacher) as model:
+        early = label(model, str(video), tmp_path / "early", head="areas", every=3, most=2)
+        late = label(model, str(video), tmp_path / "late", head="areas", every=3, skip=5)
+    assert left_behind(tmp_path / "early" / "images") == ["road_000000.png", "road_000003.png"]
+    assert left_behind(tmp_path / "late" / "masks") == ["road_000005.png", "road_000008.png", "road_000011.png"]
+    assert (early.pictures, early.found) == (2, {"blue": 2})
+    assert (late.pictures, late.found) == (3, {"green": 1, "red": 2})
+
+
+def test_boxes_are_cocos_and_eval_finds_them_all(teacher: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "road.avi", [BLUE, RED, GREEN])
+    made = program("label", teacher, video, "-o", tmp_path / "data", "--head", "found", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["report"]["found"] == {"blue": 1, "red": 1, "green": 1}
+    whole = json.loads((tmp_path / "data" / "instances.json").read_text())
+    assert [item["name"] for item in whole["categories"]] == list(LABELS)
+    assert [item["category_id"] for item in whole["annotations"]] == [1, 3, 2]
+    assert whole["annotations"][0]["bbox"] == [0, 0, 64, 48]
+    pytest.importorskip("faster_coco_eval")
+    counted = program("eval", teacher, "--data", tmp_path / "data" / "instances.json", "--head", "found", "--json")
+    assert json.loads(counted.stdout)["AP"] == 1.0
+
+
+def test_boxes_below_a_score_are_no_labels(teacher: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture((250, 180, 5)))
+    for score, classes in (("0.5", {"blue", "green"}), ("0.8", {"blue"})):
+        out = tmp_path / f"data {score}"
+        made = program("label", teacher, tmp_path / "a.png", "-o", out, "--head", "found", "--score", score, "--json")
+        assert set(json.loads(made.stdout)["report"]["found"]) == classes
+
+
+def test_classes_are_rows_and_what_is_undecided_is_left_out(tmp_path: Path) -> None:
+    sure = {"activation": "softmax", "top_k": 1, "abstain_below": 0.9}
+    head = Head("classification@1", ("logits",), COLORS, sure)
+    bundle = write_colors_bundle(tmp_path / "colors.bundle", heads={"classification": head})
+    (tmp_path / "shots").mkdir()
+    for name, color in (("b", BLUE), ("g", GREEN), ("grey", (120, 120, 120))):
+        cv2.imwrite(str(tmp_path / "shots" / f"{name}.png"), picture(color))
+    made = program("label", bundle, tmp_path / "shots", "-o", tmp_path / "data")
+    assert made.returncode == 0, made.stderr
+    assert "2 pictures with classification" in made.stdout and "1 undecided" in made.stdout
+    with (tmp_path / "data" / "labels.csv").open(newline="") as file:
+        rows = [(row["file"], row["label"], row["class_index"]) for row in csv.DictReader(file)]
+    assert rows == [("images/b.png", "blue", "0"), ("images/g.png", "green", "1")]
+    counted = program("eval", bundle, "--data", tmp_path / "data" / "labels.csv", "--json")
+    assert json.loads(counted.stdout)["top1"] == 100.0
+
+
+def test_a_recording_that_breaks_off_gives_what_came_before(teacher: Path, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", [BLUE] * 40)
+    content = whole.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    made = program("label", teacher, tmp_path / "cut.avi", "-o", tmp_path / "data", "--head", "areas")
+    assert made.returncode == 0, made.stderr
+    assert 5 < len(left_behind(tmp_path / "data" / "images")) < 40
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "said", "code"),
+    [
+        ("good.png", [], "2 heads of this bundle can label", 3),
+        ("good.png", ["--head", "none"], "there is no head none; the bundle has found: boxes@1, areas", 3),
+        ("bad.png", ["--head", "areas"], "nothing to label", 4),
+        ("absent.mp4", ["--head", "areas"], "absent.mp4", 4),
+        ("synthetic://64x48@30", ["--head", "areas"], "a camera has no end", 4),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
+    teacher: Path, tmp_path: Path, source: str, options: list[str], said: str, code: int
+) -> None:
+    cv2.imwrite(str(tmp_path / "good.png"), picture(RED))
+    (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
+    before = left_behind(tmp_path)
+    given = source if "://" in source else tmp_path / source
+    made = program("label", teacher, given, "-o", tmp_path / "data", *options)
+    assert made.returncode == code
+    assert said in made.stderr and len(made.stderr.splitlines()) == 1
+    assert left_behind(tmp_path) == before
+
+
+def test_a_camera_gives_as_many_as_are_asked_for(teacher: Path, tmp_path: Path) -> None:
+    with edgebone.load(teacher) as model:
+        made = label(model, "synthetic://64x48@60", tmp_path / "data", head="areas", most=3)
+    assert made.pictures == 3
+    assert len(left_behind(tmp_path / "data" / "masks")) == 3
+
+
+def test_a_folder_that_is_there_is_not_touched(teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    cv2.imwrite(str(tmp_path / "good.png"), picture(RED))
+    with edgebone.load(teacher) as model, pytest.raises(OutputError, match="exists"):
+        label(model, str(tmp_path / "good.png"), tmp_path / "data", head="areas")
+    assert left_behind(tmp_path / "data") == []
+
+
+def test_an_interruption_leaves_nothing(teacher: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "road.avi", [BLUE] * 5)
+
+    def stop(done: int, total: int | None) -> None:
+        assert total == 5
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with edgebone.load(teacher) as model, pytest.raises(KeyboardInterrupt):
+        label(model, str(video), tmp_path / "data", head="areas", progress=stop)
+    assert left_behind(tmp_path) == ["road.avi"]
+
+
+def test_a_head_that_only_describes_cannot_label(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "c.bundle", heads={"vector": Head("embedding@1", ("logits",))})
+    cv2.imwrite(str(tmp_path / "good.png"), picture(RED))
+    with edgebone.load(bundle) as model:
+        with pytest.raises(BundleError, match="gives no classes, areas or boxes"):
+            label(model, str(tmp_path / "good.png"), tmp_path / "data", head="vector")
+        with pytest.raises(BundleError, match="0 heads of this bundle can label"):
+            label(model, str(tmp_path / "good.png"), tmp_path / "data")
+    with edgebone.load(write_boxes_bundle(tmp_path / "b.bundle", "areas")) as model, pytest.raises(SourceError):
+        label(model, str(tmp_path / "absent.png"), tmp_path / "data")
