@@ -51,12 +51,10 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
     """
     canvas = image_bgr.copy()
     heads = results if isinstance(results, dict) else {"": results}
-    color = 0
     # Areas first, so that they do not cover boxes; text last.
+    _areas(canvas, image_bgr, [result for result in heads.values() if isinstance(result, SegmentationMap)])
     for result in heads.values():
-        if isinstance(result, SegmentationMap):
-            color = _areas(canvas, result, color)
-        elif isinstance(result, Anomaly):
+        if isinstance(result, Anomaly):
             _heat(canvas, result)
     for result in heads.values():
         if isinstance(result, Detections):
@@ -88,16 +86,22 @@ def _heat(canvas: NDArray[np.uint8], result: Anomaly) -> None:
         np.copyto(canvas, tinted, where=(level >= _LEAST_HEAT)[..., None])
 
 
-def _areas(canvas: NDArray[np.uint8], result: SegmentationMap, color: int) -> int:
-    """Tint each class but the background; gives the number of the next colour."""
-    if result.class_id.shape == canvas.shape[:2]:
-        colors = np.zeros((256, 3), np.uint8)
-        for index in range(1, len(result.labels)):
-            colors[index] = _PALETTE_BGR[(color + index - 1) % len(_PALETTE_BGR)]
-        seen = result.class_id > 0
-        tinted = cv2.addWeighted(canvas, 1 - _MASK_OPACITY, colors[result.class_id], _MASK_OPACITY, 0)
+def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> None:
+    """Tint each class but the background: the largest areas first, so that lane lines stay on the road they are on."""
+    layers = []
+    color = 0
+    for result in results:
+        if result.class_id.shape == canvas.shape[:2]:
+            colors = np.zeros((256, 3), np.uint8)
+            for index in range(1, len(result.labels)):
+                colors[index] = _PALETTE_BGR[(color + index - 1) % len(_PALETTE_BGR)]
+            seen = result.class_id > 0
+            layers.append((int(np.count_nonzero(seen)), seen, colors[result.class_id]))
+        color += len(result.labels) - 1
+    for _, seen, tint in sorted(layers, key=lambda layer: -layer[0]):
+        # From the picture as it was: two tints on one another are a third colour, which is in no legend.
+        tinted = cv2.addWeighted(image_bgr, 1 - _MASK_OPACITY, tint, _MASK_OPACITY, 0)
         np.copyto(canvas, tinted, where=seen[..., None])
-    return color + len(result.labels) - 1
 
 
 def _legend(canvas: NDArray[np.uint8], result: SegmentationMap, top: int, color: int) -> tuple[int, int]:
@@ -189,7 +193,8 @@ def _panel(
     pad = size // 2
     line = size + pad
     panel_h = min(len(rows) * line + pad, height - top)
-    panel_w = min(width, size * 18)
+    widest = size * 18 if colors is None else int(max(_font(size).getlength(text) for text, _ in rows)) + 3 * pad
+    panel_w = min(width, widest)
     if panel_h <= 0:
         return height
     strip = canvas[top : top + panel_h, :panel_w]
