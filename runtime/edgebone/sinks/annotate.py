@@ -52,19 +52,17 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
     canvas = image_bgr.copy()
     heads = results if isinstance(results, dict) else {"": results}
     # Areas first, so that they do not cover boxes; text last.
-    _areas(canvas, image_bgr, [result for result in heads.values() if isinstance(result, SegmentationMap)])
+    areas = [result for result in heads.values() if isinstance(result, SegmentationMap)]
+    _areas(canvas, image_bgr, areas)
     for result in heads.values():
         if isinstance(result, Anomaly):
             _heat(canvas, result)
     for result in heads.values():
         if isinstance(result, Detections):
             _boxes(canvas, result)
-    top = color = 0
+    top = _legend(canvas, areas)
     for name, result in heads.items():
-        if isinstance(result, Detections):
-            continue
-        if isinstance(result, SegmentationMap):
-            top, color = _legend(canvas, result, top, color)
+        if isinstance(result, (Detections, SegmentationMap)):
             continue
         if isinstance(result, Classification) or (isinstance(result, MultiLabel) and result.labels):
             rows = list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS]
@@ -104,18 +102,19 @@ def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Seq
         np.copyto(canvas, tinted, where=seen[..., None])
 
 
-def _legend(canvas: NDArray[np.uint8], result: SegmentationMap, top: int, color: int) -> tuple[int, int]:
-    """Name the classes that are there, in their colours."""
+def _legend(canvas: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> int:
+    """Name the classes that are there, in their colours; gives where the strip ends."""
     rows: list[tuple[str, float | None]] = []
     colors = []
-    for index, (label, share) in enumerate(result.shares().items()):
-        if index and share:
-            rows.append((f"{label} {100 * share:.1f} %", None))
-            blue, green, red = _PALETTE_BGR[(color + index - 1) % len(_PALETTE_BGR)]
-            colors.append((red, green, blue))
-    if rows:
-        top = _panel(canvas, rows, top, colors)
-    return top, color + len(result.labels) - 1
+    color = 0
+    for result in results:
+        for index, (label, share) in enumerate(result.shares().items()):
+            if index and share:
+                rows.append((f"{label} {100 * share:.1f} %", None))
+                blue, green, red = _PALETTE_BGR[(color + index - 1) % len(_PALETTE_BGR)]
+                colors.append((red, green, blue))
+        color += len(result.labels) - 1
+    return _panel(canvas, rows, 0, colors) if rows else 0
 
 
 def _boxes(canvas: NDArray[np.uint8], result: Detections) -> None:
