@@ -16,7 +16,7 @@ _SHOWN = 3
 def label_command(
     bundle: options.Bundle,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A picture, a folder, a video or a camera.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="The folder to write.")],
     head: Annotated[str | None, typer.Option("--head", help="The head that answers, where there are several.")] = None,
     every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
     skip: Annotated[
