@@ -7,8 +7,9 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -54,31 +55,55 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     shapes = None
     if low != high:
         shapes = ({0: torch.export.Dim(BATCH, min=low, max=high)},)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.export.export(backbone.module, (example,), dynamic_shapes=shapes, strict=False)
-            written = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=list(backbone.outputs),
-                optimize=False,
-                verbose=False,
-            )
-    except Exception as error:
-        # torch's own report runs over pages; its first line names the operator or the shape.
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{backbone.name} cannot be traced to ONNX: {reason.strip()[:300]}") from error
-    assert written is not None, "torch.onnx.export gives a program when it is given no file"
-    model = written.model
-    model.ir_version = IR_VERSION
+    program, model = write_onnx(backbone.module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
     _name_batch(model, dynamic=low != high)
     _name_nodes(model)
     layer_norms = sum(
         node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
     )
     return Traced(model, layer_norms)
+
+
+def write_onnx(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    dynamic_shapes: Any,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    what: str,
+) -> tuple[torch.export.ExportedProgram, ir.Model]:
+    """Trace a module with torch.export and write the graph with torch's ONNX exporter, without its optimiser.
+
+    Args:
+        module: The module.
+        example: What it is traced with.
+        dynamic_shapes: As torch.export takes them; None for static ones.
+        inputs: The inputs' names.
+        outputs: The outputs' names.
+        what: What it is, for messages.
+
+    Raises:
+        ExportError: torch cannot trace or write it.
+    """
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:
+        # torch's own report runs over pages; its first line names the operator or the shape.
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ExportError(f"{what} cannot be traced to ONNX: {reason.strip()[:300]}") from error
+    assert written is not None, "torch.onnx.export gives a program when it is given no file"
+    written.model.ir_version = IR_VERSION
+    return program, written.model
 
 
 def _name_batch(model: ir.Model, dynamic: bool) -> None:

@@ -31,7 +31,8 @@ from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone_export import export
 from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.add import add_frame_variants
-from edgebone_export.heads.attach import attach, bundle_head, detach, graph_with_taps
+from edgebone_export.heads.attach import attach, bundle_head, detach
+from edgebone_export.heads.join import graph_with_taps
 from edgebone_export.heads.taps import find_taps, read_graph, taps_of
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.quantizer import quantize
@@ -212,7 +213,7 @@ def probabilities_of_scores(path: Path, head: HeadFile) -> np.ndarray:
 def test_taps_follow_the_weights_and_no_names() -> None:
     def taps(content: bytes) -> dict[str, Tap]:
         head = Head("classification@1", ("logits",), COLORS)
-        return find_taps(read_graph(content), SPEC.size_hw, {"classification": head})
+        return find_taps(read_graph(onnx.load_from_string(content)), SPEC.size_hw, {"classification": head})
 
     content = classifier(batch="batch")
     first = taps(content)

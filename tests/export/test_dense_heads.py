@@ -31,7 +31,7 @@ from edgebone.sinks.annotate import annotate
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.heads.anomaly import fit_anomaly, greedy_coreset, threshold_of
 from edgebone_export.heads.artefact import make_artefact
-from edgebone_export.heads.attach import attach, graph_with_taps
+from edgebone_export.heads.attach import attach
 from edgebone_export.heads.dense_graph import write_graph
 from edgebone_export.heads.dense_training import hold_out
 from edgebone_export.heads.detection import fit_detection
@@ -39,6 +39,7 @@ from edgebone_export.heads.detection_metrics import Boxes, best_score
 from edgebone_export.heads.detection_net import locations
 from edgebone_export.heads.detection_targets import BACKGROUND, assign, centerness_of, giou_loss
 from edgebone_export.heads.fitted import FittedHead
+from edgebone_export.heads.join import graph_with_taps
 from edgebone_export.heads.segmentation import fit_segmentation
 from edgebone_export.heads.segmentation_metrics import border_f1, confusion, ious, mean_iou, spread
 from edgebone_export.heads.taps import taps_of

@@ -6,13 +6,11 @@ import onnx
 import onnx_ir as ir
 
 from edgebone.core.manifest import FrameLayout, Preprocess, frame_shape
-from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.graph import frame_graph
-from edgebone_export.quantization.graph import prepare
+from edgebone_export.quantization.graph import checked_bytes, prepare
 
 # From here on ReduceSum and Unsqueeze take their axes as inputs.
 _LEAST_OPSET = 13
-_LARGEST_BYTES = 2**31 - 1
 
 
 def with_frame_input(
@@ -54,7 +52,7 @@ def with_frame_input(
             node.replace_input_with(place, pixels.outputs[0])
     network.inputs[0] = frame
     model.metadata_props["edgebone.frame"] = f"{size_hw[0]}x{size_hw[1]} {layout}"
-    return _checked(model, where)
+    return checked_bytes(model, f"{where}: with frames as input it")
 
 
 def preprocessing_alone(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout) -> bytes:
@@ -71,7 +69,7 @@ def preprocessing_alone(spec: Preprocess, size_hw: tuple[int, int], layout: Fram
         opset_imports={"": _LEAST_OPSET},
         name="preprocessing",
     )
-    return _checked(ir.Model(graph, ir_version=8), "the preprocessing")
+    return checked_bytes(ir.Model(graph, ir_version=8), "the preprocessing: with frames as input it")
 
 
 def _frame(name: str, like: ir.Value | None, size_hw: tuple[int, int], layout: FrameLayout) -> ir.Value:
@@ -85,18 +83,3 @@ def _as_bytes(value: ir.Value, name: str) -> ir.Node:
     cast.outputs[0].name = name
     cast.outputs[0].dtype = ir.DataType.UINT8
     return cast
-
-
-def _checked(model: ir.Model, where: str) -> bytes:
-    proto = ir.to_proto(model)
-    if proto.ByteSize() > _LARGEST_BYTES:
-        raise ExportError(
-            f"{where}: with frames as input it is {proto.ByteSize() / 2**30:.2f} GiB; ONNX holds at most 2"
-        )
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise ExportError(f"{where}: with frames as input it is not valid ONNX: {line}") from error
-    content: bytes = proto.SerializeToString()
-    return content

@@ -32,8 +32,9 @@ from edgebone.core.writing import writing
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.heads.join import expose, join, open_backbone, remove_outputs, tap_value, to_bytes
+from edgebone_export.heads.join import expose, graph_with_taps, join, open_backbone, remove_outputs, tap_value
 from edgebone_export.heads.taps import reference_variant, taps_of, values_of
+from edgebone_export.quantization.graph import checked_bytes
 
 # An attached head against the same head alone, in FP32: what rounding in another order can do, and no more.
 MOST_ABS = 1e-4
@@ -316,7 +317,7 @@ class _Change:
             else:
                 made = join(model, name, artefact.graph, reads[name], artefact.manifest.outputs)
             specs |= {spec.name: spec for spec in made}
-        return to_bytes(model, where), specs, set(values_of(model))
+        return checked_bytes(model, f"{where}: the graph with its heads"), specs, set(values_of(model))
 
     def _kept_outputs(self) -> set[str]:
         """The graph's outputs that kept heads need."""
@@ -360,24 +361,6 @@ class _Change:
         with OnnxRuntimeEngine(content, batch_range=variant.batch) as engine:
             given = engine.run({engine.inputs[0].name: feeds})
         return {key: given[spec.name][:1] for key, spec in specs.items()}
-
-
-def graph_with_taps(content: bytes, taps: Mapping[str, Tap], where: str) -> tuple[bytes, dict[str, TensorSpec]]:
-    """A graph that gives taps and nothing else.
-
-    Args:
-        content: A variant's ONNX file.
-        taps: The taps, by name.
-        where: The variant, for messages.
-
-    Returns:
-        The ONNX file, and its output of each tap.
-    """
-    model = open_backbone(content, where)
-    specs = {key: expose(model, key, tap_value(model, key, tap, where), tap.shape) for key, tap in taps.items()}
-    names = {spec.name for spec in specs.values()}
-    remove_outputs(model, [str(value.name) for value in model.graph.outputs if value.name not in names])
-    return to_bytes(model, where), specs
 
 
 def bundle_head(bundle: Bundle, name: str) -> HeadFile:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +14,11 @@ from torch import Tensor, nn
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.selftest import compare_output
-from edgebone_export.errors import ExportError, ParityError
+from edgebone_export.errors import ParityError
 from edgebone_export.heads.dense_maps import Maps, finest_first, read
-from edgebone_export.heads.fitted import OPSET
 from edgebone_export.passes.fold_constants import FoldConstants
 from edgebone_export.passes.slim import Slim
-from edgebone_export.trace import BATCH, IR_VERSION
+from edgebone_export.trace import BATCH, write_onnx
 
 # One picture, as a camera gives them, and several; never the two that the graph was traced with.
 _PROVED_BATCHES = (1, 3)
@@ -62,24 +57,8 @@ def write_graph(net: nn.Module, maps: Maps, outputs: Sequence[str], box_score: f
     # torch.export takes sizes of 0 and 1 for constants: the free batch is traced with another one.
     example = tuple(item.contiguous() for item in read(maps, [0, 0]))
     free = tuple({0: torch.export.Dim(BATCH)} for _ in taps)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.export.export(net, example, dynamic_shapes=(free,), strict=False)
-            written = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(taps),
-                output_names=list(outputs),
-                optimize=False,
-                verbose=False,
-            )
-    except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"the head cannot be traced to ONNX: {reason.strip()[:300]}") from error
-    assert written is not None, "torch.onnx.export gives a program when it is given no file"
-    written.model.ir_version = IR_VERSION
-    model = Slim(0).apply(FoldConstants(0).apply(written.model))
+    _, model = write_onnx(net, example, (free,), taps, outputs, "the head")
+    model = Slim(0).apply(FoldConstants(0).apply(model))
     specs = _name_batch(model)
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
@@ -135,17 +114,3 @@ def _compare(have: Array, wanted: Array, box_score: float | None, where: str) ->
                 f"{where}: the graph is off by {off:.3g} from what was fitted; tolerance is {_MOST_ABS:g}, times the "
                 "largest value where that is above one"
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch's remarks on its own internals away from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -27,11 +27,11 @@ from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, candidates, choose, open_model
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
-from edgebone_export.heads.attach import graph_with_taps
 from edgebone_export.heads.fitted import VECTOR
-from edgebone_export.heads.join import join, open_backbone, remove_outputs, tap_value, to_bytes
+from edgebone_export.heads.join import graph_with_taps, join, open_backbone, remove_outputs, tap_value
 from edgebone_export.heads.readings import Reading, pooling_graph, width
 from edgebone_export.heads.views import views_of
+from edgebone_export.quantization.graph import checked_bytes
 
 # Part of every key: raise it when what is computed from the same parts becomes another.
 _VERSION = 1
@@ -242,7 +242,7 @@ def _with_vector(
     spec = TensorSpec(VECTOR, "float32", ("batch", width(readings, taps)))
     (made,) = join(model, "features", pooling_graph(readings, taps), reads, [spec])
     remove_outputs(model, [str(value.name) for value in model.graph.outputs if value.name != made.name])
-    return to_bytes(model, where), {VECTOR: made}
+    return checked_bytes(model, f"{where}: the graph of its features"), {VECTOR: made}
 
 
 def _versions(engine: str) -> str:

@@ -11,10 +11,9 @@ import onnx_ir as ir
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import TensorSpec
 from edgebone_export.errors import ExportError
+from edgebone_export.heads.fitted import OPSET
 from edgebone_export.heads.taps import read_graph, values_of
-from edgebone_export.quantization.graph import new_constant, remove_unused
-
-OPSET = 18
+from edgebone_export.quantization.graph import at_least, checked_bytes, new_constant, remove_unused
 
 
 def open_backbone(content: bytes, where: str) -> ir.Model:
@@ -23,20 +22,7 @@ def open_backbone(content: bytes, where: str) -> ir.Model:
     Raises:
         ExportError: It cannot become that opset.
     """
-    return read_graph(_at_least(content, OPSET, where))
-
-
-def _at_least(content: bytes, opset: int, where: str) -> bytes:
-    proto = onnx.load_from_string(content)
-    current = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    if current >= opset:
-        return content
-    try:
-        converted: bytes = onnx.version_converter.convert_version(proto, opset).SerializeToString()
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
-        line = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"{where}: the graph of opset {current} cannot become {opset}: {line}") from error
-    return converted
+    return read_graph(at_least(onnx.load_from_string(content), OPSET, OPSET, where))
 
 
 def tap_value(model: ir.Model, name: str, tap: Tap, where: str) -> ir.Value:
@@ -96,7 +82,7 @@ def join(
         The new outputs of the graph, ``name/output``, with the backbone's batch.
     """
     opset = model.opset_imports.get("", OPSET)
-    head = ir.from_proto(onnx.load_from_string(_at_least(graph, opset, f"head {name}")))
+    head = ir.from_proto(at_least(onnx.load_from_string(graph), opset, opset, f"head {name}"))
     given = {str(value.name): value for value in head.graph.outputs}
     renamed: dict[int, str] = {}
     for value in list(head.graph.initializers.values()):
@@ -157,19 +143,19 @@ def remove_outputs(model: ir.Model, names: Sequence[str], needed: Sequence[ir.Va
     model.graph.outputs.extend(kept)
 
 
-def to_bytes(model: ir.Model, where: str) -> bytes:
-    """The graph as a valid ONNX file.
+def graph_with_taps(content: bytes, taps: Mapping[str, Tap], where: str) -> tuple[bytes, dict[str, TensorSpec]]:
+    """A graph that gives taps and nothing else.
 
-    Raises:
-        ExportError: It is not valid, or larger than one file can be.
+    Args:
+        content: A variant's ONNX file.
+        taps: The taps, by name.
+        where: The variant, for messages.
+
+    Returns:
+        The ONNX file, and its output of each tap.
     """
-    proto = ir.to_proto(model)
-    if proto.ByteSize() > 2**31 - 1:
-        raise ExportError(f"{where}: it is {proto.ByteSize() / 2**30:.2f} GiB; ONNX holds at most 2")
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise ExportError(f"{where}: the graph with its heads is not valid ONNX: {line}") from error
-    content: bytes = proto.SerializeToString()
-    return content
+    model = open_backbone(content, where)
+    specs = {key: expose(model, key, tap_value(model, key, tap, where), tap.shape) for key, tap in taps.items()}
+    names = {spec.name for spec in specs.values()}
+    remove_outputs(model, [str(value.name) for value in model.graph.outputs if value.name not in names])
+    return checked_bytes(model, f"{where}: the graph of its taps"), specs

@@ -23,9 +23,9 @@ _MOST_WHOLE_TOKENS = 10
 _AFTER_SCORES = frozenset({"Add", "Softmax", "Sigmoid", "Identity", "Cast", "Reshape", "Flatten", "Squeeze"})
 
 
-def read_graph(content: bytes) -> ir.Model:
-    """An ONNX file with the shapes and types of all values that can be inferred."""
-    return ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load_from_string(content)))
+def read_graph(proto: onnx.ModelProto) -> ir.Model:
+    """A graph with the shapes and types of all values that can be inferred."""
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
 
 
 def taps_of(bundle: Bundle) -> dict[str, Tap]:
@@ -37,7 +37,7 @@ def taps_of(bundle: Bundle) -> dict[str, Tap]:
     manifest = bundle.manifest
     if manifest.taps:
         return manifest.taps
-    model = read_graph(bundle.read(manifest.variants[reference_variant(manifest)].file))
+    model = read_graph(onnx.load_from_string(bundle.read(manifest.variants[reference_variant(manifest)].file)))
     found = find_taps(model, manifest.preprocess.size_hw, manifest.graph_heads)
     if not found:
         raise ExportError(f"{bundle.path}: no vector and no maps were found in its graph that a head could read")

@@ -15,6 +15,7 @@ from edgebone_export.errors import ExportError
 QUANTIZED_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"})
 # The oldest opset with quantization a channel, and the one that our own exports have.
 _LEAST_OPSET, _OPSET = 13, 18
+_LARGEST_BYTES = 2**31 - 1
 
 
 def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.ModelProto:
@@ -38,14 +39,7 @@ def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.Model
             f"{where}: its FP32 graph is already quantized (it has {', '.join(found)}); quantize the network that it "
             "was made from"
         )
-    current = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    if current < opset:
-        wanted = max(opset, _OPSET)
-        try:
-            proto = onnx.version_converter.convert_version(proto, wanted)
-        except (RuntimeError, onnx.version_converter.ConvertError) as error:
-            line = str(error).strip().split("\n", 1)[0]
-            raise ExportError(f"{where}: the graph of opset {current} cannot become {wanted}: {line}") from error
+    proto = at_least(proto, opset, max(opset, _OPSET), where)
     # Every value with its type: what is cast and what is not depends on it.
     proto = onnx.shape_inference.infer_shapes(proto)
     seen: set[str] = set()
@@ -54,6 +48,50 @@ def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.Model
             node.name = f"{node.op_type}_{index}"
         seen.add(node.name)
     return proto
+
+
+def at_least(proto: onnx.ModelProto, opset: int, wanted: int, where: str) -> onnx.ModelProto:
+    """The graph itself where it is of an opset or a newer one, else brought to another.
+
+    Args:
+        proto: The graph.
+        opset: The oldest opset that will do.
+        wanted: What an older one becomes.
+        where: The graph, for messages.
+
+    Raises:
+        ExportError: It cannot be brought there.
+    """
+    current = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    if current >= opset:
+        return proto
+    try:
+        return onnx.version_converter.convert_version(proto, wanted)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        line = str(error).strip().split("\n", 1)[0]
+        raise ExportError(f"{where}: the graph of opset {current} cannot become {wanted}: {line}") from error
+
+
+def checked_bytes(model: ir.Model, what: str) -> bytes:
+    """A graph as a valid ONNX file.
+
+    Args:
+        model: The graph.
+        what: What it is, for messages.
+
+    Raises:
+        ExportError: It is not valid, or larger than one file can be.
+    """
+    proto = ir.to_proto(model)
+    if proto.ByteSize() > _LARGEST_BYTES:
+        raise ExportError(f"{what} is {proto.ByteSize() / 2**30:.2f} GiB; ONNX holds at most 2")
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise ExportError(f"{what} is not valid ONNX: {line}") from error
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def float_activations(proto: onnx.ModelProto) -> list[str]:
