@@ -10,6 +10,7 @@ import msgspec
 
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.matches import UNKNOWN
+from edgebone.vision.json_file import read_json_file
 
 EMPTY = "empty"
 """The label of a facing where nothing stands; a gallery learns it from pictures of the empty shelf."""
@@ -91,14 +92,7 @@ def read_shelf(path: Path) -> ShelfFile:
     Raises:
         ShelfError: It is not there, is not JSON, or says something else than a shelf; the message names the place.
     """
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=ShelfFile)
-    except OSError as error:
-        raise ShelfError(f"{path} cannot be read: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise ShelfError(f"{path}: {error}; see README for what a file of a shelf holds") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ShelfError(f"{path} is not JSON: {error}") from error
+    found = read_json_file(path, ShelfFile, ShelfError, "a shelf")
     reason = _reason_against(found)
     if reason:
         raise ShelfError(f"{path}: {reason}")

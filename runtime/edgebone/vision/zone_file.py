@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from edgebone.core.errors import EdgeboneError
+from edgebone.vision.json_file import read_json_file
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Point = tuple[Share, Share]
@@ -78,14 +79,7 @@ def read_zones(path: Path) -> ZoneFile:
     Raises:
         ZonesError: It is not there, is not JSON, or says something else than zones; the message names the place.
     """
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=ZoneFile)
-    except OSError as error:
-        raise ZonesError(f"{path} cannot be read: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise ZonesError(f"{path}: {error}; see README for what a file of zones holds") from error
-    except msgspec.DecodeError as error:
-        raise ZonesError(f"{path} is not JSON: {error}") from error
+    found = read_json_file(path, ZoneFile, ZonesError, "zones")
     names = [*(zone.name for zone in found.zones), *(line.name for line in found.lines)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:

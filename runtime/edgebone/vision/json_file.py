@@ -1,0 +1,34 @@
+"""Reads the files that say where things are in a picture: strict JSON, refused with the place that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from edgebone.core.errors import EdgeboneError
+
+Content = TypeVar("Content")
+
+
+def read_json_file(path: Path, kind: type[Content], error: type[EdgeboneError], what: str) -> Content:
+    """Read a file strictly.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        error: What is raised.
+        what: What it is a file of, for the message.
+
+    Raises:
+        EdgeboneError: ``error``: it is not there, is not JSON, or says something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror}") from cause
+    except msgspec.ValidationError as cause:
+        raise error(f"{path}: {cause}; see README for what a file of {what} holds") from cause
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        raise error(f"{path} is not JSON: {cause}") from cause
