@@ -50,19 +50,6 @@ TRAIN_SHARE = 2 / 3
 FRAMES, SETTLE = 12, 3
 
 
-def network_mask(mask: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
-    """A picture's class ids brought to the network's input as its pixels are, 255 where there is no picture."""
-    geometry = plan(spec, *mask.shape)
-    out = np.full(spec.size_hw, 255, np.uint8)
-    places = []
-    for size, axis in zip(spec.size_hw, (1, 0), strict=True):
-        centres = (np.arange(size) + 0.5 - geometry.offset_xy[axis]) / geometry.scale_xy[axis]
-        places.append(np.floor(centres).astype(int))
-    inside = [(place >= 0) & (place < size) for place, size in zip(places, mask.shape, strict=True)]
-    out[np.ix_(*inside)] = mask[np.ix_(places[0][inside[0]], places[1][inside[1]])]
-    return out
-
-
 def fit_student(detector: Path, name: str, train: Path, held_out: Path) -> HeadFile:
     """A light decoder on the detector's maps, with the teacher's masks as the truth."""
     from edgebone_export.heads.artefact import make_artefact
@@ -79,9 +66,16 @@ def fit_student(detector: Path, name: str, train: Path, held_out: Path) -> HeadF
             for folder in (train, held_out):
                 pairs = read_masks(folder, None)
                 sides.append(extract(engine, [pair.picture for pair in pairs]).arrays)
-                sides.append(np.stack([network_mask(read_mask(pair.mask, len(labels)), spec) for pair in pairs]))
+                sides.append(np.stack([_on_network(pair, len(labels), spec) for pair in pairs]))
         fitted = fit_segmentation(*sides, labels, output_stride=output_stride, epochs=EPOCHS)
         return make_artefact(name, fitted, bundle, taps, reads, candidate)
+
+
+def _on_network(pair: MaskedPicture, classes: int, spec: Preprocess) -> NDArray[np.uint8]:
+    from edgebone_export.heads.masks import mask_to_network
+
+    mask = read_mask(pair.mask, classes)
+    return mask_to_network(mask, plan(spec, *mask.shape))
 
 
 def agreement(bundle: Path, folders: dict[str, Path]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Masks and boxes of pictures, brought to the pixels of the network's input."""
+"""Masks of pictures, brought to the pixels of the network's input."""
 
 from __future__ import annotations
 
@@ -26,14 +26,3 @@ def _nearest(geometry: Geometry, size: int, axis: int) -> tuple[NDArray[np.int64
     # A mask may be of another size than its picture.
     place = np.floor(source * size / geometry.source_hw[axis]).astype(np.int64)
     return np.clip(place, 0, size - 1), (place >= 0) & (place < size)
-
-
-def boxes_to_network(
-    xyxy: NDArray[np.float64], class_id: NDArray[np.int64], geometry: Geometry
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes (k, 4) in pixels of the picture to the network's, cut off at its edge; those outside are left out."""
-    corners = geometry.to_network(xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
-    height, width = geometry.network_hw
-    cut = np.clip(corners, 0, [width, height, width, height]).astype(np.float32)
-    kept = (cut[:, 2] - cut[:, 0] >= 1) & (cut[:, 3] - cut[:, 1] >= 1)
-    return cut[kept], class_id[kept]
