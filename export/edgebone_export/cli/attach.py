@@ -11,6 +11,7 @@ import typer
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
+    from edgebone.core.head_file import HeadFile
     from edgebone_export.heads.attach import Attached
 
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
@@ -35,7 +36,7 @@ def attach(
         from edgebone_export.heads.attach import attach as run_attach
 
         report = run_attach(
-            bundle, _named(heads), output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin
+            bundle, list(map(_read, heads)), output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin
         )
     show(report)
 
@@ -62,20 +63,12 @@ def _need_packages() -> None:
     need("a bundle's graph", "heads", "onnx", "onnx_ir", "onnxruntime")
 
 
-def _named(heads: list[str]) -> dict[str, Path]:
-    from edgebone.core.head_file import read_head
-    from edgebone_export.errors import ExportError
+def _read(text: str) -> HeadFile:
+    """A head of its own name, or of another that is given before it; a path with ``=`` in it stays a path."""
+    from edgebone.core.head_file import read_head, renamed
 
-    named: dict[str, Path] = {}
-    for text in heads:
-        name, equals, path = text.rpartition("=")
-        name = name if equals and not Path(text).exists() else ""
-        file = Path(path if name else text)
-        name = name or read_head(file).manifest.name
-        if name in named:
-            raise ExportError(f"two heads are named {name}; give one another name: NEWNAME={file}")
-        named[name] = file
-    return named
+    name, _, path = text.rpartition("=")
+    return read_head(text) if not name or Path(text).exists() else renamed(read_head(path), name)
 
 
 def show(report: Attached) -> None:

@@ -6,7 +6,7 @@ import datetime
 import io
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from edgebone.core.head_file import (
     parse_head,
     read_head,
     refusal,
+    renamed,
     write_head,
 )
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
@@ -165,8 +166,7 @@ def detach(
 def _taken_off(bundle: Bundle, name: str) -> HeadFile:
     if not bundle.manifest.heads[name].file:
         raise ExportError(f"{bundle.path}: head {name} is the network's own; there is no artefact of it to save")
-    artefact = bundle_head(bundle, name)
-    return replace(artefact, manifest=msgspec.structs.replace(artefact.manifest, name=name))
+    return renamed(bundle_head(bundle, name), name)
 
 
 def _by_name(
@@ -265,7 +265,8 @@ class _Change:
         for key, frame in frames.items():
             files[frame.file] = self._graph(frame.file, f"{self.bundle.path}, {key}")[0]
         for name, artefact in self.add.items():
-            files[f"heads/{name}.head"] = _artefact_bytes(artefact, name)
+            alone = renamed(artefact, name)
+            files[f"heads/{name}.head"] = head_bytes(alone.manifest, alone.graph)
         changed = msgspec.structs.replace(
             manifest,
             created_by=f"edgebone {edgebone.__version__}",
@@ -367,10 +368,6 @@ def bundle_head(bundle: Bundle, name: str) -> HeadFile:
     """The artefact of an attached head."""
     file = bundle.manifest.heads[name].file
     return parse_head(bundle.read(file), f"{bundle.path}, {file}")
-
-
-def _artefact_bytes(artefact: HeadFile, name: str) -> bytes:
-    return head_bytes(msgspec.structs.replace(artefact.manifest, name=name), artefact.graph)
 
 
 def _compare(have: Array, wanted: Array, head: Head, full: bool, where: str) -> float:

@@ -58,14 +58,11 @@ class Settings:
         name: The head's name; None for what it does.
         val: Pictures to measure on, labelled as those to fit on; None holds out ``hold_out`` of them.
         hold_out: The share that is held out, 0 to 1.
-        read: What a head on vectors reads, such as ``embedding,features_s16:avg``; or the taps of a dense head.
-        views: Augmented views a picture, while fitting; 1 for the picture alone. Dense heads: 1, or 2 with its mirror.
+        read: What it reads, such as ``embedding,features_s16:avg``; None takes what has served best.
+        views: Augmented views a picture, while fitting; 1 for the picture alone.
         engine: The engine that features are computed with.
         precision: Its precision.
         variant: The bundle's variant; None takes what the engine takes.
-        labels: Class names by class id, where the data does not say them: masks.
-        images: The pictures of masks or boxes, where they do not lie beside them.
-        anomalous: For ``anomaly``: pictures that are not normal, to measure on.
         columns: For ``regression``: the columns of numbers.
         options: Further settings of the head's own function, such as ``positive`` or ``sensitivity``.
         seed: Of all that is random.
@@ -80,9 +77,6 @@ class Settings:
     engine: str = "auto"
     precision: str | None = None
     variant: str | None = None
-    labels: tuple[str, ...] = ()
-    images: Path | None = None
-    anomalous: Path | None = None
     columns: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -178,8 +172,7 @@ def fit(
 
     Args:
         path: The backbone's bundle.
-        data: What to fit on: a folder with a folder a class, or a CSV; for dense heads masks or COCO's boxes; for
-            anomalies a folder of normal pictures.
+        data: What to fit on: a folder with a folder a class, or a CSV.
         output: The bundle to write, with the head attached; or the artefact alone, where it ends in ``.head``.
         settings: What is wanted.
         keep: Keep the heads that the bundle has; else the new one is the only one.

@@ -21,8 +21,8 @@ from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
 from edgebone.core.writing import writing
 
 MANIFEST = "manifest.json"
-# What zipfile raises on damage, on encryption and on a compression method that it does not know.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+"""What zipfile raises on damage, on encryption and on a compression method that it does not know."""
 
 
 class Bundle:
@@ -95,7 +95,7 @@ def _open_zip(root: Path) -> tuple[zipfile.ZipFile, str]:
     """Open a zip and find the folder in it that holds the manifest: its top, or its only folder."""
     try:
         archive = zipfile.ZipFile(root)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise BundleError(f"{root}: not a bundle: neither a directory nor a readable zip ({error})") from error
     names = archive.namelist()
     # Beside the one folder there may be others, without a manifest: macOS adds its __MACOSX.
@@ -116,7 +116,7 @@ def _read(root: Path, archive: zipfile.ZipFile | None, prefix: str, name: str) -
         if name == MANIFEST:
             raise BundleError(f"{root}: not a bundle: it holds no {MANIFEST}") from error
         raise BundleError(f"{root}: file {name} is missing; copy the bundle again") from error
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise BundleError(f"{root}: file {name} cannot be read ({error}); copy the bundle again") from error
 
 

@@ -7,13 +7,13 @@ import io
 import os
 import re
 import zipfile
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgebone.core.bundle import ZIP_ERRORS
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import Head, Preprocess, Tap
 from edgebone.core.tensors import TensorSpec
@@ -23,7 +23,6 @@ SCHEMA = 1
 SUFFIX = ".head"
 _MANIFEST, _GRAPH = "head.json", "head.onnx"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError)
 
 
 class Backbone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,7 +132,7 @@ def parse_head(content: bytes, where: str) -> HeadFile:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             raw, graph = archive.read(_MANIFEST), archive.read(_GRAPH)
-    except _ZIP_ERRORS as error:
+    except (*ZIP_ERRORS, KeyError) as error:
         raise BundleError(
             f"{where}: not a head: a head is what `edgebone fit` or `edgebone detach` wrote ({error})"
         ) from error
@@ -150,6 +149,11 @@ def parse_head(content: bytes, where: str) -> HeadFile:
     if {spec.name for spec in manifest.outputs} != set(manifest.head.outputs) or not manifest.reads:
         raise BundleError(f"{where}: head.json does not say what the graph reads and gives; fit it again")
     return HeadFile(manifest, graph, where)
+
+
+def renamed(head: HeadFile, name: str) -> HeadFile:
+    """The same head under another name."""
+    return replace(head, manifest=msgspec.structs.replace(head.manifest, name=name))
 
 
 def check_head_name(name: str) -> str:
