@@ -20,7 +20,7 @@ from conftest import COLORS, write_colors_bundle
 
 import edgebone.core.bundle as bundle_module
 from edgebone.core.bundle import open_bundle, write_bundle
-from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.errors import BundleError, OutputError, SourceError
 
 GRAPH = "onnx/fp32.onnx"
 
@@ -421,3 +421,8 @@ def test_a_closed_zip_bundle_is_refused_in_one_line(tmp_path: Path) -> None:
     opened.close()
     with pytest.raises(BundleError, match="cannot be read"):
         opened.read(GRAPH)
+
+
+def test_a_source_that_fails_while_a_file_is_written_is_not_called_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="the camera is gone"), writing(tmp_path / "labels"):
+        raise SourceError("the camera is gone")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgebone.core.errors import OutputError
+from edgebone.core.errors import EdgeboneError, OutputError
 
 
 @contextmanager
@@ -26,7 +26,8 @@ def writing(target: Path, left: str = "nothing was left behind") -> Iterator[Non
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputError):
+        # Some of ours are OSErrors, too: a source that cannot be read is not a file that cannot be written.
+        if isinstance(error, EdgeboneError):
             raise
         reason = {
             errno.ENOSPC: "the disk is full",
