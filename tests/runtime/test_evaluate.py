@@ -13,11 +13,14 @@ from helpers import edgebone as program
 from PIL import Image
 
 import edgebone
+from edgebone.core.anomaly import Anomaly
 from edgebone.core.errors import BundleError, SourceError
 from edgebone.core.manifest import Head
 from edgebone.core.results import Classification
 from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
+from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.heads import choose_head
+from edgebone.evaluate.rehearsal import Rehearsal, same
 
 
 def save(path: Path, color: tuple[int, int, int]) -> Path:
@@ -304,3 +307,35 @@ def test_one_of_several_heads_is_evaluated_when_named(tmp_path: Path) -> None:
     assert program("eval", bundle, "--data", data, "--head", "found").returncode == 0
     done = program("eval", bundle, "--data", masked(tmp_path / "d", np.zeros((48, 64), np.uint8)), "--head", "areas")
     assert done.stdout.startswith("mIoU 1.000, pixel accuracy 1.000 on 1 pictures")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head("multilabel@1", ("logits",), COLORS),
+        Head("regression@1", ("logits",), (), {"names": ["blue", "green", "red", "other"]}),
+    ],
+    ids=["multilabel", "regression"],
+)
+def test_a_rehearsal_compares_several_labels_and_numbers(data: Path, tmp_path: Path, head: Head) -> None:
+    bundle = write_colors_bundle(tmp_path / "b", heads={"own": head})
+    with edgebone.load(bundle, engine="onnxruntime") as model:
+        rehearsal = Rehearsal(model.manifest, read_evaluation(data.parent, model.manifest), model.engine)
+        assert rehearsal.baseline.agreement == pytest.approx(100)
+        assert rehearsal.score(_Opposite(model.engine)).agreement < 50
+
+
+class _Opposite:
+    """An engine that gives the opposite of another's answers."""
+
+    def __init__(self, engine: Any) -> None:
+        self.inputs = engine.inputs
+        self._engine = engine
+
+    def run(self, feeds: Any) -> dict[str, Any]:
+        return {name: -values for name, values in self._engine.run(feeds).items()}
+
+
+def test_a_rehearsal_compares_verdicts_on_what_is_normal() -> None:
+    calm, loud = (Anomaly(score, 1.0, np.full((2, 2), score, np.float32)) for score in (0.5, 2.0))
+    assert [same(calm, calm), same(calm, loud), same(loud, loud)] == [1.0, 0.0, 1.0]

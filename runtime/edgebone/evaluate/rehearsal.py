@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.anomaly import Anomaly
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Accuracy, Manifest
-from edgebone.core.results import Classification, Embedding, FeatureMaps, RawTensors, Result, Results
+from edgebone.core.results import (
+    Classification,
+    Embedding,
+    FeatureMaps,
+    MultiLabel,
+    RawTensors,
+    Regression,
+    Result,
+    Results,
+)
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
@@ -119,7 +129,7 @@ class Rehearsal:
             return matched_share(
                 _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE
             )
-        return _same(a, b)
+        return same(a, b)
 
 
 class _Remembered:
@@ -140,7 +150,7 @@ def _rows(found: Detections) -> NDArray[np.float64]:
     return np.column_stack([found.xyxy, found.confidence, found.class_id]).astype(np.float64)
 
 
-def _same(a: Result, b: Result) -> float:
+def same(a: Result, b: Result) -> float:
     """How much two answers to one picture are the same, 0 to 1."""
     if isinstance(a, Classification) and isinstance(b, Classification):
         return float(a.class_id[0] == b.class_id[0])
@@ -148,6 +158,12 @@ def _same(a: Result, b: Result) -> float:
         return float(np.mean(a.class_id == b.class_id))
     if isinstance(a, Embedding) and isinstance(b, Embedding):
         return _cosine(a.vector, b.vector)
+    if isinstance(a, MultiLabel) and isinstance(b, MultiLabel):
+        return float(set(a.labels) == set(b.labels))
+    if isinstance(a, Regression) and isinstance(b, Regression):
+        return _cosine(a.values, b.values)
+    if isinstance(a, Anomaly) and isinstance(b, Anomaly):
+        return float(a.is_anomalous == b.is_anomalous)
     if isinstance(a, FeatureMaps) and isinstance(b, FeatureMaps):
         return min(_cosine(x, y) for x, y in zip(a.maps, b.maps, strict=True))
     assert isinstance(a, RawTensors) and isinstance(b, RawTensors)
