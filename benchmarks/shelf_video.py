@@ -16,7 +16,6 @@ products.bundle and products.gallery.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import json
 import time
@@ -226,7 +225,7 @@ def fit(bundle: str, photos: dict[str, list[Path]], folder: Path) -> Path:
     own = y <= len(MINIMUM)
     everything = Samples(x, y, np.arange(len(x)))
     fitted = {
-        "alike": _renamed(fit_embedding(everything, names), "alike"),
+        "alike": fit_embedding(everything, names),
         "products": fit_classifier(everything.take(own), None, names[: len(MINIMUM) + 1]),
     }
     with open_bundle(bundle) as opened:
@@ -234,19 +233,6 @@ def fit(bundle: str, photos: dict[str, list[Path]], folder: Path) -> Path:
         reads = [Reading(EMBEDDING, "none")]
         heads = [make_artefact(name, head, opened, taps, reads, candidate) for name, head in fitted.items()]
     return attach(bundle, heads, folder / "products.bundle", overwrite=True).path
-
-
-def _renamed(head: Any, name: str) -> Any:
-    """With an output of another name: its own is that of the tap which it reads."""
-    import onnx
-
-    model = onnx.load_from_string(head.graph)
-    output = model.graph.output[0]
-    for node in model.graph.node:
-        node.output[:] = [name if value == output.name else value for value in node.output]
-    output.name = name
-    outputs = tuple(msgspec.structs.replace(spec, name=name) for spec in head.outputs)
-    return dataclasses.replace(head, graph=model.SerializeToString(), outputs=outputs)
 
 
 def facing_of(path: Path) -> Image:

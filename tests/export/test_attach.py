@@ -31,8 +31,13 @@ from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone_export import export
 from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.add import add_frame_variants
+from edgebone_export.heads.artefact import make_artefact
 from edgebone_export.heads.attach import attach, bundle_head, detach
+from edgebone_export.heads.embedding import fit_embedding
+from edgebone_export.heads.features import pick
+from edgebone_export.heads.fitted import Samples
 from edgebone_export.heads.join import graph_with_taps
+from edgebone_export.heads.readings import Reading
 from edgebone_export.heads.taps import find_taps, read_graph, taps_of
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.quantizer import quantize
@@ -174,7 +179,6 @@ def test_a_network_of_a_fixed_batch_and_an_older_opset_takes_heads(
         np.testing.assert_allclose(probabilities(done.path, "fruit", engine, PICTURES), expected, atol=1e-4)
 
 
-@pytest.mark.xfail(reason="OpenVINO's engine gives a fixed batch to networks of one input only", strict=True)
 def test_openvino_runs_a_head_apart_on_two_taps_of_a_fixed_batch(tmp_path: Path) -> None:
     path = write_fixed(tmp_path, 1)
     head = linear_head(path, "place", ["features_s2", "features_s4"])
@@ -462,7 +466,6 @@ def test_a_bundle_with_heads_gets_a_variant_of_fewer_bits_and_a_head_more(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="a variant that is added does not record what heads apart give", strict=True)
 def test_a_bundle_with_a_head_apart_gets_a_variant_of_fewer_bits(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,6 +475,19 @@ def test_a_bundle_with_a_head_apart_gets_a_variant_of_fewer_bits(
     quantize(path, photos, variants=[("int8", "onnxruntime")], max_drop=100, pictures=24, head="classification")
     done = program("doctor", path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_embedding_that_reads_the_embedding_is_attached(network: Path, tmp_path: Path, apart: bool) -> None:
+    with open_bundle(network) as opened:
+        taps, candidate = taps_of(opened), pick(opened, "onnxruntime", None)
+        x = np.random.default_rng(0).normal(size=(40, taps["embedding"].shape[0])).astype(np.float32)
+        fitted = fit_embedding(Samples(x, np.repeat([0, 1], 20), np.arange(40)), ["a", "b"])
+        head = make_artefact("alike", fitted, opened, taps, [Reading("embedding", "none")], candidate)
+    done = attach(network, [head], tmp_path / "b", apart=apart)
+    with edgebone.load(done.path, engine="onnxruntime") as model:
+        found = model(PICTURES[0])["alike"]
+    assert np.linalg.norm(found.vector) == pytest.approx(1, abs=1e-5)
 
 
 def test_tensorrt_rtx_compiles_the_joined_graph(network: Path, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def fit_embedding(
     width = next((layer.weight.shape[1] for layer in layers if isinstance(layer, Affine)), train.x.shape[1])
     report["kind"] = kind
     report["chosen"] = {"kind": kind, "dimension": width}
-    graph, outputs = write_graph(layers, train.x.shape[1], "embedding", width)
+    # Not called embedding: that is the name of the tap which such a head usually reads, and it becomes an input.
+    graph, outputs = write_graph(layers, train.x.shape[1], "unit_vector", width)
     report["seconds"] = round(time.perf_counter() - began, 2)
     return FittedHead(graph, outputs, "embedding@1", (), {}, report)
 

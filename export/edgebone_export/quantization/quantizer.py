@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle, open_bundle, update_bundle
 from edgebone.core.errors import SourceError
+from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant
 from edgebone.core.tensors import Array
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
@@ -22,7 +23,7 @@ from edgebone.engines.protocol import Engine
 from edgebone.engines.select import Candidate, open_model
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
-from edgebone.selftest import read_golden
+from edgebone.selftest import head_key, read_golden
 from edgebone_export.errors import ExportError
 from edgebone_export.quantization.calibration import in_batches, read_calibration
 from edgebone_export.quantization.parity import measure_parity
@@ -125,6 +126,11 @@ def quantize(
         )
         source = Source(content, str(path), calibration, base.batch, method, progress)
         golden = read_golden(bundle).network_input
+        apart = {
+            name: parse_head(bundle.read(head.file), f"{path}, {head.file}")
+            for name, head in manifest.heads.items()
+            if head.apart
+        }
         made: dict[str, Made] = {}
         outcomes = []
         with OnnxRuntimeEngine(content, batch_range=base.batch) as fp32:
@@ -132,7 +138,7 @@ def quantize(
             progress(f"FP32: {data.metric} {rehearsal.baseline.value:.2f} on {len(data.pictures)} pictures")
             for precision, target in variants:
                 recipe = make_recipe(source, precision, target)
-                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, golden, max_drop)
+                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, golden, apart, max_drop)
                 outcomes.append(outcome)
                 if added is not None:
                     made[outcome.name] = added
@@ -176,6 +182,7 @@ def _try(
     rehearsal: Rehearsal,
     fp32: Engine,
     golden: NDArray[np.uint8],
+    apart: Mapping[str, HeadFile],
     max_drop: float,
 ) -> tuple[Outcome, Made | None]:
     source.progress(f"{recipe.name}: {len(recipe.layers)} layers can be lowered")
@@ -194,6 +201,10 @@ def _try(
         (answer,) = _outputs(engine, golden)
     recorded = io.BytesIO()
     named: dict[str, Any] = {name: values[:1] for name, values in answer.items()}
+    for name, head in apart.items():
+        with OnnxRuntimeEngine(head.graph) as alone:
+            given = alone.run({key: named[manifest.taps[key].output] for key in head.manifest.reads})
+        named |= {head_key(name, output): values for output, values in given.items()}
     np.savez_compressed(recorded, **named)
     record = Quantization(
         dialect=recipe.dialect,

@@ -142,11 +142,12 @@ def _import_openvino() -> Any:
 def _read(ov: Any, model: bytes | Path, batch: int | None) -> Any:
     try:
         graph = ov.Core().read_model(model if isinstance(model, bytes) else str(model))
-        if batch is not None and graph.inputs[0].partial_shape[0].is_dynamic:
+        shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
+        if batch is not None and shapes:
             # A known batch is computed faster than one that may change.
-            shape = graph.inputs[0].partial_shape
-            shape[0] = batch
-            graph.reshape(shape)
+            for shape in shapes.values():
+                shape[0] = batch
+            graph.reshape(shapes)
     except RuntimeError as error:
         raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
     return graph
