@@ -21,6 +21,7 @@ from conftest import COLORS, write_colors_bundle
 import edgebone.core.bundle as bundle_module
 from edgebone.core.bundle import open_bundle, write_bundle
 from edgebone.core.errors import BundleError, OutputError, SourceError
+from edgebone.core.writing import writing
 
 GRAPH = "onnx/fp32.onnx"
 
