@@ -16,14 +16,21 @@ class Steps:
         self._console = Console(stderr=True, highlight=False)
         self._status = self._console.status("")
         self._started_s = time.monotonic()
+        self._step = ""
 
     def begin(self, step: str) -> None:
         """Name the step that begins."""
+        self._step = step
         elapsed_s = time.monotonic() - self._started_s
         if self._console.is_terminal:
             self._status.update(f"{step} ({elapsed_s:.0f} s)")
         else:
             sys.stderr.write(f"{elapsed_s:5.1f} s  {step}\n")
+
+    def count(self, done: int, of: int) -> None:
+        """How far the step is; a terminal only, as lines would be too many."""
+        if self._console.is_terminal:
+            self._status.update(f"{self._step}: {done} of {of} ({time.monotonic() - self._started_s:.0f} s)")
 
     def __enter__(self) -> Steps:
         """Start the spinner."""

@@ -1,0 +1,256 @@
+"""``edgebone fit``: a head of one's own on a bundle's frozen backbone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgebone.cli import options
+from edgebone_export.cli.attach import show as show_attached
+from edgebone_export.cli.steps import Steps
+
+if TYPE_CHECKING:
+    from edgebone_export.heads.fit import FitReport
+
+_CLASSIFIERS = ("linear", "logistic", "mlp", "prototype")
+_KINDS = (*_CLASSIFIERS, "multilabel", "regression", "embedding", "anomaly", "segmentation", "detection")
+# Which heads an option says something to; what is not here says something to all of them.
+_MEANT_FOR = {
+    "positive": _CLASSIFIERS,
+    "sensitivity": _CLASSIFIERS,
+    "abstain": _CLASSIFIERS,
+    "abstain-below": _CLASSIFIERS,
+    "decision-accuracy": _CLASSIFIERS,
+    "hidden": ("mlp",),
+    "dimension": ("embedding",),
+    "columns": ("regression",),
+    "epochs": ("segmentation", "detection"),
+    "output-stride": ("segmentation",),
+    "labels": ("segmentation",),
+    "images": ("segmentation", "detection"),
+    "anomalous": ("anomaly",),
+    "false-alarm-rate": ("anomaly",),
+}
+# The options that are not the head's own function's.
+_SETTINGS = ("columns", "labels", "images", "anomalous")
+_LISTED = 10
+
+
+def fit(
+    bundle: options.Bundle,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A folder with a folder a class, or a CSV with file and label (labels as a|b for multilabel, columns "
+            "of numbers for regression). For segmentation a folder with images and masks; for detection COCO's JSON; "
+            "for anomaly a folder of normal pictures."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--out", help="The bundle to write, with the head; or NAME.head for the head alone.")
+    ],
+    head: Annotated[str, typer.Option("--head", help=f"{', '.join(_KINDS)}.")] = "linear",
+    val: Annotated[
+        Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
+    ] = None,
+    hold_out: Annotated[float, typer.Option(help="The share that is held out.")] = 0.2,
+    name: Annotated[str | None, typer.Option(help="The head's name in the bundle.")] = None,
+    read: Annotated[
+        str | None,
+        typer.Option(
+            help="What it reads of the backbone, such as embedding,features_s16:avg,features_s8:gem (features_s8 for "
+            "heads on maps); what has served best if not given."
+        ),
+    ] = None,
+    views: Annotated[int, typer.Option(min=1, help="Augmented views a picture, while fitting.")] = 1,
+    columns: Annotated[str | None, typer.Option(help="Regression: columns of numbers, a,b; all if not given.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Of two classes, the one that decisions are about, such as malignant.")
+    ] = None,
+    sensitivity: Annotated[
+        float | None, typer.Option(help="The share of the positive class that decisions shall find.")
+    ] = None,
+    abstain: Annotated[
+        str | None, typer.Option(help="LOW,HIGH: probabilities of --positive between which nothing is decided.")
+    ] = None,
+    abstain_below: Annotated[
+        float | None, typer.Option(help="Nothing is decided where the best class is less probable.")
+    ] = None,
+    decision_accuracy: Annotated[
+        float | None, typer.Option(help="The share of decisions that shall be right; chooses what is abstained on.")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(min=1, help="mlp: size of the hidden layer.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="embedding: numbers a picture.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="segmentation, detection: passes over the data.")] = None,
+    output_stride: Annotated[
+        int | None, typer.Option(min=1, help="segmentation: pixels of the network's input per cell of the class map.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="segmentation: class names, one a line; labels.txt in the data if not given.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="segmentation, detection: the pictures, where they are not in images beside.")
+    ] = None,
+    anomalous: Annotated[Path | None, typer.Option(help="anomaly: a folder of odd pictures to measure on.")] = None,
+    false_alarm_rate: Annotated[
+        float | None, typer.Option(help="anomaly: the share of normal pictures that may be taken for odd ones.")
+    ] = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = None,
+    variant: Annotated[
+        str | None, typer.Option(help="The bundle's variant that features are of; the engine's choice if not given.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the heads that the bundle has; else the new one is the only one.")
+    ] = False,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Keep the head out of the graph: own rate, swapped while serving.")
+    ] = False,
+    max_drop: Annotated[
+        float, typer.Option(min=0, max=100, help="Points that a variant of fewer bits may lose before it is left out.")
+    ] = 1.0,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Keep features on disk, by the pictures' content.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Fit a head on your pictures in seconds; the backbone stays as it is, and its features are computed once."""
+    more = _options(
+        head,
+        {
+            "positive": positive,
+            "sensitivity": sensitivity,
+            "abstain": _band(abstain),
+            "abstain-below": abstain_below,
+            "decision-accuracy": decision_accuracy,
+            "hidden": hidden,
+            "dimension": dimension,
+            "columns": None if columns is None else tuple(part.strip() for part in columns.split(",") if part.strip()),
+            "epochs": epochs,
+            "output-stride": output_stride,
+            "labels": labels,
+            "images": images,
+            "anomalous": anomalous,
+            "false-alarm-rate": false_alarm_rate,
+        },
+    )
+    settings = {key: more.pop(key) for key in _SETTINGS if key in more}
+    with Steps() as steps:
+        steps.begin("loading scikit-learn and PyTorch")
+        from edgebone_export.need_packages import need
+
+        need("fitting heads", "heads", "onnx", "onnx_ir", "onnxruntime", "onnxslim", "scipy", "sklearn", "torch")
+        from edgebone_export.heads.fit import Settings
+        from edgebone_export.heads.fit import fit as run_fit
+
+        report = run_fit(
+            bundle,
+            data,
+            output,
+            Settings(
+                kind=head,  # type: ignore[arg-type]
+                name=name,
+                val=val,
+                hold_out=hold_out,
+                read=read,
+                views=views,
+                engine=engine,
+                precision=precision,
+                variant=variant,
+                options=more,
+                seed=seed,
+                **settings,
+            ),
+            keep=keep,
+            apart=apart,
+            max_drop=max_drop,
+            cache="default" if cache else None,
+            overwrite=force,
+            progress=steps.begin,
+            count=steps.count,
+        )
+    _warn(report)
+    if json:
+        _show_json(report)
+    else:
+        _show(report)
+
+
+def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What was said to this kind of head, by the names that it is known by in Python."""
+    if kind not in _KINDS:
+        raise typer.BadParameter(f"--head is {', '.join(_KINDS)}, not {kind!r}")
+    said = {key: value for key, value in given.items() if value is not None}
+    for key in said:
+        if kind not in _MEANT_FOR[key]:
+            raise typer.BadParameter(f"--{key} is for --head {', '.join(_MEANT_FOR[key])}; it says nothing to {kind}")
+    return {key.replace("-", "_"): value for key, value in said.items()}
+
+
+def _band(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--abstain is LOW,HIGH, such as 0.3,0.6, not {text!r}") from None
+    return low, high
+
+
+def _warn(report: FitReport) -> None:
+    if report.unreadable:
+        _list(
+            f"{len(report.unreadable)} pictures cannot be read and are left out",
+            [f"{path}: {why}" if path not in why else why for path, why in report.unreadable.items()],
+        )
+    if report.leaked:
+        _list(f"{len(report.leaked)} held-out pictures are among those to fit on and are not counted", report.leaked)
+
+
+def _list(what: str, items: list[str] | tuple[str, ...]) -> None:
+    sys.stderr.write(f"edgebone: {what}:\n")
+    sys.stderr.write("".join(f"  {item}\n" for item in items[:_LISTED]))
+    if len(items) > _LISTED:
+        sys.stderr.write(f"  and {len(items) - _LISTED} more\n")
+
+
+def _show(report: FitReport) -> None:
+    from edgebone_export.heads.report_text import report_text
+
+    cached, of = report.from_cache
+    out = sys.stdout.write
+    out(f"features: {', '.join(report.reads)} by {report.candidate}; {report.features_s:.1f} s, ")
+    out(f"{cached} of {of} pictures from the cache; the head was fitted in {report.fit_s:.1f} s\n")
+    out("".join(f"{line}\n" for line in report_text(report.head.manifest.report)))
+    for name, found in report.accuracies.items():
+        if len(report.accuracies) > 1:
+            out(f"variant {name}: {found.metric} {found.value:.2f} on {found.pictures} held-out rows\n")
+    if report.attached is not None:
+        show_attached(report.attached)
+    else:
+        out(f"{report.path}: head {report.head.manifest.name}\n")
+
+
+def _show_json(report: FitReport) -> None:
+    import msgspec
+
+    shown = {
+        "path": str(report.path),
+        "head": report.head.manifest.name,
+        "reads": report.reads,
+        "features_by": str(report.candidate),
+        "features_s": round(report.features_s, 3),
+        "fit_s": round(report.fit_s, 3),
+        "pictures_from_cache": report.from_cache[0],
+        "pictures": report.from_cache[1],
+        "unreadable": report.unreadable,
+        "leaked": report.leaked,
+        "accuracies": report.accuracies,
+        "report": report.head.manifest.report,
+    }
+    sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
