@@ -273,7 +273,8 @@ def _fit_on_vectors(work: Work, data: Path) -> Fitted:
     )
     began = time.perf_counter()
     with FeatureEngine(work.bundle, work.candidate, work.taps, readings) as engine:
-        work.progress(f"features of {len(train.pictures)} pictures, {settings.views} view{"s" * (settings.views > 1)} each, by {work.candidate}")
+        views = f", {settings.views} views each" if settings.views > 1 else ""
+        work.progress(f"features of {len(train.pictures)} pictures{views}, by {work.candidate}")
         seen = work.features(engine, train.pictures, settings.views)
         if val.pictures:
             work.progress(f"features of {len(val.pictures)} held-out pictures")
