@@ -83,7 +83,7 @@ def fit(
         float | None, typer.Option(help="The share of decisions that shall be right; chooses what is abstained on.")
     ] = None,
     hidden: Annotated[int | None, typer.Option(min=1, help="mlp: size of the hidden layer.")] = None,
-    dimension: Annotated[int | None, typer.Option(min=1, help="embedding: numbers a picture.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="embedding: at most so many numbers a picture.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="segmentation, detection: passes over the data.")] = None,
     output_stride: Annotated[
         int | None, typer.Option(min=1, help="segmentation: pixels of the network's input per cell of the class map.")

@@ -29,6 +29,7 @@ _MOST_FOR_LDA = 512
 _WHITENING = 0.5
 _ENOUGH = 2
 _KINDS = ("plain", "pca", "lda")
+_USUAL_DIMENSION = 256
 _BLOCK = 1024
 
 
@@ -45,7 +46,7 @@ def fit_embedding(
     train: Samples,
     labels: Sequence[str] = (),
     *,
-    dimension: int = 256,
+    dimension: int | None = None,
     folds: int = 5,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
@@ -60,7 +61,8 @@ def fit_embedding(
     Args:
         train: Vectors to fit on, and int class ids; without classes ``y`` is empty, or -1 for all.
         labels: The classes' names; empty without classes.
-        dimension: How many numbers a projected vector has at most. The vectors as they are keep their size.
+        dimension: How many numbers a vector shall have at most; None lets a projected one have 256 and the vectors as
+            they are keep their size.
         folds: How many parts cross-validation has.
         seed: Of the folds. The same call gives the same graph.
         progress: Told what happens, in lines.
@@ -76,8 +78,10 @@ def fit_embedding(
     need("fitting heads", "heads", "onnx", "threadpoolctl")
     check_vectors(train, _WHAT)
     check_varied(train, _WHAT)
-    if dimension < 1 or folds < 2:
-        raise ExportError(f"needs a dimension of 1 or more and 2 folds or more, got {dimension} and {folds}")
+    most = _USUAL_DIMENSION if dimension is None else dimension
+    if most < 1 or folds < 2:
+        raise ExportError(f"needs a dimension of 1 or more and 2 folds or more, got {most} and {folds}")
+    kinds = _KINDS if dimension is None or train.x.shape[1] <= most else _KINDS[1:]
     y = _classes(train, labels)
     pictures = len(np.unique(train.picture))
     report: dict[str, Any] = {
@@ -91,7 +95,7 @@ def fit_embedding(
     with one_core_a_call():
         principal = _principal(train.x)
         if y is not None and (fold >= 0).any():
-            hits = {kind: _hits(kind, principal, train.x, y, fold, dimension) for kind in _KINDS}
+            hits = {kind: _hits(kind, principal, train.x, y, fold, most) for kind in kinds}
             tried = {kind: round(float(own.mean()), 6) for kind, own in hits.items()}
             # The simplest of equals.
             kind = max(tried, key=lambda name: tried[name])
@@ -103,9 +107,10 @@ def fit_embedding(
             progress(", ".join(f"{name}: {100 * accuracy:.1f} %" for name, accuracy in tried.items()))
         else:
             # A direction must have been seen a few times before it is known how much vectors vary along it.
-            kind = "pca" if pictures >= _ENOUGH * min(dimension, train.x.shape[1]) else "plain"
-            report["why"] = f"no classes to compare by; {kind} goes with {pictures} pictures in {dimension} dimensions"
-        layers = _projection(kind, principal, train.x, y, dimension)
+            enough = pictures >= _ENOUGH * min(most, train.x.shape[1])
+            kind = "pca" if enough or "plain" not in kinds else "plain"
+            report["why"] = f"no classes to compare by; {kind} goes with {pictures} pictures in {most} dimensions"
+        layers = _projection(kind, principal, train.x, y, most)
     width = next((layer.weight.shape[1] for layer in layers if isinstance(layer, Affine)), train.x.shape[1])
     report["kind"] = kind
     report["chosen"] = {"kind": kind, "dimension": width}

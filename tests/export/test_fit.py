@@ -1,0 +1,229 @@
+"""``edgebone fit``: from labelled pictures to a bundle with a head, by the command that users type."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from helpers import edgebone as program
+from networks import classifier, write_network
+
+import edgebone
+from edgebone.core.bundle import open_bundle
+from edgebone.core.errors import BundleError, EdgeboneError
+from edgebone.core.head_file import read_head
+from edgebone_export.heads.attach import detach
+from edgebone_export.heads.fit import fit
+
+TINTS = {"blue": (200, 60, 40), "green": (40, 200, 60), "red": (50, 50, 210)}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_network(tmp_path_factory.mktemp("fit") / "net.bundle", classifier(batch="batch"), (1, 4))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test finds what another one kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def tinted(bgr: tuple[int, int, int], seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 25, (40, 48, 3))
+    return np.clip(np.asarray(bgr) + noise, 0, 255).astype(np.uint8)
+
+
+def write_folder(folder: Path, each: int = 12, tints: dict[str, tuple[int, int, int]] = TINTS, seed: int = 0) -> Path:
+    for number, (name, bgr) in enumerate(tints.items()):
+        (folder / name).mkdir(parents=True)
+        for index in range(each):
+            cv2.imwrite(str(folder / name / f"{index}.png"), tinted(bgr, seed + 1000 * number + index))
+    return folder
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([columns, *rows])
+    return path
+
+
+def refused(*arguments: object) -> str:
+    """What the program says in its one line, when it does not do it."""
+    done = program("fit", *arguments)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("edgebone: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.slow
+def test_a_folder_of_classes_becomes_a_bundle_that_tells_them(bundle: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data")
+    (data / "red" / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "tints.bundle"
+    done = program("fit", bundle, "--data", data, "-o", out, "--head", "linear", "--views", 2)
+    assert done.returncode == 0, done.stderr
+    assert "held out: accuracy" in done.stdout
+    assert ", n 6)" in done.stdout or ", n 7)" in done.stdout
+    assert "cross-validation: accuracy" in done.stdout
+    assert "1 pictures cannot be read" in done.stderr
+    assert "broken.jpg" in done.stderr
+    with edgebone.load(out) as model:
+        for name, bgr in TINTS.items():
+            assert model(tinted(bgr, 77)).label == name
+    with open_bundle(out) as opened:
+        assert tuple(opened.manifest.heads) == ("classification",)
+        assert opened.manifest.heads["classification"].labels == tuple(TINTS)
+
+    again = program("fit", bundle, "--data", data, "-o", out, "--views", 2, "--json", "--force")
+    shown = json.loads(again.stdout)
+    assert shown["pictures_from_cache"] == shown["pictures"] - len(shown["unreadable"]) == 36
+    assert shown["report"]["held_out"]["accuracy"]["n"] == 7
+    refusal = refused(bundle, "--data", data, "-o", out)
+    assert "exists" in refusal
+    assert "--force" in refusal
+
+
+@pytest.mark.slow
+def test_leaks_are_listed_and_not_counted_and_the_old_heads_stay_if_asked(bundle: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data")
+    val = write_folder(tmp_path / "val", 4, seed=500)
+    shutil.copy(data / "red" / "3.png", val / "red" / "copied.png")
+    out = tmp_path / "two.bundle"
+    done = program(
+        "fit", bundle, "--data", data, "--val", val, "--name", "tint", "--keep", "--apart", "--no-cache",
+        "--head", "prototype", "-o", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 held-out pictures are among those to fit on" in done.stderr
+    assert "copied.png" in done.stderr
+    assert ", n 12)" in done.stdout
+    assert not (tmp_path / "cache" / "edgebone" / "features").exists()
+    with open_bundle(out) as opened:
+        assert set(opened.manifest.heads) == {"classification", "tint"}
+        assert opened.manifest.heads["tint"].apart
+    detach(out, ["tint"], tmp_path / "one.bundle", save=tmp_path)
+    assert read_head(tmp_path / "tint.head").manifest.head.labels == tuple(TINTS)
+
+
+@pytest.mark.slow
+def test_two_classes_get_an_operating_point_and_a_band_where_nothing_is_said(bundle: Path, tmp_path: Path) -> None:
+    near = {"benign": (100, 130, 120), "malignant": (104, 124, 132)}
+    data = write_folder(tmp_path / "data", 30, near)
+    head = tmp_path / "lesion.head"
+    done = program(
+        "fit", bundle, "--data", data, "--head", "logistic", "--positive", "malignant", "--sensitivity", 0.95,
+        "--abstain", "0.4,0.99", "--name", "lesion", "-o", head,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "decided as malignant from" in done.stdout
+    assert "sensitivity" in done.stdout
+    made = read_head(head).manifest
+    assert made.name == "lesion"
+    assert made.head.params["positive"] == "malignant"
+    assert made.head.params["abstain"] == [0.4, 0.99]
+
+
+@pytest.mark.slow
+def test_several_labels_numbers_and_vectors_come_from_the_same_command(bundle: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data")
+    pictures = sorted(data.rglob("*.png"))
+    names = [(path.relative_to(tmp_path), path.parent.name) for path in pictures]
+    tags = {"blue": "blue|cold", "green": "", "red": "warm"}
+    several = write_csv(tmp_path / "labels.csv", ("file", "labels"), [(path, tags[name]) for path, name in names])
+    light = {"blue": 1.0, "green": 2.0, "red": 3.0}
+    numbers = write_csv(
+        tmp_path / "numbers.csv", ("file", "wave", "note"), [(path, light[name], "x") for path, name in names]
+    )
+    out = tmp_path / "all.bundle"
+    done = program("fit", bundle, "--data", several, "--head", "multilabel", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "mAP" in done.stdout
+    more = tmp_path / "more.bundle"
+    done = program("fit", out, "--data", numbers, "--head", "regression", "--columns", "wave", "--keep", "-o", more)
+    assert done.returncode == 0, done.stderr
+    assert "wave: R²" in done.stdout
+    most = tmp_path / "most.bundle"
+    done = program("fit", more, "--data", data, "--head", "embedding", "--dimension", 8, "--keep", "-o", most)
+    assert done.returncode == 0, done.stderr
+    with edgebone.load(most) as model:
+        found = model(tinted(TINTS["blue"], 77))
+    assert set(found["labels"].labels) == {"blue", "cold"}
+    assert found["values"].values[0] == pytest.approx(1.0, abs=0.4)
+    assert found["embedding"].vector.shape[0] <= 8
+
+
+def test_a_class_with_one_picture_is_learned_from_and_reported(bundle: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", 6)
+    for path in sorted((data / "green").iterdir())[1:]:
+        path.unlink()
+    done = program("fit", bundle, "--data", data, "-o", tmp_path / "out.bundle")
+    assert done.returncode == 0, done.stderr
+    assert "never tested, for want of a second picture: green" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("case", "case"),
+        ("empty", "needs a folder a class"),
+        ("one class", "one class only"),
+        ("nothing readable", "none of"),
+        ("nowhere", "nowhere"),
+    ],
+)
+def test_data_that_cannot_be_fitted_on_is_refused(bundle: Path, tmp_path: Path, what: str, said: str) -> None:
+    data = tmp_path / "data"
+    if what == "case":
+        write_folder(data, 2, {"Red": TINTS["red"], "red": TINTS["red"]})
+    elif what == "one class":
+        write_folder(data, 6, {"red": TINTS["red"]})
+    elif what == "nothing readable":
+        for name in "ab":
+            (data / name).mkdir(parents=True)
+            (data / name / "x.jpg").write_bytes(b"no")
+    elif what == "empty":
+        data.mkdir()
+    else:
+        data = tmp_path / "nowhere"
+    out = tmp_path / "out.bundle"
+    with pytest.raises(EdgeboneError) as refusal:
+        fit(bundle, data, out)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--head", "forest"), "--head is linear"),
+        (("--positive", "a", "--head", "regression"), "--positive is for"),
+        (("--abstain", "0.4"), "--abstain is LOW,HIGH"),
+        (("--epochs", "3"), "it says nothing to linear"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    bundle: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = program("fit", bundle, "--data", tmp_path, *options, "-o", tmp_path / "out.bundle")
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_tap_that_is_not_there_and_a_broken_bundle_are_named(bundle: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", 4)
+    out = tmp_path / "out.bundle"
+    assert "the backbone has no features_s64" in refused(bundle, "--data", data, "--read", "features_s64", "-o", out)
+    with pytest.raises(BundleError, match="data"):
+        fit(data, data, out)
