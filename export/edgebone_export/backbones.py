@@ -66,6 +66,19 @@ class Backbone:
 
 
 @dataclass(frozen=True)
+class InputSize:
+    """What was said about a network's input; None for what its weights were trained at.
+
+    Attributes:
+        size_hw: Height and width, in pixels.
+        resize: Length of the picture's shorter side before ``size_hw`` is cut out of the centre, in pixels.
+    """
+
+    size_hw: tuple[int, int] | None = None
+    resize: int | None = None
+
+
+@dataclass(frozen=True)
 class Network:
     """A whole classifier as its library builds it, before an output is chosen.
 
@@ -98,6 +111,7 @@ def load_backbone(
     preprocess: Preprocess | None = None,
     backbone: str | None = None,
     decode: Decode = "graph",
+    resize: int | None = None,
 ) -> Backbone:
     """Build a network with its weights and choose its output.
 
@@ -113,6 +127,7 @@ def load_backbone(
         preprocess: For a module of the user's own, which has no library to say it.
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
         decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
+        resize: Of classifiers: length of the picture's shorter side before the centre is cut out, in pixels.
 
     Raises:
         UnknownModelError: No library has it; near names are suggested.
@@ -129,6 +144,8 @@ def load_backbone(
         raise ExportError(
             f"--decode host goes with segmentation; {model} has nothing that the host could decode instead"
         )
+    if resize is not None and model in (*composed.NAMES, *torchvision_detectors.names(), *segmenters.names()):
+        raise ExportError(f"--resize goes with networks that see the centre of a picture; {model} sees all of it")
     torch.manual_seed(0)
     if model in composed.NAMES:
         _only(model, output_kind, "detections", preprocess)
@@ -144,7 +161,7 @@ def load_backbone(
     if output_kind in ("detections", "segmentation"):
         raise ExportError(f"{model} is a classifier: it gives logits, embedding or features, not {output_kind}")
     output_kind = output_kind or "logits"
-    network = _build(model, weights, weights_dir, size_hw, preprocess)
+    network = _build(model, weights, weights_dir, InputSize(size_hw, resize), preprocess)
     network.module.eval().requires_grad_(False)
     return _with_output(network, output_kind, labels)
 
@@ -161,24 +178,24 @@ def _build(
     model: str | nn.Module,
     weights: str,
     weights_dir: Path | None,
-    size_hw: tuple[int, int] | None,
+    size: InputSize,
     preprocess: Preprocess | None,
 ) -> Network:
     from edgebone_export import custom_models, timm_models, torchvision_models
 
     if isinstance(model, nn.Module):
         # The caller may go on training it: what the export changes, it changes in a copy.
-        return custom_models.wrap(copy.deepcopy(model), type(model).__name__, weights, size_hw, preprocess)
+        return custom_models.wrap(copy.deepcopy(model), type(model).__name__, weights, size, preprocess)
     if ":" in model:
-        return custom_models.build(model, weights, size_hw, preprocess)
+        return custom_models.build(model, weights, size, preprocess)
     if preprocess is not None:
         raise ExportError(f"{model}: its library says how it is preprocessed; a file is for your own networks")
     if model.startswith("timm/"):
-        return timm_models.build(model.removeprefix("timm/"), weights, weights_dir, size_hw)
+        return timm_models.build(model.removeprefix("timm/"), weights, weights_dir, size)
     if model in torchvision_models.names():
-        return torchvision_models.build(model, weights, weights_dir, size_hw)
+        return torchvision_models.build(model, weights, weights_dir, size)
     if timm_models.knows(model):
-        return timm_models.build(model, weights, weights_dir, size_hw)
+        return timm_models.build(model, weights, weights_dir, size)
     raise unknown(model)
 
 
@@ -292,18 +309,32 @@ def _features(outputs: tuple[torch.Tensor, ...], size_hw: tuple[int, int]) -> tu
     )
 
 
-def resized(preprocess: Preprocess, size_hw: tuple[int, int] | None) -> Preprocess:
-    """The same preprocessing at another input size.
+def resized(preprocess: Preprocess, size: InputSize) -> Preprocess:
+    """The same preprocessing at another size.
 
     A square size keeps the crop and its margin. Another one stretches the whole picture: it is meant for
     cameras whose pictures have that aspect.
+
+    Raises:
+        ExportError: There is no crop before which a picture could be resized, or it would be larger than the picture.
     """
-    if size_hw is None or size_hw == preprocess.size_hw:
+    size_hw = size.size_hw or preprocess.size_hw
+    if size_hw != preprocess.size_hw:
+        if size_hw[0] == size_hw[1] and isinstance(preprocess.resize, int):
+            margin = round(preprocess.resize * size_hw[0] / min(preprocess.size_hw))
+            preprocess = msgspec.structs.replace(preprocess, size_hw=size_hw, resize=margin)
+        else:
+            preprocess = msgspec.structs.replace(preprocess, size_hw=size_hw, resize=None, mode="stretch")
+    if size.resize is None:
         return preprocess
-    if size_hw[0] == size_hw[1] and isinstance(preprocess.resize, int):
-        resize = round(preprocess.resize * size_hw[0] / min(preprocess.size_hw))
-        return msgspec.structs.replace(preprocess, size_hw=size_hw, resize=resize)
-    return msgspec.structs.replace(preprocess, size_hw=size_hw, resize=None, mode="stretch")
+    if preprocess.mode != "crop":
+        raise ExportError(f"--resize goes with preprocessing that crops; this one is {preprocess.mode}")
+    if size.resize < max(size_hw):
+        raise ExportError(
+            f"--resize {size.resize}: {size_hw[0]}x{size_hw[1]} pixels are cut out of the resized picture; give "
+            f"{max(size_hw)} or more, or a smaller --size"
+        )
+    return msgspec.structs.replace(preprocess, resize=size.resize)
 
 
 def class_count_in(state: dict[str, torch.Tensor], module: nn.Module, classes: int) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from edgebone.core.manifest import Preprocess, Weights
 from edgebone_export import weights as weights_
-from edgebone_export.backbones import Network
+from edgebone_export.backbones import InputSize, Network, resized
 from edgebone_export.errors import ExportError, UnknownModelError
 
 _EXAMPLE = (
@@ -20,7 +20,7 @@ _EXAMPLE = (
 )
 
 
-def build(path: str, weights: str, size_hw: tuple[int, int] | None, preprocess: Preprocess | None) -> Network:
+def build(path: str, weights: str, size: InputSize, preprocess: Preprocess | None) -> Network:
     """Import and call what the user named; it gives a module, or a module and its ``Preprocess``.
 
     Raises:
@@ -45,12 +45,10 @@ def build(path: str, weights: str, size_hw: tuple[int, int] | None, preprocess: 
         raise ExportError(
             f"{path}() gave {type(made).__name__}; it should give an nn.Module, or one with its Preprocess"
         )
-    return wrap(made, path, weights, size_hw, preprocess)
+    return wrap(made, path, weights, size, preprocess)
 
 
-def wrap(
-    module: nn.Module, name: str, weights: str, size_hw: tuple[int, int] | None, preprocess: Preprocess | None
-) -> Network:
+def wrap(module: nn.Module, name: str, weights: str, size: InputSize, preprocess: Preprocess | None) -> Network:
     """Describe a module at hand; ``default`` weights are those that it has.
 
     Raises:
@@ -59,8 +57,9 @@ def wrap(
     """
     if preprocess is None:
         raise ExportError(f"{name}: say how pictures become its input, --preprocess FILE.json with: {_EXAMPLE}")
-    if size_hw is not None and size_hw != preprocess.size_hw:
-        preprocess = msgspec.structs.replace(preprocess, size_hw=size_hw)
+    if size.size_hw is not None:
+        preprocess = msgspec.structs.replace(preprocess, size_hw=size.size_hw)
+    preprocess = resized(preprocess, InputSize(resize=size.resize))
     record = Weights("its own", f"as {name} gives them", "", "nothing to verify")
     if weights == "random":
         record = weights_.RANDOM

@@ -42,6 +42,7 @@ def export(
     preprocess: Preprocess | None = None,
     backbone: str | None = None,
     decode: Decode = "graph",
+    resize: int | None = None,
     samples: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
@@ -63,6 +64,7 @@ def export(
         preprocess: For a module of your own, which has no library to say it.
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``.
         decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
+        resize: Of classifiers: length of the picture's shorter side before the centre is cut out, in pixels.
         samples: A folder of pictures to verify on, instead of made ones.
         overwrite: Replace an existing bundle.
         progress: Called with each step's name as it begins.
@@ -90,6 +92,7 @@ def export(
         preprocess=preprocess,
         backbone=backbone,
         decode=decode,
+        resize=resize,
     )
     progress("reference: eager PyTorch")
     pictures, pictures_from = sample_pictures(None if samples is None else Path(samples))

@@ -14,7 +14,7 @@ from torch import nn
 from edgebone.core.errors import missing
 from edgebone.core.manifest import Preprocess, Weights
 from edgebone_export import weights as weights_
-from edgebone_export.backbones import Network, class_count_in, resized
+from edgebone_export.backbones import InputSize, Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
 
 _HUB_TIMEOUT_S = 10
@@ -35,7 +35,7 @@ def knows(name: str) -> bool:
     return name.split(".")[0] in names()
 
 
-def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int, int] | None) -> Network:
+def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) -> Network:
     """Build a timm model; arguments and errors as :func:`edgebone_export.backbones.load_backbone`."""
     try:
         import timm
@@ -45,10 +45,10 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
         from edgebone_export.backbones import unknown
 
         raise unknown(f"timm/{name}")
-    sized: dict[str, Any] = {} if size_hw is None else _size_argument(name, size_hw)
+    sized: dict[str, Any] = {} if size.size_hw is None else _size_argument(name, size.size_hw)
     module: Any = timm.create_model(name, pretrained=False, **sized)
     data = timm.data.resolve_data_config({}, model=module)
-    wanted = resized(preprocess_of(name, data), size_hw)
+    wanted = resized(preprocess_of(name, data), size)
     record = weights_.RANDOM
     if weights == "random":
         weights_.randomize(module, wanted.size_hw)
@@ -181,6 +181,9 @@ def _reference(data: dict[str, Any], preprocess: Preprocess) -> Any:
 
     if preprocess.mode != "crop" or preprocess.size_hw != tuple(data["input_size"][1:]):
         return None
+    if isinstance(preprocess.resize, int):
+        # timm rounds size / crop_pct down: the half keeps that from landing one pixel short.
+        data = {**data, "crop_mode": "center", "crop_pct": preprocess.size_hw[0] / (preprocess.resize + 0.5)}
     return timm.data.create_transform(**data, is_training=False)
 
 

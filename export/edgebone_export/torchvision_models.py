@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 
 from edgebone.core.manifest import Preprocess, Weights
 from edgebone_export import weights as weights_
-from edgebone_export.backbones import Network, class_count_in, resized
+from edgebone_export.backbones import InputSize, Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
 
 # Their pre-trained weights expect inputs that the network rescales itself.
@@ -26,7 +26,7 @@ def names() -> list[str]:
     return found
 
 
-def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int, int] | None) -> Network:
+def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) -> Network:
     """Build a torchvision model; arguments and errors as :func:`edgebone_export.backbones.load_backbone`."""
     entry = find_entry(name, weights)
     transforms = entry.transforms()
@@ -49,7 +49,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size_hw: tuple[int,
         # GoogLeNet's and Inception's second classifiers are for training only.
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
         weights_.load_into(module, state, name)
-    wanted = resized(preprocess, size_hw)
+    wanted = resized(preprocess, size)
     return Network(
         name=name,
         library=f"torchvision {torchvision.__version__}",

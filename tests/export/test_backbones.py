@@ -10,8 +10,10 @@ import torchvision
 from torch import nn
 
 from edgebone.core.manifest import Preprocess
-from edgebone_export.backbones import load_backbone, resized, run_eager
+from edgebone_export.backbones import InputSize, load_backbone, resized, run_eager
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
+from edgebone_export.pictures import sample_pictures
+from edgebone_export.verify import check_preprocess
 
 PREPROCESS = Preprocess(
     mode="crop",
@@ -162,10 +164,32 @@ def test_timm_takes_fine_tuned_weights_too(tmp_path: Path) -> None:
 
 
 def test_another_square_size_keeps_the_crops_margin_and_another_aspect_stretches() -> None:
-    square = resized(PREPROCESS, (64, 64))
+    square = resized(PREPROCESS, InputSize((64, 64)))
     assert (square.mode, square.resize, square.size_hw) == ("crop", 72, (64, 64))
-    wide = resized(PREPROCESS, (36, 64))
+    wide = resized(PREPROCESS, InputSize((36, 64)))
     assert (wide.mode, wide.resize, wide.size_hw) == ("stretch", None, (36, 64))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "timm/resnet18"])
+def test_a_crop_without_margin_is_what_the_librarys_own_transform_gives(name: str) -> None:
+    backbone = load_backbone(name, weights="random", resize=230)
+    assert (backbone.preprocess.mode, backbone.preprocess.resize) == ("crop", 230)
+    assert backbone.reference_transform is not None
+    pictures, _ = sample_pictures(None)
+    check_preprocess(backbone.preprocess, backbone.reference_transform, pictures, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_hw", "said"),
+    [
+        ("mobilenet_v2", None, "224x224 pixels are cut out"),
+        ("mobilenet_v2", (96, 160), "this one is stretch"),
+        ("fcn_resnet50", None, "sees all of it"),
+    ],
+)
+def test_a_resize_that_cannot_be_meant_is_refused(name: str, size_hw: tuple[int, int] | None, said: str) -> None:
+    with pytest.raises(ExportError, match=said):
+        load_backbone(name, weights="random", size_hw=size_hw, resize=200)
 
 
 def test_a_size_that_the_network_cannot_take_is_refused_in_one_line() -> None:

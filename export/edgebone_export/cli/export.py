@@ -24,6 +24,13 @@ def export(
     ] = "default",
     weights_dir: Annotated[Path | None, typer.Option(help="A folder with publishers' weights files.")] = None,
     size: Annotated[str | None, typer.Option(help="Another input size, HEIGHTxWIDTH.")] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Length of a picture's shorter side before the centre is cut out, such as 224: nothing is cut off it.",
+        ),
+    ] = None,
     batch: Annotated[str, typer.Option(help="1, or 1-8 for a dynamic batch.")] = "1",
     output_kind: Annotated[
         str | None,
@@ -66,6 +73,7 @@ def export(
             preprocess=_read_preprocess(preprocess),
             backbone=backbone,
             decode=decode,  # type: ignore[arg-type]
+            resize=resize,
             samples=samples,
             overwrite=force,
             progress=steps.begin,
