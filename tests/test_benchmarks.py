@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from conftest import RED, picture, write_video
 from networks import classifier, write_network, write_pictures
@@ -85,8 +87,6 @@ def test_the_table_of_tensorrt_rtx_says_what_builds(network: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_footprint_measures_the_environment_that_runs_it(colors_bundle: Path, tmp_path: Path) -> None:
-    import cv2
-
     cv2.imwrite(str(tmp_path / "red.png"), picture(RED))
     video = write_video(tmp_path / "red.mp4", [RED] * 5)
     figures = tmp_path / "figures.json"
@@ -128,3 +128,27 @@ def test_a_frame_through_the_tensorrt_engine_is_accounted_for(tmp_path: Path) ->
     assert "no GPU was used" in out
     assert "floor" in out
     assert figures.stat().st_size > 100
+
+
+@pytest.mark.slow
+def test_a_head_for_groceries_is_fitted_twice_and_looked_at_on_other_photos(tmp_path: Path) -> None:
+    bundle = write_network(tmp_path / "network.bundle", classifier(batch="batch"), (1, 4))
+    dataset = tmp_path / "dataset"
+    (dataset / "photos").mkdir(parents=True)
+    columns = "Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int)"
+    (dataset / "classes.csv").write_text(f"{columns}\nTomato,0,Tomato,0\nCucumber,1,Cucumber,1\n")
+    for name, each in (("train", 8), ("val", 3)):
+        rows = []
+        for number, bgr in enumerate(((40, 40, 220), (60, 200, 40))):
+            for index in range(each):
+                file = f"photos/{name}{number}_{index}.png"
+                noise = np.random.default_rng(len(rows) + each).normal(0, 20, (40, 40, 3))
+                cv2.imwrite(str(dataset / file), np.clip(np.asarray(bgr) + noise, 0, 255).astype(np.uint8))
+                rows.append(f"{file}, {number}, {number}")
+        (dataset / f"{name}.txt").write_text("\n".join(rows) + "\n")
+    figures = tmp_path / "figures.json"
+    out = run("grocery.py", dataset, bundle, "--json", figures)
+    (row,) = json.loads(figures.read_text())["rows"]
+    assert row["held_out"]["n"] == 6
+    assert row["held_out"]["value"] == 1
+    assert f"{100 * row['cross_validation']['value']:.2f}" in out
