@@ -1,4 +1,8 @@
-"""Heads in engines of their own, behind the backbone's: each at its own rate, each swapped while the others serve."""
+"""Heads in engines of their own, behind the backbone's: each at its own rate, each swapped while the others serve.
+
+Behind onnxruntime on a GPU what they read stays on the device; behind TensorRT it goes through pinned host memory,
+which on a Jetson is the device's own. Neither has been run on hardware by this project yet.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.manifest import FrameLayout
+from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, open_engine
 
@@ -61,7 +62,9 @@ class FrameEngines:
         with self._lock:
             if name not in self._opened and name in self._names.values():
                 try:
-                    self._opened[name] = open_engine(self._bundle, replace(self._candidate, variant=name))
+                    opened = open_engine(self._bundle, replace(self._candidate, variant=name))
+                    keep_for_heads(opened, self._bundle.manifest)
+                    self._opened[name] = opened
                 except EdgeboneError as error:
                     # The host's preprocessing leads to the same result: no reason to stop.
                     del self._names[size_hw, layout]

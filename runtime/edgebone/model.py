@@ -23,6 +23,7 @@ from edgebone.core.manifest import FrameLayout
 from edgebone.core.results import Results
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.in_flight import InFlight
+from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned
 from edgebone.frame_engines import FrameEngines, size_and_layout
@@ -89,6 +90,7 @@ def load(
         try:
             frames = FrameEngines(bundle, candidate, frame_in_graph)
             heads = ApartHeads(bundle, candidate, settings)
+            keep_for_heads(opened, bundle.manifest)
         except EdgeboneError:
             opened.close()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -15,13 +16,16 @@ from helpers import edgebone as program
 from networks import classifier, tinted_picture, write_network
 from test_attach import changed, linear_head, saved
 from test_bundle import contents
+from test_engines import OnnxRuntimeOnGpu
 
 import edgebone
+from edgebone.apart_heads import ApartHeads
 from edgebone.core.bundle import open_bundle, write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes
 from edgebone.core.manifest import Head
-from edgebone.engines.select import Candidate
+from edgebone.engines.on_device import DeviceTensor, keep_for_heads
+from edgebone.engines.select import Candidate, open_engine
 from edgebone.selftest import read_golden, replay
 from edgebone_export.heads.attach import attach
 
@@ -251,3 +255,33 @@ def test_doctor_replays_heads_that_are_apart(bundle: Path, network: Path, tmp_pa
     (tmp_path / "exchanged.bundle" / "heads" / "slow.head").write_bytes(b"something else")
     done = program("doctor", tmp_path / "exchanged.bundle")
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (3, 1), done.stderr
+
+
+def test_behind_a_gpu_heads_read_what_the_backbone_left_there(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    gpu, copied = OnnxRuntimeOnGpu(), []
+    to_device = gpu.OrtValue.ortvalue_from_numpy
+
+    def counted(array: np.ndarray, *where: Any) -> Any:
+        copied.append(array.shape)
+        return to_device(array, *where)
+
+    gpu.OrtValue.ortvalue_from_numpy = counted
+    picture = np.random.default_rng(3).integers(0, 256, (2, 1, 32, 32, 3), np.uint8)
+    with open_bundle(bundle) as opened, edgebone.load(bundle, engine="onnxruntime") as plain:
+        wanted = [plain.infer(one, ["slow", "rare"]).ran for one in picture]
+        monkeypatch.setitem(sys.modules, "onnxruntime", gpu)
+        candidate = Candidate("onnxruntime-cuda", "fp32", "fp32")
+        with open_engine(opened, candidate) as engine, ApartHeads(opened, candidate, {}) as heads:
+            keep_for_heads(engine, opened.manifest)
+            # Both frames are computed before the heads look at the first: the second must not overwrite it.
+            outputs = [engine.run({opened.manifest.input.name: one}) for one in picture]
+            ran = [heads.run(own) for own in outputs]
+    for found, own in zip(ran, wanted, strict=True):
+        for name in ("slow", "rare"):
+            for key, value in own[name].outputs.items():
+                np.testing.assert_allclose(found[name].outputs[key], value, rtol=1e-5, atol=1e-5)
+    assert set(copied) == {picture[0].shape}
+    tap = opened.manifest.taps["features_s4"]
+    assert isinstance(outputs[0][tap.output], DeviceTensor)
+    assert np.asarray(outputs[0][tap.output]).shape == (1, *tap.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +85,11 @@ class OnnxRuntimeEngine:
         except Exception as error:
             raise EngineError(f"{self.name} failed while running: {_first_line(error)}") from error
         return dict(zip(self._output_names, values, strict=True))
+
+    def keep(self, names: Collection[str]) -> None:
+        """Leave outputs on the device; see :class:`edgebone.engines.on_device.KeepsOnDevice`."""
+        if self._bound is not None:
+            self._bound = BoundRuns(self._session, "cuda", self.inputs, self.outputs, names)
 
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
         """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""

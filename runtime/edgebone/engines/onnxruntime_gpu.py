@@ -6,13 +6,14 @@ Not run on a GPU by this project yet: the runs are tested on the CPU's own devic
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.engines.on_device import DeviceTensor
 from edgebone.engines.protocol import Outputs
 
 # By default CUDA rounds FP32 factors to TF32's ten bits: what is called fp32 should be it.
@@ -62,9 +63,18 @@ class BoundRuns:
         device: onnxruntime's name of the device: ``cuda``; tests take ``cpu``.
         inputs: What the network takes.
         outputs: What it gives.
+        kept: Outputs that stay on the device, each run's in memory of its own: a head may read them while the next
+            frame is computed.
     """
 
-    def __init__(self, session: Any, device: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    def __init__(
+        self,
+        session: Any,
+        device: str,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        kept: Collection[str] = (),
+    ) -> None:
         from onnxruntime import OrtValue
 
         self._value: Any = OrtValue
@@ -72,47 +82,58 @@ class BoundRuns:
         self._device = device
         self._inputs = [spec.name for spec in inputs]
         self._outputs = [spec.name for spec in outputs]
+        self._dtypes = {spec.name: spec.dtype for spec in outputs}
         known = {size for spec in inputs for size in spec.shape}
+        self._kept = frozenset(kept)
         # Where only the data decides an output's size, its buffer fits one run.
-        self._open_ended = [
-            spec.name for spec in outputs if any(isinstance(size, str) and size not in known for size in spec.shape)
+        self._anew = [
+            spec.name
+            for spec in outputs
+            if spec.name in self._kept or any(isinstance(size, str) and size not in known for size in spec.shape)
         ]
         self._idle: dict[tuple[tuple[int, ...], ...], list[tuple[Any, dict[str, Any]]]] = {}
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
-        """Copy the feeds in, run and copy the results out: arrays of the caller's own."""
+        """Copy in what is not on the device, run and copy the results out: arrays of the caller's own."""
         shapes = tuple(feeds[name].shape for name in self._inputs)
         with self._lock:
             idle = self._idle.setdefault(shapes, [])
             kept = idle.pop() if idle else None
-        arrays = {name: np.ascontiguousarray(feeds[name]) for name in self._inputs}
-        binding, values = self._bind(arrays) if kept is None else kept
-        if kept is not None:
-            for name, array in arrays.items():
-                values[name].update_inplace(array)
-        for name in self._open_ended:
+        binding, values = (self._session.io_binding(), {}) if kept is None else kept
+        for name in self._inputs:
+            self._feed(binding, values, name, feeds[name])
+        for name in self._outputs if kept is None else self._anew:
             binding.bind_output(name, self._device)
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         found = dict(zip(self._outputs, binding.get_outputs(), strict=True))
-        results = {name: _own(value.numpy()) for name, value in found.items()}
+        results = {name: self._result(name, value) for name, value in found.items()}
         if kept is None:
             for name in self._outputs:
-                if name not in self._open_ended:
+                if name not in self._anew:
                     binding.bind_ortvalue_output(name, found[name])
         with self._lock:
             idle.append((binding, values))
         return results
 
-    def _bind(self, arrays: Mapping[str, Array]) -> tuple[Any, dict[str, Any]]:
-        binding = self._session.io_binding()
-        values = {name: self._value.ortvalue_from_numpy(array, self._device, 0) for name, array in arrays.items()}
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in self._outputs:
-            binding.bind_output(name, self._device)
-        return binding, values
+    def _feed(self, binding: Any, values: dict[str, Any], name: str, feed: Array | DeviceTensor) -> None:
+        """Bind an input: to what is on the device already, or to a buffer that is filled anew."""
+        if isinstance(feed, DeviceTensor):
+            values.pop(name, None)
+            binding.bind_ortvalue_input(name, feed.value)
+            return
+        array = np.ascontiguousarray(feed)
+        if name in values:
+            values[name].update_inplace(array)
+            return
+        values[name] = self._value.ortvalue_from_numpy(array, self._device, 0)
+        binding.bind_ortvalue_input(name, values[name])
+
+    def _result(self, name: str, value: Any) -> Any:
+        if name not in self._kept:
+            return _own(value.numpy())
+        return DeviceTensor(value, tuple(value.shape()), np.dtype(self._dtypes[name]))
 
 
 def _own(array: Array) -> Array:

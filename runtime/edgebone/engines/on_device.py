@@ -1,0 +1,57 @@
+"""Tensors that stay on the device between a backbone and the heads behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from edgebone.core.manifest import Manifest
+from edgebone.core.tensors import Array
+from edgebone.engines.protocol import AsyncEngine
+
+
+@runtime_checkable
+class KeepsOnDevice(Protocol):
+    """An engine that can leave outputs where it computed them, and take inputs that another left there."""
+
+    def keep(self, names: Collection[str]) -> None:
+        """Leave these outputs on the device from now on: each is a :class:`DeviceTensor` instead of an array.
+
+        Args:
+            names: Outputs. An engine on the CPU gives them as before: there nothing has to be left out.
+        """
+
+
+class DeviceTensor:
+    """An output in the device's memory; ``np.asarray`` copies it to the host.
+
+    Attributes:
+        value: The engine's own handle.
+        shape: As of an array.
+        dtype: As of an array.
+    """
+
+    def __init__(self, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.value = value
+        self.shape = shape
+        self.dtype = dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Copy it to the host."""
+        return np.asarray(self.value.numpy(), dtype)
+
+
+def keep_for_heads(engine: AsyncEngine, manifest: Manifest) -> None:
+    """Have a backbone's engine leave on the device what heads behind it read, and nobody else, where it can."""
+    kept = _read_behind(manifest)
+    if kept and isinstance(engine, KeepsOnDevice):
+        engine.keep(kept)
+
+
+def _read_behind(manifest: Manifest) -> frozenset[str]:
+    """The network's outputs that nobody but heads apart from the graph reads."""
+    apart = {name for name, head in manifest.heads.items() if head.apart}
+    own = {output for name, head in manifest.heads.items() if name not in apart for output in head.outputs}
+    return frozenset(tap.output for tap in manifest.taps.values() if apart and tap.output) - own
