@@ -1,0 +1,130 @@
+"""``edgebone compare``: the same head on several backbones, accuracy against latency on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebone.cli import options
+from edgebone_export.cli.steps import Steps
+
+if TYPE_CHECKING:
+    from edgebone_export.heads.compare import Comparison
+
+
+def compare(
+    data: Annotated[Path, typer.Option(help="A folder with a folder a class, or a CSV with file and label.")],
+    backbones: Annotated[
+        str, typer.Option(help="Names from `edgebone models`, or bundles: mobilenet_v2,resnet50,my.bundle.")
+    ],
+    head: Annotated[str, typer.Option("--head", help="linear, logistic, mlp or prototype.")] = "linear",
+    val: Annotated[
+        Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
+    ] = None,
+    hold_out: Annotated[float, typer.Option(help="The share that is held out.")] = 0.2,
+    read: Annotated[
+        str | None,
+        typer.Option(help="What heads read, such as embedding,features_s16:avg; what has served best if not given."),
+    ] = None,
+    views: Annotated[int, typer.Option(min=1, help="Augmented views a picture, while fitting.")] = 1,
+    weights: Annotated[str, typer.Option(help="default, a publisher's name such as IMAGENET1K_V1, or random.")] = (
+        "default"
+    ),
+    weights_dir: Annotated[Path | None, typer.Option(help="A folder with publishers' weights files.")] = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure each backbone's latency for.")] = 3.0,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy against latency as a PNG.")] = None,
+    keep_bundles: Annotated[
+        Path | None, typer.Option(help="A folder for the exported and the fitted bundles; exports there are reused.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    json: options.Json = False,
+) -> None:
+    """Fit the same head on several backbones, and measure what each is worth and what it costs here."""
+    names = tuple(name.strip() for name in backbones.split(",") if name.strip())
+    with Steps() as steps:
+        steps.begin("loading scikit-learn and PyTorch")
+        from edgebone_export.need_packages import need, need_torch
+
+        need_torch()
+        need("fitting heads", "heads", "onnx_ir", "scipy", "sklearn")
+        if plot is not None:
+            # Not after an hour of fitting.
+            need("--plot", "bench", "matplotlib")
+        from edgebone.core.errors import EdgeboneError
+        from edgebone_export.errors import ExportError
+        from edgebone_export.heads.compare import Backbones
+        from edgebone_export.heads.compare import compare as run_compare
+        from edgebone_export.heads.compare_plot import plot_comparison
+        from edgebone_export.heads.fit import Settings
+
+        found = run_compare(
+            data,
+            Backbones(names, weights, weights_dir, keep_bundles),
+            Settings(
+                kind=head,  # type: ignore[arg-type]
+                val=val,
+                hold_out=hold_out,
+                read=read,
+                views=views,
+                engine=engine,
+                precision=precision,
+                seed=seed,
+            ),
+            seconds=seconds,
+            progress=steps.begin,
+            count=steps.count,
+        )
+    for item in found.failed:
+        sys.stderr.write(f"edgebone: {item.name}: {item.reason}\n")
+    if not found.rows:
+        raise ExportError("none of the backbones could be compared")
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        _show(found)
+    if plot is not None:
+        plot_comparison(found, plot)
+        sys.stderr.write(f"drawn: {plot}\n")
+    if found.failed:
+        raise typer.Exit(EdgeboneError.exit_code)
+
+
+def _show(found: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgebone_export.heads.compare import advice
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{found.machine}; {found.head} heads on {found.data}", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    titles = ("", "backbone", "held out %", "95 %", "cross-val. %", "p50 ms", "MB", "features s", "fit s", "engine")
+    for title in titles:
+        table.add_column(title, justify="left" if title in ("", "backbone", "engine") else "right", no_wrap=True)
+    for row in found.rows:
+        low, high = row.interval95
+        table.add_row(
+            "*" if row.on_front else "",
+            row.name,
+            f"{100 * row.accuracy:.1f}",
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            "" if row.cross_validation is None else f"{100 * row.cross_validation:.1f}",
+            f"{row.p50_ms:.2f}",
+            f"{row.megabytes:.1f}",
+            f"{row.features_s:.1f}",
+            f"{row.fit_s:.1f}",
+            row.engine,
+        )
+    # A pipe has no width that a row must fit.
+    console.print(table) if console.is_terminal else Console(width=200, highlight=False, markup=False).print(table)
+    out = sys.stdout.write
+    out(f"* none is both faster and more accurate; {found.rows[0].held_out} held-out pictures\n")
+    out("".join(f"{line}\n" for line in advice(found.rows)))
+    out("".join(f"{row.name} with its head: {row.bundle}\n" for row in found.rows if row.bundle))
