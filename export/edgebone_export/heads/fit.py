@@ -42,7 +42,8 @@ HeadKind = Literal[
     "anomaly",
 ]
 CLASSIFIERS = ("linear", "logistic", "mlp", "prototype")
-KINDS = (*CLASSIFIERS, "multilabel", "regression", "embedding")
+ON_MAPS = ("segmentation", "detection", "anomaly")
+KINDS = (*CLASSIFIERS, "multilabel", "regression", "embedding", *ON_MAPS)
 _TASKS: dict[str, Task] = {"multilabel": "labels", "regression": "values"}
 _NAMES = {"multilabel": "labels", "regression": "values", "embedding": "embedding"}
 MAX_DROP = 1.0
@@ -64,6 +65,9 @@ class Settings:
         precision: Its precision.
         variant: The bundle's variant; None takes what the engine takes.
         columns: For ``regression``: the columns of numbers.
+        labels: For ``segmentation``: a file with a class name a line; None for ``labels.txt`` in the data.
+        images: For ``segmentation`` and ``detection``: the pictures' folder, where it is not ``images`` in the data.
+        anomalous: For ``anomaly``: a folder of odd pictures to measure on.
         options: Further settings of the head's own function, such as ``positive`` or ``sensitivity``.
         seed: Of all that is random.
     """
@@ -78,6 +82,9 @@ class Settings:
     precision: str | None = None
     variant: str | None = None
     columns: tuple[str, ...] = ()
+    labels: Path | None = None
+    images: Path | None = None
+    anomalous: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -172,7 +179,8 @@ def fit(
 
     Args:
         path: The backbone's bundle.
-        data: What to fit on: a folder with a folder a class, or a CSV.
+        data: What to fit on: a folder with a folder a class, or a CSV; a folder with masks, COCO's JSON, or a folder
+            of normal pictures for heads on maps.
         output: The bundle to write, with the head attached; or the artefact alone, where it ends in ``.head``.
         settings: What is wanted.
         keep: Keep the heads that the bundle has; else the new one is the only one.
@@ -203,7 +211,12 @@ def fit(
         candidate = pick(bundle, settings.engine, settings.precision, settings.variant)
         folder = default_cache() if cache == "default" else cache
         work = Work(bundle, taps_of(bundle), candidate, settings, folder, progress, count)
-        fitted = _fit_on_vectors(work, Path(data))
+        if settings.kind in ON_MAPS:
+            from edgebone_export.heads.fit_dense import fit_on_maps
+
+            fitted = fit_on_maps(work, Path(data))
+        else:
+            fitted = _fit_on_vectors(work, Path(data))
         artefact = make_artefact(name, fitted.head, bundle, work.taps, fitted.reads, candidate)
         dropped = (
             []
@@ -239,7 +252,8 @@ def _check(settings: Settings) -> None:
         raise ExportError(f"there is no head {settings.kind}; choose {', '.join(KINDS)}")
     if not 0 < settings.hold_out < 1:
         raise ExportError(f"a share between 0 and 1 is held out, not {settings.hold_out:g}")
-    most = MOST
+    # Of the picture and its mirror image alone masks and boxes are known.
+    most = 2 if settings.kind in ON_MAPS else MOST
     if not 1 <= settings.views <= most:
         raise ExportError(
             f"a head of the kind {settings.kind} is fitted on 1 to {most} views a picture, not {settings.views}"

@@ -13,8 +13,10 @@ def report_text(report: Mapping[str, Any]) -> list[str]:
     """Write a fitted head's report as lines, the most important first.
 
     Args:
-        report: ``FittedHead.report`` of a head on vectors.
+        report: ``FittedHead.report``.
     """
+    if report["task"] in _ON_MAPS:
+        return _ON_MAPS[report["task"]](report)
     chosen = ", ".join(f"{name} {_number(value)}" for name, value in report["chosen"].items())
     counts = report["train"]
     views = f", {counts['rows']} views" if counts["rows"] != counts["pictures"] else ""
@@ -98,6 +100,51 @@ def _embedding(name: str, found: Mapping[str, Any], _: Mapping[str, Any]) -> lis
     return [f"{name}: nearest neighbour of the same class {_share(found['accuracy'])}; tried: {tried}"]
 
 
+def _segmentation(report: Mapping[str, Any]) -> list[str]:
+    found = report["held_out"]
+    return [
+        _dense(report),
+        f"held out: mIoU {_percent(found['miou'])} on {found['pictures']} pictures, pixel accuracy "
+        f"{_percent(found['pixel_accuracy'])}",
+        *(
+            f"  {label}: IoU {'unknown' if value is None else _percent(value)}, border F1 "
+            f"{_number(found['border_f1'].get(label))} within {found['border_tolerance_px']} pixels"
+            for label, value in found["iou"].items()
+        ),
+    ]
+
+
+def _detection(report: Mapping[str, Any]) -> list[str]:
+    found = report["held_out"]
+    return [
+        _dense(report),
+        f"held out: AP {_percent(found['AP'])}, AP50 {_percent(found['AP50'])} on {found['pictures']} pictures with "
+        f"{sum(found['boxes'].values())} boxes; best F1 {_number(found['f1'])} from score "
+        f"{_number(report['score'])} on",
+    ]
+
+
+def _anomaly(report: Mapping[str, Any]) -> list[str]:
+    normal, odd = report["held_out"]["normal"], report["held_out"]["anomalous"]
+    lines = [
+        f"anomaly, {report['kind']}: {report['patches']} patches of {report['train']['pictures']} normal pictures, "
+        f"{report['seconds']:.1f} s",
+        f"threshold {_number(report['threshold'])}: {report['threshold_by']}",
+        f"held out: {_share(normal['false_alarms'])} of normal pictures taken for odd ones",
+    ]
+    if odd is not None:
+        lines.append(f"odd pictures: {_share(odd['found'])} found, AUROC {_number(odd['auroc'])}")
+    return lines
+
+
+def _dense(report: Mapping[str, Any]) -> str:
+    return (
+        f"{report['task']}, {report['kind']}: {report['train']['pictures']} pictures, {report['parameters']} weights, "
+        f"{report['seconds']:.1f} s; best of {report['epochs']} epochs: {report['best_epoch']}"
+    )
+
+
+_ON_MAPS = {"segmentation": _segmentation, "detection": _detection, "anomaly": _anomaly}
 _TASKS = {
     "classification": _classification,
     "multilabel": _multilabel,

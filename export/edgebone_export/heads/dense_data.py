@@ -1,0 +1,148 @@
+"""Reads what heads on maps are fitted on: pictures with masks, with boxes, or just normal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import SourceError
+from edgebone.core.geometry import Geometry
+from edgebone.evaluate.pictures import find_pictures
+from edgebone.evaluate.segmentation import read_mask, read_masks
+from edgebone_export.errors import ExportError
+from edgebone_export.heads.detection_metrics import Boxes
+from edgebone_export.heads.masks import mask_to_network
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Pictures, and how each one's target looks in the network's input.
+
+    Attributes:
+        pictures: Files.
+        labels: Class names by class id; none for normal pictures.
+        target: From a picture's place, its geometry, and whether it is mirrored, to a mask or boxes in pixels of the
+            network's input.
+    """
+
+    pictures: tuple[Path, ...]
+    labels: tuple[str, ...]
+    target: Callable[[int, Geometry, bool], NDArray[np.uint8] | Boxes | None]
+
+    def take(self, rows: Sequence[int]) -> Dense:
+        """Some of the pictures, by index."""
+        return Dense(
+            tuple(self.pictures[row] for row in rows),
+            self.labels,
+            lambda row, geometry, mirrored: self.target(rows[row], geometry, mirrored),
+        )
+
+
+def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> Dense:
+    """A folder of masks, or one with ``images`` and ``masks`` in it; names from ``labels`` or ``labels.txt``.
+
+    Raises:
+        SourceError: A folder, a picture or the names are missing, or a mask cannot be read.
+        ExportError: There are fewer than two names, or two are the same.
+    """
+    pairs = read_masks(data, images)
+    file = labels or next((path for path in (data / "labels.txt", data.parent / "labels.txt") if path.is_file()), None)
+    if file is None:
+        raise SourceError(f"{data}: no labels.txt with a class name a line in it; say them with --labels FILE")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file}: labels cannot be read ({error})") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
+
+    def target(row: int, geometry: Geometry, mirrored: bool) -> NDArray[np.uint8]:
+        mask = read_mask(pairs[row].mask, len(names))
+        return mask_to_network(np.ascontiguousarray(mask[:, ::-1]) if mirrored else mask, geometry)
+
+    return Dense(tuple(pair.picture for pair in pairs), names, target)
+
+
+class _Picture(msgspec.Struct, frozen=True):
+    id: int
+    file_name: str
+
+
+class _Category(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+
+
+class _Annotation(msgspec.Struct, frozen=True):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    iscrowd: int = 0
+
+
+class _Instances(msgspec.Struct, frozen=True):
+    images: list[_Picture]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+def read_detection(data: Path, images: Path | None) -> Dense:
+    """COCO's annotations: the file, or a folder with ``instances.json`` in it. Crowds are left out.
+
+    Raises:
+        SourceError: It is no annotation file, or a picture or category that it speaks of is missing.
+    """
+    file = data / "instances.json" if data.is_dir() else data
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=_Instances)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file}: not COCO's annotations ({error}); give an instances.json") from error
+    folder = images or file.parent / "images"
+    paths = {picture.id: folder / picture.file_name for picture in found.images}
+    lost = [path for path in paths.values() if not path.is_file()]
+    if lost or not paths:
+        what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
+        raise SourceError(f"{file}: {what}; say where they are with --images DIR")
+    categories = sorted(found.categories, key=lambda category: category.id)
+    place = {category.id: index for index, category in enumerate(categories)}
+    boxes: dict[int, list[tuple[int, tuple[float, float, float, float]]]] = {number: [] for number in paths}
+    for item in found.annotations:
+        if item.category_id not in place or item.image_id not in boxes:
+            raise SourceError(
+                f"{file}: a box is of category {item.category_id} in picture {item.image_id}, one of which is not there"
+            )
+        if not item.iscrowd:
+            boxes[item.image_id].append((place[item.category_id], item.bbox))
+    numbers = list(paths)
+
+    def target(row: int, geometry: Geometry, mirrored: bool) -> Boxes:
+        own = boxes[numbers[row]]
+        xywh = np.asarray([box for _, box in own], np.float64).reshape(-1, 4)
+        if mirrored:
+            xywh[:, 0] = geometry.source_hw[1] - xywh[:, 0] - xywh[:, 2]
+        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).reshape(-1, 2, 2)
+        height, width = geometry.network_hw
+        xyxy = geometry.to_network(corners).reshape(-1, 4).clip(0, (width, height, width, height))
+        # What the crop cut away, or left less than a pixel of, cannot be found.
+        seen = ((xyxy[:, 2:] - xyxy[:, :2]) >= 1).all(axis=1)
+        return xyxy[seen].astype(np.float32), np.asarray([index for index, _ in own], np.int64)[seen]
+
+    return Dense(tuple(paths.values()), tuple(category.name for category in categories), target)
+
+
+def read_normal(data: Path) -> Dense:
+    """Every picture under a folder.
+
+    Raises:
+        SourceError: There is none.
+    """
+    pictures = find_pictures(data) or []
+    if not pictures:
+        raise SourceError(f"{data}: a folder of pictures is needed, not a video")
+    return Dense(tuple(pictures), (), lambda _row, _geometry, _mirrored: None)
