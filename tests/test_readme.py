@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import foreign
+import numpy as np
 import pytest
 from camera_servers import RtspServer
 from PIL import Image
@@ -55,11 +56,26 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "masks").mkdir()
     with Image.open(photos[0]) as photo:
         Image.new("L", photo.size, 1).save(folder / "masks" / photos[0].with_suffix(".png").name)
-    zones = re.search(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    assert zones
-    (folder / "zones.json").write_text(zones[1])
+    zones, shelf = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (folder / "zones.json").write_text(zones)
+    (folder / "shelf.json").write_text(shelf)
+    write_classes(folder / "products", photos, ("bread", "milk", "tea"), 6, 0)
+    write_classes(folder / "products-val", photos, ("bread", "milk", "tea"), 2, 1)
+    write_classes(folder / "scans", photos, ("benign", "malignant"), 12, 2)
     (folder / "labels.csv").write_text("file,class_index\nphotos/chelsea.jpg,285\nphotos/coffee.jpg,967\n")
     return folder
+
+
+def write_classes(folder: Path, photos: list[Path], names: tuple[str, ...], each: int, seed: int) -> None:
+    """A folder a class; a class is what cuts of one photograph show."""
+    rng = np.random.default_rng(seed)
+    for name, file in zip(names, photos, strict=False):
+        (folder / name).mkdir(parents=True)
+        with Image.open(file) as photo:
+            for number in range(each):
+                left, top = (int(rng.integers(0, size // 3)) for size in photo.size)
+                cut = photo.crop((left, top, left + photo.width * 2 // 3, top + photo.height * 2 // 3))
+                cut.convert("RGB").resize((160, 120)).save(folder / name / f"{number}.png")
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

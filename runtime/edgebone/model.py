@@ -228,8 +228,8 @@ class Model:
     def swap_head(self, name: str, head: str | os.PathLike[str] | HeadFile) -> None:
         """Put another head in the place of one that is apart, while the model serves; may be called from any thread.
 
-        The new head is opened and run once, then takes over from one run to the next: no frame waits for it, none is
-        lost, and the backbone stays as it is.
+        The new head is opened and run once, then takes over from one run to the next: no frame is lost, and the
+        backbone stays as it is. While the engine compiles the head, frames share the cores with it and take longer.
 
         Args:
             name: The head that goes; the new one has its name, rate and place in the results.
