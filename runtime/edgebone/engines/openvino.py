@@ -75,21 +75,23 @@ class OpenVinoEngine:
         # Compiled, an output answers to the name of whatever it was fused with, too.
         names = [port.get_any_name() for port in graph.outputs]
         self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, names, strict=True))
-        # A request runs one inference at a time: each thread that runs takes one of its own from here.
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._in_flight = InFlight(self.run, self.name, max(2, self.in_flight))
+        limit = max(2, self.in_flight)
+        # A request runs one inference at a time: each thread that runs takes one from here. All are made now, since
+        # OpenVINO may crash where one is made while another runs.
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(limit):
+            self._idle.put(self._compiled.create_infer_request())
+        self._in_flight = InFlight(self.run, self.name, limit)
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
-        compiled = self._compiled
-        if compiled is None:
-            raise EngineError(f"{self.name}: the engine is closed")
         check_feeds(feeds, self.inputs, self._batch_range)
-        try:
-            request = self._idle.get_nowait()
-        except queue.Empty:
-            request = compiled.create_infer_request()
+        request = self._idle.get()
+        if request is None:
+            # Left by close, for whoever comes next as well.
+            self._idle.put(None)
+            raise EngineError(f"{self.name}: the engine is closed")
         try:
             for index, spec in enumerate(self.inputs):
                 # OpenVINO shares the caller's memory, for which it asks that it can be written to.
@@ -103,7 +105,8 @@ class OpenVinoEngine:
             }
         except RuntimeError as error:
             raise EngineError(f"openvino failed while running: {_first_line(error)}") from error
-        self._idle.put(request)
+        finally:
+            self._idle.put(request)
         return outputs
 
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
@@ -116,6 +119,7 @@ class OpenVinoEngine:
         self._compiled = None
         while not self._idle.empty():
             self._idle.get_nowait()
+        self._idle.put(None)
 
     def __enter__(self) -> OpenVinoEngine:
         """Return itself."""
