@@ -18,8 +18,8 @@ import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.head_file import read_head
-from edgebone_export.heads.attach import detach
-from edgebone_export.heads.fit import fit
+from edgebone_export.heads.attach import attach, detach
+from edgebone_export.heads.fit import Settings, fit
 
 TINTS = {"blue": (200, 60, 40), "green": (40, 200, 60), "red": (50, 50, 210)}
 
@@ -227,3 +227,23 @@ def test_a_tap_that_is_not_there_and_a_broken_bundle_are_named(bundle: Path, tmp
     assert "the backbone has no features_s64" in refused(bundle, "--data", data, "--read", "features_s64", "-o", out)
     with pytest.raises(BundleError, match="data"):
         fit(data, data, out)
+
+
+@pytest.mark.slow
+def test_a_stream_is_named_by_a_gallery_that_outlives_a_further_head(bundle: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", 6)
+    embed, more, both = tmp_path / "embed.bundle", tmp_path / "tint.head", tmp_path / "both.bundle"
+    gallery = tmp_path / "tints.gallery"
+    fit(bundle, data, embed, Settings("embedding"), apart=True)
+    fit(bundle, data, more, Settings("prototype", name="tint"))
+    done = program("gallery", "enrol", gallery, data, "--model", embed)
+    assert done.returncode == 0, done.stderr
+    attach(embed, [more], both, apart=True)
+    for network, every in ((embed, "embedding=2"), (both, "tint=3")):
+        done = program("run", network, data / "red", "--gallery", gallery, "--head-every", every, "--json")
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(lines) == 6
+        assert '"red"' in done.stdout.splitlines()[0]
+    assert ["tint" in line["heads"] for line in lines] == [True, False, False] * 2
+    assert program("run", both, data, "--head-every", "tint").returncode == 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
     from edgebone.core.results import Results
+    from edgebone.gallery import Gallery
     from edgebone.model import Model
     from edgebone.sinks import Sink
     from edgebone.sources import Source
@@ -60,6 +61,16 @@ def run_command(
             help="Preprocess inside the graph, for frames of a size that the bundle has a variant for. If not given: "
             "on a GPU.",
         ),
+    ] = None,
+    gallery: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gallery", metavar="FILE", help="Name what embeddings show; HEAD=FILE where several heads give one."
+        ),
+    ] = None,
+    head_every: Annotated[
+        list[str] | None,
+        typer.Option("--head-every", metavar="HEAD=N", help="Run a head that is apart on one frame out of so many."),
     ] = None,
     max_fps: Annotated[
         float | None, typer.Option("--max-fps", help="At most so many frames a second of each source.")
@@ -115,6 +126,8 @@ def run_command(
     policy = next((policy for policy in POLICIES if policy == sink_error), None)
     if policy is None:
         raise typer.BadParameter(f"--sink-error is {', '.join(POLICIES)}, not {sink_error}")
+    rates = _rates(head_every)
+    galleries = _by_head(gallery)
     limits = Limits(max_fps, every, _region(roi))
     follow = Follow.of(track, zones, events, append, _print_line)
     sources = open_sources(source, give_up)
@@ -126,9 +139,12 @@ def run_command(
 
         load_again = functools.partial(
             load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score,
-            iou=iou, frame_in_graph=frame_in_graph,
+            iou=iou, frame_in_graph=frame_in_graph, every=rates,
         )  # fmt: skip
         model = closing.enter_context(load_again())
+        if follow is not None:
+            _check_boxes_come(model, rates)
+        named = Naming(model, galleries)
         stream = closing.enter_context(Stream(model, sources, [limits] * len(sources), forgiving=forgiving))
         opened.pop_all()
         _say_engine(model)
@@ -142,7 +158,7 @@ def run_command(
             listen_for_reload()
         guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
         try:
-            _go(_frames(stream, load_again), stream, guarded, follow, frames, sys.stderr if json else sys.stdout)
+            _go(_frames(stream, load_again, named), stream, guarded, follow, frames, sys.stderr if json else sys.stdout)
         except EngineStalledError as error:
             # Closing would wait for the engine too: everything else is closed already.
             sys.stderr.write(f"edgebone: {error}\n")
@@ -160,17 +176,77 @@ def _region(text: str | None) -> tuple[int, int, int, int] | None:
     return left, top, right, bottom
 
 
-def _frames(stream: Stream, load_again: Callable[[], Model]) -> Iterator[tuple[Frame, Results]]:
+def _rates(texts: list[str] | None) -> dict[str, int]:
+    """``["product=3"]`` to {"product": 3}."""
+    rates = {}
+    for text in texts or []:
+        found = re.fullmatch(r"(.+)=([1-9][0-9]*)", text)
+        if not found:
+            raise typer.BadParameter(f"--head-every is HEAD=N, such as product=3 for every third frame, not {text}")
+        rates[found[1]] = int(found[2])
+    return rates
+
+
+def _by_head(texts: list[str] | None) -> dict[str, str]:
+    """``["shelf.gallery"]`` to {"": "shelf.gallery"}, ``["product=shelf.gallery"]`` to {"product": "shelf.gallery"}."""
+    paths = {}
+    for text in texts or []:
+        head, said, path = text.partition("=")
+        # A file's own name may have the sign in it.
+        head, path = (head, path) if said and not Path(text).exists() else ("", text)
+        if head in paths:
+            raise typer.BadParameter("--gallery is given once a head; with several heads it is HEAD=FILE")
+        paths[head] = path
+    return paths
+
+
+def _check_boxes_come(model: Model, rates: dict[str, int]) -> None:
+    for name, rate in rates.items():
+        if rate > 1 and model.manifest.heads[name].decoder.startswith("boxes"):
+            raise typer.BadParameter(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
+
+
+class Naming:
+    """A model's galleries, and the names that they give its embeddings."""
+
+    def __init__(self, model: Model, paths: dict[str, str]) -> None:
+        self._paths = paths
+        self._galleries: dict[str, Gallery] = {}
+        self.take(model)
+
+    def take(self, model: Model) -> None:
+        """Read the galleries anew for a model; whatever is raised, the ones at hand stay."""
+        if self._paths:
+            from edgebone.gallery.recognise import open_galleries
+
+            self._galleries = open_galleries(model, self._paths)
+
+    def __call__(self, results: Results) -> Results:
+        """Results with what the galleries know in the place of embeddings."""
+        if not self._galleries:
+            return results
+        from edgebone.gallery.recognise import name_embeddings
+
+        return name_embeddings(results, self._galleries)
+
+
+def _frames(stream: Stream, load_again: Callable[[], Model], named: Naming) -> Iterator[tuple[Frame, Results]]:
     """The stream's, with another model in it whenever SIGHUP came."""
     for frame, result in stream:
         raise_if_heard()
         if reload_asked():
             try:
-                stream.swap(load_again())
+                model = load_again()
+                try:
+                    named.take(model)
+                except BaseException:
+                    model.close()
+                    raise
+                stream.swap(model)
                 sys.stderr.write("edgebone: the bundle is loaded again\n")
             except EdgeboneError as error:
                 sys.stderr.write(f"edgebone: {error}; going on with the bundle as it was\n")
-        yield frame, result
+        yield frame, named(result)
 
 
 def _say_engine(model: Model) -> None:
@@ -299,14 +375,20 @@ def _finish(
 def _headlines(results: Results) -> set[str]:
     """What there is to say about a frame, once each: the best class, or the classes that were found."""
     from edgebone.core.detections import Detections
-    from edgebone.core.results import Classification
+    from edgebone.core.matches import Matches
+    from edgebone.core.results import Classification, MultiLabel, Regression
     from edgebone.core.segmentation import SegmentationMap
 
     lines: set[str] = set()
     for result in results.values() if isinstance(results, dict) else (results,):
         if isinstance(result, Classification):
+            lines.add(result.decision or result.label)
+        elif isinstance(result, Matches):
             lines.add(result.label)
-        elif isinstance(result, Detections):
+        elif isinstance(result, Regression):
+            # Numbers are not counted: hardly one comes twice.
+            continue
+        elif isinstance(result, (Detections, MultiLabel)):
             lines.update(result.labels)
         elif isinstance(result, SegmentationMap):
             lines.update(label for label, pixels in zip(result.labels[1:], result.area[1:], strict=True) if pixels)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgebone.core.errors import BundleError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Preprocess
+from edgebone.core.head_file import HeadManifest, parse_head
+from edgebone.core.manifest import Head, Preprocess
 from edgebone.core.results import Embedding
 from edgebone.gallery.vectors import Floats, as_unit
 from edgebone.gallery.views import OWN, View
@@ -114,8 +115,9 @@ def dimension_of(model: Model, head: str | None = None) -> int:
         BundleError: There is no such head, or none or several where none is named.
     """
     name = embedding_head(model, head)
-    output = model.manifest.heads[name].outputs[0]
-    return next(int(spec.shape[-1]) for spec in model.manifest.outputs if spec.name == output)
+    chosen = model.manifest.heads[name]
+    specs = _artefact(model, chosen).outputs if chosen.apart else model.manifest.outputs
+    return next(int(spec.shape[-1]) for spec in specs if spec.name == chosen.outputs[0])
 
 
 def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:
@@ -126,9 +128,19 @@ def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN)
     """
     manifest = model.manifest
     chosen = manifest.heads[embedding_head(model, head)]
-    network = next(item for item in manifest.variants.values() if item.precision == "fp32")
-    files = [manifest.files[file].sha256 for file in (network.file, chosen.file) if file]
-    return hashlib.sha256(msgspec.json.encode([files, chosen.outputs, manifest.preprocess, list(views)])).hexdigest()
+    made_by: object
+    if chosen.file:
+        # Not the bundle's graph, which is another one as soon as a further head is attached to it.
+        own = _artefact(model, chosen)
+        made_by = [own.sha256, {name: tap.fingerprint for name, tap in own.reads.items()}]
+    else:
+        network = next(item for item in manifest.variants.values() if item.precision == "fp32")
+        made_by = [[manifest.files[network.file].sha256], chosen.outputs]
+    return hashlib.sha256(msgspec.json.encode([made_by, manifest.preprocess, list(views)], order="sorted")).hexdigest()
+
+
+def _artefact(model: Model, head: Head) -> HeadManifest:
+    return parse_head(model.bundle.read(head.file), f"{model.bundle.path}, {head.file}").manifest
 
 
 def about(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:

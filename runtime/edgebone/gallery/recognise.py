@@ -32,7 +32,10 @@ def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) ->
         head = embedding_head(model, name or None)
         gallery = Gallery.load(path)
         gallery.check(space_of(model, head, OWN), about(model, head, OWN))
-        found["" if len(model.manifest.heads) == 1 else head] = gallery
+        found[head] = gallery
+        if len(model.manifest.heads) == 1:
+            # Its results come bare, unless it leaves frames out.
+            found[""] = gallery
     return found
 
 
@@ -41,7 +44,7 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
 
     Args:
         results: A frame's.
-        galleries: By head name; of a model with one head the key is "".
+        galleries: By head name; under "" that of a model's only head.
 
     Returns:
         The same with :class:`~edgebone.core.matches.Matches` in the place of embeddings that have a gallery.
