@@ -59,6 +59,18 @@ class Foreign:
         rows = self.node("Reshape", maps, self.constant(np.array([0, channels, CELLS], np.int64)))
         return self.node("Transpose", rows, perm=[0, 2, 1])
 
+    def pyramid(self, channels: int = 8) -> str:
+        """(1, 1, 1): a little of what maps of the strides 4, 8, 16 and 32 come to."""
+        value, before = self.start, 3
+        for step in (4, 2, 2, 2):
+            weight = self.constant((self.rng.standard_normal((channels, before, step, step)) / 8).astype(self.dtype))
+            maps = self.node("Conv", value, weight, kernel_shape=[step, step], strides=[step, step])
+            # SiLU: what it reads, it reads twice, as YOLOX does.
+            value, before = self.node("Mul", maps, self.node("Sigmoid", maps)), channels
+        mean = self.node("ReduceMean", value, axes=[1, 2, 3], keepdims=0)
+        small = self.node("Mul", mean, self.constant(np.array(1e-3, self.dtype)))
+        return self.node("Reshape", small, self.constant(np.array([-1, 1, 1], np.int64)))
+
     def boxes(self, unit: Sequence[float]) -> str:
         """(1, 96, 4): centres all over the input and sizes of a fifth of it, in units of the input's sides."""
         relative = self.node("Sigmoid", self.cells(4, 3.0))
@@ -82,7 +94,7 @@ class Foreign:
 
 
 def yolox(path: Path, classes: int) -> Path:
-    """YOLOX's form: a row a cell of 64x96 at the strides 8, 16 and 32."""
+    """YOLOX's form: a row a cell of 64x96 at the strides 8, 16 and 32, and maps of every stride on the way."""
     net = Foreign()
     # Its pictures are 0 to 255.
     net.start = net.node("Mul", net.start, net.constant(np.float32(1 / 255)))
@@ -90,7 +102,7 @@ def yolox(path: Path, classes: int) -> Path:
     # The first 96 rows are the cells at stride 8, then 24 at 16 and 6 at 32.
     start, end, axis = (net.constant(np.array([item], np.int64)) for item in (0, 30, 1))
     both = net.node("Concat", raw, net.node("Slice", raw, start, end, axis), axis=1)
-    net.give(both, (126, 5 + classes))
+    net.give(net.node("Add", both, net.pyramid()), (126, 5 + classes))
     return net.save(path)
 
 
