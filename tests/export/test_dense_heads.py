@@ -33,7 +33,7 @@ from edgebone_export.heads.anomaly import fit_anomaly, greedy_coreset, threshold
 from edgebone_export.heads.artefact import make_artefact
 from edgebone_export.heads.attach import attach
 from edgebone_export.heads.dense_graph import write_graph
-from edgebone_export.heads.dense_training import hold_out
+from edgebone_export.heads.dense_training import set_aside
 from edgebone_export.heads.detection import fit_detection
 from edgebone_export.heads.detection_metrics import Boxes, best_score
 from edgebone_export.heads.detection_net import locations
@@ -189,6 +189,8 @@ def test_segmentation_finds_areas_in_pictures_that_it_has_not_seen(case: Case, s
     assert report["border_f1"]["line"] > 0.8
     assert list(report["iou"]) == list(AREAS)
     assert report["pictures"] == 30
+    assert segmenter.report["train"]["pictures"] == 64
+    assert segmenter.report["validation"]["pictures"] == 16
     assert 1 <= segmenter.report["best_epoch"] <= segmenter.report["epochs"] <= 12
     assert segmenter.outputs[0].dtype == "uint8"
     assert segmenter.outputs[0].shape == ("batch", *HW)
@@ -281,6 +283,31 @@ def test_graphs_are_what_every_engine_takes(kind: str, case: Case, request: pyte
                     np.testing.assert_allclose(have[name][..., :5], array[..., :5], atol=2e-3)
 
 
+def test_nothing_is_chosen_on_the_pictures_that_are_measured_on(
+    case: Case, anomalies: tuple[FittedHead, Maps], maps_of: Callable[[Sequence[np.ndarray]], Maps]
+) -> None:
+    boxes, few = [scene.boxes for scene in case.scenes[:40]], {name: a[:40] for name, a in case.maps.items()}
+    others = [scene.boxes for scene in case.others]
+    settings: dict[str, Any] = {"width": 16, "blocks": 1, "epochs": 3}
+    alone = fit_detection(few, boxes, None, None, THINGS, HW, **settings)
+    measured = fit_detection(few, boxes, case.other_maps, others, THINGS, HW, **settings)
+    assert measured.graph == alone.graph
+    assert measured.params == alone.params
+    assert measured.report["held_out"]["f1"] != measured.report["validation"]["f1"]
+    areas: dict[str, Any] = {"decoder_kind": "linear", "epochs": 2}
+    plain = fit_segmentation(few, case.masks[:40], None, None, AREAS, **areas)
+    seen = fit_segmentation(few, case.masks[:40], case.other_maps, case.other_masks, AREAS, **areas)
+    assert seen.graph == plain.graph
+    normal, usual, noisy = (
+        maps_of([striped(seed, is_odd) for seed in range(start, start + 10)])
+        for start, is_odd in ((0, False), (100, False), (300, True))
+    )
+    calm, odd = (fit_anomaly(normal, held_out_normal=own, coreset=50, dimensions=16) for own in (usual, noisy))
+    assert odd.params == calm.params
+    # Called normal, and yet alarms: the figure is of pictures that did not set the threshold.
+    assert odd.report["held_out"]["normal"]["false_alarms"]["value"] > 0.5
+
+
 def test_the_same_seed_gives_the_same_head(case: Case) -> None:
     boxes = [scene.boxes for scene in case.scenes[:16]]
     maps = {"features_s4": case.maps["features_s4"][:16]}
@@ -291,20 +318,21 @@ def test_the_same_seed_gives_the_same_head(case: Case) -> None:
     assert first.graph == again.graph
     assert {**first.report, "seconds": 0} == {**again.report, "seconds": 0}
     assert torch.equal(torch.get_rng_state(), before)
-    assert [rows.tolist() for rows in hold_out(np.arange(9), 3)] != [
-        rows.tolist() for rows in hold_out(np.arange(9), 4)
+    assert [rows.tolist() for rows in set_aside(np.arange(9), 3)] != [
+        rows.tolist() for rows in set_aside(np.arange(9), 4)
     ]
 
 
-def test_views_of_a_picture_are_held_out_together(case: Case) -> None:
+def test_views_of_a_picture_are_set_aside_together(case: Case) -> None:
     picture = np.arange(40).repeat(2)
-    train, held = hold_out(picture, seed=0)
+    train, held = set_aside(picture, seed=0)
     assert set(picture[train]) | set(picture[held]) == set(range(40))
     assert not set(picture[train]) & set(picture[held])
     assert len(held) == 16
     head = fit_segmentation(case.maps, case.masks, None, None, AREAS, picture=picture, decoder_kind="linear", epochs=1)
     assert head.report["train"]["pictures"] == 32
-    assert head.report["held_out"]["pictures"] == 8
+    assert head.report["validation"]["pictures"] == 8
+    assert head.report["held_out"] is None
 
 
 def test_maps_may_lie_on_disk_in_half_precision(case: Case, tmp_path: Path) -> None:
@@ -428,8 +456,8 @@ def test_what_no_anomaly_head_can_be_fitted_on_is_refused(case: Case) -> None:
     few = {name: array[:4] for name, array in case.maps.items()}
     with pytest.raises(ExportError, match="4 normal pictures: an anomaly head needs 5 or more"):
         fit_anomaly(few, held_out_normal=case.maps)
-    with pytest.raises(ExportError, match="4 held-out normal pictures"):
-        fit_anomaly(case.maps, held_out_normal=few)
+    with pytest.raises(ExportError, match="4 normal pictures: an anomaly head needs 5 or more"):
+        fit_anomaly(case.maps, held_out_normal=few, picture=np.arange(80) // 20)
     with pytest.raises(ExportError, match="anomalous pictures: features_s4 missing"):
         fit_anomaly(case.maps, held_out_normal=case.maps, held_out_anomalous={"features_s2": few["features_s2"]})
     with pytest.raises(ExportError, match="a false alarm rate between 0 and 1, not 1000, 128 and 1"):

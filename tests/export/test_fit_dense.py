@@ -63,6 +63,7 @@ def test_masks_become_a_head_that_finds_the_area(bundle: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "held out: mIoU" in done.stdout
     assert "square: IoU" in done.stdout
+    assert "validation, on which the epoch was chosen: mIoU" in done.stdout
     picture, mask, _ = draw(99)
     with edgebone.load(out) as model:
         found = model(picture).class_id
@@ -96,6 +97,7 @@ def test_normal_pictures_become_a_head_that_finds_odd_ones(bundle: Path, tmp_pat
                 picture[20:40, 20:40] = (0, 0, 255)
             cv2.imwrite(str(tmp_path / folder / f"{number}.png"), picture)
     (tmp_path / "normal" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "odd" / "normal-0.png").write_bytes((tmp_path / "normal" / "0.png").read_bytes())
     out = tmp_path / "out.bundle"
     done = program(
         "fit", bundle, "--data", tmp_path / "normal", "--head", "anomaly", "--anomalous", tmp_path / "odd", "-o", out
@@ -103,6 +105,7 @@ def test_normal_pictures_become_a_head_that_finds_odd_ones(bundle: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "odd pictures: 100.0 %" in done.stdout
     assert "broken.png" in done.stderr
+    assert "normal-0.png" in done.stderr
     with edgebone.load(out) as model:
         assert model(tmp_path / "odd" / "0.png").score > model(tmp_path / "normal" / "0.png").score
 

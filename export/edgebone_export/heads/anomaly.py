@@ -17,6 +17,7 @@ from edgebone_export.errors import ExportError
 from edgebone_export.heads.anomaly_net import NearestNormal, Patches
 from edgebone_export.heads.dense_graph import run, write_graph
 from edgebone_export.heads.dense_maps import Maps, channel_statistics, check_maps, check_same_taps, finest_first, read
+from edgebone_export.heads.dense_training import numbers_of
 from edgebone_export.heads.fitted import FittedHead
 from edgebone_export.heads.metrics import auroc, share
 
@@ -24,6 +25,8 @@ STRIDES = (8, 16, 32)
 """The taps that an anomaly head does best with, where a backbone has them."""
 _OUTPUTS = ("score", "anomaly_map")
 _LEAST_PICTURES = 5
+# Parts that the normal pictures are split into, for the threshold.
+_PARTS = 5
 _BATCH = 8
 # Of so many patches the memory is chosen; more take longer and add little.
 _CANDIDATES = 30_000
@@ -35,6 +38,7 @@ def fit_anomaly(
     *,
     held_out_normal: Maps,
     held_out_anomalous: Maps | None = None,
+    picture: NDArray[np.int64] | None = None,
     coreset: int = 1000,
     dimensions: int = 128,
     false_alarm_rate: float = 0.01,
@@ -44,13 +48,15 @@ def fit_anomaly(
     """Remember patches of normal pictures; what is far from all of them is an anomaly.
 
     Source: PatchCore (Roth et al. 2022, https://arxiv.org/abs/2106.08265). Its score is the weighed distance of one
-    patch; here it is the mean over the patches that are farthest off.
+    patch; here it is the mean over the patches that are farthest off. The threshold is taken from the pictures to train
+    on, each scored by a memory of the others (in five parts); the held-out ones are only measured on.
 
     Args:
         train_maps: Maps of normal pictures by tap; the head reads all of them. Only a batch is read at a time, so
             ``np.memmap`` will do.
-        held_out_normal: The same taps of other normal pictures, from which the threshold is taken.
+        held_out_normal: The same taps of other normal pictures, to measure on.
         held_out_anomalous: The same taps of pictures that are not normal, to measure on; None where there are none.
+        picture: (n,): the picture that each row to train on is a view of; None where each is one of its own.
         coreset: How many patches are remembered at most; the time that the head takes grows with it.
         dimensions: Length of a patch's vector at most.
         false_alarm_rate: The share of normal pictures that may be taken for anomalous, between 0 and 1.
@@ -75,26 +81,41 @@ def fit_anomaly(
     counts = {what: check_maps(maps, what) for what, maps in {"normal pictures": train_maps, **others}.items()}
     for what, maps in others.items():
         check_same_taps(maps, train_maps, what)
-    for what in ("normal pictures", "held-out normal pictures"):
-        if counts[what] < _LEAST_PICTURES:
-            raise ExportError(f"{counts[what]} {what}: an anomaly head needs {_LEAST_PICTURES} or more, better 50")
+    numbers = numbers_of(picture, counts["normal pictures"])
+    pictures = len(np.unique(numbers))
+    if pictures < _LEAST_PICTURES:
+        raise ExportError(f"{pictures} normal pictures: an anomaly head needs {_LEAST_PICTURES} or more, better 50")
     patches = Patches(channel_statistics(train_maps, seed), dimensions, seed)
-    vectors = _sampled(patches, train_maps, seed)
-    progress(f"choosing {min(coreset, len(vectors))} of {len(vectors)} patches of {counts['normal pictures']} pictures")
-    memory = greedy_coreset(vectors, coreset, seed)
+    vectors, owner = _sampled(patches, train_maps, numbers, seed)
     finest = train_maps[finest_first(train_maps)[0]]
-    net = NearestNormal(patches, memory, int(finest.shape[2] * finest.shape[3]))
+    cells = int(finest.shape[2] * finest.shape[3])
+
+    def remember(known: NDArray[np.bool_]) -> NearestNormal:
+        return NearestNormal(patches, greedy_coreset(vectors[known], coreset, seed), cells)
+
+    progress(f"choosing {min(coreset, len(vectors))} of {len(vectors)} patches of {pictures} pictures")
+    net = remember(np.ones(len(vectors), np.bool_))
+    progress("scores of normal pictures, each by a memory of others")
+    parts = np.array_split(np.random.default_rng(seed).permutation(np.unique(numbers)), _PARTS)
+    # Of a picture's views only the picture itself, which comes first: a mirror image says nothing new.
+    own_rows = np.unique(numbers, return_index=True)[1]
+    known_normal = np.concatenate(
+        [
+            _scores(remember(~np.isin(owner, part)), train_maps, own_rows[np.isin(numbers[own_rows], part)])
+            for part in parts
+        ]
+    )
+    threshold, chosen_by = threshold_of(known_normal, false_alarm_rate)
     progress("scores of held-out pictures")
     normal = _scores(net, held_out_normal)
-    threshold, chosen_by = threshold_of(normal, false_alarm_rate)
     graph = write_graph(net, {tap: np.asarray(array[:3]) for tap, array in held_out_normal.items()}, _OUTPUTS)
     report: dict[str, Any] = {
         "task": "anomaly",
         "kind": "patchcore",
         "taps": list(finest_first(train_maps)),
-        "train": {"pictures": counts["normal pictures"]},
-        "patches": len(memory),
-        "dimensions": int(memory.shape[1]),
+        "train": {"pictures": pictures},
+        "patches": int(net.memory.out_channels),
+        "dimensions": int(vectors.shape[1]),
         "threshold": threshold,
         "threshold_by": chosen_by,
         "false_alarm_rate": false_alarm_rate,
@@ -123,8 +144,8 @@ def _spread(scores: NDArray[np.float64]) -> dict[str, float]:
     return dict(zip(names, np.quantile(scores, (0, 0.25, 0.5, 0.75, 1)).round(6).tolist(), strict=True))
 
 
-def _sampled(patches: Patches, maps: Maps, seed: int) -> _Vectors:
-    """Vectors of patches, as many of each picture: (m, dimensions)."""
+def _sampled(patches: Patches, maps: Maps, picture: NDArray[np.int64], seed: int) -> tuple[_Vectors, NDArray[np.int64]]:
+    """Vectors of patches, as many of each row: (m, dimensions), and the picture that each is of: (m,)."""
     rows = len(next(iter(maps.values())))
     each = max(1, _CANDIDATES // rows)
     rng = np.random.default_rng(seed)
@@ -136,7 +157,7 @@ def _sampled(patches: Patches, maps: Maps, seed: int) -> _Vectors:
     whole = np.concatenate(found)
     if not np.isfinite(whole).all():
         raise ExportError("the normal pictures' maps hold NaN or infinity; check what the backbone gives")
-    return np.ascontiguousarray(whole)
+    return np.ascontiguousarray(whole), np.repeat(picture, [len(item) for item in found])
 
 
 def greedy_coreset(vectors: _Vectors, size: int, seed: int) -> _Vectors:
@@ -164,10 +185,10 @@ def greedy_coreset(vectors: _Vectors, size: int, seed: int) -> _Vectors:
         chosen.append(farthest)
 
 
-def _scores(net: nn.Module, maps: Maps) -> NDArray[np.float64]:
-    """The score of each picture."""
-    rows = len(next(iter(maps.values())))
-    parts = [run(net, read(maps, range(start, min(start + _BATCH, rows))))[0] for start in range(0, rows, _BATCH)]
+def _scores(net: nn.Module, maps: Maps, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """The score of each picture, or of some rows."""
+    wanted = np.arange(len(next(iter(maps.values())))) if rows is None else rows
+    parts = [run(net, read(maps, wanted[start : start + _BATCH]))[0] for start in range(0, len(wanted), _BATCH)]
     return np.asarray(torch.cat(parts).numpy(), np.float64)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgebone_export.errors import ExportError
 
 Rows = NDArray[np.int64]
-_HELD_OUT = 0.2
+_FOR_VALIDATION = 0.2
 _MOST_GRADIENT = 10.0
 
 
@@ -40,7 +40,7 @@ class Schedule:
         batch: Rows a step.
         learning_rate: Of AdamW at the start; it falls to nothing along a cosine.
         weight_decay: Of AdamW, on weights; biases and batch norms have none.
-        score_every: Epochs between two looks at the held-out rows.
+        score_every: Epochs between two looks at the rows for validation.
         patience: After so many looks without a better score, training ends.
     """
 
@@ -63,7 +63,7 @@ class Trained:
     Attributes:
         epoch: The epoch after which the weights were kept, from 1.
         epochs: How many were run.
-        score: The held-out score of these weights.
+        score: The validation score of these weights.
         seconds: How long it took.
     """
 
@@ -82,7 +82,7 @@ def train(
     seed: int,
     progress: Callable[[str], None],
 ) -> Trained:
-    """Train a module in place; it ends with the weights that had the best held-out score, in eval mode.
+    """Train a module in place; it ends with the weights that had the best validation score, in eval mode.
 
     The same seed gives the same weights on the same machine.
 
@@ -90,7 +90,7 @@ def train(
         net: The module; its weights must have been drawn from a seed already.
         rows: How many rows there are to train on.
         loss: Gives the loss of some rows, by their numbers.
-        score: Gives the held-out score, higher being better; called with the module in eval mode.
+        score: Gives the validation score, higher being better; called with the module in eval mode.
         schedule: How long, and how fast.
         seed: The order of the rows.
         progress: Called with a line a look.
@@ -123,7 +123,7 @@ def train(
             continue
         net.eval()
         found = score()
-        progress(f"epoch {epoch} of {schedule.epochs}: loss {total:.3f}, held out {found:.3f}")
+        progress(f"epoch {epoch} of {schedule.epochs}: loss {total:.3f}, validation {found:.3f}")
         without += 1
         if found > best:
             best, best_epoch, kept, without = found, epoch, copy.deepcopy(net.state_dict()), 0
@@ -151,22 +151,22 @@ def numbers_of(picture: NDArray[np.int64] | None, rows: int) -> NDArray[np.int64
     return picture
 
 
-def hold_out(picture: NDArray[np.int64], seed: int) -> tuple[Rows, Rows]:
-    """Split rows so that all views of a picture are on one side.
+def set_aside(picture: NDArray[np.int64], seed: int) -> tuple[Rows, Rows]:
+    """Set a fifth of the pictures aside for validation, with all of their views.
 
     Args:
         picture: (n,): the picture that each row is a view of.
-        seed: Which are held out.
+        seed: Which are set aside.
 
     Returns:
-        The rows to train on, and those of a fifth of the pictures.
+        The rows to train on, and those for validation.
 
     Raises:
         ExportError: There is one picture only.
     """
     numbers = np.unique(picture)
     if len(numbers) < 2:
-        raise ExportError(f"{len(numbers)} training pictures: give two or more, or held-out pictures apart")
-    chosen = np.random.default_rng(seed).permutation(numbers)[: max(1, round(_HELD_OUT * len(numbers)))]
-    held = np.isin(picture, chosen)
-    return np.flatnonzero(~held), np.flatnonzero(held)
+        raise ExportError(f"{len(numbers)} pictures to train on: give two or more, since some are for validation")
+    chosen = np.random.default_rng(seed).permutation(numbers)[: max(1, round(_FOR_VALIDATION * len(numbers)))]
+    aside = np.isin(picture, chosen)
+    return np.flatnonzero(~aside), np.flatnonzero(aside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ from edgebone_export.heads.dense_maps import (
     read,
     stride_of,
 )
-from edgebone_export.heads.dense_training import Rows, Schedule, check_positive, hold_out, numbers_of, train
-from edgebone_export.heads.detection_metrics import Boxes, average_precision, best_score, check_counting, decoder
+from edgebone_export.heads.dense_training import Rows, Schedule, check_positive, numbers_of, set_aside, train
+from edgebone_export.heads.detection_metrics import Boxes, average_precision, best_score, check_counting, decoder, f1_at
 from edgebone_export.heads.detection_net import BestBoxes, DetectorNet, locations
 from edgebone_export.heads.detection_targets import Targets, assign, loss
 from edgebone_export.heads.fitted import FittedHead
@@ -32,7 +33,7 @@ from edgebone_export.heads.fitted import FittedHead
 STRIDES = (8, 16, 32)
 """The taps that a detection head does best with, where a backbone has them."""
 _OUTPUT = "boxes"
-# Looks at the held-out pictures, each of which counts COCO's AP.
+# Looks at the validation pictures, each of which counts COCO's AP.
 _LOOKS = 20
 
 
@@ -70,20 +71,23 @@ def fit_detection(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit FCOS's head with separable convolutions, and keep the weights with the best held-out AP.
+    """Fit FCOS's head with separable convolutions.
+
+    A fifth of the pictures to train on is set aside for validation: the weights with the best AP on them are kept, and
+    the least score of a box that is shown is the one with the best F1 on them. The held-out pictures are only
+    measured on.
 
     Args:
         train_maps: Maps by tap; the head reads all of them, each being a level. Only a batch is read at a time, so
             ``np.memmap`` will do.
         train_boxes: A row each: float32 (k, 4) as left, top, right, bottom in pixels of the network's input, and int64
             (k,) class ids; (0, 4) and (0,) where there are none.
-        held_out_maps: The same taps of other pictures, to choose the weights by and to measure on; None holds out a
-            fifth of the pictures to train on.
+        held_out_maps: The same taps of other pictures, to measure on; None where there are none.
         held_out_boxes: Their boxes.
         labels: Class names by class id.
         size_hw: Height and width of the network's input, in pixels.
         picture: (n,): the picture that each row to train on is a view of; None where each is one of its own. All views
-            of a picture are on one side where some are held out.
+            of a picture are trained on, or all are for validation.
         width: Channels of the head.
         blocks: Convolutions of each of its two towers.
         boxes: How many boxes leave the graph at most.
@@ -92,11 +96,12 @@ def fit_detection(
         learning_rate: Of AdamW at the start.
         iou: A box that overlaps a better one of its class by more than this is dropped on the host, 0 to 1.
         seed: The same seed gives the same head on the same machine.
-        progress: Called with a line a look at the held-out pictures.
+        progress: Called with a line a look at the validation pictures.
 
     Returns:
-        A head that gives its best boxes, float32 (batch, boxes, 6), for ``boxes@1``. Its report has COCO's figures;
-        the least score of a box that is shown is the one with the best F1 on the held-out pictures.
+        A head that gives its best boxes, float32 (batch, boxes, 6), for ``boxes@1``. Its report has COCO's figures
+        for the pictures for ``validation`` and, where there are any, for those ``held_out``; ``f1`` is of the boxes
+        that are shown.
 
     Raises:
         ExportError: Maps, boxes and labels do not fit together, or there are no boxes.
@@ -106,7 +111,9 @@ def fit_detection(
     check_counting()
     check_positive(width=width, blocks=blocks, boxes=boxes)
     schedule = Schedule(epochs, batch, learning_rate, score_every=max(1, epochs // _LOOKS), patience=_LOOKS)
-    fit, held = _sides(train_maps, train_boxes, held_out_maps, held_out_boxes, labels, size_hw, picture, seed)
+    fit, validation, held = _sides(
+        train_maps, train_boxes, held_out_maps, held_out_boxes, labels, size_hw, picture, seed
+    )
     taps = finest_first(train_maps)
     strides = [stride_of(tap) for tap in taps]
     cells_hw = [(int(train_maps[tap].shape[2]), int(train_maps[tap].shape[3])) for tap in taps]
@@ -124,20 +131,28 @@ def fit_detection(
 
     read_boxes = decoder(labels, chooser.boxes, size_hw, iou)
 
-    def found() -> list[Detections]:
+    def found(pictures: _Pictures) -> list[Detections]:
         net.eval()
         return [
             read_boxes(rows)
-            for start in range(0, len(held.rows), batch)
-            for rows in run(chooser, read(held.maps, held.rows[start : start + batch]))[0].numpy()
+            for start in range(0, len(pictures.rows), batch)
+            for rows in run(chooser, read(pictures.maps, pictures.rows[start : start + batch]))[0].numpy()
         ]
 
     def score() -> float:
-        return average_precision(found(), held.own, labels, size_hw)["AP"]
+        return average_precision(found(validation), validation.own, labels, size_hw)["AP"]
+
+    def figures(pictures: _Pictures) -> dict[str, Any]:
+        boxes = found(pictures)
+        return {
+            "pictures": pictures.pictures,
+            "boxes": _counts(pictures.own, labels),
+            **average_precision(boxes, pictures.own, labels, size_hw),
+            "f1": f1_at(least, boxes, pictures.own),
+        }
 
     trained = train(net, len(fit.rows), loss_of, score, schedule, seed, progress)
-    last = found()
-    least, f1 = best_score(last, held.own)
+    least, _ = best_score(found(validation), validation.own)
     params = {"score": least, "iou": iou, "max_detections": boxes}
     sample = {tap: np.asarray(array[fit.rows[:3]]) for tap, array in train_maps.items()}
     graph = write_graph(chooser, sample, [_OUTPUT], least)
@@ -147,12 +162,8 @@ def fit_detection(
         "taps": list(taps),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "train": {"pictures": fit.pictures, "boxes": _counts(fit.own, labels)},
-        "held_out": {
-            "pictures": held.pictures,
-            "boxes": _counts(held.own, labels),
-            **average_precision(last, held.own, labels, size_hw),
-            "f1": f1,
-        },
+        "validation": figures(validation),
+        "held_out": None if held is None else figures(held),
         "score": least,
         "best_epoch": trained.epoch,
         "epochs": trained.epochs,
@@ -171,28 +182,27 @@ def _sides(
     size_hw: tuple[int, int],
     picture: NDArray[np.int64] | None,
     seed: int,
-) -> tuple[_Pictures, _Pictures]:
-    """What is learned from, and what is held out of it or was given apart."""
+) -> tuple[_Pictures, _Pictures, _Pictures | None]:
+    """What is learned from, what chooses the weights, and what is only measured on."""
     _check(train_maps, train_boxes, labels, size_hw, "training pictures")
     numbers = numbers_of(picture, len(train_boxes))
-    if held_out_maps is None or held_out_boxes is None:
-        if held_out_maps is not None or held_out_boxes is not None:
-            raise ExportError("held-out pictures have maps and boxes; only one of them was given")
-        fit, held = (
-            _Pictures(train_maps, train_boxes, rows, len(np.unique(numbers[rows]))) for rows in hold_out(numbers, seed)
-        )
-    else:
+    fit, validation = (
+        _Pictures(train_maps, train_boxes, rows, len(np.unique(numbers[rows]))) for rows in set_aside(numbers, seed)
+    )
+    held = None
+    if held_out_maps is not None and held_out_boxes is not None:
         _check(held_out_maps, held_out_boxes, labels, size_hw, "held-out pictures")
         check_same_taps(held_out_maps, train_maps, "held-out pictures")
-        fit = _Pictures(train_maps, train_boxes, np.arange(len(train_boxes)), len(np.unique(numbers)))
         held = _Pictures(held_out_maps, held_out_boxes, np.arange(len(held_out_boxes)), len(held_out_boxes))
-    for pictures, what in ((fit, "training"), (held, "held-out")):
-        if not sum(len(ids) for _, ids in pictures.own):
+    elif held_out_maps is not None or held_out_boxes is not None:
+        raise ExportError("held-out pictures have maps and boxes; only one of them was given")
+    for pictures, what in ((fit, "training"), (validation, "validation"), (held, "held-out")):
+        if pictures is not None and not sum(len(ids) for _, ids in pictures.own):
             raise ExportError(
-                f"the {what} pictures have no boxes at all ({pictures.pictures} pictures); annotate some, "
-                "or hold out others"
+                f"the {what} pictures have no boxes at all ({pictures.pictures} pictures); annotate more, or choose "
+                "others with another seed"
             )
-    return fit, held
+    return fit, validation, held
 
 
 def _check(maps: Maps, boxes: Sequence[Boxes], labels: Sequence[str], size_hw: tuple[int, int], what: str) -> None:

@@ -101,9 +101,33 @@ def average_precision(
 
 
 def best_score(found: Sequence[Detections], truth: Sequence[Boxes]) -> tuple[float, float]:
-    """The least score that gives the best F1 at an overlap of a half, and that F1.
+    """The least score that gives the best F1 at an overlap of a half, and that F1."""
+    scores, hits = _matched(found, truth)
+    if not hits.any():
+        return 0.5, 0.0
+    order = np.argsort(-scores, kind="stable")
+    right = np.cumsum(hits[order])
+    f1 = 2 * right / (np.arange(1, len(order) + 1) + _count(truth))
+    best = int(f1.argmax())
+    # Rounded down, so that the box itself is shown.
+    return float(np.floor(scores[order][best] * 1000) / 1000), round(float(f1[best]), 6)
 
-    Each box takes the best one of its class that is still free, best scores first, as COCO has it.
+
+def f1_at(least: float, found: Sequence[Detections], truth: Sequence[Boxes]) -> float:
+    """The F1, at an overlap of a half, of the boxes with a score of ``least`` or more."""
+    scores, hits = _matched(found, truth)
+    shown = scores >= least
+    return round(2 * float(hits[shown].sum()) / max(float(shown.sum()) + _count(truth), 1.0), 6)
+
+
+def _count(truth: Sequence[Boxes]) -> int:
+    return sum(len(ids) for _, ids in truth)
+
+
+def _matched(found: Sequence[Detections], truth: Sequence[Boxes]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Each found box's score, and whether it is right.
+
+    Each takes the best one of its class that is still free, best scores first, as COCO has it.
     """
     scores, hits = [], []
     for result, (xyxy, class_id) in zip(found, truth, strict=True):
@@ -115,11 +139,4 @@ def best_score(found: Sequence[Detections], truth: Sequence[Boxes]) -> tuple[flo
                 overlap[:, place] = 0
             scores.append(float(result.confidence[row]))
             hits.append(hit)
-    if not any(hits):
-        return 0.5, 0.0
-    order = np.argsort(-np.array(scores), kind="stable")
-    right = np.cumsum(np.array(hits)[order])
-    f1 = 2 * right / (np.arange(1, len(order) + 1) + sum(len(ids) for _, ids in truth))
-    best = int(f1.argmax())
-    # Rounded down, so that the box itself is shown.
-    return float(np.floor(np.array(scores)[order][best] * 1000) / 1000), round(float(f1[best]), 6)
+    return np.array(scores, np.float64), np.array(hits, np.bool_)

@@ -56,12 +56,19 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     unreadable = {str(own.pictures[row]): why for found, own in parts for row, why in found.unreadable.items()}
     known = set(seen.sha256.values())
     leaked = [row for row, digest in unseen.sha256.items() if digest in known]
+    taken_out = [str(val.pictures[row]) for row in leaked]
+    odd_maps = None
+    if odd is not None and anomalous is not None:
+        known |= set(unseen.sha256.values())
+        twice = [row for row, digest in odd.sha256.items() if digest in known]
+        taken_out += [str(anomalous.pictures[row]) for row in twice]
+        rows = np.flatnonzero(~np.isin(odd.picture, twice))
+        odd_maps = {name: array[rows].astype(np.float16) for name, array in odd.arrays.items()} if len(rows) else None
     preprocess = work.bundle.manifest.preprocess
     began = time.perf_counter()
     work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
     fit_part = _with_targets(seen, train, preprocess)
     held_part = _with_targets(unseen, val, preprocess, leaked)
-    odd_maps = None if odd is None else {name: array.astype(np.float16) for name, array in odd.arrays.items()}
     head = _fit(work, fit_part, held_part, odd_maps, train.labels)
     report = {
         **head.report,
@@ -69,7 +76,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
         "features_by": str(work.candidate),
         "views": settings.views,
         "unreadable": len(unreadable),
-        "leaked": len(leaked),
+        "leaked": len(taken_out),
         "data": data.name,
     }
     return Fitted(
@@ -78,7 +85,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
         # A variant of fewer bits is held to the head's own answers when it is attached; its masks are not counted here.
         {},
         unreadable,
-        tuple(str(val.pictures[row]) for row in leaked),
+        tuple(taken_out),
         (sum(found.from_cache for found, _ in parts), sum(len(own.pictures) for _, own in parts)),
         features_s,
         time.perf_counter() - began,
@@ -148,11 +155,11 @@ def _with_targets(features: Features, data: Dense, preprocess: Preprocess, left_
 def _fit(work: Work, fit: _Seen, held: _Seen, odd: Any, labels: tuple[str, ...]) -> FittedHead:
     settings = work.settings
     more: dict[str, Any] = {**settings.options, "seed": settings.seed, "progress": work.progress}
+    more["picture"] = fit.picture
     if settings.kind == "anomaly":
         return anomaly.fit_anomaly(fit.maps, held_out_normal=held.maps, held_out_anomalous=odd, **more)
     if not held.targets:
         raise ExportError("no held-out picture is left to measure on; give others with --val")
-    more["picture"] = fit.picture
     if settings.kind == "segmentation":
         return segmentation.fit_segmentation(
             fit.maps, np.stack(fit.targets), held.maps, np.stack(held.targets), labels, **more

@@ -101,27 +101,37 @@ def _embedding(name: str, found: Mapping[str, Any], _: Mapping[str, Any]) -> lis
 
 
 def _segmentation(report: Mapping[str, Any]) -> list[str]:
-    found = report["held_out"]
+    lines = [_dense(report)]
+    for name, found in _measured(report):
+        lines.append(
+            f"{name}: mIoU {_percent(found['miou'])} on {found['pictures']} pictures, pixel accuracy "
+            f"{_percent(found['pixel_accuracy'])}"
+        )
+        if name == "held out" or report["held_out"] is None:
+            lines += [
+                f"  {label}: IoU {'unknown' if value is None else _percent(value)}, border F1 "
+                f"{_number(found['border_f1'].get(label))} within {found['border_tolerance_px']} pixels"
+                for label, value in found["iou"].items()
+            ]
+    return lines
+
+
+def _detection(report: Mapping[str, Any]) -> list[str]:
     return [
         _dense(report),
-        f"held out: mIoU {_percent(found['miou'])} on {found['pictures']} pictures, pixel accuracy "
-        f"{_percent(found['pixel_accuracy'])}",
         *(
-            f"  {label}: IoU {'unknown' if value is None else _percent(value)}, border F1 "
-            f"{_number(found['border_f1'].get(label))} within {found['border_tolerance_px']} pixels"
-            for label, value in found["iou"].items()
+            f"{name}: AP {_percent(found['AP'])}, AP50 {_percent(found['AP50'])} on {found['pictures']} pictures with "
+            f"{sum(found['boxes'].values())} boxes; F1 {_number(found['f1'])} of boxes from score "
+            f"{_number(report['score'])} on"
+            for name, found in _measured(report)
         ),
     ]
 
 
-def _detection(report: Mapping[str, Any]) -> list[str]:
-    found = report["held_out"]
-    return [
-        _dense(report),
-        f"held out: AP {_percent(found['AP'])}, AP50 {_percent(found['AP50'])} on {found['pictures']} pictures with "
-        f"{sum(found['boxes'].values())} boxes; best F1 {_number(found['f1'])} from score "
-        f"{_number(report['score'])} on",
-    ]
+def _measured(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What was only measured on first, then what the choices were made on."""
+    places = (("held out", report["held_out"]), ("validation, on which the epoch was chosen", report["validation"]))
+    return [(name, found) for name, found in places if found is not None]
 
 
 def _anomaly(report: Mapping[str, Any]) -> list[str]:

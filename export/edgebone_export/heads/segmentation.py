@@ -16,7 +16,7 @@ from torch import Tensor
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.dense_graph import run, write_graph
 from edgebone_export.heads.dense_maps import Maps, channel_statistics, check_maps, check_same_taps, finest_first, read
-from edgebone_export.heads.dense_training import Rows, Schedule, check_positive, hold_out, numbers_of, train
+from edgebone_export.heads.dense_training import Rows, Schedule, check_positive, numbers_of, set_aside, train
 from edgebone_export.heads.fitted import FittedHead
 from edgebone_export.heads.segmentation_metrics import (
     IGNORED,
@@ -36,7 +36,7 @@ STRIDES = (4, 8, 16)
 _OUTPUT = "classes"
 # Class maps are bytes, and 255 is "do not count".
 _MOST_CLASSES = 255
-# Looks at the held-out pictures without a better mIoU.
+# Looks at the validation pictures without a better mIoU.
 _PATIENCE = 8
 
 
@@ -67,17 +67,19 @@ def fit_segmentation(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit a decoder with cross-entropy and Dice, rare classes counting more, and keep the best held-out weights.
+    """Fit a decoder with cross-entropy and Dice, rare classes counting more.
+
+    A fifth of the pictures to train on is set aside for validation: the weights that do best on them are kept. The
+    held-out pictures are only measured on.
 
     Args:
         train_maps: Maps by tap; the head reads all of them. Only a batch is read at a time, so ``np.memmap`` will do.
         train_masks: uint8, (n, height, width) in pixels of the network's input: class ids, 255 where nothing counts.
-        held_out_maps: The same taps of other pictures, to stop by and to measure on; None holds out a fifth of the
-            pictures to train on.
+        held_out_maps: The same taps of other pictures, to measure on; None where there are none.
         held_out_masks: Their masks.
         labels: Class names by class id.
         picture: (n,): the picture that each row to train on is a view of; None where each is one of its own. All views
-            of a picture are on one side where some are held out.
+            of a picture are trained on, or all are for validation.
         decoder_kind: ``lraspp``, or ``linear``, a 1x1 convolution on the concatenated maps.
         width: Channels of ``lraspp``.
         output_stride: Pixels of the network's input per cell of the class map.
@@ -89,7 +91,8 @@ def fit_segmentation(
 
     Returns:
         A head that gives the best class of each cell, uint8 (batch, height, width), for ``segmentation@1``. Its report
-        has ``miou``, ``iou`` and ``border_f1`` by label, counted in pixels of the network's input.
+        has ``miou``, ``iou`` and ``border_f1`` by label, counted in pixels of the network's input, for the pictures for
+        ``validation`` and, where there are any, for those ``held_out``.
 
     Raises:
         ExportError: Maps, masks and labels do not fit together, or there is nothing to learn.
@@ -99,7 +102,7 @@ def fit_segmentation(
         raise ExportError(f"a segmentation head is {' or '.join(get_args(DecoderKind))}, not {decoder_kind!r}")
     check_positive(width=width, output_stride=output_stride)
     schedule = Schedule(epochs, batch, learning_rate, patience=_PATIENCE)
-    fit, held = _sides(train_maps, train_masks, held_out_maps, held_out_masks, labels, picture, seed)
+    fit, validation, held = _sides(train_maps, train_masks, held_out_maps, held_out_masks, labels, picture, seed)
     pixels = _pixels(fit, len(labels))
     present = [label for label, count in zip(labels, pixels, strict=True) if count]
     if len(present) < 2:
@@ -122,8 +125,8 @@ def fit_segmentation(
 
     def score() -> float:
         counts = np.zeros((len(labels), len(labels)), np.int64)
-        for rows, found in _looked_at(net, held, batch):
-            truth = held.masks[rows].take(coarse[0], axis=1).take(coarse[1], axis=2)
+        for rows, found in _looked_at(net, validation, batch):
+            truth = validation.masks[rows].take(coarse[0], axis=1).take(coarse[1], axis=2)
             counts += confusion(found, truth, len(labels))
         return mean_iou(counts)
 
@@ -136,7 +139,8 @@ def fit_segmentation(
         "taps": list(finest_first(train_maps)),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "train": {"pictures": fit.pictures, "pixels": by_label(shares.tolist(), labels)},
-        "held_out": {"pictures": held.pictures, **_figures(net, held, labels, batch)},
+        "validation": _figures(net, validation, labels, batch),
+        "held_out": None if held is None else _figures(net, held, labels, batch),
         "best_epoch": trained.epoch,
         "epochs": trained.epochs,
         "seed": seed,
@@ -175,22 +179,21 @@ def _sides(
     labels: Sequence[str],
     picture: NDArray[np.int64] | None,
     seed: int,
-) -> tuple[_Pictures, _Pictures]:
-    """What is learned from, and what is held out of it or was given apart."""
+) -> tuple[_Pictures, _Pictures, _Pictures | None]:
+    """What is learned from, what chooses the weights, and what is only measured on."""
     _check(train_maps, train_masks, labels, "training pictures")
     numbers = numbers_of(picture, len(train_masks))
+    fit, validation = (
+        _Pictures(train_maps, train_masks, rows, len(np.unique(numbers[rows]))) for rows in set_aside(numbers, seed)
+    )
+    if held_out_maps is None and held_out_masks is None:
+        return fit, validation, None
     if held_out_maps is None or held_out_masks is None:
-        if held_out_maps is not None or held_out_masks is not None:
-            raise ExportError("held-out pictures have maps and masks; only one of them was given")
-        fit, held = hold_out(numbers, seed)
-        return tuple(_Pictures(train_maps, train_masks, rows, len(np.unique(numbers[rows]))) for rows in (fit, held))  # type: ignore[return-value]
+        raise ExportError("held-out pictures have maps and masks; only one of them was given")
     _check(held_out_maps, held_out_masks, labels, "held-out pictures")
     check_same_taps(held_out_maps, train_maps, "held-out pictures")
-    everything = np.arange(len(train_masks)), np.arange(len(held_out_masks))
-    return (
-        _Pictures(train_maps, train_masks, everything[0], len(np.unique(numbers))),
-        _Pictures(held_out_maps, held_out_masks, everything[1], len(held_out_masks)),
-    )
+    held = _Pictures(held_out_maps, held_out_masks, np.arange(len(held_out_masks)), len(held_out_masks))
+    return fit, validation, held
 
 
 def _pixels(pictures: _Pictures, classes: int) -> NDArray[np.float64]:
@@ -250,6 +253,7 @@ def _figures(net: Classes, pictures: _Pictures, labels: Sequence[str], batch: in
 
     f1, tolerance = border_f1(pairs(), len(labels), size_hw)
     return {
+        "pictures": pictures.pictures,
         "miou": round(mean_iou(counts), 6),
         "iou": by_label(ious(counts).tolist(), labels),
         "pixel_accuracy": round(float(np.diag(counts).sum() / max(counts.sum(), 1)), 6),
