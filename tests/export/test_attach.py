@@ -25,7 +25,7 @@ from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import open_bundle, write_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.head_file import SCHEMA, Backbone, HeadFile, HeadManifest, head_bytes, parse_head, read_head
-from edgebone.core.manifest import Head, Tap
+from edgebone.core.manifest import Accuracy, Head, Tap
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone_export import export
@@ -35,6 +35,7 @@ from edgebone_export.heads.artefact import make_artefact
 from edgebone_export.heads.attach import attach, bundle_head, detach
 from edgebone_export.heads.embedding import fit_embedding
 from edgebone_export.heads.features import pick
+from edgebone_export.heads.fit import Settings, fit
 from edgebone_export.heads.fitted import Samples
 from edgebone_export.heads.join import graph_with_taps
 from edgebone_export.heads.readings import Reading
@@ -343,6 +344,21 @@ def test_a_head_comes_off_as_it_was_put_on(network: Path, tmp_path: Path, apart:
         assert [node.op_type for node in have] == [node.op_type for node in wanted]
 
 
+def test_heads_are_named_once_and_nothing_is_written_where_one_is_in_the_way(network: Path, tmp_path: Path) -> None:
+    heads = [saved(linear_head(network, name, seed=seed), tmp_path) for seed, name in enumerate(("fruit", "place"))]
+    both = attach(network, heads, tmp_path / "both").path
+    left = detach(both, ["fruit", "fruit"], tmp_path / "left", save=tmp_path / "once")
+    assert left.heads == ("classification", "place")
+    (tmp_path / "twice").mkdir()
+    (tmp_path / "twice" / "place.head").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"place\.head exists"):
+        detach(both, ["fruit", "place"], tmp_path / "none", save=tmp_path / "twice")
+    assert not (tmp_path / "twice" / "fruit.head").exists()
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ExportError, match="there is no head frut; it has classification, fruit, place"):
+        attach(both, [linear_head(network, "more")], tmp_path / "none", drop=["frut"])
+
+
 def test_the_networks_own_head_may_go_and_others_stay(network: Path, tmp_path: Path, engine: str) -> None:
     head = linear_head(network, "fruit")
     joined = attach(network, [head], tmp_path / "joined").path
@@ -446,6 +462,45 @@ def test_heads_go_with_a_variant_of_fewer_bits(
     assert np.abs(have - expected).max() > 0
     checked = program("doctor", done.path)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.slow
+def test_what_was_counted_goes_with_the_head_and_is_counted_anew_by_a_fit(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantizer, "speedup", lambda *_: 2.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    photos = write_pictures(tmp_path / "photos")
+    path = write_bundle(tmp_path / "q", *contents(network))
+    quantize(path, photos, variants=[("int8", "onnxruntime"), ("fp16", "tensorrt")], max_drop=100, pictures=24)
+
+    def accuracies(bundle: Path) -> dict[str, Accuracy | None]:
+        with open_bundle(bundle) as opened:
+            return {name: item.accuracy for name, item in opened.manifest.variants.items() if name != "fp32"}
+
+    before = accuracies(path)
+    assert len(before) == 2
+    assert None not in before.values()
+    more = attach(path, [linear_head(path, "fruit")], tmp_path / "more").path
+    assert accuracies(more) == before
+    assert set(accuracies(detach(more, ["classification"], tmp_path / "less").path).values()) == {None}
+    rows = [f"{file},{number % 3}" for number, file in enumerate(sorted(map(str, photos.iterdir())))]
+    (tmp_path / "numbers.csv").write_text("\n".join(["file,value", *rows]))
+    done = fit(path, tmp_path / "numbers.csv", tmp_path / "fitted", Settings("regression"), max_drop=100)
+    counted = accuracies(done.path)
+    # TensorRT's is run by no engine here: it stays, and says nothing of the new head.
+    (tensorrt,) = [name for name in before if "fp16" in name]
+    assert counted.pop(tensorrt) is None
+    (found,) = counted.values()
+    assert found is not None
+    assert found.metric == "agreement"
+    assert 0 < found.drop < 100
+    steps: list[str] = []
+    strict = fit(
+        path, tmp_path / "numbers.csv", tmp_path / "strict", Settings("regression"), max_drop=0, progress=steps.append
+    )
+    assert set(accuracies(strict.path)) == {tensorrt}
+    assert any("is left out" in step for step in steps)
 
 
 @pytest.mark.slow

@@ -117,6 +117,8 @@ def test_normal_pictures_become_a_head_that_finds_odd_ones(bundle: Path, tmp_pat
         ("no picture", Settings("segmentation"), "no picture of that name"),
         ("class", Settings("segmentation"), "holds class 7"),
         ("json", Settings("detection"), "not COCO's annotations"),
+        ("case", Settings("segmentation"), "labels differ only in case: Ground and ground"),
+        ("categories", Settings("detection"), "labels differ only in case: Square and square"),
         ("", Settings("segmentation", views=3), "1 to 2 views"),
         ("", Settings("segmentation", read="features_s4:avg"), "reads whole maps"),
         ("", Settings("anomaly", hold_out=0.01), "would be held out"),
@@ -132,6 +134,12 @@ def test_data_that_no_head_on_maps_can_be_fitted_on_is_refused(
         (data / "images" / "2.png").unlink()
     elif change == "class":
         cv2.imwrite(str(data / "masks" / "1.png"), np.full((SIZE, SIZE), 7, np.uint8))
+    elif change == "case":
+        (data / "labels.txt").write_text("ground\nGround\n")
+    elif change == "categories":
+        known = json.loads((data / "instances.json").read_text())
+        known["categories"].append({"id": 4, "name": "Square"})
+        (data / "instances.json").write_text(json.dumps(known))
     elif change == "json":
         (data / "instances.json").write_text("{}")
     with pytest.raises(EdgeboneError) as refusal:

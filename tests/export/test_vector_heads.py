@@ -512,3 +512,18 @@ def test_confusions_name_what_is_taken_for_what() -> None:
     assert (second["true"], second["predicted"]) == ("b", "a")
     assert [row["label"] for row in metrics.worst_classes(y, predicted, ("a", "b", "c"))] == ["a", "b", "c"]
     assert metrics.macro_f1(y, predicted) == pytest.approx((0.4 + 0.4 + 1) / 3)
+
+
+@pytest.mark.parametrize("kind", ["linear", "logistic", "mlp"])
+def test_the_probability_of_a_rare_positive_class_is_how_often_it_is_there(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(3000) < 0.05).astype(np.int64)
+    x = (rng.normal(size=(3000, 8)) + 0.9 * y[:, None] * (np.arange(8) < 3)).astype(np.float32)
+    samples = Samples(x, y, np.arange(3000))
+    train, held_out = samples.take(np.arange(2000)), samples.take(np.arange(2000, 3000))
+    head = fit_classifier(train, held_out, ("benign", "malignant"), kind=kind, positive="malignant", sensitivity=0.8)
+    p = metrics.softmax(run(head, held_out.x))[:, 1]
+    # Fitted with classes that count the same, it would be some 0.2.
+    assert p.mean() == pytest.approx(held_out.y.mean(), abs=0.015)
+    assert head.report["decision"]["held_out"]["sensitivity"]["value"] > 0.6
+    assert head.report["held_out"]["ece"] < 0.03

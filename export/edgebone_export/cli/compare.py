@@ -39,9 +39,10 @@ def compare(
     seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure each backbone's latency for.")] = 3.0,
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy against latency as a PNG.")] = None,
     keep_bundles: Annotated[
-        Path | None, typer.Option(help="A folder for the exported and the fitted bundles; exports there are reused.")
+        Path | None,
+        typer.Option(help="A folder for exported and fitted bundles; the former are reused, the latter replaced."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     json: options.Json = False,
 ) -> None:
     """Fit the same head on several backbones, and measure what each is worth and what it costs here."""

@@ -115,7 +115,7 @@ def fit(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep features on disk, by the pictures' content.")
     ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -139,6 +139,10 @@ def fit(
             "false-alarm-rate": false_alarm_rate,
         },
     )
+    if output.suffix == ".head" and (keep or apart):
+        raise typer.BadParameter(
+            "--keep and --apart are about a bundle; a head alone is attached with: edgebone attach"
+        )
     settings = {key: more.pop(key) for key in _SETTINGS if key in more}
     with Steps() as steps:
         steps.begin("loading scikit-learn and PyTorch")
@@ -208,6 +212,11 @@ def _warn(report: FitReport) -> None:
             f"{len(report.unreadable)} pictures cannot be read and are left out",
             [f"{path}: {why}" if path not in why else why for path, why in report.unreadable.items()],
         )
+    if report.contradictory:
+        _list(
+            f"{len(report.contradictory)} pictures are there several times, with different targets",
+            report.contradictory,
+        )
     if report.leaked:
         _list(f"{len(report.leaked)} held-out pictures are among those to fit on and are not counted", report.leaked)
 
@@ -228,8 +237,10 @@ def _show(report: FitReport) -> None:
     out(f"{cached} of {of} pictures from the cache; the head was fitted in {report.fit_s:.1f} s\n")
     out("".join(f"{line}\n" for line in report_text(report.head.manifest.report)))
     for name, found in report.accuracies.items():
-        if len(report.accuracies) > 1:
-            out(f"variant {name}: {found.metric} {found.value:.2f} on {found.pictures} held-out rows\n")
+        if found is None:
+            out(f"variant {name}: not measured, no engine here runs it\n")
+        elif len(report.accuracies) > 1:
+            out(f"variant {name}: {found.metric} {found.value:.2f} on {found.pictures} pictures\n")
     if report.attached is not None:
         show_attached(report.attached)
     else:
@@ -250,6 +261,7 @@ def _show_json(report: FitReport) -> None:
         "pictures": report.from_cache[1],
         "unreadable": report.unreadable,
         "leaked": report.leaked,
+        "contradictory": report.contradictory,
         "accuracies": report.accuracies,
         "report": report.head.manifest.report,
     }

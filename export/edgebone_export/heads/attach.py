@@ -20,6 +20,7 @@ from edgebone.core.errors import EngineError
 from edgebone.core.head_file import (
     HeadFile,
     check_head_name,
+    check_head_target,
     head_bytes,
     parse_head,
     read_head,
@@ -68,7 +69,7 @@ def attach(
     *,
     apart: bool = False,
     drop: Collection[str] = (),
-    accuracies: Mapping[str, Accuracy] | None = None,
+    accuracies: Mapping[str, Accuracy | None] | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Attached:
@@ -84,7 +85,8 @@ def attach(
         apart: Leave the heads as graphs of their own, which the runtime runs behind the backbone: at a rate of their
             own, and to be swapped while it serves. Else they become part of the one graph, which is the fastest.
         drop: Heads that the bundle has, and that shall not be in the new one.
-        accuracies: What was counted of the new heads, by variant; only these variants are kept. None keeps all.
+        accuracies: What was counted of the new heads, by variant; only these variants are kept. None keeps all, and
+            what was counted of the old heads, if none of them goes.
         overwrite: Replace an existing bundle.
         progress: Called with a line a step.
 
@@ -106,15 +108,23 @@ def attach(
         )
         change = _Change(bundle, taps, named, apart, frozenset(drop), kept, progress)
         made = change.make()
-        variants = made.manifest.variants
-        if accuracies:
-            variants = {
-                key: msgspec.structs.replace(item, accuracy=accuracies[key] if item.precision != "fp32" else None)
-                for key, item in variants.items()
-            }
+        manifest = made.manifest
+        if accuracies is not None:
+            manifest = _with_accuracies(manifest, accuracies)
+        elif drop:
+            manifest = _with_accuracies(manifest, {})
         progress("write")
-        target = write_bundle(output, msgspec.structs.replace(made.manifest, variants=variants), made.files, overwrite)
+        target = write_bundle(output, manifest, made.files, overwrite)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
+
+
+def _with_accuracies(manifest: Manifest, accuracies: Mapping[str, Accuracy | None]) -> Manifest:
+    """The manifest with what was counted by variant, instead of what was counted of other heads."""
+    variants = {
+        key: msgspec.structs.replace(item, accuracy=None if item.precision == "fp32" else accuracies.get(key))
+        for key, item in manifest.variants.items()
+    }
+    return msgspec.structs.replace(manifest, variants=variants)
 
 
 def detach(
@@ -142,6 +152,7 @@ def detach(
         OutputError: Something cannot be written.
     """
     check_target(Path(output), overwrite)
+    names = list(dict.fromkeys(names))
     with open_bundle(path) as bundle:
         unknown = [name for name in names if name not in bundle.manifest.heads]
         if unknown or not names:
@@ -150,16 +161,19 @@ def detach(
             )
         if set(names) == set(bundle.manifest.heads):
             raise ExportError(f"{path}: no head would be left; a bundle has at least one")
-        taken = [] if save is None else [_taken_off(bundle, name) for name in names]
+        taken = {} if save is None else {Path(save) / f"{name}.head": _taken_off(bundle, name) for name in names}
+        for file in taken:
+            check_head_target(file, overwrite)
         change = _Change(bundle, bundle.manifest.taps, {}, False, frozenset(names), bundle.manifest.variants, progress)
         made = change.make()
         if save is not None:
             with writing(Path(save)):
                 Path(save).mkdir(parents=True, exist_ok=True)
-            for artefact in taken:
-                write_head(Path(save) / f"{artefact.manifest.name}.head", artefact.manifest, artefact.graph, overwrite)
+            for file, artefact in taken.items():
+                write_head(file, artefact.manifest, artefact.graph, overwrite)
         progress("write")
-        target = write_bundle(output, made.manifest, made.files, overwrite)
+        # What was counted may have been of a head that goes.
+        target = write_bundle(output, _with_accuracies(made.manifest, {}), made.files, overwrite)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 
 
@@ -185,6 +199,9 @@ def _by_name(
 
 def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], drop: Collection[str]) -> None:
     manifest = bundle.manifest
+    unknown = [name for name in drop if name not in manifest.heads]
+    if unknown:
+        raise ExportError(f"{bundle.path}: there is no head {', '.join(unknown)}; it has {', '.join(manifest.heads)}")
     for name, artefact in heads.items():
         if name in manifest.heads and name not in drop:
             raise ExportError(

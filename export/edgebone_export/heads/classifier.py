@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgebone_export.errors import ExportError
 from edgebone_export.heads import ridge
-from edgebone_export.heads.calibration import temperature_of
+from edgebone_export.heads.calibration import platt, temperature_of
 from edgebone_export.heads.cross_validation import Path, Start, Validated, fit, fit_and_validate
 from edgebone_export.heads.fitted import Features, FittedHead, Samples
 from edgebone_export.heads.logistic import STRENGTHS, UNTRIED, LogisticPath
@@ -63,6 +64,9 @@ def fit_classifier(
     All choices are made on ``train``: the regularisation or the number of epochs, the temperature and the operating
     point on predictions for pictures that the predicting model had not seen. ``held_out`` is only measured on.
 
+    With a positive class, its probability is how often it is there among pictures like those of ``train``. Without one,
+    and with ``balanced``, probabilities are those of a world in which all classes are as frequent.
+
     Args:
         train: Vectors and int class ids to fit on.
         held_out: The same to measure on.
@@ -108,16 +112,18 @@ def fit_classifier(
         found = _validated(kind, start, x, y, fold, balanced, progress)
         own, step = found.layers, found.step
         tests["cross_validation"] = (found.scores, y[found.rows], train.picture[found.rows])
-        temperature = temperature_of(found.scores, y[found.rows], len(np.unique(train.picture[found.rows])))
-        params |= decoder_params(wanted, labels, softmax(found.scores / temperature), y[found.rows])
+        calibration = _calibration(
+            found.scores, y[found.rows], len(np.unique(train.picture[found.rows])), labels, wanted.positive
+        )
+        params |= decoder_params(wanted, labels, softmax(calibration.of(found.scores)), y[found.rows])
     else:
-        step, temperature = _UNTRIED[kind], 1.0
+        step, calibration = _UNTRIED[kind], _Calibration(1.0, np.zeros(len(labels)))
         own = fit(start, len(y), _STEPS[kind][: step + 1])
         params |= decoder_params(wanted, labels, np.empty((0, len(labels))), np.empty(0, np.int64))
-    layers = folded([scaling, *own], temperature)
-    _check_same(layers, train.x, own, x, temperature)
+    layers = folded([scaling, *own], calibration.temperature, calibration.offset)
+    _check_same(layers, train.x, own, x, calibration)
     if held_out is not None:
-        logits = computed(layers, held_out.x) * np.float32(temperature)
+        logits = computed(own, computed([scaling], held_out.x))
         tests["held_out"] = (logits, np.asarray(held_out.y, np.int64), held_out.picture)
     report: dict[str, Any] = {
         "task": "classification",
@@ -127,22 +133,53 @@ def fit_classifier(
         "balanced": balanced,
         "seed": seed,
         "chosen": _chosen(kind, step, hidden),
-        "temperature": round(temperature, 6),
+        "temperature": round(calibration.temperature, 6),
+        "offset": dict(zip(labels, calibration.offset.round(6).tolist(), strict=True)) if positive else None,
         "never_tested": [labels[index] for index in np.setdiff1d(y, y[fold >= 0])],
         "cross_validation": None,
         "held_out": None,
     }
-    report |= {name: classification_figures(*test, labels, temperature) for name, test in tests.items()}
+    report |= {
+        name: classification_figures(logits, calibration.of(logits), truth, picture, labels)
+        for name, (logits, truth, picture) in tests.items()
+    }
     if testable:
         report["cross_validation"] |= {**_folds(found, y), "tried": found.tried}
     if wanted.anything:
         report["decision"] = {name: value for name, value in params.items() if name in SETTINGS} | {
-            name: decision_figures(params, labels, softmax(logits / temperature), truth, len(np.unique(picture)))
+            name: decision_figures(params, labels, softmax(calibration.of(logits)), truth, len(np.unique(picture)))
             for name, (logits, truth, picture) in tests.items()
         }
     graph, outputs = write_graph(layers, train.x.shape[1], "logits", len(labels))
     report["seconds"] = round(time.perf_counter() - began, 2)
     return FittedHead(graph, outputs, "classification@1", labels, params, report)
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """What makes probabilities of scores: they are divided by a temperature, and an offset a class is added."""
+
+    temperature: float
+    offset: NDArray[np.float64]
+
+    def of(self, scores: Features) -> Features:
+        """Calibrated logits (n, classes)."""
+        return np.asarray(scores / np.float32(self.temperature) + self.offset.astype(np.float32), np.float32)
+
+
+def _calibration(
+    scores: Features, y: Rows, pictures: int, labels: tuple[str, ...], positive: str | None
+) -> _Calibration:
+    """A temperature; with a positive class an offset, too, so that its probability is how often it is there.
+
+    Fitted with classes that count the same, a head takes a rare class for as frequent as the others.
+    """
+    offset = np.zeros(len(labels))
+    if positive is None:
+        return _Calibration(temperature_of(scores, y, pictures), offset)
+    place = labels.index(positive)
+    factor, offset[place] = platt(scores[:, place] - scores[:, 1 - place], y == place)
+    return _Calibration(1 / factor, offset)
 
 
 def _checked(
@@ -235,13 +272,11 @@ def _folds(validation: Validated, y: Rows) -> dict[str, Any]:
 
 
 def _check_same(
-    layers: Sequence[Layer], x: Features, own: Sequence[Layer], standardized: Features, temperature: float
+    layers: Sequence[Layer], x: Features, own: Sequence[Layer], standardized: Features, calibration: _Calibration
 ) -> None:
     """Refuse layers that lost what was fitted to rounding, as large numbers that hardly differ do."""
     few = np.linspace(0, len(x) - 1, min(len(x), 256)).astype(int)
-    off = np.abs(
-        softmax(computed(layers, x[few])) - softmax(computed(own, standardized[few]) / np.float32(temperature))
-    )
+    off = np.abs(softmax(computed(layers, x[few])) - softmax(calibration.of(computed(own, standardized[few]))))
     if not off.max() <= _CLOSE:
         raise ExportError(
             f"the head's probabilities would be off by {off.max():.2g} from rounding: its features are large numbers "

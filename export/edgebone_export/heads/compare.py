@@ -210,7 +210,9 @@ def _fit_one(
 
     bundle, file = Path(name), _file_name(name)
     if not bundle.exists():
-        bundle = folder / f"{file}{_BUNDLE}"
+        # What was exported with other weights is another backbone.
+        weights = "" if backbones.weights == "default" else f".{_file_name(Path(backbones.weights).name)}"
+        bundle = folder / f"{file}{weights}{_BUNDLE}"
         if not bundle.exists():
             export(name, bundle, weights=backbones.weights, weights_dir=backbones.weights_dir, progress=say)
     target = folder / f"{file}.fitted{_BUNDLE}"

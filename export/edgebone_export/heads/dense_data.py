@@ -16,6 +16,7 @@ from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.segmentation import read_mask, read_masks
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.detection_metrics import Boxes
+from edgebone_export.heads.labelled import check_spelling
 from edgebone_export.heads.masks import mask_to_network
 
 
@@ -48,7 +49,7 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
 
     Raises:
         SourceError: A folder, a picture or the names are missing, or a mask cannot be read.
-        ExportError: There are fewer than two names, or two are the same.
+        ExportError: There are fewer than two names, or two are the same or differ only in case.
     """
     pairs = read_masks(data, images)
     file = labels or next((path for path in (data / "labels.txt", data.parent / "labels.txt") if path.is_file()), None)
@@ -61,6 +62,7 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) < 2 or len(set(names)) != len(names):
         raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
+    check_spelling(file, names)
 
     def target(row: int, geometry: Geometry, mirrored: bool) -> NDArray[np.uint8]:
         mask = read_mask(pairs[row].mask, len(names))
@@ -97,6 +99,7 @@ def read_detection(data: Path, images: Path | None) -> Dense:
 
     Raises:
         SourceError: It is no annotation file, or a picture or category that it speaks of is missing.
+        ExportError: Names of categories differ only in case.
     """
     file = data / "instances.json" if data.is_dir() else data
     try:
@@ -110,6 +113,7 @@ def read_detection(data: Path, images: Path | None) -> Dense:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
         raise SourceError(f"{file}: {what}; say where they are with --images DIR")
     categories = sorted(found.categories, key=lambda category: category.id)
+    check_spelling(file, (category.name for category in categories))
     place = {category.id: index for index, category in enumerate(categories)}
     boxes: dict[int, list[tuple[int, tuple[float, float, float, float]]]] = {number: [] for number in paths}
     for item in found.annotations:

@@ -45,6 +45,7 @@ class _Principal:
 def fit_embedding(
     train: Samples,
     labels: Sequence[str] = (),
+    held_out: Samples | None = None,
     *,
     dimension: int | None = None,
     folds: int = 5,
@@ -61,6 +62,7 @@ def fit_embedding(
     Args:
         train: Vectors to fit on, and int class ids; without classes ``y`` is empty, or -1 for all.
         labels: The classes' names; empty without classes.
+        held_out: Vectors and class ids to measure on: is the nearest neighbour among ``train`` of the same class?
         dimension: How many numbers a vector shall have at most; None lets a projected one have 256 and the vectors as
             they are keep their size.
         folds: How many parts cross-validation has.
@@ -90,6 +92,7 @@ def fit_embedding(
         "train": {"rows": len(train.x), "pictures": pictures},
         "seed": seed,
         "cross_validation": None,
+        "held_out": None,
     }
     fold = np.full(len(train.x), -1) if y is None else folds_of(y, train.group, folds, seed)
     with one_core_a_call():
@@ -112,6 +115,11 @@ def fit_embedding(
             report["why"] = f"no classes to compare by; {kind} goes with {pictures} pictures in {most} dimensions"
         layers = _projection(kind, principal, train.x, y, most)
     width = next((layer.weight.shape[1] for layer in layers if isinstance(layer, Affine)), train.x.shape[1])
+    if y is not None and held_out is not None:
+        check_vectors(held_out, "the held-out samples", train.x.shape[1])
+        truth = check_classes(held_out, labels, "the held-out samples")
+        right = _nearest_is_alike(layers, train.x, y, held_out.x, truth)
+        report["held_out"] = {"accuracy": share(right, len(np.unique(held_out.picture)))}
     report["kind"] = kind
     report["chosen"] = {"kind": kind, "dimension": width}
     # Not called embedding: that is the name of the tap which such a head usually reads, and it becomes an input.
@@ -134,12 +142,18 @@ def _hits(kind: str, principal: _Principal, x: Features, y: Rows, fold: Rows, di
     for number in range(int(fold.max()) + 1):
         test, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         layers = _projection(kind, principal, x[rest], y[rest], dimension)
-        known = computed(layers, x[rest])
-        for start in range(0, len(test), _BLOCK):
-            rows = test[start : start + _BLOCK]
-            nearest = (computed(layers, x[rows]) @ known.T).argmax(axis=1)
-            hits[rows] = y[rest][nearest] == y[rows]
+        hits[test] = _nearest_is_alike(layers, x[rest], y[rest], x[test], y[test])
     return hits[fold >= 0]
+
+
+def _nearest_is_alike(layers: Sequence[Layer], known: Features, y: Rows, x: Features, truth: Rows) -> NDArray[np.bool_]:
+    """Whether the nearest neighbour of each of x among the known is of its class."""
+    vectors = computed(layers, known)
+    found = [
+        y[(computed(layers, x[start : start + _BLOCK]) @ vectors.T).argmax(axis=1)]
+        for start in range(0, len(x), _BLOCK)
+    ]
+    return np.asarray(np.concatenate(found) == truth, np.bool_)
 
 
 def _projection(kind: str, principal: _Principal, x: Features, y: Rows | None, dimension: int) -> tuple[Layer, ...]:

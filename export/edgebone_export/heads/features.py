@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle
 from edgebone.core.caches import cache_folder
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import write_whole
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, candidates, choose, open_model
+from edgebone.engines.select import Candidate, Fit, candidates, check, choose, open_model, planned
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 from edgebone_export.heads.fitted import VECTOR
@@ -127,14 +127,21 @@ def pick(bundle: Bundle, engine: str, precision: str | None, variant: str | None
     """What features are computed with: what `edgebone.load` would take, or a variant on the first engine that runs it.
 
     Raises:
-        EngineError: Unknown engine or precision.
+        EngineError: Unknown engine, precision or variant.
         NoEngineError: Nothing here runs it.
     """
-    manifest = bundle.manifest
+    manifest, machine = bundle.manifest, Machine.probe()
+    if variant is not None and variant not in manifest.variants:
+        raise EngineError(f"{bundle.path}: there is no variant {variant}, only {', '.join(manifest.variants)}")
+    if (engine, precision, variant) == ("auto", None, None):
+        plan = planned(manifest, machine)
+        if plan is not None and isinstance(check(plan, machine, manifest.variants.get(plan.variant)), Fit):
+            # How it is run changes no number.
+            return Candidate(plan.engine, plan.precision, plan.variant)
     options = candidates(manifest, engine, precision or (manifest.variants[variant].precision if variant else "fp32"))
     if variant is not None:
         options = [option for option in options if option.variant == variant]
-    return choose(options, Machine.probe(), manifest.variants).fits[0].candidate
+    return choose(options, machine, manifest.variants).fits[0].candidate
 
 
 def extract(
@@ -196,7 +203,9 @@ def extract(
 def _of_picture(
     engine: FeatureEngine, path: Path, digest: str, views: int, seed: int, folder: Path | None
 ) -> tuple[dict[str, Array], str, bool] | str:
-    file = None if folder is None else folder / digest[:2] / f"{digest}-{views}-{seed}.npz"
+    # The first two views are the picture and its mirror image, whatever the seed.
+    drawn = f"-{seed}" if views > 2 else ""
+    file = None if folder is None else folder / digest[:2] / f"{digest}-{views}{drawn}.npz"
     if file is not None and (kept := _kept(file)) is not None:
         return kept, digest, True
     try:
@@ -218,7 +227,7 @@ def _kept(file: Path) -> dict[str, Array] | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError):
         return None
 
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgebone.core.bundle import Bundle, check_target, open_bundle
-from edgebone.core.errors import OutputError
-from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, write_head
+from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, check_head_target, write_head
 from edgebone.core.manifest import Accuracy, Tap
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.engines.select import Candidate
 from edgebone_export.errors import ExportError
-from edgebone_export.heads.alike import groups_alike
 from edgebone_export.heads.artefact import make_artefact
 from edgebone_export.heads.attach import Attached, attach
 from edgebone_export.heads.features import FeatureEngine, Features, default_cache, extract, pick
-from edgebone_export.heads.fitted import VECTOR, FittedHead, Samples
-from edgebone_export.heads.labelled import Labelled, Task, hold_out, read_labelled
-from edgebone_export.heads.readings import Reading, default_readings, parse_readings
+from edgebone_export.heads.fitted import FittedHead
+from edgebone_export.heads.labelled import Task
+from edgebone_export.heads.readings import Reading
 from edgebone_export.heads.taps import taps_of
 from edgebone_export.heads.views import MOST
 
@@ -97,11 +90,13 @@ class FitReport:
         head: The artefact.
         path: What was written: a bundle, or the artefact alone.
         attached: What became of the bundle; None where only the artefact was written.
-        accuracies: Accuracy on the held-out pictures by variant, where that is counted.
+        accuracies: Accuracy by variant, or agreement with FP32 where there is none; None for a variant that nothing
+            here runs. Of the artefact alone only that of the variant that it was fitted on.
         reads: What the head reads.
         candidate: What computed the features.
         unreadable: Pictures that could not be read, and why.
         leaked: Held-out pictures that are among those to fit on, too, and were taken out.
+        contradictory: Pictures to fit on that are there several times, with different targets.
         from_cache: How many pictures' features were there already, of how many.
         features_s: Seconds for features.
         fit_s: Seconds for the head, from features at hand.
@@ -110,11 +105,12 @@ class FitReport:
     head: HeadFile
     path: Path
     attached: Attached | None
-    accuracies: dict[str, Accuracy]
+    accuracies: dict[str, Accuracy | None]
     reads: tuple[str, ...]
     candidate: Candidate
     unreadable: dict[str, str]
     leaked: tuple[str, ...]
+    contradictory: tuple[str, ...]
     from_cache: tuple[int, int]
     features_s: float
     fit_s: float
@@ -132,6 +128,7 @@ class Work:
         cache: The folder of features; None for none.
         progress: Called with a line a step.
         count: Called with how many of how many pictures are done.
+        alone: Whether the artefact is all that is wanted.
     """
 
     bundle: Bundle
@@ -141,6 +138,7 @@ class Work:
     cache: Path | None
     progress: Callable[[str], None]
     count: Callable[[int, int], None]
+    alone: bool = False
 
     def features(self, engine: FeatureEngine, pictures: Sequence[Path], views: int) -> Features:
         """Features of pictures, with this work's cache and progress."""
@@ -153,9 +151,10 @@ class Fitted:
 
     head: FittedHead
     reads: tuple[Reading, ...] | tuple[str, ...]
-    accuracies: dict[str, Accuracy]
+    accuracies: dict[str, Accuracy | None]
     unreadable: dict[str, str]
     leaked: tuple[str, ...]
+    contradictory: tuple[str, ...]
     from_cache: tuple[int, int]
     features_s: float
     fit_s: float
@@ -199,30 +198,30 @@ def fit(
     """
     target = Path(output)
     alone = target.suffix == SUFFIX
-    if alone and target.exists() and not overwrite:
-        raise OutputError(f"{target} exists; choose another name, or replace it with --force")
-    if not alone:
+    if alone:
+        check_head_target(target, overwrite)
+    else:
         check_target(target, overwrite)
     _check(settings)
     name = check_head_name(
         settings.name or _NAMES.get(settings.kind, "classification" if settings.kind in CLASSIFIERS else settings.kind)
     )
     with open_bundle(path) as bundle:
+        if keep and not alone and name in bundle.manifest.heads:
+            raise ExportError(f"{bundle.path}: it has a head {name} already; give the new one another with --name")
         candidate = pick(bundle, settings.engine, settings.precision, settings.variant)
         folder = default_cache() if cache == "default" else cache
-        work = Work(bundle, taps_of(bundle), candidate, settings, folder, progress, count)
+        work = Work(bundle, taps_of(bundle), candidate, settings, folder, progress, count, alone)
         if settings.kind in ON_MAPS:
             from edgebone_export.heads.fit_dense import fit_on_maps
 
             fitted = fit_on_maps(work, Path(data))
         else:
-            fitted = _fit_on_vectors(work, Path(data))
+            from edgebone_export.heads.fit_vectors import fit_on_vectors
+
+            fitted = fit_on_vectors(work, Path(data))
         artefact = make_artefact(name, fitted.head, bundle, work.taps, fitted.reads, candidate)
-        dropped = (
-            []
-            if keep
-            else [key for key in bundle.manifest.heads if key != name] + [name] * (name in bundle.manifest.heads)
-        )
+        dropped = [] if keep else list(bundle.manifest.heads)
     attached = None
     if alone:
         write_head(target, artefact.manifest, artefact.graph, overwrite)
@@ -241,6 +240,7 @@ def fit(
         candidate,
         fitted.unreadable,
         fitted.leaked,
+        fitted.contradictory,
         fitted.from_cache,
         fitted.features_s,
         fitted.fit_s,
@@ -261,162 +261,13 @@ def _check(settings: Settings) -> None:
 
 
 def _within_budget(
-    accuracies: Mapping[str, Accuracy], max_drop: float, fitted_on: str, progress: Callable[[str], None]
-) -> dict[str, Accuracy] | None:
-    """The variants that may stay; None where nothing was counted, for all."""
-    if not accuracies:
-        return None
+    accuracies: Mapping[str, Accuracy | None], max_drop: float, fitted_on: str, progress: Callable[[str], None]
+) -> dict[str, Accuracy | None]:
+    """The variants that may stay."""
+    held: dict[str, Accuracy | None] = {}
     for key, found in accuracies.items():
-        if found.drop > max_drop and key != fitted_on:
+        if found is None or found.drop <= max_drop or key == fitted_on:
+            held[key] = found
+        else:
             progress(f"variant {key} is left out: {found.drop:.2f} points below FP32, {max_drop:g} are allowed")
-    return {key: found for key, found in accuracies.items() if found.drop <= max_drop or key == fitted_on}
-
-
-def _fit_on_vectors(work: Work, data: Path) -> Fitted:
-    settings = work.settings
-    task = _TASKS.get(settings.kind, "classes")
-    if settings.kind == "embedding" and not _has_classes(data):
-        task = "none"
-    whole = read_labelled(data, task, columns=settings.columns)
-    if settings.val is not None:
-        train, val = whole, read_labelled(settings.val, task, whole.names)
-    else:
-        train, val = hold_out(whole, settings.hold_out, settings.seed)
-    readings = (
-        parse_readings(settings.read, work.taps) if settings.read is not None else _usual(settings.kind, work.taps)
-    )
-    began = time.perf_counter()
-    with FeatureEngine(work.bundle, work.candidate, work.taps, readings) as engine:
-        views = f", {settings.views} views each" if settings.views > 1 else ""
-        work.progress(f"features of {len(train.pictures)} pictures{views}, by {work.candidate}")
-        seen = work.features(engine, train.pictures, settings.views)
-        if val.pictures:
-            work.progress(f"features of {len(val.pictures)} held-out pictures")
-        unseen = work.features(engine, val.pictures, 1) if val.pictures else None
-    features_s = time.perf_counter() - began
-    unreadable = {str(train.pictures[place]): why for place, why in seen.unreadable.items()}
-    samples = _samples(seen, train)
-    held_out, leaked, val_rows = None, [], np.empty(0, np.int64)
-    if unseen is not None:
-        unreadable |= {str(val.pictures[place]): why for place, why in unseen.unreadable.items()}
-        known = set(seen.sha256.values())
-        leaked = [place for place, digest in unseen.sha256.items() if digest in known]
-        val_rows = np.flatnonzero(~np.isin(unseen.picture, leaked))
-        held_out = _samples(unseen, val).take(val_rows) if len(val_rows) else None
-    if samples.y.ndim == 1 and task == "classes":
-        samples = _grouped(samples)
-    began = time.perf_counter()
-    work.progress(f"fitting: {settings.kind} on {len(samples.x)} rows of {samples.x.shape[1]} features")
-    head = _fit(settings, samples, held_out, whole.names, work.progress)
-    fit_s = time.perf_counter() - began
-    report = {
-        **head.report,
-        "reads": [str(item) for item in readings],
-        "features_by": str(work.candidate),
-        "views": settings.views,
-        "unreadable": len(unreadable),
-        "leaked": len(leaked),
-        "data": data.name,
-    }
-    head = replace(head, report=report)
-    accuracies: dict[str, Accuracy] = {}
-    if settings.kind in CLASSIFIERS and held_out is not None:
-        pictures = [val.pictures[place] for place in dict.fromkeys(unseen.picture[val_rows].tolist())] if unseen else []
-        accuracies = _accuracies(work, readings, head, pictures, held_out, data.name)
-    return Fitted(
-        head,
-        readings,
-        accuracies,
-        unreadable,
-        tuple(str(val.pictures[place]) for place in leaked),
-        (seen.from_cache + (unseen.from_cache if unseen else 0), len(train.pictures) + len(val.pictures)),
-        features_s,
-        fit_s,
-    )
-
-
-def _has_classes(data: Path) -> bool:
-    return data.suffix.lower() == ".csv" or (data.is_dir() and any(child.is_dir() for child in data.iterdir()))
-
-
-def _usual(kind: str, taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
-    """A few pictures a class, and nearest neighbours, are best served by the vector alone."""
-    usual = default_readings(taps)
-    return usual[:1] if kind in ("prototype", "embedding") else usual
-
-
-def _samples(features: Features, labelled: Labelled) -> Samples:
-    return Samples(features.arrays[VECTOR], labelled.y[features.picture], features.picture)
-
-
-def _grouped(samples: Samples) -> Samples:
-    """Which pictures look alike, so that cross-validation does not split them."""
-    first = np.unique(samples.picture, return_index=True)[1]
-    group = groups_alike(samples.x[first], samples.y[first])
-    of_picture = dict(zip(samples.picture[first].tolist(), group.tolist(), strict=True))
-    return replace(samples, alike=np.asarray([of_picture[number] for number in samples.picture.tolist()], np.int64))
-
-
-def _fit(
-    settings: Settings,
-    train: Samples,
-    held_out: Samples | None,
-    names: tuple[str, ...],
-    progress: Callable[[str], None],
-) -> FittedHead:
-    more: dict[str, Any] = {**settings.options, "seed": settings.seed, "progress": progress}
-    if settings.kind == "multilabel":
-        from edgebone_export.heads.multilabel import fit_multilabel
-
-        return fit_multilabel(train, held_out, names, **more)
-    if settings.kind == "regression":
-        from edgebone_export.heads.regression import fit_regression
-
-        return fit_regression(train, held_out, names, **more)
-    if settings.kind == "embedding":
-        from edgebone_export.heads.embedding import fit_embedding
-
-        return fit_embedding(train, names, **more)
-    from edgebone_export.heads.classifier import fit_classifier
-
-    return fit_classifier(train, held_out, names, kind=settings.kind, **more)  # type: ignore[arg-type]
-
-
-def _accuracies(
-    work: Work,
-    readings: tuple[Reading, ...],
-    head: FittedHead,
-    pictures: Sequence[Path],
-    held_out: Samples,
-    data: str,
-) -> dict[str, Accuracy]:
-    """Top-1 on the held-out pictures in every variant, each through an engine that runs it here."""
-    found: dict[str, tuple[NDArray[np.int64], Candidate]] = {}
-    with OnnxRuntimeEngine(head.graph) as alone:
-        (output,) = head.outputs
-
-        def answers(x: NDArray[np.float32]) -> NDArray[np.int64]:
-            return np.asarray(alone.run({VECTOR: x})[output.name].argmax(axis=1), np.int64)
-
-        found[work.candidate.variant] = (answers(held_out.x), work.candidate)
-        for name in work.bundle.manifest.variants:
-            if name in found:
-                continue
-            work.progress(f"the head on variant {name}")
-            candidate = pick(work.bundle, "auto", None, name)
-            with FeatureEngine(work.bundle, candidate, work.taps, readings) as engine:
-                found[name] = (answers(work.features(engine, pictures, 1).arrays[VECTOR]), candidate)
-    base = found["fp32" if "fp32" in found else work.candidate.variant][0]
-    fp32 = 100 * float((base == held_out.y).mean())
-    return {
-        name: Accuracy(
-            "top-1",
-            round(100 * float((answer == held_out.y).mean()), 4),
-            round(fp32, 4),
-            round(100 * float((answer == base).mean()), 4),
-            len(held_out.y),
-            data,
-            f"{candidate.engine} {candidate.precision}",
-        )
-        for name, (answer, candidate) in found.items()
-    }
+    return held

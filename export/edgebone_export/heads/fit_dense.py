@@ -15,11 +15,14 @@ from edgebone.preprocess import plan
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
 from edgebone_export.heads import anomaly, detection, segmentation
+from edgebone_export.heads.alike import groups_alike
 from edgebone_export.heads.dense_data import Dense, read_detection, read_normal, read_segmentation
 from edgebone_export.heads.dense_maps import stride_of
 from edgebone_export.heads.features import FeatureEngine, Features
 from edgebone_export.heads.fit import Fitted, Settings, Work
 from edgebone_export.heads.fitted import FittedHead
+from edgebone_export.heads.labelled import hold_out
+from edgebone_export.heads.variants import accuracy_by_variant
 
 _STRIDES = {"segmentation": segmentation.STRIDES, "detection": detection.STRIDES, "anomaly": anomaly.STRIDES}
 
@@ -42,54 +45,91 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     """
     settings = work.settings
     reads = _reads(work)
-    train, val = _sides(settings, data)
+    train = _read(settings, data)
+    val = None if settings.val is None else _read(settings, settings.val)
+    if val is not None and val.labels != train.labels:
+        raise ExportError(
+            f"{settings.val}: has the classes {', '.join(val.labels)}, the pictures to fit on {', '.join(train.labels)}"
+        )
     anomalous = read_normal(settings.anomalous) if settings.anomalous is not None else None
     began = time.perf_counter()
     with FeatureEngine(work.bundle, work.candidate, work.taps, reads) as engine:
         work.progress(f"maps of {len(train.pictures)} pictures, by {work.candidate}")
         seen = work.features(engine, train.pictures, settings.views)
-        work.progress(f"maps of {len(val.pictures)} held-out pictures")
-        unseen = work.features(engine, val.pictures, 1)
-        odd = None if anomalous is None else work.features(engine, anomalous.pictures, 1)
+        unseen = odd = None
+        if val is not None:
+            work.progress(f"maps of {len(val.pictures)} held-out pictures")
+            unseen = work.features(engine, val.pictures, 1)
+        if anomalous is not None:
+            odd = work.features(engine, anomalous.pictures, 1)
     features_s = time.perf_counter() - began
-    parts = [(seen, train), (unseen, val)] + ([(odd, anomalous)] if odd is not None and anomalous is not None else [])
+    parts = [(seen, train)]
+    parts += [(found, own) for found, own in ((unseen, val), (odd, anomalous)) if found is not None and own is not None]
     unreadable = {str(own.pictures[row]): why for found, own in parts for row, why in found.unreadable.items()}
-    known = set(seen.sha256.values())
-    leaked = [row for row, digest in unseen.sha256.items() if digest in known]
-    taken_out = [str(val.pictures[row]) for row in leaked]
-    odd_maps = None
-    if odd is not None and anomalous is not None:
-        known |= set(unseen.sha256.values())
-        twice = [row for row, digest in odd.sha256.items() if digest in known]
-        taken_out += [str(anomalous.pictures[row]) for row in twice]
-        rows = np.flatnonzero(~np.isin(odd.picture, twice))
-        odd_maps = {name: array[rows].astype(np.float16) for name, array in odd.arrays.items()} if len(rows) else None
     preprocess = work.bundle.manifest.preprocess
     began = time.perf_counter()
+    leaked: list[str] = []
+    rows = np.arange(len(seen.picture))
+    if val is not None and unseen is not None:
+        held_rows = _others(unseen, set(seen.sha256.values()), val, leaked)
+        held_part = _with_targets(unseen, val, preprocess, held_rows)
+    else:
+        rows, held_rows = _parted(seen, settings)
+        held_part = _with_targets(seen, train, preprocess, held_rows)
+    odd_maps = None
+    if odd is not None and anomalous is not None:
+        known = set(seen.sha256.values()) | set(unseen.sha256.values() if unseen is not None else ())
+        odd_rows = _others(odd, known, anomalous, leaked)
+        odd_maps = {name: array[odd_rows].astype(np.float16) for name, array in odd.arrays.items()}
+    if not len(held_part.targets):
+        raise ExportError("no held-out picture is left to measure on; give others with --val")
     work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
-    fit_part = _with_targets(seen, train, preprocess)
-    held_part = _with_targets(unseen, val, preprocess, leaked)
-    head = _fit(work, fit_part, held_part, odd_maps, train.labels)
+    head = _fit(work, _with_targets(seen, train, preprocess, rows), held_part, odd_maps, train.labels)
+    fit_s = time.perf_counter() - began
     report = {
         **head.report,
         "reads": list(reads),
         "features_by": str(work.candidate),
         "views": settings.views,
         "unreadable": len(unreadable),
-        "leaked": len(taken_out),
+        "leaked": len(leaked),
         "data": data.name,
     }
+    head = replace(head, report=report)
+    held_pictures = [(val or train).pictures[place] for place in held_part.picture.tolist()]
     return Fitted(
-        replace(head, report=report),
+        head,
         reads,
-        # A variant of fewer bits is held to the head's own answers when it is attached; its masks are not counted here.
-        {},
+        accuracy_by_variant(work, reads, head, held_pictures, held_part.maps, data.name),
         unreadable,
-        tuple(taken_out),
+        tuple(leaked),
+        (),
         (sum(found.from_cache for found, _ in parts), sum(len(own.pictures) for _, own in parts)),
         features_s,
-        time.perf_counter() - began,
+        fit_s,
     )
+
+
+def _others(found: Features, known: set[str], data: Dense, leaked: list[str]) -> NDArray[np.int64]:
+    """The rows of pictures that are not among the known ones; the others are noted."""
+    twice = [place for place, digest in found.sha256.items() if digest in known]
+    leaked += [str(data.pictures[place]) for place in twice]
+    return np.flatnonzero(~np.isin(found.picture, twice))
+
+
+def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to fit on, and those that are held out: of these the pictures themselves. No scene is on both sides."""
+    first = np.unique(seen.picture, return_index=True)[1]
+    means = [array[first].mean(axis=(2, 3), dtype=np.float32) for array in seen.arrays.values()]
+    strata = np.zeros(len(first), np.int64)
+    group = groups_alike(np.concatenate(means, axis=1), strata).group
+    aside = hold_out(strata, group, settings.hold_out, settings.seed)
+    if not 0 < aside.sum() < len(first):
+        raise ExportError(
+            f"of {len(first)} pictures {aside.sum()} would be held out; give more pictures, --val or another --hold-out"
+        )
+    held = np.isin(seen.picture, seen.picture[first[aside]])
+    return np.flatnonzero(~held), first[aside]
 
 
 def _reads(work: Work) -> tuple[str, ...]:
@@ -108,27 +148,6 @@ def _reads(work: Work) -> tuple[str, ...]:
     return names
 
 
-def _sides(settings: Settings, data: Path) -> tuple[Dense, Dense]:
-    """What is learned from, and what is held out or was given apart."""
-    whole = _read(settings, data)
-    if settings.val is not None:
-        val = _read(settings, settings.val)
-        if val.labels != whole.labels:
-            raise ExportError(
-                f"{settings.val}: has the classes {', '.join(val.labels)}, the pictures to fit on "
-                f"{', '.join(whole.labels)}"
-            )
-        return whole, val
-    count = len(whole.pictures)
-    aside = round(settings.hold_out * count)
-    if not 0 < aside < count:
-        raise ExportError(
-            f"{data}: of {count} pictures {aside} would be held out; give more pictures, --val or another --hold-out"
-        )
-    order = np.random.default_rng(settings.seed).permutation(count).tolist()
-    return whole.take(sorted(order[aside:])), whole.take(sorted(order[:aside]))
-
-
 def _read(settings: Settings, data: Path) -> Dense:
     if settings.kind == "segmentation":
         return read_segmentation(data, settings.images, settings.labels)
@@ -137,9 +156,8 @@ def _read(settings: Settings, data: Path) -> Dense:
     return read_normal(data)
 
 
-def _with_targets(features: Features, data: Dense, preprocess: Preprocess, left_out: list[int] | None = None) -> _Seen:
-    """Rows with their targets; the second view of a picture is its mirror image."""
-    rows = np.flatnonzero(~np.isin(features.picture, left_out or []))
+def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows: NDArray[np.int64]) -> _Seen:
+    """Some rows with their targets; the second view of a picture is its mirror image."""
     targets: list[Any] = []
     done = -1
     for row in rows:
@@ -158,8 +176,6 @@ def _fit(work: Work, fit: _Seen, held: _Seen, odd: Any, labels: tuple[str, ...])
     more["picture"] = fit.picture
     if settings.kind == "anomaly":
         return anomaly.fit_anomaly(fit.maps, held_out_normal=held.maps, held_out_anomalous=odd, **more)
-    if not held.targets:
-        raise ExportError("no held-out picture is left to measure on; give others with --val")
     if settings.kind == "segmentation":
         return segmentation.fit_segmentation(
             fit.maps, np.stack(fit.targets), held.maps, np.stack(held.targets), labels, **more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,14 +79,16 @@ def _rows(data: Path) -> list[dict[str, str]]:
 
 def _classes(data: Path, names: Sequence[str]) -> Labelled:
     if data.is_dir():
-        pairs = [
-            (path, folder.name)
-            for folder in sorted(child for child in data.iterdir() if child.is_dir())
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in SUFFIXES and path.is_file()
-        ]
-        if not pairs:
+        folders = class_folders(data)
+        if not folders:
             raise SourceError(f"{data}: needs a folder a class with pictures in it, or a CSV with file and label")
+        loose = _pictures_in(data.iterdir())
+        if loose:
+            raise SourceError(
+                f"{data}: {len(loose)} pictures lie beside the folders of the classes, such as {loose[0].name}; put "
+                "each into its class's folder, or take them away"
+            )
+        pairs = [(path, folder.name) for folder, paths in folders.items() for path in paths]
     else:
         rows = _rows(data)
         if "label" not in rows[0]:
@@ -99,6 +101,17 @@ def _classes(data: Path, names: Sequence[str]) -> Labelled:
     place = {label: index for index, label in enumerate(labels)}
     y = np.asarray([place[label] for _, label in pairs], np.int64)
     return Labelled(tuple(path for path, _ in pairs), labels, y)
+
+
+def class_folders(data: Path) -> dict[Path, list[Path]]:
+    """A folder's folders that have pictures in them, with these; hidden ones are none."""
+    folders = sorted(child for child in data.iterdir() if child.is_dir() and not child.name.startswith("."))
+    found = {folder: _pictures_in(folder.rglob("*")) for folder in folders}
+    return {folder: paths for folder, paths in found.items() if paths}
+
+
+def _pictures_in(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _several(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...], names: Sequence[str]) -> Labelled:
@@ -126,12 +139,7 @@ def _values(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...],
 
 def _known(data: Path, found: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     distinct = sorted(set(found))
-    spellings: dict[str, list[str]] = defaultdict(list)
-    for label in {*distinct, *names}:
-        spellings[label.casefold()].append(label)
-    twice = sorted(sorted(own) for own in spellings.values() if len(own) > 1)
-    if twice:
-        raise ExportError(f"{data}: labels differ only in case: {' and '.join(twice[0])}; give them one spelling")
+    check_spelling(data, {*distinct, *names})
     if not names:
         return tuple(distinct)
     unknown = [label for label in distinct if label not in names]
@@ -140,13 +148,46 @@ def _known(data: Path, found: Sequence[str], names: Sequence[str]) -> tuple[str,
     return tuple(names)
 
 
-def hold_out(labelled: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
-    """Set a share of the pictures aside, of each class alike; a class with one picture stays with those to fit on."""
+def check_spelling(data: Path, labels: Iterable[str]) -> None:
+    """Refuse labels that differ only in case: they are hardly meant to be two.
+
+    Raises:
+        ExportError: Names the first that do.
+    """
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in set(labels):
+        spellings[label.casefold()].append(label)
+    twice = sorted(sorted(own) for own in spellings.values() if len(own) > 1)
+    if twice:
+        raise ExportError(f"{data}: labels differ only in case: {' and '.join(twice[0])}; give them one spelling")
+
+
+def hold_out(strata: NDArray[np.int64], group: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
+    """Set a share of the pictures aside, of each stratum about alike, and never a part of a group.
+
+    Args:
+        strata: int64, (n,): each picture's class; a group with several counts to its rarest.
+        group: int64, (n,): the same number for pictures that must be on one side.
+        share: Of the pictures, 0 to 1.
+        seed: Which.
+
+    Returns:
+        (n,): which are held out. Of a stratum with one group none is; of no stratum all are.
+    """
     rng = np.random.default_rng(seed)
-    aside: list[int] = []
-    strata = labelled.y if labelled.y.ndim == 1 else np.zeros(len(labelled.pictures), np.int64)
-    for stratum in np.unique(strata):
-        rows = rng.permutation(np.flatnonzero(strata == stratum))
-        aside += rows[: round(share * len(rows)) if len(rows) > 1 else 0].tolist()
-    kept = np.setdiff1d(np.arange(len(labelled.pictures)), aside)
-    return labelled.take(kept), labelled.take(np.asarray(sorted(aside), np.int64))
+    aside = np.zeros(len(strata), np.bool_)
+    names, counts = np.unique(strata, return_counts=True)
+    undecided = set(group.tolist())
+    for stratum in names[np.argsort(counts, kind="stable")]:
+        own = [number for number in np.unique(group[strata == stratum]).tolist() if number in undecided]
+        undecided -= set(own)
+        sizes = {number: int((group == number).sum()) for number in own}
+        wanted = round(share * sum(sizes.values()))
+        taken: list[int] = []
+        for number in rng.permutation(own).tolist():
+            if len(taken) < len(own) - 1 and sum(sizes[key] for key in taken) + sizes[number] <= wanted:
+                taken.append(number)
+        if wanted and not taken and len(own) > 1:
+            taken = [min(own, key=lambda number: sizes[number])]
+        aside |= np.isin(group, taken)
+    return aside

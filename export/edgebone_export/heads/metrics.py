@@ -123,27 +123,27 @@ def worst_classes(y: Rows, predicted: Rows, labels: Sequence[str], most: int = 1
 
 
 def classification_figures(
-    logits: Floats, y: Rows, picture: Rows, labels: Sequence[str], temperature: float
+    logits: Floats, calibrated: Floats, y: Rows, picture: Rows, labels: Sequence[str]
 ) -> dict[str, Any]:
     """What there is to say about class scores, as JSON values.
 
     Args:
         logits: Before calibration, shape (n, classes).
+        calibrated: After it.
         y: The true classes, shape (n,).
         picture: Each row's picture: intervals count pictures, since views of one are not independent.
         labels: The classes' names.
-        temperature: What the logits are divided by to calibrate them.
     """
-    predicted = logits.argmax(axis=1)
+    predicted = calibrated.argmax(axis=1)
     return {
         "rows": len(y),
         "pictures": len(np.unique(picture)),
         "accuracy": share(predicted == y, len(np.unique(picture))),
         "macro_f1": round(macro_f1(y, predicted), 6),
         "nll_before": round(log_loss(logits, y), 6),
-        "nll": round(log_loss(logits / temperature, y), 6),
+        "nll": round(log_loss(calibrated, y), 6),
         "ece_before": round(calibration_error(softmax(logits), y), 6),
-        "ece": round(calibration_error(softmax(logits / temperature), y), 6),
+        "ece": round(calibration_error(softmax(calibrated), y), 6),
         "confusions": confusions(y, predicted, labels),
         "worst_classes": worst_classes(y, predicted, labels),
     }

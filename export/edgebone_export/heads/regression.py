@@ -67,6 +67,9 @@ def fit_regression(
     pictures = len(np.unique(train.picture))
     if not 2 <= folds <= pictures:
         raise ExportError(f"cross-validation needs 2 folds or more, and a picture each: got {folds} and {pictures}")
+    folds = min(folds, len(np.unique(train.group)))
+    if folds < 2:
+        raise ExportError("all pictures to fit on look alike, so that none can be tested; give pictures of more scenes")
     mean, spread = y.mean(axis=0), y.std(axis=0)
     for name, value in zip(names, spread, strict=True):
         if not value:
@@ -97,7 +100,9 @@ def fit_regression(
     means = [float(np.mean([row["r2"] for row in item["values"]])) for item in tried]
     best = int(np.argmax(means))
     progress(", ".join(f"strength {at:g}: R² {value:.4f}" for at, value in zip(STRENGTHS, means, strict=True)))
-    half_width = _half_width(np.abs(predicted[best] - y))
+    # Views of a picture are off together: each picture counts once.
+    first = np.unique(train.picture, return_index=True)[1]
+    half_width = _half_width(np.abs(predicted[best] - y)[first])
     weight, bias = every[best]
     whole = folded([scaling, Affine(weight / np.sqrt(train.x.shape[1]) * spread, bias * spread + mean)])
     report: dict[str, Any] = {

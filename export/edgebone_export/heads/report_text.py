@@ -30,6 +30,12 @@ def report_text(report: Mapping[str, Any]) -> list[str]:
             lines += _TASKS[report["task"]](name, found, report)
     if report.get("held_out") is None and report.get("cross_validation") is None:
         lines.append(f"nothing was measured: {report.get('why', 'no class has two pictures')}")
+    if report.get("one_scene"):
+        names = report["one_scene"]
+        lines.append(
+            f"all pictures look alike, which flatters the figures: {', '.join(names[:_MOST])}"
+            f"{f' and {len(names) - _MOST} more' if len(names) > _MOST else ''}"
+        )
     if report.get("never_tested"):
         names = report["never_tested"]
         lines.append(
@@ -96,8 +102,9 @@ def _regression(name: str, found: Mapping[str, Any], _: Mapping[str, Any]) -> li
 
 
 def _embedding(name: str, found: Mapping[str, Any], _: Mapping[str, Any]) -> list[str]:
-    tried = ", ".join(f"{row['kind']} {_percent(row['accuracy'])}" for row in found["tried"])
-    return [f"{name}: nearest neighbour of the same class {_share(found['accuracy'])}; tried: {tried}"]
+    tried = ", ".join(f"{row['kind']} {_percent(row['accuracy'])}" for row in found.get("tried", ()))
+    line = f"{name}: nearest neighbour of the same class {_share(found['accuracy'])}"
+    return [line + f"; tried: {tried}" * bool(tried)]
 
 
 def _segmentation(report: Mapping[str, Any]) -> list[str]:

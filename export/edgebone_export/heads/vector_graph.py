@@ -53,12 +53,15 @@ class Unit:
 Layer = Standardize | Affine | Relu | Unit
 
 
-def folded(layers: Sequence[Layer], divide_by: float = 1.0) -> tuple[Layer, ...]:
+def folded(
+    layers: Sequence[Layer], divide_by: float = 1.0, add: NDArray[np.float64] | float = 0.0
+) -> tuple[Layer, ...]:
     """The same with every shift and scale before a matrix taken into it.
 
     Args:
         layers: First to last.
         divide_by: What the outputs are divided by, such as a temperature; the last layer must be a matrix for it.
+        add: What is added to them then, (k,).
     """
     made: list[Layer] = []
     for layer in layers:
@@ -68,10 +71,10 @@ def folded(layers: Sequence[Layer], divide_by: float = 1.0) -> tuple[Layer, ...]
             made[-1] = Affine(weight, layer.bias - before.mean @ weight)
         else:
             made.append(layer)
-    if divide_by != 1:
+    if divide_by != 1 or np.any(add):
         last = made[-1]
         assert isinstance(last, Affine)
-        made[-1] = Affine(last.weight / divide_by, last.bias / divide_by)
+        made[-1] = Affine(last.weight / divide_by, last.bias / divide_by + add)
     return tuple(made)
 
 

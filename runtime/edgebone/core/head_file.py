@@ -103,11 +103,24 @@ def write_head(path: str | os.PathLike[str], manifest: HeadManifest, graph: byte
         OutputError: It exists and is not to be replaced, or cannot be written.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists; choose another name, or replace it with --force")
+    check_head_target(target, overwrite)
     with writing(target):
         write_whole(target, head_bytes(manifest, graph))
     return target
+
+
+def check_head_target(target: Path, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, before there is anything to write.
+
+    Raises:
+        OutputError: It exists and is not to be replaced, or its folder cannot be made.
+    """
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; choose another name, or replace it with --force")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; choose another name for the head")
+    with writing(target):
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
 def read_head(path: str | os.PathLike[str]) -> HeadFile:

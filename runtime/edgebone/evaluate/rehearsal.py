@@ -12,7 +12,7 @@ from edgebone.core.anomaly import Anomaly
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Accuracy, Manifest
+from edgebone.core.manifest import Accuracy, Head, Manifest
 from edgebone.core.results import (
     Classification,
     Embedding,
@@ -115,21 +115,14 @@ class Rehearsal:
         }
 
     def _score(self, answers: list[dict[str, Result]]) -> Score:
-        agreement = 100 * min(
-            float(np.mean([self._agree(name, a[name], b[name]) for a, b in zip(answers, self._baseline, strict=True)]))
-            for name in self._decoders
+        pairs = list(zip(answers, self._baseline, strict=True))
+        heads = {name: self._manifest.heads[name] for name in self._decoders}
+        agreed = 100 * min(
+            float(np.mean([agreement(head, a[name], b[name]) for a, b in pairs])) for name, head in heads.items()
         )
         if self.data.count is None:
-            return Score(agreement, agreement)
-        return Score(self.data.count(_Remembered(self.data, answers)), agreement)
-
-    def _agree(self, head: str, a: Result, b: Result) -> float:
-        if isinstance(a, Detections) and isinstance(b, Detections):
-            least = float(self._manifest.heads[head].params.get("score", LEAST_SCORE))
-            return matched_share(
-                _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE
-            )
-        return same(a, b)
+            return Score(agreed, agreed)
+        return Score(self.data.count(_Remembered(self.data, answers)), agreed)
 
 
 class _Remembered:
@@ -150,8 +143,18 @@ def _rows(found: Detections) -> NDArray[np.float64]:
     return np.column_stack([found.xyxy, found.confidence, found.class_id]).astype(np.float64)
 
 
+def agreement(head: Head, a: Result, b: Result) -> float:
+    """How much two answers of a head to one picture are the same, 0 to 1; boxes from the head's least score on."""
+    if isinstance(a, Detections) and isinstance(b, Detections):
+        least = float(head.params.get("score", LEAST_SCORE))
+        return matched_share(
+            _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE
+        )
+    return same(a, b)
+
+
 def same(a: Result, b: Result) -> float:
-    """How much two answers to one picture are the same, 0 to 1."""
+    """How much two answers to one picture are the same, 0 to 1; boxes have :func:`agreement`."""
     if isinstance(a, Classification) and isinstance(b, Classification):
         return float(a.class_id[0] == b.class_id[0])
     if isinstance(a, SegmentationMap) and isinstance(b, SegmentationMap):
@@ -161,7 +164,9 @@ def same(a: Result, b: Result) -> float:
     if isinstance(a, MultiLabel) and isinstance(b, MultiLabel):
         return float(set(a.labels) == set(b.labels))
     if isinstance(a, Regression) and isinstance(b, Regression):
-        return _cosine(a.values, b.values)
+        # Not their direction: one number has none.
+        off, size = np.linalg.norm(a.values - b.values), np.linalg.norm(b.values)
+        return max(0.0, 1 - float(off / size)) if size else float(not off)
     if isinstance(a, Anomaly) and isinstance(b, Anomaly):
         return float(a.is_anomalous == b.is_anomalous)
     if isinstance(a, FeatureMaps) and isinstance(b, FeatureMaps):
