@@ -164,6 +164,15 @@ def test_an_empty_gallery_knows_nothing(tmp_path: Path) -> None:
             reopened.calibrate()
 
 
+@pytest.mark.parametrize("exact_numbers", [1 << 25, 0])
+def test_no_vector_finds_nothing(exact_numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exact_numbers:
+        pytest.importorskip("usearch")
+    monkeypatch.setattr(module, "EXACT_NUMBERS", exact_numbers)
+    assert filled().search_all(np.empty((0, D))) == []
+    assert filled().identify_all(np.empty((0, D), np.float32)) == []
+
+
 @pytest.mark.parametrize(
     ("vectors", "words"),
     [
@@ -739,6 +748,25 @@ def test_what_cannot_be_enrolled_or_searched_is_told_in_one_line(
     assert "edgebone run" in said("search", file, write_video(tmp_path / "v.mp4", [RED] * 3), *model, code=4)
     file.write_bytes(file.read_bytes()[:1000])
     assert "not a gallery, or a damaged one" in said("list", file, code=1)
+
+
+@pytest_program
+def test_pictures_that_are_searched_and_cannot_be_read_are_listed(
+    layout_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    with load(layout_bundle) as loaded:
+        gallery = Gallery(space_of(loaded), 192)
+        gallery.add(np.eye(192)[:3], "a")
+        gallery.save(file)
+    (tmp_path / "damaged").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "damaged" / name).write_bytes(b"no picture")
+    lines = said("search", file, tmp_path / "damaged", *model, code=4).splitlines()
+    assert [line.split(":")[1] for line in lines] == [" left out", " left out", " none of 2 pictures could be read"]
+    assert "b.jpg" in lines[1]
+    some = edgebone("gallery", "search", file, tmp_path / "damaged", folder / "coffee" / "0.jpg", *model)
+    assert (some.returncode, len(some.stdout.splitlines()), len(some.stderr.splitlines())) == (0, 1, 2)
 
 
 @pytest_program

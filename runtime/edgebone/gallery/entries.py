@@ -75,6 +75,8 @@ class Entries:
             Rows, shape (m, min(k, n)), -1 where the index found no more; and cosines, best first.
         """
         k = min(k, len(self))
+        if not len(queries) or not k:
+            return np.empty((len(queries), k), np.intp), np.empty((len(queries), k), np.float32)
         found: list[tuple[NDArray[np.intp], Floats]] = []
         start = 0
         if self.graph is not None:
@@ -83,8 +85,6 @@ class Entries:
         for block in self.blocks[self.graph_blocks :]:
             found.append(_exact(block, queries, k, start))
             start += len(block)
-        if not found:
-            return np.empty((len(queries), 0), np.intp), np.empty((len(queries), 0), np.float32)
         return _best(np.concatenate([r for r, _ in found], axis=1), np.concatenate([s for _, s in found], axis=1), k)
 
     def _indexed(self, graph: Graph, queries: Floats, k: int) -> tuple[NDArray[np.intp], Floats]:
