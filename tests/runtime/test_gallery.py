@@ -473,6 +473,26 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.gallery", "a.gallery.lock"]
 
 
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("count", [1, 900])
+def test_a_disk_that_is_full_when_the_index_is_saved_leaves_the_older_file(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    before = path.read_bytes()
+    gallery = Gallery.load(path)
+    monkeypatch.setattr(module, "EXACT_NUMBERS", 0)
+    gallery.add(np.random.default_rng(2).standard_normal((count, D)), "new", same=None)
+    # Where usearch writes to first; what is written there is never kept.
+    (tmp_path / ".a.gallery.graph").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"a\.gallery cannot be written: .*index.*; an older one is as it was"):
+        gallery.save()
+    assert path.read_bytes() == before
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.gallery", "a.gallery.lock"]
+    gallery.save()
+    assert len(Gallery.load(path)) == 20 + count
+
+
 def test_processes_that_change_a_gallery_at_once_lose_nothing(tmp_path: Path) -> None:
     path = filled().save(tmp_path / "a.gallery")
     program = """
