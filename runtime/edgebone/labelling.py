@@ -23,7 +23,7 @@ from edgebone.core.errors import BundleError, OutputError, SourceError
 from edgebone.core.manifest import Head
 from edgebone.core.results import ABSTAIN, Classification, Result
 from edgebone.core.segmentation import SegmentationMap
-from edgebone.core.writing import writing
+from edgebone.core.writing import as_utf8, writing
 from edgebone.evaluate.heads import evaluable_heads
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.model import Model
@@ -175,9 +175,9 @@ class _Footage:
                 except SourceError as error:
                     unreadable[str(path)] = str(error)
                     continue
-                yield _unlike(path.stem, taken), image
+                yield _unlike(as_utf8(path.stem), taken), image
         elif self._source is not None:
-            stem = "frame" if self.live else Path(self._text).stem
+            stem = "frame" if self.live else as_utf8(Path(self._text).stem)
             first: int | None = None
             try:
                 while (frame := self._source.read()) is not None:

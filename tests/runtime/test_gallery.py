@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -787,6 +788,25 @@ def test_pictures_that_are_searched_and_cannot_be_read_are_listed(
     assert "b.jpg" in lines[1]
     some = edgebone("gallery", "search", file, tmp_path / "damaged", folder / "coffee" / "0.jpg", *model)
     assert (some.returncode, len(some.stdout.splitlines()), len(some.stderr.splitlines())) == (0, 1, 2)
+
+
+@pytest_program
+def test_names_that_are_not_utf8_are_enrolled_and_removed(layout_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    (folder / "coffee").rename(odd)
+    good = (odd / "0.jpg").rename(odd / os.fsdecode(b"\xe90.jpg"))
+    (odd / os.fsdecode(b"\xe91.jpg")).write_bytes(b"no picture")
+    first = json.loads(said("enrol", file, odd, "--label", odd.name, *model, "--json"))
+    assert (first["pictures"], len(first["unreadable"])) == (3, 1)
+    assert "caf�/�1.jpg" in first["unreadable"][0]
+    again = json.loads(said("enrol", file, good, "--label", odd.name, *model, "--json"))
+    assert (again["already_there"], again["under_another_label"]) == (1, [])
+    other = json.loads(said("enrol", file, good, "--label", "tea", *model, "--json"))
+    assert [(item["source"], item["label"]) for item in other["under_another_label"]] == [
+        (f"{tmp_path}/caf�/�0.jpg", "caf�")
+    ]
+    assert "0 of 0 labels are left" in said("remove", file, "--label", odd.name)
 
 
 @pytest_program

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,33 @@ def test_classes_are_rows_and_what_is_undecided_is_left_out(tmp_path: Path) -> N
     assert rows == [("images/b.png", "blue", "0"), ("images/g.png", "green", "1")]
     counted = program("eval", bundle, "--data", tmp_path / "data" / "labels.csv", "--json")
     assert json.loads(counted.stdout)["top1"] == 100.0
+
+
+@pytest.mark.parametrize("head", ["found", "areas", "classification"])
+def test_names_that_are_not_utf8_are_written_as_ones_that_are(teacher: Path, tmp_path: Path, head: str) -> None:
+    shots = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    shots.mkdir()
+    for name, color in ((b"caf\xe9", BLUE), (b"caf\xe8", RED)):
+        content = cv2.imencode(".png", picture(color))[1].tobytes()
+        (shots / os.fsdecode(name + b".png")).write_bytes(content)
+    (shots / os.fsdecode(b"bad\xe9.png")).write_bytes(content[:60])
+    bundle = write_colors_bundle(tmp_path / "colors.bundle") if head == "classification" else teacher
+    made = program("label", bundle, shots, "-o", shots / "data", "--head", head, "--json")
+    assert made.returncode == 0, made.stderr
+    said = json.loads(made.stdout)
+    assert said["path"] == f"{tmp_path}/�t�/data"
+    assert list(said["report"]["unreadable"]) == [f"{tmp_path}/�t�/bad�.png"]
+    data = shots / "data"
+    assert left_behind(data / "images") == ["caf�-2.png", "caf�.png"]
+    if head == "areas":
+        assert left_behind(data / "masks") == left_behind(data / "images")
+        return
+    kept = data / ("instances.json" if head == "found" else "labels.csv")
+    assert "caf�-2.png" in kept.read_text(encoding="utf-8")
+    if head == "found":
+        pytest.importorskip("faster_coco_eval")
+    counted = program("eval", bundle, "--data", kept, "--head", head, "--json")
+    assert counted.returncode == 0, counted.stderr
 
 
 def test_a_recording_that_breaks_off_gives_what_came_before(teacher: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def search(
     """Say whose pictures are: a label of the gallery, or unknown. A stream's are said by edgebone run."""
     import msgspec
 
+    from edgebone.core.writing import as_utf8
     from edgebone.gallery import Gallery
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
@@ -44,8 +45,7 @@ def search(
         opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
         done = embed_samples(loaded, opened, samples, head, keep=False)
     for sample, matches in zip(done.samples, opened.identify_all(done.vectors[:, 0], k), strict=True):
-        # A file's name need not be UTF-8, JSON must be.
-        name = sample.source.encode(errors="surrogateescape").decode(errors="replace")
+        name = as_utf8(sample.source)
         line = msgspec.json.encode({"source": name, **matches.to_dict()}).decode() if json else f"{name}: {matches}"
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

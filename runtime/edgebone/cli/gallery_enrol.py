@@ -132,19 +132,22 @@ def _calibrate(gallery: Gallery) -> str:
 def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibration: str, json: bool) -> None:
     import msgspec
 
+    from edgebone.core.writing import as_utf8
+
     each = done.vectors.shape[1]
     # Of a signature's two vectors, the first one is the picture's own.
     again = [item for item in added.duplicates if item.row % each == 0]
-    others = [item for item in again if item.label != done.samples[item.row // each].label]
+    others = [item for item in again if item.label != as_utf8(done.samples[item.row // each].label)]
     if json:
         record = {
             "pictures": len(done.samples),
             "added": len(added.ids),
             "already_there": len(again),
             "under_another_label": [
-                {"source": done.samples[item.row // each].source, "id": item.of, "label": item.label} for item in others
+                {"source": as_utf8(done.samples[item.row // each].source), "id": item.of, "label": item.label}
+                for item in others
             ],
-            "unreadable": list(done.unreadable),
+            "unreadable": [as_utf8(line) for line in done.unreadable],
             "entries": len(gallery),
             "labels": len(gallery.labels()),
             "calibration": gallery.calibration,

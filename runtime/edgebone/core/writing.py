@@ -12,6 +12,11 @@ from pathlib import Path
 from edgebone.core.errors import EdgeboneError, OutputError
 
 
+def as_utf8(text: str) -> str:
+    """The text as UTF-8 can hold it: a file's name need not be UTF-8, what is written must be."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 @contextmanager
 def writing(target: Path, left: str = "nothing was left behind") -> Iterator[None]:
     """Turn a failure to write into one clear error.

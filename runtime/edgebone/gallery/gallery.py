@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 import edgebone
 from edgebone.core.errors import OutputError
 from edgebone.core.matches import UNKNOWN, Matches
-from edgebone.core.writing import locked
+from edgebone.core.writing import as_utf8, locked
 from edgebone.gallery.calibration import Calibration, calibrated
 from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
@@ -231,6 +231,7 @@ class Gallery:
         with self._changing:
             entries = self._entries
             if label is not None:
+                label = as_utf8(label)
                 if label not in entries.labels:
                     some = ", ".join(entries.labels[:10]) or "none"
                     raise GalleryError(f"{self.path or 'the gallery'} has no label {label!r}; it has {some}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.writing import as_utf8
 from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats
@@ -55,8 +56,7 @@ def one_each(given: str | Sequence[str], count: int, what: str) -> list[str]:
     texts = [given] * count if isinstance(given, str) else list(given)
     if len(texts) != count:
         raise GalleryError(f"{count} vectors need {count} {what}, or one for all; got {len(texts)}")
-    # A folder's name need not be UTF-8, JSON must be.
-    return [text.encode(errors="surrogateescape").decode(errors="replace") for text in texts]
+    return [as_utf8(text) for text in texts]
 
 
 def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
