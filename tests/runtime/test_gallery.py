@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from camera_servers import mjpeg_server
 from conftest import GREEN, RED, picture, write_colors_bundle, write_video
 from helpers import PROGRAM, edgebone, needs
 from onnx import TensorProto, helper
@@ -743,6 +745,21 @@ def test_lists_globs_and_videos_are_enrolled(layout_bundle: Path, folder: Path, 
     assert "needs the columns file and label, has path, class" in said(
         "enrol", file, tmp_path / "bad.csv", *model, code=4
     )
+
+
+@pytest_program
+def test_damaged_frames_of_a_camera_are_left_out_and_counted(layout_bundle: Path, tmp_path: Path) -> None:
+    good = cv2.imencode(".jpg", picture(RED))[1].tobytes()
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    with mjpeg_server([b"no picture", good, good[:200]]) as url:
+        taken = ("enrol", file, url, "--label", "a", "--max-frames", 5, *model)
+        found = json.loads(said(*taken, "--json"))
+        assert found["pictures"] == 5
+        assert 5 <= found["damaged"] <= 20
+        text = edgebone("gallery", *taken)
+    assert re.search(r"5 were there already, 0 could not be read; \d+ frames came damaged; 1 entries of 1", text.stdout)
+    # Told once, so that a camera of which none is good is not waited for in silence.
+    assert text.stderr.count("damaged") == 1
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from camera_servers import mjpeg_server
 from conftest import BLUE, COLORS, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
 from helpers import edgebone as program
 from PIL import Image
@@ -175,6 +176,20 @@ def test_a_camera_gives_as_many_as_are_asked_for(teacher: Path, tmp_path: Path) 
         made = label(model, "synthetic://64x48@60", tmp_path / "data", head="areas", most=3)
     assert made.pictures == 3
     assert len(left_behind(tmp_path / "data" / "masks")) == 3
+
+
+def test_damaged_frames_of_a_camera_are_left_out_and_counted(teacher: Path, tmp_path: Path) -> None:
+    good = cv2.imencode(".jpg", picture(RED))[1].tobytes()
+    with mjpeg_server([good, b"no picture", good, good[:200]]) as url:
+        made = program("label", teacher, url, "-o", tmp_path / "data", "--head", "areas", "--max", 5, "--json")
+        assert made.returncode == 0, made.stderr
+        report = json.loads(made.stdout)["report"]
+        assert (report["pictures"], report["unreadable"]) == (5, {})
+        assert 3 <= report["damaged"] <= 20
+        assert made.stderr.count("damaged") == 1
+        text = program("label", teacher, url, "-o", tmp_path / "more", "--head", "areas", "--max", 5).stdout
+    assert "5 pictures with segmentation" in text and " frames came damaged" in text
+    assert len(left_behind(tmp_path / "data" / "masks")) == 5
 
 
 def test_a_folder_that_is_there_is_not_touched(teacher: Path, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def enrol(
     with load(model, engine=engine, precision=precision) as loaded:
         # Opened before the work, so that what does not fit is told at once.
         target = _open(gallery, loaded, head, signatures, storage)
-        taken = frames_of(source, label or "", every, max_frames) if samples is None else samples
+        damaged: list[str] = []
+        taken = frames_of(source, label or "", every, max_frames, damaged) if samples is None else samples
         done = embed_samples(loaded, target, _with_bar(taken, None if samples is None else len(samples)), head, True)
     say_unreadable(done.unreadable, len(done.samples) + len(done.unreadable))
     with changing(gallery, lambda: target) as changed:
@@ -74,7 +75,7 @@ def enrol(
         labels, sources = ([getattr(sample, name) for sample in done.samples for _ in range(each)] for name in _FIELDS)
         added = changed.add(done.vectors.reshape(-1, changed.dimension), labels, sources=sources, policy="skip")
         calibration = _calibrate(changed)
-    _report(gallery, changed, done, added, calibration, json)
+    _report(gallery, changed, done, added, len(damaged), calibration, json)
 
 
 _FIELDS = ("label", "source")
@@ -129,7 +130,9 @@ def _calibrate(gallery: Gallery) -> str:
     return str(gallery.calibrate(rate_of(gallery, None)))
 
 
-def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibration: str, json: bool) -> None:
+def _report(
+    path: str, gallery: Gallery, done: Embedded, added: Added, damaged: int, calibration: str, json: bool
+) -> None:
     import msgspec
 
     from edgebone.core.writing import as_utf8
@@ -148,6 +151,7 @@ def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibrati
                 for item in others
             ],
             "unreadable": [as_utf8(line) for line in done.unreadable],
+            "damaged": damaged,
             "entries": len(gallery),
             "labels": len(gallery.labels()),
             "calibration": gallery.calibration,
@@ -161,6 +165,7 @@ def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibrati
         )
     sys.stdout.write(
         f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
-        f"{len(done.unreadable)} could not be read; {len(gallery)} entries of {len(gallery.labels())} labels\n"
+        f"{len(done.unreadable)} could not be read; {f'{damaged} frames came damaged; ' if damaged else ''}"
+        f"{len(gallery)} entries of {len(gallery.labels())} labels\n"
         f"{calibration}\n"
     )

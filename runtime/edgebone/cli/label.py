@@ -60,6 +60,7 @@ def label_command(
     for why in list(report.unreadable.values())[:_SHOWN]:
         sys.stderr.write(f"left out: {why}\n")
     left = [f"{len(report.unreadable)} could not be read"] if report.unreadable else []
+    left += [f"{report.damaged} frames came damaged"] if report.damaged else []
     left += [f"{report.undecided} undecided"] if report.undecided else []
     found = ", ".join(f"{name} in {count}" for name, count in report.found.items()) or "nothing found"
     sys.stdout.write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import itertools
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from edgebone.sources.limits import Limits, Pick
 
 # Pictures that are in memory at the same time.
 _AT_ONCE = 8
+
+_log = logging.getLogger("edgebone.gallery")
 
 
 @dataclass(frozen=True)
@@ -132,23 +135,36 @@ def _of_csv(path: Path) -> list[Sample]:
     return samples
 
 
-def frames_of(text: str, label: str, every: int, most: int) -> Iterator[Sample]:
-    """Frames of a video or a camera.
+def frames_of(text: str, label: str, every: int, most: int, damaged: list[str]) -> Iterator[Sample]:
+    """Frames of a video or a camera; one of a camera that comes damaged is left out, and the next one taken.
 
     Args:
         text: The video's path or the camera's address.
         label: The label of all.
         every: One frame out of so many.
         most: At most so many.
+        damaged: Gets a line for each frame of a camera that came damaged.
 
     Raises:
-        SourceError: It cannot be opened or read.
+        SourceError: It cannot be opened or read, or a recording is damaged.
     """
     with contextlib.closing(open_source(text)) as source:
         pick = Pick(Limits(every=every))
-        frames = iter(source.read, None)
-        for frame in itertools.islice((frame for frame in frames if frame and pick.wants(frame)), most):
-            yield Sample(frame.source, label, frame.image)
+        taken = 0
+        while taken < most and (frame := source.read()) is not None:
+            if not pick.wants(frame):
+                continue
+            try:
+                image = frame.image
+            except SourceError as error:
+                if not source.live:
+                    raise
+                if not damaged:
+                    _log.warning("%s; such frames are left out", error)
+                damaged.append(str(error))
+                continue
+            taken += 1
+            yield Sample(frame.source, label, image)
 
 
 def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], head: str | None, keep: bool) -> Embedded:
