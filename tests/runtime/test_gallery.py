@@ -14,6 +14,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,13 +28,14 @@ from test_bundle import contents
 from test_model import two_heads_bundle
 
 from edgebone import Gallery, load
+from edgebone.cli.gallery_enrol import enrol
 from edgebone.core.bundle import write_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import Head
 from edgebone.core.matches import UNKNOWN, Matches
 from edgebone.core.results import Classification
 from edgebone.core.tensors import TensorSpec
-from edgebone.gallery import GalleryError, changing
+from edgebone.gallery import GalleryError, changing, enrolment
 from edgebone.gallery import gallery as module
 from edgebone.gallery.embedding import about, embed_pictures, space_of
 from edgebone.gallery.recognise import name_embeddings, open_galleries
@@ -745,6 +747,42 @@ def test_lists_globs_and_videos_are_enrolled(layout_bundle: Path, folder: Path, 
     assert "needs the columns file and label, has path, class" in said(
         "enrol", file, tmp_path / "bad.csv", *model, code=4
     )
+
+
+def enrolled(gallery: Path, source: Path, model: Path, label: str) -> None:
+    enrol(str(gallery), str(source), str(model), label, json=True)
+
+
+def test_enrolling_into_a_gallery_loads_it_once(
+    layout_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.gallery"
+    enrolled(file, folder / "coffee" / "0.jpg", layout_bundle, "cup")
+    loads = []
+    real = module.read_gallery
+    monkeypatch.setattr(module, "read_gallery", lambda path: loads.append(path) or real(path))
+    enrolled(file, folder / "chelsea" / "0.jpg", layout_bundle, "cat")
+    assert (len(loads), Gallery.load(file).labels()) == (1, {"cup": 1, "cat": 1})
+
+
+def test_a_gallery_that_is_deleted_meanwhile_does_not_come_back(
+    layout_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.gallery"
+    with load(layout_bundle) as model:
+        gallery = Gallery(space_of(model), 192, "float16", about(model))
+    gallery.add(np.eye(192)[:3], "gone")
+    gallery.save(file)
+    real = enrolment.embed_samples
+
+    def slow(*arguments: Any) -> Any:
+        file.unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(enrolment, "embed_samples", slow)
+    enrolled(file, folder / "coffee" / "0.jpg", layout_bundle, "cup")
+    found = Gallery.load(file)
+    assert (found.labels(), found.storage, found.about) == ({"cup": 1}, "float16", gallery.about)
 
 
 @pytest_program

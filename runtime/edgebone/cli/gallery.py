@@ -9,7 +9,7 @@ import typer
 
 from edgebone.cli import gallery_options, options
 from edgebone.cli.gallery_enrol import enrol
-from edgebone.cli.gallery_options import rate_of, say_unreadable
+from edgebone.cli.gallery_options import kind_of, rate_of, say_unreadable
 from edgebone.cli.rows import print_rows
 
 gallery_command = typer.Typer(
@@ -118,7 +118,7 @@ def calibrate(
     head: gallery_options.Head = None,
 ) -> None:
     """Find from which similarity on a picture is known, and keep it in the gallery."""
-    from edgebone.gallery import Gallery, changing
+    from edgebone.gallery import changing
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
     from edgebone.model import load
@@ -127,7 +127,7 @@ def calibrate(
         raise typer.BadParameter("--strangers and --model go together")
     vectors = None
     if strangers is not None and model is not None:
-        opened, samples = Gallery.load(gallery), unlabelled([strangers])
+        opened, samples = kind_of(gallery), unlabelled([strangers])
         with load(model) as loaded:
             opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
             done = embed_samples(loaded, opened, samples, head, keep=False)

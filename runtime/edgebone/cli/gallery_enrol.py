@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import gallery_options, options
-from edgebone.cli.gallery_options import rate_of, say_unreadable
+from edgebone.cli.gallery_options import kind_of, rate_of, say_unreadable
 
 if TYPE_CHECKING:
     from edgebone.gallery import Added, Gallery
@@ -57,20 +57,24 @@ def enrol(
     """
     from edgebone.gallery import changing
     from edgebone.gallery.enrolment import embed_samples, frames_of, labelled
+    from edgebone.gallery.views import SIGNATURE
     from edgebone.model import load
 
-    samples = labelled(source, label, signatures or _is_of_signatures(gallery))
+    # os.path says False, where Path raises, of a name that is too long.
+    there = kind_of(gallery) if os.path.exists(gallery) else None  # noqa: PTH110
+    samples = labelled(source, label, signatures or (there is not None and there.views == SIGNATURE))
     if samples is None and label is None:
         raise typer.BadParameter("the frames of a video or a camera need --label")
     with load(model, engine=engine, precision=precision) as loaded:
-        # Opened before the work, so that what does not fit is told at once.
-        target = _open(gallery, loaded, head, signatures, storage)
+        # Before the work, so that what does not fit is told at once.
+        kind = _kind(there, loaded, head, signatures, storage)
         damaged: list[str] = []
         taken = frames_of(source, label or "", every, max_frames, damaged) if samples is None else samples
-        done = embed_samples(loaded, target, _with_bar(taken, None if samples is None else len(samples)), head, True)
+        done = embed_samples(loaded, kind, _with_bar(taken, None if samples is None else len(samples)), head, True)
     say_unreadable(done.unreadable, len(done.samples) + len(done.unreadable))
-    with changing(gallery, lambda: target) as changed:
-        changed.check(target.space, target.about)
+    # An empty one, where the gallery was deleted meanwhile.
+    with changing(gallery, lambda: kind) as changed:
+        changed.check(kind.space, kind.about)
         each = done.vectors.shape[1]
         labels, sources = ([getattr(sample, name) for sample in done.samples for _ in range(each)] for name in _FIELDS)
         added = changed.add(done.vectors.reshape(-1, changed.dimension), labels, sources=sources, policy="skip")
@@ -81,28 +85,20 @@ def enrol(
 _FIELDS = ("label", "source")
 
 
-def _is_of_signatures(gallery: str) -> bool:
-    from edgebone.gallery import Gallery
-    from edgebone.gallery.views import SIGNATURE
-
-    return Path(gallery).exists() and Gallery.load(gallery).views == SIGNATURE
-
-
-def _open(path: str, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
-    """The gallery that is there, or a new one; the model must make its vectors."""
+def _kind(there: Gallery | None, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
+    """An empty gallery like the one that is there, or a new one; the model must make its vectors."""
     from edgebone.gallery import Gallery, GalleryError
     from edgebone.gallery.embedding import about, dimension_of, space_of
     from edgebone.gallery.vectors import STORAGES
     from edgebone.gallery.views import OWN, SIGNATURE
 
-    if Path(path).exists():
-        found = Gallery.load(path)
-        if signatures and found.views != SIGNATURE:
-            raise GalleryError(f"{path} is no gallery of signatures; make another one for them")
-        if storage not in (None, found.storage):
-            raise GalleryError(f"{path} keeps {found.storage}; make another one for {storage}")
-        found.check(space_of(model, head, found.views), about(model, head, found.views))
-        return found
+    if there is not None:
+        if signatures and there.views != SIGNATURE:
+            raise GalleryError(f"{there.path} is no gallery of signatures; make another one for them")
+        if storage not in (None, there.storage):
+            raise GalleryError(f"{there.path} keeps {there.storage}; make another one for {storage}")
+        there.check(space_of(model, head, there.views), about(model, head, there.views))
+        return there
     kept = next((name for name in STORAGES if name == (storage or "float32")), None)
     if kept is None:
         raise typer.BadParameter(f"--storage is {', '.join(STORAGES)}, not {storage}")

@@ -10,6 +10,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -157,6 +158,16 @@ def _put_graph(archive: zipfile.ZipFile, graph: Graph, temporary: Path) -> FileR
         temporary.unlink(missing_ok=True)
 
 
+def read_header(path: Path) -> Header:
+    """Read what a gallery says of itself; its vectors are neither read nor checked.
+
+    Raises:
+        GalleryError: It is missing, cut off, no gallery, or of another version.
+    """
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        return _header(path, archive.read(_HEADER))
+
+
 def read_gallery(path: Path) -> tuple[Header, Entries]:
     """Read a gallery into memory and check every hash.
 
@@ -165,7 +176,7 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
     Raises:
         GalleryError: It is missing, damaged, no gallery, or of another version.
     """
-    try:
+    with _reading(path):
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             header = _header(path, archive.read(_HEADER))
             members = {name: _read(file, archive.getinfo(name)) for name in header.files}
@@ -174,6 +185,13 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
             if (hashlib.sha256(content.data).hexdigest(), len(content)) != (record.sha256, record.size):
                 raise GalleryError(f"{path}: {name} in it was altered or damaged; copy the gallery again")
         return header, _entries(header, members)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a missing or damaged file raises into one clear error."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise GalleryError(f"{path}: no such gallery; make one with: edgebone gallery enrol {path} PICTURES") from error
     except OSError as error:
