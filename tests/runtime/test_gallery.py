@@ -12,11 +12,13 @@ import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -35,7 +37,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.matches import UNKNOWN, Matches
 from edgebone.core.results import Classification
 from edgebone.core.tensors import TensorSpec
-from edgebone.gallery import GalleryError, changing, enrolment
+from edgebone.gallery import GalleryError, calibration, changing, enrolment
 from edgebone.gallery import gallery as module
 from edgebone.gallery.embedding import about, embed_pictures, space_of
 from edgebone.gallery.recognise import name_embeddings, open_galleries
@@ -89,8 +91,6 @@ def layout_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = golden["input"].reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4), dtype=np.float32).reshape(-1, 192)
     recorded = io.BytesIO()
     np.savez(recorded, input=golden["input"], embedding=rows - rows.mean(axis=1, keepdims=True))
-    import msgspec
-
     changed = msgspec.structs.replace(
         manifest,
         outputs=(TensorSpec("embedding", "float32", ("batch", 192)),),
@@ -272,6 +272,41 @@ def test_calibration_tells_strangers_from_what_is_known() -> None:
     by_strangers = gallery.calibrate(0.1, strangers=far)
     assert (by_strangers.own_strangers, by_strangers.strangers, by_strangers.false_accepts) == (False, 500, 50)
     assert sum(not matches.is_unknown for matches in gallery.identify_all(far)) == 50
+
+
+def test_a_large_gallery_is_calibrated_by_a_sample_that_holds_for_all_of_it() -> None:
+    gallery = Gallery("space", D)
+    vectors, names = groups(2000, 10)
+    gallery.add(vectors, names, same=None)
+    tracemalloc.start()
+    found = gallery.calibrate(0.01)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Of 20,000 entries 2000, so that 20 are taken for known; and pieces of cosines, not all of a query's.
+    assert (found.strangers, found.false_accepts, found.with_company) == (2000, 20, 2000)
+    assert peak < 80 << 20
+    assert gallery.calibrate(0.01) == found
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = np.random.default_rng(5).choice(20_000, 3000, replace=False)
+    cosines = unit[asked] @ unit.T
+    cosines[asked[:, None] // 10 == np.arange(20_000) // 10] = -1
+    assert 0.006 < np.mean(cosines.max(axis=1) >= found.threshold) < 0.015
+    assert gallery.calibrate(0.2).strangers == 1000
+    assert gallery.calibrate(0.001).strangers == 5000
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_calibration_in_pieces_is_as_in_one(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = filled(30, 5, storage)
+    gallery.add(groups(4, 5, seed=3)[0], "more")
+    far = np.random.default_rng(3).standard_normal((90, D))
+    whole = [gallery.calibrate(0.1), gallery.calibrate(0.1, far)]
+    assert whole[0].recognised > 100
+    # Some ten entries at a time.
+    monkeypatch.setattr(calibration, "_COSINES", 1500)
+    for one, other in zip([gallery.calibrate(0.1), gallery.calibrate(0.1, far)], whole, strict=True):
+        assert one.threshold == pytest.approx(other.threshold, abs=1e-6)
+        assert msgspec.structs.replace(one, threshold=0) == msgspec.structs.replace(other, threshold=0)
 
 
 def test_calibration_says_what_it_needs() -> None:

@@ -304,7 +304,7 @@ class Gallery:
         Args:
             false_accept_rate: How many unknown pictures in one may be taken for known, above 0 and below 1.
             strangers: Vectors of pictures that are not in the gallery, shape (m, d); None takes the entries
-                themselves, each as a stranger to all but its own label.
+                themselves, each as a stranger to all but its own label; of many entries, a sample of them.
 
         Raises:
             GalleryError: The gallery is empty; there are no strangers, and no two labels either; the rate is no rate.
