@@ -820,6 +820,26 @@ def test_a_gallery_that_is_deleted_meanwhile_does_not_come_back(
     assert (found.labels(), found.storage, found.about) == ({"cup": 1}, "float16", gallery.about)
 
 
+def test_the_message_after_enrolling_says_what_holds(
+    layout_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.gallery"
+
+    def told(name: str, label: str) -> str:
+        enrol(str(file), str(folder / name), str(layout_bundle), label)
+        return capsys.readouterr().out.splitlines()[1]
+
+    assert told("coffee/0.jpg", "cup").startswith("not calibrated: all is taken for its one label")
+    first = told("chelsea/0.jpg", "cat")
+    assert first.startswith("known from")
+    assert told("chelsea/0.jpg", "cat") == f"not calibrated anew, since nothing was added: {first}"
+    with changing(file) as gallery:
+        gallery.remove(label="cup")
+    # The threshold from before holds for the one label that is left.
+    assert told("rocket/0.jpg", "cat").startswith(f"not calibrated anew, with one label left: {first}; enrol another")
+    assert Gallery.load(file).identify(np.eye(192)[5]).is_unknown
+
+
 @pytest_program
 def test_damaged_frames_of_a_camera_are_left_out_and_counted(layout_bundle: Path, tmp_path: Path) -> None:
     good = cv2.imencode(".jpg", picture(RED))[1].tobytes()

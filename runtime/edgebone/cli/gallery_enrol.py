@@ -78,7 +78,7 @@ def enrol(
         each = done.vectors.shape[1]
         labels, sources = ([getattr(sample, name) for sample in done.samples for _ in range(each)] for name in _FIELDS)
         added = changed.add(done.vectors.reshape(-1, changed.dimension), labels, sources=sources, policy="skip")
-        calibration = _calibrate(changed)
+        calibration = _calibrate(changed, len(added.ids))
     _report(gallery, changed, done, added, len(damaged), calibration, json)
 
 
@@ -115,14 +115,19 @@ def _with_bar(samples: Iterable[Sample], total: int | None) -> Iterator[Sample]:
         yield from bar.track(samples, total=total, description="pictures")
 
 
-def _calibrate(gallery: Gallery) -> str:
+def _calibrate(gallery: Gallery, added: int) -> str:
     """Find the threshold anew, at the rate that it had; what there is to say about it."""
-    if gallery.calibration is not None and not gallery.calibration.own_strangers:
+    before = gallery.calibration
+    if before is not None and not added:
+        return f"not calibrated anew, since nothing was added: {before}"
+    if before is not None and not before.own_strangers:
         return "not calibrated anew: its threshold was found with strangers; run edgebone gallery calibrate again"
     if len(gallery.labels()) < 2:
-        return (
-            "not calibrated: all is taken for its one label; enrol another, or edgebone gallery calibrate --strangers"
-        )
+        # A threshold from when there were more labels still holds.
+        why = "not calibrated: all is taken for its one label"
+        if before is not None:
+            why = f"not calibrated anew, with one label left: {before}"
+        return f"{why}; enrol another, or edgebone gallery calibrate --strangers"
     return str(gallery.calibrate(rate_of(gallery, None)))
 
 
