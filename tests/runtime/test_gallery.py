@@ -734,6 +734,7 @@ def test_folders_are_enrolled_searched_listed_and_removed(layout_bundle: Path, f
     assert first["added"] + first["already_there"] == 18
     assert len(first["unreadable"]) == 1
     assert first["calibration"]["threshold"] < 1
+    assert first["beside_label_folders"] == 1
     again = edgebone("gallery", "enrol", file, folder, *model)
     assert again.returncode == 0
     assert "0 entries of 18 pictures added, 18 were there already, 1 could not be read" in again.stdout
@@ -838,6 +839,22 @@ def test_the_message_after_enrolling_says_what_holds(
     # The threshold from before holds for the one label that is left.
     assert told("rocket/0.jpg", "cat").startswith(f"not calibrated anew, with one label left: {first}; enrol another")
     assert Gallery.load(file).identify(np.eye(192)[5]).is_unknown
+
+
+def test_pictures_beside_label_folders_are_told_of(
+    layout_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "coffee" / "0.jpg").rename(folder / "loose.jpg")
+    (folder / "more.jpg").write_bytes(b"not looked at, unless its name is its label")
+    enrol(str(tmp_path / "a.gallery"), str(folder), str(layout_bundle))
+    said_ = capsys.readouterr()
+    assert f"edgebone: left out: 2 pictures in {folder} itself, beside its folders of labels" in said_.err
+    assert "of 17 pictures added" in said_.out
+    enrol(str(tmp_path / "b.gallery"), str(folder), str(layout_bundle), json=True)
+    assert json.loads(capsys.readouterr().out)["beside_label_folders"] == 2
+    enrol(str(tmp_path / "c.gallery"), str(folder), str(layout_bundle), signatures=True, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pictures"], len(found["unreadable"]), found["beside_label_folders"]) == (18, 1, 0)
 
 
 @pytest_program

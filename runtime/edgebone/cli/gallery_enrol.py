@@ -62,9 +62,14 @@ def enrol(
 
     # os.path says False, where Path raises, of a name that is too long.
     there = kind_of(gallery) if os.path.exists(gallery) else None  # noqa: PTH110
-    samples = labelled(source, label, signatures or (there is not None and there.views == SIGNATURE))
+    samples, beside = labelled(source, label, signatures or (there is not None and there.views == SIGNATURE))
     if samples is None and label is None:
         raise typer.BadParameter("the frames of a video or a camera need --label")
+    if beside:
+        sys.stderr.write(
+            f"edgebone: left out: {beside} pictures in {source} itself, beside its folders of labels: move each into "
+            "the folder of its label\n"
+        )
     with load(model, engine=engine, precision=precision) as loaded:
         # Before the work, so that what does not fit is told at once.
         kind = _kind(there, loaded, head, signatures, storage)
@@ -79,7 +84,8 @@ def enrol(
         labels, sources = ([getattr(sample, name) for sample in done.samples for _ in range(each)] for name in _FIELDS)
         added = changed.add(done.vectors.reshape(-1, changed.dimension), labels, sources=sources, policy="skip")
         calibration = _calibrate(changed, len(added.ids))
-    _report(gallery, changed, done, added, len(damaged), calibration, json)
+    left_out = {"damaged": len(damaged), "beside_label_folders": beside}
+    _report(gallery, changed, done, added, left_out, calibration, json)
 
 
 _FIELDS = ("label", "source")
@@ -132,7 +138,7 @@ def _calibrate(gallery: Gallery, added: int) -> str:
 
 
 def _report(
-    path: str, gallery: Gallery, done: Embedded, added: Added, damaged: int, calibration: str, json: bool
+    path: str, gallery: Gallery, done: Embedded, added: Added, left_out: dict[str, int], calibration: str, json: bool
 ) -> None:
     import msgspec
 
@@ -152,7 +158,7 @@ def _report(
                 for item in others
             ],
             "unreadable": [as_utf8(line) for line in done.unreadable],
-            "damaged": damaged,
+            **left_out,
             "entries": len(gallery),
             "labels": len(gallery.labels()),
             "calibration": gallery.calibration,
@@ -164,9 +170,10 @@ def _report(
         sys.stderr.write(
             f"edgebone: not added: {sample.source} ({sample.label}) is entry {item.of}, which is {item.label}\n"
         )
+    damaged = f"{left_out['damaged']} frames came damaged; " if left_out["damaged"] else ""
     sys.stdout.write(
         f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
-        f"{len(done.unreadable)} could not be read; {f'{damaged} frames came damaged; ' if damaged else ''}"
+        f"{len(done.unreadable)} could not be read; {damaged}"
         f"{len(gallery)} entries of {len(gallery.labels())} labels\n"
         f"{calibration}\n"
     )

@@ -80,7 +80,7 @@ def picture_files(text: str) -> list[Path] | None:
     return find_pictures(Path(text))
 
 
-def labelled(text: str, label: str | None, by_name: bool) -> list[Sample] | None:
+def labelled(text: str, label: str | None, by_name: bool) -> tuple[list[Sample] | None, int]:
     """The pictures of a source and their labels; None where it is a video or a camera.
 
     Args:
@@ -89,21 +89,24 @@ def labelled(text: str, label: str | None, by_name: bool) -> list[Sample] | None
         label: The label of all; None takes them from the CSV or the folders.
         by_name: Where neither says the label, it is the file's name.
 
+    Returns:
+        The pictures, and how many were left out: those beside the folders of labels, which are in none of them.
+
     Raises:
         SourceError: There are no pictures.
         GalleryError: There are no labels.
     """
     path = Path(text)
     if label is None and path.suffix.lower() == ".csv":
-        return _of_csv(path)
+        return _of_csv(path), 0
     files = picture_files(text)
     if files is None or label is not None:
-        return None if files is None else [Sample(str(file), label or "") for file in files]
+        return None if files is None else [Sample(str(file), label or "") for file in files], 0
     under = [file.relative_to(path).parts if path.is_dir() else (file.name,) for file in files]
     if not by_name and all(len(parts) == 1 for parts in under):
         raise GalleryError(f"{text} does not say whose the pictures are: give --label, or make a folder for each label")
     chosen = [(file, parts[0]) for file, parts in zip(files, under, strict=True) if by_name or len(parts) > 1]
-    return [Sample(str(file), name) for file, name in chosen]
+    return [Sample(str(file), name) for file, name in chosen], len(files) - len(chosen)
 
 
 def unlabelled(texts: Sequence[str]) -> list[Sample]:
