@@ -248,6 +248,11 @@ def test_what_is_removed_is_not_found_any_more() -> None:
     for wrong, words in (({"label": "thing 1"}, "no label 'thing 1'; it has thing 0"), ({"ids": [2, 0]}, "no entry 0")):
         with pytest.raises(GalleryError, match=words):
             gallery.remove(**wrong)
+    for large in (2**63, [2, 99999999999999999999], -(10**20)):
+        with pytest.raises(GalleryError, match=r"an entry's id is 0 to 9223372036854775807, not -?\d{19,21}$"):
+            gallery.remove(ids=large)
+    with pytest.raises(GalleryError, match=r"an entry's id is 0 to 9223372036854775807, not 9223372036854775808$"):
+        gallery.add(vectors[:1], "new", ids=[2**63])
     with pytest.raises(GalleryError, match="either their ids or a label"):
         gallery.remove()
     assert len(gallery) == 14

@@ -23,7 +23,7 @@ from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.file import SCHEMA, Header, file_stamp, read_gallery, write_gallery
 from edgebone.gallery.graph import has_usearch
-from edgebone.gallery.intake import Added, duplicates, new_ids, one_each
+from edgebone.gallery.intake import Added, as_ids, duplicates, new_ids, one_each
 from edgebone.gallery.vectors import Storage, as_unit
 from edgebone.gallery.views import OWN, View
 from edgebone.gallery.vote import voted
@@ -237,7 +237,8 @@ class Gallery:
                     raise GalleryError(f"{self.path or 'the gallery'} has no label {label!r}; it has {some}")
                 rows = np.flatnonzero(entries.label_index == entries.labels.index(label))
             else:
-                wanted = np.unique(np.atleast_1d(np.asarray(ids, np.int64)))
+                assert ids is not None
+                wanted = np.unique(as_ids(ids))
                 unknown = np.setdiff1d(wanted, entries.ids)
                 if len(unknown):
                     raise GalleryError(f"{self.path or 'the gallery'} has no entry {unknown[0]}; nothing was removed")
