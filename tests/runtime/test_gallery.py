@@ -567,6 +567,35 @@ def test_a_change_that_fails_writes_nothing(tmp_path: Path) -> None:
         pass
 
 
+def test_nothing_is_made_where_there_is_no_gallery_to_change(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="no such gallery"), changing(tmp_path / "nodir" / "sub" / "x.gallery"):
+        pass
+    (tmp_path / "text").write_bytes(b"no gallery")
+    with pytest.raises(GalleryError, match="not a gallery"), changing(tmp_path / "text"):
+        pass
+    assert [item.name for item in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_gallery_that_is_linked_to_is_changed_where_it_lies(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "own" / "a.gallery")
+    link = tmp_path / "link.gallery"
+    link.symlink_to(path)
+    with changing(link) as gallery:
+        gallery.remove(ids=[0])
+    gallery = Gallery.load(link)
+    gallery.remove(ids=[1])
+    gallery.save()
+    assert link.is_symlink()
+    assert len(Gallery.load(path)) == 18
+    assert sorted(item.name for item in path.parent.iterdir()) == ["a.gallery", "a.gallery.lock"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["link.gallery", "own"]
+    link.unlink()
+    link.symlink_to(tmp_path / "new" / "b.gallery")
+    with changing(link, filled):
+        pass
+    assert len(Gallery.load(tmp_path / "new" / "b.gallery")) == 20
+
+
 def test_a_file_that_others_changed_is_not_written_over(tmp_path: Path) -> None:
     path = filled().save(tmp_path / "a.gallery")
     mine = Gallery.load(path)

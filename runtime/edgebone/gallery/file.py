@@ -96,19 +96,21 @@ def write_gallery(path: Path, header: Header, entries: Entries) -> None:
     Raises:
         OutputError: It cannot be written; an older file is as it was.
     """
+    # What a link leads to is replaced, not the link.
+    place = Path(os.path.realpath(path))
     # Always the same name: what a killed writer left is written over.
-    partial = path.with_name(f".{path.name}.partial")
+    partial = place.with_name(f".{place.name}.partial")
     with writing(path, left="an older one is as it was"):
         try:
             with zipfile.ZipFile(partial, "w") as archive:
                 records = {name: _put(archive, name, pieces) for name, pieces in _members(entries)}
                 if entries.graph is not None:
-                    records[_GRAPH] = _put_graph(archive, entries.graph, path.with_name(f".{path.name}.graph"))
+                    records[_GRAPH] = _put_graph(archive, entries.graph, place.with_name(f".{place.name}.graph"))
                 whole = msgspec.structs.replace(header, files=records)
                 archive.writestr(_HEADER, msgspec.json.format(msgspec.json.encode(whole), indent=2))
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            partial.replace(place)
         finally:
             partial.unlink(missing_ok=True)
 
