@@ -266,7 +266,8 @@ class _Classes:
         decided = result.decision or result.label
         if decided == ABSTAIN and ABSTAIN not in self._labels:
             return None
-        index = self._labels.index(decided)
+        # Classes may share a name. Another than the best is decided on only between two, whose names differ.
+        index = int(result.class_id[0]) if decided == result.label else self._labels.index(decided)
         self._rows.append((f"images/{stem}.png", decided, index))
         return [index]
 

@@ -112,6 +112,23 @@ def test_classes_are_rows_and_what_is_undecided_is_left_out(tmp_path: Path) -> N
     assert json.loads(counted.stdout)["top1"] == 100.0
 
 
+@pytest.mark.parametrize("sure", [{}, {"abstain_below": 0.9}])
+def test_of_two_classes_with_one_name_the_one_that_was_seen_is_written(tmp_path: Path, sure: dict[str, float]) -> None:
+    labels = ("thing", "thing", "red", "other")
+    head = Head("classification@1", ("logits",), labels, {"activation": "softmax", "top_k": 3, **sure})
+    bundle = write_colors_bundle(tmp_path / "colors.bundle", heads={"classification": head})
+    (tmp_path / "shots").mkdir()
+    for name, color in (("b", BLUE), ("g", GREEN), ("r", RED), ("grey", (120, 120, 120))):
+        cv2.imwrite(str(tmp_path / "shots" / f"{name}.png"), picture(color))
+    with edgebone.load(bundle) as model:
+        made = label(model, str(tmp_path / "shots"), tmp_path / "data")
+    with (tmp_path / "data" / "labels.csv").open(newline="") as file:
+        rows = [(row["file"], row["label"], row["class_index"]) for row in csv.DictReader(file)]
+    assert rows[:2] == [("images/b.png", "thing", "0"), ("images/g.png", "thing", "1")]
+    assert ("images/r.png", "red", "2") in rows
+    assert made.undecided == len(sure)
+
+
 @pytest.mark.parametrize("head", ["found", "areas", "classification"])
 def test_names_that_are_not_utf8_are_written_as_ones_that_are(teacher: Path, tmp_path: Path, head: str) -> None:
     shots = tmp_path / os.fsdecode(b"\xe9t\xe9")
