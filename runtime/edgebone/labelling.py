@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import logging
 import os
 import shutil
 import tempfile
@@ -23,12 +24,14 @@ from edgebone.core.errors import BundleError, OutputError, SourceError
 from edgebone.core.manifest import Head
 from edgebone.core.results import ABSTAIN, Classification, Result
 from edgebone.core.segmentation import SegmentationMap
-from edgebone.core.writing import writing
+from edgebone.core.writing import as_utf8, writing
 from edgebone.evaluate.heads import evaluable_heads
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.model import Model
 from edgebone.sources import open_source
 from edgebone.sources.images import is_picture, read_image
+
+_log = logging.getLogger("edgebone.labelling")
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Labelled:
         pictures: How many pictures there are, each with its answer.
         undecided: Pictures left out, since the head's operating point abstains.
         unreadable: Pictures that could not be read, and why.
+        damaged: Frames of a camera that came damaged; the next ones were taken instead.
         found: In how many pictures each class is; the background, too, where areas are labelled.
     """
 
@@ -49,6 +53,7 @@ class Labelled:
     pictures: int = 0
     undecided: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: int = 0
     found: dict[str, int] = field(default_factory=dict)
 
 
@@ -98,7 +103,7 @@ def label(
         total = most if total is None else min(total, total if most is None else most)
         with _folder(place) as staging:
             answers = _WRITERS[kind](staging, labels)
-            pictures = footage.pictures(every, skip, report.unreadable)
+            pictures = footage.pictures(every, skip, report)
             with writing(place):
                 (staging / "images").mkdir()
                 while report.pictures != most and (given := next(pictures, None)) is not None:
@@ -165,7 +170,7 @@ class _Footage:
         if self._source is not None:
             self.count = self._source.frame_count
 
-    def pictures(self, every: int, skip: int, unreadable: dict[str, str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    def pictures(self, every: int, skip: int, report: Labelled) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """One picture out of so many, uint8 (height, width, 3) BGR; notes those that cannot be read."""
         if self._files is not None:
             taken: set[str] = set()
@@ -173,21 +178,31 @@ class _Footage:
                 try:
                     image = read_image(path)
                 except SourceError as error:
-                    unreadable[str(path)] = str(error)
+                    report.unreadable[str(path)] = str(error)
                     continue
-                yield _unlike(path.stem, taken), image
+                yield _unlike(as_utf8(path.stem), taken), image
         elif self._source is not None:
-            stem = "frame" if self.live else Path(self._text).stem
+            stem = "frame" if self.live else as_utf8(Path(self._text).stem)
             first: int | None = None
             try:
                 while (frame := self._source.read()) is not None:
                     first = frame.index if first is None else first
                     number = frame.index - first - skip
-                    if number >= 0 and number % every == 0:
-                        yield f"{stem}_{frame.index:06d}", frame.image
+                    if number < 0 or number % every:
+                        continue
+                    try:
+                        image = frame.image
+                    except SourceError as error:
+                        if not self.live:
+                            raise
+                        if not report.damaged:
+                            _log.warning("%s; such frames are left out", error)
+                        report.damaged += 1
+                        continue
+                    yield f"{stem}_{frame.index:06d}", image
             except SourceError as error:
                 # A recording that breaks off: what came before is good.
-                unreadable[self._text] = str(error)
+                report.unreadable[self._text] = str(error)
 
     def __enter__(self) -> _Footage:
         return self
@@ -251,7 +266,8 @@ class _Classes:
         decided = result.decision or result.label
         if decided == ABSTAIN and ABSTAIN not in self._labels:
             return None
-        index = self._labels.index(decided)
+        # Classes may share a name. Another than the best is decided on only between two, whose names differ.
+        index = int(result.class_id[0]) if decided == result.label else self._labels.index(decided)
         self._rows.append((f"images/{stem}.png", decided, index))
         return [index]
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 import pytest
+from camera_servers import mjpeg_server
 from conftest import GREEN, RED, picture, write_colors_bundle, write_video
 from helpers import PROGRAM, edgebone, needs
 from onnx import TensorProto, helper
@@ -24,13 +30,14 @@ from test_bundle import contents
 from test_model import two_heads_bundle
 
 from edgebone import Gallery, load
+from edgebone.cli.gallery_enrol import enrol
 from edgebone.core.bundle import write_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import Head
 from edgebone.core.matches import UNKNOWN, Matches
 from edgebone.core.results import Classification
 from edgebone.core.tensors import TensorSpec
-from edgebone.gallery import GalleryError, changing
+from edgebone.gallery import GalleryError, calibration, changing, enrolment
 from edgebone.gallery import gallery as module
 from edgebone.gallery.embedding import about, embed_pictures, space_of
 from edgebone.gallery.recognise import name_embeddings, open_galleries
@@ -84,8 +91,6 @@ def layout_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = golden["input"].reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4), dtype=np.float32).reshape(-1, 192)
     recorded = io.BytesIO()
     np.savez(recorded, input=golden["input"], embedding=rows - rows.mean(axis=1, keepdims=True))
-    import msgspec
-
     changed = msgspec.structs.replace(
         manifest,
         outputs=(TensorSpec("embedding", "float32", ("batch", 192)),),
@@ -164,6 +169,15 @@ def test_an_empty_gallery_knows_nothing(tmp_path: Path) -> None:
             reopened.calibrate()
 
 
+@pytest.mark.parametrize("exact_numbers", [1 << 25, 0])
+def test_no_vector_finds_nothing(exact_numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exact_numbers:
+        pytest.importorskip("usearch")
+    monkeypatch.setattr(module, "EXACT_NUMBERS", exact_numbers)
+    assert filled().search_all(np.empty((0, D))) == []
+    assert filled().identify_all(np.empty((0, D), np.float32)) == []
+
+
 @pytest.mark.parametrize(
     ("vectors", "words"),
     [
@@ -234,6 +248,11 @@ def test_what_is_removed_is_not_found_any_more() -> None:
     for wrong, words in (({"label": "thing 1"}, "no label 'thing 1'; it has thing 0"), ({"ids": [2, 0]}, "no entry 0")):
         with pytest.raises(GalleryError, match=words):
             gallery.remove(**wrong)
+    for large in (2**63, [2, 99999999999999999999], -(10**20)):
+        with pytest.raises(GalleryError, match=r"an entry's id is 0 to 9223372036854775807, not -?\d{19,21}$"):
+            gallery.remove(ids=large)
+    with pytest.raises(GalleryError, match=r"an entry's id is 0 to 9223372036854775807, not 9223372036854775808$"):
+        gallery.add(vectors[:1], "new", ids=[2**63])
     with pytest.raises(GalleryError, match="either their ids or a label"):
         gallery.remove()
     assert len(gallery) == 14
@@ -258,6 +277,41 @@ def test_calibration_tells_strangers_from_what_is_known() -> None:
     by_strangers = gallery.calibrate(0.1, strangers=far)
     assert (by_strangers.own_strangers, by_strangers.strangers, by_strangers.false_accepts) == (False, 500, 50)
     assert sum(not matches.is_unknown for matches in gallery.identify_all(far)) == 50
+
+
+def test_a_large_gallery_is_calibrated_by_a_sample_that_holds_for_all_of_it() -> None:
+    gallery = Gallery("space", D)
+    vectors, names = groups(2000, 10)
+    gallery.add(vectors, names, same=None)
+    tracemalloc.start()
+    found = gallery.calibrate(0.01)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Of 20,000 entries 2000, so that 20 are taken for known; and pieces of cosines, not all of a query's.
+    assert (found.strangers, found.false_accepts, found.with_company) == (2000, 20, 2000)
+    assert peak < 80 << 20
+    assert gallery.calibrate(0.01) == found
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = np.random.default_rng(5).choice(20_000, 3000, replace=False)
+    cosines = unit[asked] @ unit.T
+    cosines[asked[:, None] // 10 == np.arange(20_000) // 10] = -1
+    assert 0.006 < np.mean(cosines.max(axis=1) >= found.threshold) < 0.015
+    assert gallery.calibrate(0.2).strangers == 1000
+    assert gallery.calibrate(0.001).strangers == 5000
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_calibration_in_pieces_is_as_in_one(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = filled(30, 5, storage)
+    gallery.add(groups(4, 5, seed=3)[0], "more")
+    far = np.random.default_rng(3).standard_normal((90, D))
+    whole = [gallery.calibrate(0.1), gallery.calibrate(0.1, far)]
+    assert whole[0].recognised > 100
+    # Some ten entries at a time.
+    monkeypatch.setattr(calibration, "_COSINES", 1500)
+    for one, other in zip([gallery.calibrate(0.1), gallery.calibrate(0.1, far)], whole, strict=True):
+        assert one.threshold == pytest.approx(other.threshold, abs=1e-6)
+        assert msgspec.structs.replace(one, threshold=0) == msgspec.structs.replace(other, threshold=0)
 
 
 def test_calibration_says_what_it_needs() -> None:
@@ -464,6 +518,26 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.gallery", "a.gallery.lock"]
 
 
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("count", [1, 900])
+def test_a_disk_that_is_full_when_the_index_is_saved_leaves_the_older_file(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = filled().save(tmp_path / "a.gallery")
+    before = path.read_bytes()
+    gallery = Gallery.load(path)
+    monkeypatch.setattr(module, "EXACT_NUMBERS", 0)
+    gallery.add(np.random.default_rng(2).standard_normal((count, D)), "new", same=None)
+    # Where usearch writes to first; what is written there is never kept.
+    (tmp_path / ".a.gallery.graph").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"a\.gallery cannot be written: .*index.*; an older one is as it was"):
+        gallery.save()
+    assert path.read_bytes() == before
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.gallery", "a.gallery.lock"]
+    gallery.save()
+    assert len(Gallery.load(path)) == 20 + count
+
+
 def test_processes_that_change_a_gallery_at_once_lose_nothing(tmp_path: Path) -> None:
     path = filled().save(tmp_path / "a.gallery")
     program = """
@@ -491,6 +565,35 @@ def test_a_change_that_fails_writes_nothing(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with pytest.raises(GalleryError, match="no such gallery"), changing(tmp_path / "b.gallery"):
         pass
+
+
+def test_nothing_is_made_where_there_is_no_gallery_to_change(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="no such gallery"), changing(tmp_path / "nodir" / "sub" / "x.gallery"):
+        pass
+    (tmp_path / "text").write_bytes(b"no gallery")
+    with pytest.raises(GalleryError, match="not a gallery"), changing(tmp_path / "text"):
+        pass
+    assert [item.name for item in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_gallery_that_is_linked_to_is_changed_where_it_lies(tmp_path: Path) -> None:
+    path = filled().save(tmp_path / "own" / "a.gallery")
+    link = tmp_path / "link.gallery"
+    link.symlink_to(path)
+    with changing(link) as gallery:
+        gallery.remove(ids=[0])
+    gallery = Gallery.load(link)
+    gallery.remove(ids=[1])
+    gallery.save()
+    assert link.is_symlink()
+    assert len(Gallery.load(path)) == 18
+    assert sorted(item.name for item in path.parent.iterdir()) == ["a.gallery", "a.gallery.lock"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["link.gallery", "own"]
+    link.unlink()
+    link.symlink_to(tmp_path / "new" / "b.gallery")
+    with changing(link, filled):
+        pass
+    assert len(Gallery.load(tmp_path / "new" / "b.gallery")) == 20
 
 
 def test_a_file_that_others_changed_is_not_written_over(tmp_path: Path) -> None:
@@ -665,6 +768,7 @@ def test_folders_are_enrolled_searched_listed_and_removed(layout_bundle: Path, f
     assert first["added"] + first["already_there"] == 18
     assert len(first["unreadable"]) == 1
     assert first["calibration"]["threshold"] < 1
+    assert first["beside_label_folders"] == 1
     again = edgebone("gallery", "enrol", file, folder, *model)
     assert again.returncode == 0
     assert "0 entries of 18 pictures added, 18 were there already, 1 could not be read" in again.stdout
@@ -715,6 +819,93 @@ def test_lists_globs_and_videos_are_enrolled(layout_bundle: Path, folder: Path, 
     )
 
 
+def enrolled(gallery: Path, source: Path, model: Path, label: str) -> None:
+    enrol(str(gallery), str(source), str(model), label, json=True)
+
+
+def test_enrolling_into_a_gallery_loads_it_once(
+    layout_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.gallery"
+    enrolled(file, folder / "coffee" / "0.jpg", layout_bundle, "cup")
+    loads = []
+    real = module.read_gallery
+    monkeypatch.setattr(module, "read_gallery", lambda path: loads.append(path) or real(path))
+    enrolled(file, folder / "chelsea" / "0.jpg", layout_bundle, "cat")
+    assert (len(loads), Gallery.load(file).labels()) == (1, {"cup": 1, "cat": 1})
+
+
+def test_a_gallery_that_is_deleted_meanwhile_does_not_come_back(
+    layout_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.gallery"
+    with load(layout_bundle) as model:
+        gallery = Gallery(space_of(model), 192, "float16", about(model))
+    gallery.add(np.eye(192)[:3], "gone")
+    gallery.save(file)
+    real = enrolment.embed_samples
+
+    def slow(*arguments: Any) -> Any:
+        file.unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(enrolment, "embed_samples", slow)
+    enrolled(file, folder / "coffee" / "0.jpg", layout_bundle, "cup")
+    found = Gallery.load(file)
+    assert (found.labels(), found.storage, found.about) == ({"cup": 1}, "float16", gallery.about)
+
+
+def test_the_message_after_enrolling_says_what_holds(
+    layout_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.gallery"
+
+    def told(name: str, label: str) -> str:
+        enrol(str(file), str(folder / name), str(layout_bundle), label)
+        return capsys.readouterr().out.splitlines()[1]
+
+    assert told("coffee/0.jpg", "cup").startswith("not calibrated: all is taken for its one label")
+    first = told("chelsea/0.jpg", "cat")
+    assert first.startswith("known from")
+    assert told("chelsea/0.jpg", "cat") == f"not calibrated anew, since nothing was added: {first}"
+    with changing(file) as gallery:
+        gallery.remove(label="cup")
+    # The threshold from before holds for the one label that is left.
+    assert told("rocket/0.jpg", "cat").startswith(f"not calibrated anew, with one label left: {first}; enrol another")
+    assert Gallery.load(file).identify(np.eye(192)[5]).is_unknown
+
+
+def test_pictures_beside_label_folders_are_told_of(
+    layout_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "coffee" / "0.jpg").rename(folder / "loose.jpg")
+    (folder / "more.jpg").write_bytes(b"not looked at, unless its name is its label")
+    enrol(str(tmp_path / "a.gallery"), str(folder), str(layout_bundle))
+    said_ = capsys.readouterr()
+    assert f"edgebone: left out: 2 pictures in {folder} itself, beside its folders of labels" in said_.err
+    assert "of 17 pictures added" in said_.out
+    enrol(str(tmp_path / "b.gallery"), str(folder), str(layout_bundle), json=True)
+    assert json.loads(capsys.readouterr().out)["beside_label_folders"] == 2
+    enrol(str(tmp_path / "c.gallery"), str(folder), str(layout_bundle), signatures=True, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pictures"], len(found["unreadable"]), found["beside_label_folders"]) == (18, 1, 0)
+
+
+@pytest_program
+def test_damaged_frames_of_a_camera_are_left_out_and_counted(layout_bundle: Path, tmp_path: Path) -> None:
+    good = cv2.imencode(".jpg", picture(RED))[1].tobytes()
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    with mjpeg_server([b"no picture", good, good[:200]]) as url:
+        taken = ("enrol", file, url, "--label", "a", "--max-frames", 5, *model)
+        found = json.loads(said(*taken, "--json"))
+        assert found["pictures"] == 5
+        assert 5 <= found["damaged"] <= 20
+        text = edgebone("gallery", *taken)
+    assert re.search(r"5 were there already, 0 could not be read; \d+ frames came damaged; 1 entries of 1", text.stdout)
+    # Told once, so that a camera of which none is good is not waited for in silence.
+    assert text.stderr.count("damaged") == 1
+
+
 @pytest.mark.slow
 @pytest_program
 def test_what_cannot_be_enrolled_or_searched_is_told_in_one_line(
@@ -739,6 +930,44 @@ def test_what_cannot_be_enrolled_or_searched_is_told_in_one_line(
     assert "edgebone run" in said("search", file, write_video(tmp_path / "v.mp4", [RED] * 3), *model, code=4)
     file.write_bytes(file.read_bytes()[:1000])
     assert "not a gallery, or a damaged one" in said("list", file, code=1)
+
+
+@pytest_program
+def test_pictures_that_are_searched_and_cannot_be_read_are_listed(
+    layout_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    with load(layout_bundle) as loaded:
+        gallery = Gallery(space_of(loaded), 192)
+        gallery.add(np.eye(192)[:3], "a")
+        gallery.save(file)
+    (tmp_path / "damaged").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "damaged" / name).write_bytes(b"no picture")
+    lines = said("search", file, tmp_path / "damaged", *model, code=4).splitlines()
+    assert [line.split(":")[1] for line in lines] == [" left out", " left out", " none of 2 pictures could be read"]
+    assert "b.jpg" in lines[1]
+    some = edgebone("gallery", "search", file, tmp_path / "damaged", folder / "coffee" / "0.jpg", *model)
+    assert (some.returncode, len(some.stdout.splitlines()), len(some.stderr.splitlines())) == (0, 1, 2)
+
+
+@pytest_program
+def test_names_that_are_not_utf8_are_enrolled_and_removed(layout_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    (folder / "coffee").rename(odd)
+    good = (odd / "0.jpg").rename(odd / os.fsdecode(b"\xe90.jpg"))
+    (odd / os.fsdecode(b"\xe91.jpg")).write_bytes(b"no picture")
+    first = json.loads(said("enrol", file, odd, "--label", odd.name, *model, "--json"))
+    assert (first["pictures"], len(first["unreadable"])) == (3, 1)
+    assert "caf�/�1.jpg" in first["unreadable"][0]
+    again = json.loads(said("enrol", file, good, "--label", odd.name, *model, "--json"))
+    assert (again["already_there"], again["under_another_label"]) == (1, [])
+    other = json.loads(said("enrol", file, good, "--label", "tea", *model, "--json"))
+    assert [(item["source"], item["label"]) for item in other["under_another_label"]] == [
+        (f"{tmp_path}/caf�/�0.jpg", "caf�")
+    ]
+    assert "0 of 0 labels are left" in said("remove", file, "--label", odd.name)
 
 
 @pytest_program

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from camera_servers import mjpeg_server
 from conftest import BLUE, COLORS, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
 from helpers import edgebone as program
 from PIL import Image
@@ -110,6 +112,50 @@ def test_classes_are_rows_and_what_is_undecided_is_left_out(tmp_path: Path) -> N
     assert json.loads(counted.stdout)["top1"] == 100.0
 
 
+@pytest.mark.parametrize("sure", [{}, {"abstain_below": 0.9}])
+def test_of_two_classes_with_one_name_the_one_that_was_seen_is_written(tmp_path: Path, sure: dict[str, float]) -> None:
+    labels = ("thing", "thing", "red", "other")
+    head = Head("classification@1", ("logits",), labels, {"activation": "softmax", "top_k": 3, **sure})
+    bundle = write_colors_bundle(tmp_path / "colors.bundle", heads={"classification": head})
+    (tmp_path / "shots").mkdir()
+    for name, color in (("b", BLUE), ("g", GREEN), ("r", RED), ("grey", (120, 120, 120))):
+        cv2.imwrite(str(tmp_path / "shots" / f"{name}.png"), picture(color))
+    with edgebone.load(bundle) as model:
+        made = label(model, str(tmp_path / "shots"), tmp_path / "data")
+    with (tmp_path / "data" / "labels.csv").open(newline="") as file:
+        rows = [(row["file"], row["label"], row["class_index"]) for row in csv.DictReader(file)]
+    assert rows[:2] == [("images/b.png", "thing", "0"), ("images/g.png", "thing", "1")]
+    assert ("images/r.png", "red", "2") in rows
+    assert made.undecided == len(sure)
+
+
+@pytest.mark.parametrize("head", ["found", "areas", "classification"])
+def test_names_that_are_not_utf8_are_written_as_ones_that_are(teacher: Path, tmp_path: Path, head: str) -> None:
+    shots = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    shots.mkdir()
+    for name, color in ((b"caf\xe9", BLUE), (b"caf\xe8", RED)):
+        content = cv2.imencode(".png", picture(color))[1].tobytes()
+        (shots / os.fsdecode(name + b".png")).write_bytes(content)
+    (shots / os.fsdecode(b"bad\xe9.png")).write_bytes(content[:60])
+    bundle = write_colors_bundle(tmp_path / "colors.bundle") if head == "classification" else teacher
+    made = program("label", bundle, shots, "-o", shots / "data", "--head", head, "--json")
+    assert made.returncode == 0, made.stderr
+    said = json.loads(made.stdout)
+    assert said["path"] == f"{tmp_path}/�t�/data"
+    assert list(said["report"]["unreadable"]) == [f"{tmp_path}/�t�/bad�.png"]
+    data = shots / "data"
+    assert left_behind(data / "images") == ["caf�-2.png", "caf�.png"]
+    if head == "areas":
+        assert left_behind(data / "masks") == left_behind(data / "images")
+        return
+    kept = data / ("instances.json" if head == "found" else "labels.csv")
+    assert "caf�-2.png" in kept.read_text(encoding="utf-8")
+    if head == "found":
+        pytest.importorskip("faster_coco_eval")
+    counted = program("eval", bundle, "--data", kept, "--head", head, "--json")
+    assert counted.returncode == 0, counted.stderr
+
+
 def test_a_recording_that_breaks_off_gives_what_came_before(teacher: Path, tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.avi", [BLUE] * 40)
     content = whole.read_bytes()
@@ -147,6 +193,20 @@ def test_a_camera_gives_as_many_as_are_asked_for(teacher: Path, tmp_path: Path) 
         made = label(model, "synthetic://64x48@60", tmp_path / "data", head="areas", most=3)
     assert made.pictures == 3
     assert len(left_behind(tmp_path / "data" / "masks")) == 3
+
+
+def test_damaged_frames_of_a_camera_are_left_out_and_counted(teacher: Path, tmp_path: Path) -> None:
+    good = cv2.imencode(".jpg", picture(RED))[1].tobytes()
+    with mjpeg_server([good, b"no picture", good, good[:200]]) as url:
+        made = program("label", teacher, url, "-o", tmp_path / "data", "--head", "areas", "--max", 5, "--json")
+        assert made.returncode == 0, made.stderr
+        report = json.loads(made.stdout)["report"]
+        assert (report["pictures"], report["unreadable"]) == (5, {})
+        assert 3 <= report["damaged"] <= 20
+        assert made.stderr.count("damaged") == 1
+        text = program("label", teacher, url, "-o", tmp_path / "more", "--head", "areas", "--max", 5).stdout
+    assert "5 pictures with segmentation" in text and " frames came damaged" in text
+    assert len(left_behind(tmp_path / "data" / "masks")) == 5
 
 
 def test_a_folder_that_is_there_is_not_touched(teacher: Path, tmp_path: Path) -> None:

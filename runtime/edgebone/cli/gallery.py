@@ -9,7 +9,7 @@ import typer
 
 from edgebone.cli import gallery_options, options
 from edgebone.cli.gallery_enrol import enrol
-from edgebone.cli.gallery_options import rate_of, say_unreadable
+from edgebone.cli.gallery_options import kind_of, rate_of, say_unreadable
 from edgebone.cli.rows import print_rows
 
 gallery_command = typer.Typer(
@@ -33,6 +33,7 @@ def search(
     """Say whose pictures are: a label of the gallery, or unknown. A stream's are said by edgebone run."""
     import msgspec
 
+    from edgebone.core.writing import as_utf8
     from edgebone.gallery import Gallery
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
@@ -44,8 +45,7 @@ def search(
         opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
         done = embed_samples(loaded, opened, samples, head, keep=False)
     for sample, matches in zip(done.samples, opened.identify_all(done.vectors[:, 0], k), strict=True):
-        # A file's name need not be UTF-8, JSON must be.
-        name = sample.source.encode(errors="surrogateescape").decode(errors="replace")
+        name = as_utf8(sample.source)
         line = msgspec.json.encode({"source": name, **matches.to_dict()}).decode() if json else f"{name}: {matches}"
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -118,7 +118,7 @@ def calibrate(
     head: gallery_options.Head = None,
 ) -> None:
     """Find from which similarity on a picture is known, and keep it in the gallery."""
-    from edgebone.gallery import Gallery, changing
+    from edgebone.gallery import changing
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
     from edgebone.model import load
@@ -127,7 +127,7 @@ def calibrate(
         raise typer.BadParameter("--strangers and --model go together")
     vectors = None
     if strangers is not None and model is not None:
-        opened, samples = Gallery.load(gallery), unlabelled([strangers])
+        opened, samples = kind_of(gallery), unlabelled([strangers])
         with load(model) as loaded:
             opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
             done = embed_samples(loaded, opened, samples, head, keep=False)

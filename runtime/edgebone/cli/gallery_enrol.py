@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import gallery_options, options
-from edgebone.cli.gallery_options import rate_of, say_unreadable
+from edgebone.cli.gallery_options import kind_of, rate_of, say_unreadable
 
 if TYPE_CHECKING:
     from edgebone.gallery import Added, Gallery
@@ -57,51 +57,54 @@ def enrol(
     """
     from edgebone.gallery import changing
     from edgebone.gallery.enrolment import embed_samples, frames_of, labelled
+    from edgebone.gallery.views import SIGNATURE
     from edgebone.model import load
 
-    samples = labelled(source, label, signatures or _is_of_signatures(gallery))
+    # os.path says False, where Path raises, of a name that is too long.
+    there = kind_of(gallery) if os.path.exists(gallery) else None  # noqa: PTH110
+    samples, beside = labelled(source, label, signatures or (there is not None and there.views == SIGNATURE))
     if samples is None and label is None:
         raise typer.BadParameter("the frames of a video or a camera need --label")
+    if beside:
+        sys.stderr.write(
+            f"edgebone: left out: {beside} pictures in {source} itself, beside its folders of labels: move each into "
+            "the folder of its label\n"
+        )
     with load(model, engine=engine, precision=precision) as loaded:
-        # Opened before the work, so that what does not fit is told at once.
-        target = _open(gallery, loaded, head, signatures, storage)
-        taken = frames_of(source, label or "", every, max_frames) if samples is None else samples
-        done = embed_samples(loaded, target, _with_bar(taken, None if samples is None else len(samples)), head, True)
+        # Before the work, so that what does not fit is told at once.
+        kind = _kind(there, loaded, head, signatures, storage)
+        damaged: list[str] = []
+        taken = frames_of(source, label or "", every, max_frames, damaged) if samples is None else samples
+        done = embed_samples(loaded, kind, _with_bar(taken, None if samples is None else len(samples)), head, True)
     say_unreadable(done.unreadable, len(done.samples) + len(done.unreadable))
-    with changing(gallery, lambda: target) as changed:
-        changed.check(target.space, target.about)
+    # An empty one, where the gallery was deleted meanwhile.
+    with changing(gallery, lambda: kind) as changed:
+        changed.check(kind.space, kind.about)
         each = done.vectors.shape[1]
         labels, sources = ([getattr(sample, name) for sample in done.samples for _ in range(each)] for name in _FIELDS)
         added = changed.add(done.vectors.reshape(-1, changed.dimension), labels, sources=sources, policy="skip")
-        calibration = _calibrate(changed)
-    _report(gallery, changed, done, added, calibration, json)
+        calibration = _calibrate(changed, len(added.ids))
+    left_out = {"damaged": len(damaged), "beside_label_folders": beside}
+    _report(gallery, changed, done, added, left_out, calibration, json)
 
 
 _FIELDS = ("label", "source")
 
 
-def _is_of_signatures(gallery: str) -> bool:
-    from edgebone.gallery import Gallery
-    from edgebone.gallery.views import SIGNATURE
-
-    return Path(gallery).exists() and Gallery.load(gallery).views == SIGNATURE
-
-
-def _open(path: str, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
-    """The gallery that is there, or a new one; the model must make its vectors."""
+def _kind(there: Gallery | None, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
+    """An empty gallery like the one that is there, or a new one; the model must make its vectors."""
     from edgebone.gallery import Gallery, GalleryError
     from edgebone.gallery.embedding import about, dimension_of, space_of
     from edgebone.gallery.vectors import STORAGES
     from edgebone.gallery.views import OWN, SIGNATURE
 
-    if Path(path).exists():
-        found = Gallery.load(path)
-        if signatures and found.views != SIGNATURE:
-            raise GalleryError(f"{path} is no gallery of signatures; make another one for them")
-        if storage not in (None, found.storage):
-            raise GalleryError(f"{path} keeps {found.storage}; make another one for {storage}")
-        found.check(space_of(model, head, found.views), about(model, head, found.views))
-        return found
+    if there is not None:
+        if signatures and there.views != SIGNATURE:
+            raise GalleryError(f"{there.path} is no gallery of signatures; make another one for them")
+        if storage not in (None, there.storage):
+            raise GalleryError(f"{there.path} keeps {there.storage}; make another one for {storage}")
+        there.check(space_of(model, head, there.views), about(model, head, there.views))
+        return there
     kept = next((name for name in STORAGES if name == (storage or "float32")), None)
     if kept is None:
         raise typer.BadParameter(f"--storage is {', '.join(STORAGES)}, not {storage}")
@@ -118,33 +121,44 @@ def _with_bar(samples: Iterable[Sample], total: int | None) -> Iterator[Sample]:
         yield from bar.track(samples, total=total, description="pictures")
 
 
-def _calibrate(gallery: Gallery) -> str:
+def _calibrate(gallery: Gallery, added: int) -> str:
     """Find the threshold anew, at the rate that it had; what there is to say about it."""
-    if gallery.calibration is not None and not gallery.calibration.own_strangers:
+    before = gallery.calibration
+    if before is not None and not added:
+        return f"not calibrated anew, since nothing was added: {before}"
+    if before is not None and not before.own_strangers:
         return "not calibrated anew: its threshold was found with strangers; run edgebone gallery calibrate again"
     if len(gallery.labels()) < 2:
-        return (
-            "not calibrated: all is taken for its one label; enrol another, or edgebone gallery calibrate --strangers"
-        )
+        # A threshold from when there were more labels still holds.
+        why = "not calibrated: all is taken for its one label"
+        if before is not None:
+            why = f"not calibrated anew, with one label left: {before}"
+        return f"{why}; enrol another, or edgebone gallery calibrate --strangers"
     return str(gallery.calibrate(rate_of(gallery, None)))
 
 
-def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibration: str, json: bool) -> None:
+def _report(
+    path: str, gallery: Gallery, done: Embedded, added: Added, left_out: dict[str, int], calibration: str, json: bool
+) -> None:
     import msgspec
+
+    from edgebone.core.writing import as_utf8
 
     each = done.vectors.shape[1]
     # Of a signature's two vectors, the first one is the picture's own.
     again = [item for item in added.duplicates if item.row % each == 0]
-    others = [item for item in again if item.label != done.samples[item.row // each].label]
+    others = [item for item in again if item.label != as_utf8(done.samples[item.row // each].label)]
     if json:
         record = {
             "pictures": len(done.samples),
             "added": len(added.ids),
             "already_there": len(again),
             "under_another_label": [
-                {"source": done.samples[item.row // each].source, "id": item.of, "label": item.label} for item in others
+                {"source": as_utf8(done.samples[item.row // each].source), "id": item.of, "label": item.label}
+                for item in others
             ],
-            "unreadable": list(done.unreadable),
+            "unreadable": [as_utf8(line) for line in done.unreadable],
+            **left_out,
             "entries": len(gallery),
             "labels": len(gallery.labels()),
             "calibration": gallery.calibration,
@@ -156,8 +170,10 @@ def _report(path: str, gallery: Gallery, done: Embedded, added: Added, calibrati
         sys.stderr.write(
             f"edgebone: not added: {sample.source} ({sample.label}) is entry {item.of}, which is {item.label}\n"
         )
+    damaged = f"{left_out['damaged']} frames came damaged; " if left_out["damaged"] else ""
     sys.stdout.write(
         f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
-        f"{len(done.unreadable)} could not be read; {len(gallery)} entries of {len(gallery.labels())} labels\n"
+        f"{len(done.unreadable)} could not be read; {damaged}"
+        f"{len(gallery)} entries of {len(gallery.labels())} labels\n"
         f"{calibration}\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +40,21 @@ def rate_of(gallery: Gallery, given: float | None) -> float:
     if gallery.calibration is not None:
         return gallery.calibration.false_accept_rate
     return FALSE_MATCH_RATE if gallery.views == SIGNATURE else FALSE_ACCEPT_RATE
+
+
+def kind_of(path: str) -> Gallery:
+    """An empty gallery of the kind that a file holds, for what needs no vectors: they may be many.
+
+    Raises:
+        GalleryError: The file is missing, cut off, no gallery, or of another version.
+    """
+    from edgebone.gallery import Gallery
+    from edgebone.gallery.file import read_header
+
+    found = read_header(Path(path))
+    kind = Gallery(found.space, found.dimension, found.storage, found.about, found.views)
+    kind.path = Path(path)
+    return kind
 
 
 def say_unreadable(lines: Sequence[str], total: int) -> None:

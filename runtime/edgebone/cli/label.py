@@ -39,6 +39,7 @@ def label_command(
     from rich.console import Console
     from rich.progress import Progress
 
+    from edgebone.core.writing import as_utf8
     from edgebone.labelling import label
     from edgebone.model import load
 
@@ -52,11 +53,14 @@ def label_command(
             )  # fmt: skip
         by = f"{model.engine.name} {model.engine.precision}"
     if json:
-        sys.stdout.write(msgspec.json.encode({"path": str(output), "by": by, "report": report}).decode() + "\n")
+        report.unreadable = {as_utf8(name): as_utf8(why) for name, why in report.unreadable.items()}
+        record = {"path": as_utf8(str(output)), "by": by, "report": report}
+        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
         return
     for why in list(report.unreadable.values())[:_SHOWN]:
         sys.stderr.write(f"left out: {why}\n")
     left = [f"{len(report.unreadable)} could not be read"] if report.unreadable else []
+    left += [f"{report.damaged} frames came damaged"] if report.damaged else []
     left += [f"{report.undecided} undecided"] if report.undecided else []
     found = ", ".join(f"{name} in {count}" for name, count in report.found.items()) or "nothing found"
     sys.stdout.write(

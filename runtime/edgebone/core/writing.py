@@ -12,6 +12,11 @@ from pathlib import Path
 from edgebone.core.errors import EdgeboneError, OutputError
 
 
+def as_utf8(text: str) -> str:
+    """The text as UTF-8 can hold it: a file's name need not be UTF-8, what is written must be."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 @contextmanager
 def writing(target: Path, left: str = "nothing was left behind") -> Iterator[None]:
     """Turn a failure to write into one clear error.
@@ -43,13 +48,15 @@ def writing(target: Path, left: str = "nothing was left behind") -> Iterator[Non
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file beside a path; waits for other processes."""
+    """Hold a lock file beside what a path leads to; waits for other processes, whatever links they go by."""
     # Not on Windows, where nothing else that is imported with this file needs it.
     import fcntl
 
+    # Path.resolve raises where a link leads to itself.
+    place = Path(os.path.realpath(path))
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(path.name + ".lock").open("a")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.with_name(place.name + ".lock").open("a")
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -12,14 +12,17 @@ from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats
 
-# So many entries stand for all of a large gallery; each is held against every entry.
-_MOST_QUERIES = 5000
-_COSINES = 1 << 24
+# Of a large gallery a sample is asked about, each held against every entry: so large that so many false accepts can be
+# counted at the rate that is asked for, which then is known to some 20 % of itself.
+_FALSE_ACCEPTS = 20
+_LEAST_QUERIES, _MOST_QUERIES = 1000, 5000
+# Cosines that are in memory at a time, however large the gallery is.
+_COSINES = 1 << 22
 _Z95 = 1.959964
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A threshold, and what it costs.
+    """A threshold, and what it costs, counted on all entries or, of more than a thousand, on a sample of them.
 
     Attributes:
         threshold: The least similarity to the nearest entry at which a picture is known, -1 to 1.
@@ -60,6 +63,11 @@ def calibrated(entries: Entries, false_accept_rate: float, strangers: Floats | N
         strangers: Vectors that are not in it, float32 of shape (m, d), of length one. None leaves out: an entry whose
             whole label is left out is a stranger to the rest.
 
+    Returns:
+        The threshold, and what it costs. Of many entries a random sample of 1000 to 5000 is asked about, always the
+        same one: 20 divided by the rate, so that the interval that is printed stays narrow. Each is held against
+        every entry, so that no size of gallery makes strangers look less alike than they are.
+
     Raises:
         GalleryError: The gallery is empty; there are no strangers, and no two labels either; the rate is no rate.
     """
@@ -71,7 +79,7 @@ def calibrated(entries: Entries, false_accept_rate: float, strangers: Floats | N
             f"the gallery holds {len(entries)} entries of {names} labels: a threshold is found between two labels, or "
             "between entries and pictures of strangers; enrol more, or give strangers"
         )
-    rows = np.unique(np.linspace(0, len(entries) - 1, min(len(entries), _MOST_QUERIES)).round().astype(np.intp))
+    rows = _sample(len(entries), false_accept_rate)
     own, other = _nearest_by_label(entries, rows)
     top = other if strangers is None else _exact_nearest(entries, strangers)
     allowed = math.floor(false_accept_rate * len(top))
@@ -88,24 +96,35 @@ def calibrated(entries: Entries, false_accept_rate: float, strangers: Floats | N
     )
 
 
+def _sample(count: int, false_accept_rate: float) -> NDArray[np.intp]:
+    """The rows that are asked about, ascending; by chance, since pictures come in an order and signatures in pairs."""
+    size = min(count, _MOST_QUERIES, max(_LEAST_QUERIES, math.ceil(_FALSE_ACCEPTS / false_accept_rate)))
+    return np.sort(np.random.default_rng(0).choice(count, size, replace=False))
+
+
 def _exact_nearest(entries: Entries, queries: Floats) -> Floats:
     """Each query's similarity to the nearest entry."""
-    step = max(1, _COSINES // len(entries))
-    parts = [queries[start : start + step] for start in range(0, len(queries), step)]
-    return np.concatenate([entries.similarity(part).max(axis=1) for part in parts])
+    nearest = np.full(len(queries), -np.inf, np.float32)
+    for start in range(0, len(queries), _MOST_QUERIES):
+        asked, best = queries[start : start + _MOST_QUERIES], nearest[start : start + _MOST_QUERIES]
+        for _, part in entries.parts(max(1, _COSINES // len(asked))):
+            np.maximum(best, part.similarity(asked).max(axis=1), out=best)
+    return nearest
 
 
 def _nearest_by_label(entries: Entries, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Each row's similarity to the nearest other entry of its own label (-inf where alone), and of another label."""
-    own, other = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
-    step = max(1, _COSINES // len(entries))
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        similarity = entries.similarity(entries.unit(part))
-        similarity[np.arange(len(part)), part] = -np.inf
-        same = entries.label_index[part, None] == entries.label_index
-        own[start : start + step] = np.where(same, similarity, -np.inf).max(axis=1)
-        other[start : start + step] = np.where(same, -np.inf, similarity).max(axis=1)
+    own, other = np.full((2, len(rows)), -np.inf, np.float32)
+    asked = entries.unit(rows)
+    for start, part in entries.parts(max(1, _COSINES // len(rows))):
+        end = start + len(part)
+        similarity = part.similarity(asked)
+        same = entries.label_index[rows, None] == entries.label_index[start:end]
+        np.maximum(other, np.where(same, -np.inf, similarity).max(axis=1), out=other)
+        itself = np.flatnonzero((rows >= start) & (rows < end))
+        similarity[itself, rows[itself] - start] = -np.inf
+        similarity[~same] = -np.inf
+        np.maximum(own, similarity.max(axis=1), out=own)
     return own, other
 
 

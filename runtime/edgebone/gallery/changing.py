@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgebone.core.writing import locked
+from edgebone.gallery.file import read_header
 from edgebone.gallery.gallery import Gallery
 
 
@@ -26,6 +27,9 @@ def changing(path: str | os.PathLike[str], new: Callable[[], Gallery] | None = N
         OutputError: It cannot be written.
     """
     target = Path(path)
+    if new is None:
+        # Before the lock, which is a file, and may need a folder.
+        read_header(target)
     with locked(target):
         gallery = new() if new is not None and not target.exists() else Gallery.load(target)
         yield gallery

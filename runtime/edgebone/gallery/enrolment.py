@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import itertools
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from edgebone.sources.limits import Limits, Pick
 
 # Pictures that are in memory at the same time.
 _AT_ONCE = 8
+
+_log = logging.getLogger("edgebone.gallery")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def picture_files(text: str) -> list[Path] | None:
     return find_pictures(Path(text))
 
 
-def labelled(text: str, label: str | None, by_name: bool) -> list[Sample] | None:
+def labelled(text: str, label: str | None, by_name: bool) -> tuple[list[Sample] | None, int]:
     """The pictures of a source and their labels; None where it is a video or a camera.
 
     Args:
@@ -86,21 +89,24 @@ def labelled(text: str, label: str | None, by_name: bool) -> list[Sample] | None
         label: The label of all; None takes them from the CSV or the folders.
         by_name: Where neither says the label, it is the file's name.
 
+    Returns:
+        The pictures, and how many were left out: those beside the folders of labels, which are in none of them.
+
     Raises:
         SourceError: There are no pictures.
         GalleryError: There are no labels.
     """
     path = Path(text)
     if label is None and path.suffix.lower() == ".csv":
-        return _of_csv(path)
+        return _of_csv(path), 0
     files = picture_files(text)
     if files is None or label is not None:
-        return None if files is None else [Sample(str(file), label or "") for file in files]
+        return None if files is None else [Sample(str(file), label or "") for file in files], 0
     under = [file.relative_to(path).parts if path.is_dir() else (file.name,) for file in files]
     if not by_name and all(len(parts) == 1 for parts in under):
         raise GalleryError(f"{text} does not say whose the pictures are: give --label, or make a folder for each label")
     chosen = [(file, parts[0]) for file, parts in zip(files, under, strict=True) if by_name or len(parts) > 1]
-    return [Sample(str(file), name) for file, name in chosen]
+    return [Sample(str(file), name) for file, name in chosen], len(files) - len(chosen)
 
 
 def unlabelled(texts: Sequence[str]) -> list[Sample]:
@@ -132,23 +138,36 @@ def _of_csv(path: Path) -> list[Sample]:
     return samples
 
 
-def frames_of(text: str, label: str, every: int, most: int) -> Iterator[Sample]:
-    """Frames of a video or a camera.
+def frames_of(text: str, label: str, every: int, most: int, damaged: list[str]) -> Iterator[Sample]:
+    """Frames of a video or a camera; one of a camera that comes damaged is left out, and the next one taken.
 
     Args:
         text: The video's path or the camera's address.
         label: The label of all.
         every: One frame out of so many.
         most: At most so many.
+        damaged: Gets a line for each frame of a camera that came damaged.
 
     Raises:
-        SourceError: It cannot be opened or read.
+        SourceError: It cannot be opened or read, or a recording is damaged.
     """
     with contextlib.closing(open_source(text)) as source:
         pick = Pick(Limits(every=every))
-        frames = iter(source.read, None)
-        for frame in itertools.islice((frame for frame in frames if frame and pick.wants(frame)), most):
-            yield Sample(frame.source, label, frame.image)
+        taken = 0
+        while taken < most and (frame := source.read()) is not None:
+            if not pick.wants(frame):
+                continue
+            try:
+                image = frame.image
+            except SourceError as error:
+                if not source.live:
+                    raise
+                if not damaged:
+                    _log.warning("%s; such frames are left out", error)
+                damaged.append(str(error))
+                continue
+            taken += 1
+            yield Sample(frame.source, label, image)
 
 
 def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], head: str | None, keep: bool) -> Embedded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +75,8 @@ class Entries:
             Rows, shape (m, min(k, n)), -1 where the index found no more; and cosines, best first.
         """
         k = min(k, len(self))
+        if not len(queries) or not k:
+            return np.empty((len(queries), k), np.intp), np.empty((len(queries), k), np.float32)
         found: list[tuple[NDArray[np.intp], Floats]] = []
         start = 0
         if self.graph is not None:
@@ -83,8 +85,6 @@ class Entries:
         for block in self.blocks[self.graph_blocks :]:
             found.append(_exact(block, queries, k, start))
             start += len(block)
-        if not found:
-            return np.empty((len(queries), 0), np.intp), np.empty((len(queries), 0), np.float32)
         return _best(np.concatenate([r for r, _ in found], axis=1), np.concatenate([s for _, s in found], axis=1), k)
 
     def _indexed(self, graph: Graph, queries: Floats, k: int) -> tuple[NDArray[np.intp], Floats]:
@@ -98,9 +98,13 @@ class Entries:
                 return rows, np.where(rows >= 0, similarity, -np.inf).astype(np.float32)
             asked = min(4 * asked, k + gone)
 
-    def similarity(self, queries: Floats) -> Floats:
-        """The cosine of every query with every entry, float32 of shape (m, n)."""
-        return np.concatenate([block.similarity(queries) for block in self.blocks], axis=1)
+    def parts(self, rows: int) -> Iterator[tuple[int, Block]]:
+        """All vectors, at most so many at a time, each part with its first row; nothing is copied."""
+        start = 0
+        for block in self.blocks:
+            for first in range(0, len(block), rows):
+                yield start + first, block.part(first, first + rows)
+            start += len(block)
 
     def unit(self, rows: NDArray[np.intp]) -> Floats:
         """Some entries' vectors as float32 of length one; the rows must ascend."""

@@ -10,6 +10,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,19 +96,21 @@ def write_gallery(path: Path, header: Header, entries: Entries) -> None:
     Raises:
         OutputError: It cannot be written; an older file is as it was.
     """
+    # What a link leads to is replaced, not the link.
+    place = Path(os.path.realpath(path))
     # Always the same name: what a killed writer left is written over.
-    partial = path.with_name(f".{path.name}.partial")
+    partial = place.with_name(f".{place.name}.partial")
     with writing(path, left="an older one is as it was"):
         try:
             with zipfile.ZipFile(partial, "w") as archive:
                 records = {name: _put(archive, name, pieces) for name, pieces in _members(entries)}
                 if entries.graph is not None:
-                    records[_GRAPH] = _put_graph(archive, entries.graph, path.with_name(f".{path.name}.graph"))
+                    records[_GRAPH] = _put_graph(archive, entries.graph, place.with_name(f".{place.name}.graph"))
                 whole = msgspec.structs.replace(header, files=records)
                 archive.writestr(_HEADER, msgspec.json.format(msgspec.json.encode(whole), indent=2))
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            partial.replace(place)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -157,6 +160,16 @@ def _put_graph(archive: zipfile.ZipFile, graph: Graph, temporary: Path) -> FileR
         temporary.unlink(missing_ok=True)
 
 
+def read_header(path: Path) -> Header:
+    """Read what a gallery says of itself; its vectors are neither read nor checked.
+
+    Raises:
+        GalleryError: It is missing, cut off, no gallery, or of another version.
+    """
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        return _header(path, archive.read(_HEADER))
+
+
 def read_gallery(path: Path) -> tuple[Header, Entries]:
     """Read a gallery into memory and check every hash.
 
@@ -165,7 +178,7 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
     Raises:
         GalleryError: It is missing, damaged, no gallery, or of another version.
     """
-    try:
+    with _reading(path):
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             header = _header(path, archive.read(_HEADER))
             members = {name: _read(file, archive.getinfo(name)) for name in header.files}
@@ -174,6 +187,13 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
             if (hashlib.sha256(content.data).hexdigest(), len(content)) != (record.sha256, record.size):
                 raise GalleryError(f"{path}: {name} in it was altered or damaged; copy the gallery again")
         return header, _entries(header, members)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a missing or damaged file raises into one clear error."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise GalleryError(f"{path}: no such gallery; make one with: edgebone gallery enrol {path} PICTURES") from error
     except OSError as error:

@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 import edgebone
 from edgebone.core.errors import OutputError
 from edgebone.core.matches import UNKNOWN, Matches
-from edgebone.core.writing import locked
+from edgebone.core.writing import as_utf8, locked
 from edgebone.gallery.calibration import Calibration, calibrated
 from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.file import SCHEMA, Header, file_stamp, read_gallery, write_gallery
 from edgebone.gallery.graph import has_usearch
-from edgebone.gallery.intake import Added, duplicates, new_ids, one_each
+from edgebone.gallery.intake import Added, as_ids, duplicates, new_ids, one_each
 from edgebone.gallery.vectors import Storage, as_unit
 from edgebone.gallery.views import OWN, View
 from edgebone.gallery.vote import voted
@@ -231,12 +231,14 @@ class Gallery:
         with self._changing:
             entries = self._entries
             if label is not None:
+                label = as_utf8(label)
                 if label not in entries.labels:
                     some = ", ".join(entries.labels[:10]) or "none"
                     raise GalleryError(f"{self.path or 'the gallery'} has no label {label!r}; it has {some}")
                 rows = np.flatnonzero(entries.label_index == entries.labels.index(label))
             else:
-                wanted = np.unique(np.atleast_1d(np.asarray(ids, np.int64)))
+                assert ids is not None
+                wanted = np.unique(as_ids(ids))
                 unknown = np.setdiff1d(wanted, entries.ids)
                 if len(unknown):
                     raise GalleryError(f"{self.path or 'the gallery'} has no entry {unknown[0]}; nothing was removed")
@@ -303,7 +305,7 @@ class Gallery:
         Args:
             false_accept_rate: How many unknown pictures in one may be taken for known, above 0 and below 1.
             strangers: Vectors of pictures that are not in the gallery, shape (m, d); None takes the entries
-                themselves, each as a stranger to all but its own label.
+                themselves, each as a stranger to all but its own label; of many entries, a sample of them.
 
         Raises:
             GalleryError: The gallery is empty; there are no strangers, and no two labels either; the rate is no rate.

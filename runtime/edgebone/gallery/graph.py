@@ -74,9 +74,20 @@ class Graph:
         return Graph(index, self._dtype, self._content)
 
     def save(self, path: Path) -> None:
-        """Write what :func:`open_graph` reads."""
-        with self._busy:
-            self._index.save(str(path))
+        """Write what :func:`open_graph` reads.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            with self._busy:
+                self._index.save(str(path))
+                size = self._index.serialized_length
+        except RuntimeError as error:
+            raise OSError(f"its index cannot be saved ({error}); is the disk full?") from error
+        # usearch does not ask what became of the last bytes, which C's buffer writes when the file is closed.
+        if (written := path.stat().st_size) != size:
+            raise OSError(f"only {written} of its index's {size} bytes could be saved; is the disk full?")
 
 
 def has_usearch() -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.writing import as_utf8
 from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats
@@ -55,8 +56,20 @@ def one_each(given: str | Sequence[str], count: int, what: str) -> list[str]:
     texts = [given] * count if isinstance(given, str) else list(given)
     if len(texts) != count:
         raise GalleryError(f"{count} vectors need {count} {what}, or one for all; got {len(texts)}")
-    # A folder's name need not be UTF-8, JSON must be.
-    return [text.encode(errors="surrogateescape").decode(errors="replace") for text in texts]
+    return [as_utf8(text) for text in texts]
+
+
+def as_ids(given: int | Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Entries' ids as int64, shape (n,).
+
+    Raises:
+        GalleryError: One is too large for an id.
+    """
+    try:
+        return np.asarray(given, np.int64).reshape(-1)
+    except OverflowError as error:
+        wrong = max(np.ravel(np.asarray(given, object)), key=abs)
+        raise GalleryError(f"an entry's id is 0 to {np.iinfo(np.int64).max}, not {wrong}") from error
 
 
 def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
@@ -68,7 +81,7 @@ def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, c
     if given is None:
         first = max(entries.next_serial, int(entries.ids.max(initial=-1)) + 1)
         return np.arange(first, first + count, dtype=np.int64)
-    ids = np.asarray(given, np.int64).reshape(-1)
+    ids = as_ids(given)
     if len(ids) != count:
         raise GalleryError(f"{count} vectors need {count} ids, got {len(ids)}")
     values, times = np.unique(ids, return_counts=True)

@@ -55,6 +55,10 @@ class Block:
         """Some of the rows, by a mask or by their numbers."""
         return Block(self.stored[rows], None if self.lengths is None else self.lengths[rows])
 
+    def part(self, start: int, end: int) -> Block:
+        """Some rows that follow each other; nothing is copied."""
+        return Block(self.stored[start:end], None if self.lengths is None else self.lengths[start:end])
+
     def unit(self, rows: NDArray[np.intp]) -> Floats:
         """Some of the rows as float32 of length one."""
         part = np.asarray(self.stored[rows], np.float32)
