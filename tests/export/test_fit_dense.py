@@ -73,9 +73,10 @@ def test_masks_become_a_head_that_finds_the_area(bundle: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_boxes_become_a_head_that_finds_them(bundle: Path, tmp_path: Path) -> None:
     data, val, out = write_drawn(tmp_path / "data", 24), write_drawn(tmp_path / "val", 4, 50), tmp_path / "out.bundle"
+    pictures = (val / "images").rename(tmp_path / "elsewhere")
     done = program(
-        "fit", bundle, "--data", data / "instances.json", "--val", val, "--head", "detection", "--epochs", 40,
-        "--views", 2, "-o", out,
+        "fit", bundle, "--data", data / "instances.json", "--val", val, "--val-images", pictures, "--head", "detection",
+        "--epochs", 40, "--views", 2, "-o", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "held out: AP" in done.stdout

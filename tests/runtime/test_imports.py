@@ -27,6 +27,7 @@ ROOMS = {
         "gallery",
         "model",
         "preprocess",
+        "selftest",
         "sources",
         "cv2",
         "msgspec",

@@ -31,11 +31,12 @@ _MEANT_FOR = {
     "output-stride": ("segmentation",),
     "labels": ("segmentation",),
     "images": ("segmentation", "detection"),
+    "val-images": ("segmentation", "detection"),
     "anomalous": ("anomaly",),
     "false-alarm-rate": ("anomaly",),
 }
 # The options that are not the head's own function's.
-_SETTINGS = ("columns", "labels", "images", "anomalous")
+_SETTINGS = ("columns", "labels", "images", "val_images", "anomalous")
 _LISTED = 10
 
 
@@ -94,6 +95,7 @@ def fit(
     images: Annotated[
         Path | None, typer.Option(help="segmentation, detection: the pictures, where they are not in images beside.")
     ] = None,
+    val_images: Annotated[Path | None, typer.Option(help="The same of --val.")] = None,
     anomalous: Annotated[Path | None, typer.Option(help="anomaly: a folder of odd pictures to measure on.")] = None,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="anomaly: the share of normal pictures that may be taken for odd ones.")
@@ -135,6 +137,7 @@ def fit(
             "output-stride": output_stride,
             "labels": labels,
             "images": images,
+            "val-images": val_images,
             "anomalous": anomalous,
             "false-alarm-rate": false_alarm_rate,
         },

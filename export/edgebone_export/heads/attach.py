@@ -253,6 +253,8 @@ class _Change:
         for name in [*reports, *(head.file for head in kept.values() if head.file)]:
             files[name] = self.bundle.read(name)
         reference = reference_variant(manifest)
+        if manifest.engines or manifest.plans:
+            self.progress("compiled engines and plans are of another graph: compile and tune the new bundle")
         outputs: dict[str, TensorSpec] = {}
         present: set[str] = set()
         variants: dict[str, Variant] = {}

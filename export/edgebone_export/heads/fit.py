@@ -60,6 +60,7 @@ class Settings:
         columns: For ``regression``: the columns of numbers.
         labels: For ``segmentation``: a file with a class name a line; None for ``labels.txt`` in the data.
         images: For ``segmentation`` and ``detection``: the pictures' folder, where it is not ``images`` in the data.
+        val_images: The same of ``val``.
         anomalous: For ``anomaly``: a folder of odd pictures to measure on.
         options: Further settings of the head's own function, such as ``positive`` or ``sensitivity``.
         seed: Of all that is random.
@@ -77,6 +78,7 @@ class Settings:
     columns: tuple[str, ...] = ()
     labels: Path | None = None
     images: Path | None = None
+    val_images: Path | None = None
     anomalous: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0

@@ -45,8 +45,8 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     """
     settings = work.settings
     reads = _reads(work)
-    train = _read(settings, data)
-    val = None if settings.val is None else _read(settings, settings.val)
+    train = _read(settings, data, settings.images)
+    val = None if settings.val is None else _read(settings, settings.val, settings.val_images)
     if val is not None and val.labels != train.labels:
         raise ExportError(
             f"{settings.val}: has the classes {', '.join(val.labels)}, the pictures to fit on {', '.join(train.labels)}"
@@ -148,11 +148,11 @@ def _reads(work: Work) -> tuple[str, ...]:
     return names
 
 
-def _read(settings: Settings, data: Path) -> Dense:
+def _read(settings: Settings, data: Path, images: Path | None) -> Dense:
     if settings.kind == "segmentation":
-        return read_segmentation(data, settings.images, settings.labels)
+        return read_segmentation(data, images, settings.labels)
     if settings.kind == "detection":
-        return read_detection(data, settings.images)
+        return read_detection(data, images)
     return read_normal(data)
 
 
