@@ -26,22 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgebone
-from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile
 from edgebone.core.machine import Machine
-from edgebone.core.manifest import Preprocess
 from edgebone.evaluate.pictures import video_frames
-from edgebone.evaluate.segmentation import MaskedPicture, evaluate_segmentation, read_mask, read_masks
+from edgebone.evaluate.segmentation import MaskedPicture, evaluate_segmentation, read_masks
 from edgebone.labelling import label
-from edgebone.preprocess import plan
 
 ENGINES = (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32"))
 # The student's head: the teacher's, what the student reads, and pixels of the network's input per cell of its answer.
 HEADS = {
-    "lanes": ("ll", ("features_s4", "features_s8", "features_s16"), 1),
-    "drivable": ("da", ("features_s8", "features_s16", "features_s32"), 2),
+    "lane": ("ll", ("features_s4", "features_s8", "features_s16"), 1),
+    "road": ("da", ("features_s8", "features_s16", "features_s32"), 1),
 }
 EPOCHS = 60
 EVERY = 3
@@ -50,32 +47,14 @@ TRAIN_SHARE = 2 / 3
 FRAMES, SETTLE = 12, 3
 
 
-def fit_student(detector: Path, name: str, train: Path, held_out: Path) -> HeadFile:
-    """A light decoder on the detector's maps, with the teacher's masks as the truth."""
-    from edgebone_export.heads.artefact import make_artefact
-    from edgebone_export.heads.features import FeatureEngine, extract, pick
-    from edgebone_export.heads.segmentation import fit_segmentation
-    from edgebone_export.heads.taps import taps_of
+def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path) -> HeadFile:
+    """A light decoder on the detector's maps, with the teacher's masks as the truth; as `edgebone fit` does it."""
+    from edgebone_export.heads.fit import Settings, fit
 
     _, reads, output_stride = HEADS[name]
-    labels = tuple((train / "labels.txt").read_text(encoding="utf-8").splitlines())
-    with open_bundle(detector) as bundle:
-        spec, taps, candidate = bundle.manifest.preprocess, taps_of(bundle), pick(bundle, "auto", None)
-        sides: list[Any] = []
-        with FeatureEngine(bundle, candidate, taps, reads) as engine:
-            for folder in (train, held_out):
-                pairs = read_masks(folder, None)
-                sides.append(extract(engine, [pair.picture for pair in pairs]).arrays)
-                sides.append(np.stack([_on_network(pair, len(labels), spec) for pair in pairs]))
-        fitted = fit_segmentation(*sides, labels, output_stride=output_stride, epochs=EPOCHS)
-        return make_artefact(name, fitted, bundle, taps, reads, candidate)
-
-
-def _on_network(pair: MaskedPicture, classes: int, spec: Preprocess) -> NDArray[np.uint8]:
-    from edgebone_export.heads.masks import mask_to_network
-
-    mask = read_mask(pair.mask, classes)
-    return mask_to_network(mask, plan(spec, *mask.shape))
+    options = {"output_stride": output_stride, "epochs": EPOCHS}
+    settings = Settings("segmentation", name, val=held_out, read=",".join(reads), options=options)
+    return fit(detector, train, head, settings, cache=None, overwrite=True).head
 
 
 def agreement(bundle: Path, folders: dict[str, Path]) -> dict[str, dict[str, float]]:
@@ -163,7 +142,7 @@ def timings(
                 "one backbone, three heads": Way(opened["three"]),
             }
             if "loose" in opened:
-                ways["lanes and drivable apart"] = Way(opened["loose"])
+                ways["lanes and road apart"] = Way(opened["loose"])
                 ways[f"apart, every {EVERY}rd frame"] = Way(opened["loose"], every=EVERY)
             orders = list(itertools.permutations(ways))
             found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
@@ -218,7 +197,7 @@ def main() -> None:
                 if args.elsewhere:
                     elsewhere[name] = work / f"{name}-elsewhere"
                     label(teacher, str(args.elsewhere), elsewhere[name], head=theirs)
-                heads[name] = fit_student(args.detector, name, train, held_out[name])
+                heads[name] = fit_student(args.detector, name, train, held_out[name], work / f"{name}.head")
         together, apart = work / "driving.bundle", work / "driving-apart.bundle"
         attach(args.detector, heads, together)
         attach(args.detector, heads, apart, apart=True)

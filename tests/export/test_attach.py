@@ -344,6 +344,13 @@ def test_a_head_comes_off_as_it_was_put_on(network: Path, tmp_path: Path, apart:
         assert [node.op_type for node in have] == [node.op_type for node in wanted]
 
 
+def test_a_head_is_as_readable_as_any_file(network: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    both = attach(network, [linear_head(network, "fruit")], tmp_path / "both").path
+    detach(both, ["fruit"], tmp_path / "left", save=tmp_path)
+    assert (tmp_path / "fruit.head").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_heads_are_named_once_and_nothing_is_written_where_one_is_in_the_way(network: Path, tmp_path: Path) -> None:
     heads = [saved(linear_head(network, name, seed=seed), tmp_path) for seed, name in enumerate(("fruit", "place"))]
     both = attach(network, heads, tmp_path / "both").path
