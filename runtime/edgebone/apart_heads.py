@@ -102,6 +102,7 @@ class ApartHeads:
         self._candidate = replace(candidate, precision="fp32")
         self._settings = settings
         self._swapping = threading.Lock()
+        self._closed = False
         self._heads: dict[str, ApartHead] = {}
         try:
             for name, head in bundle.manifest.heads.items():
@@ -167,8 +168,10 @@ class ApartHeads:
 
         Raises:
             BundleError: There is no such head, or the new one was fitted on another backbone, or cannot be read.
-            EngineError: The engine refuses it. Whatever is raised, the old head goes on.
+            EngineError: The engine refuses it, or the heads are closed. Whatever is raised, the old head goes on.
         """
+        if self._closed:
+            raise _closed(name)
         artefact = head if isinstance(head, HeadFile) else read_head(head)
         if name not in self._heads:
             raise BundleError(
@@ -190,12 +193,18 @@ class ApartHeads:
             opened.close()
             raise
         with self._swapping:
-            old = self._heads[name]
-            self._heads = {**self._heads, name: opened}
-        old.close()
+            # Whoever closes meanwhile does not know of the new one.
+            late, old = self._closed, self._heads[name]
+            if not late:
+                self._heads = {**self._heads, name: opened}
+        (opened if late else old).close()
+        if late:
+            raise _closed(name)
 
     def close(self) -> None:
-        """Free all engines."""
+        """Free all engines; no head is taken any more."""
+        with self._swapping:
+            self._closed = True
         for head in self._heads.values():
             head.close()
 
@@ -208,6 +217,10 @@ class ApartHeads:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _closed(name: str) -> EngineError:
+    return EngineError(f"head {name} cannot be swapped: the model is closed; load the bundle again")
 
 
 def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:

@@ -238,7 +238,7 @@ class Model:
         Raises:
             BundleError: There is no such head apart from the graph, or the new one was fitted on another backbone or
                 another preprocessing, or cannot be read. Whatever is raised, the old head goes on.
-            EngineError: The engine refuses it.
+            EngineError: The engine refuses it, or the model is closed.
         """
         self._apart.swap(name, head if isinstance(head, HeadFile) else Path(head))
 

@@ -6,6 +6,7 @@ import itertools
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from test_engines import OnnxRuntimeOnGpu
 from test_real_time import Ticking
 
 import edgebone
-from edgebone.apart_heads import ApartHeads
+from edgebone.apart_heads import ApartHead, ApartHeads
 from edgebone.core.bundle import open_bundle, write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes
@@ -356,3 +357,41 @@ def test_of_a_file_and_a_camera_in_one_stream_each_counts_its_own_frames(bundle:
     assert [number for number, names in enumerate(seen[False]) if "rare" in names] == [0]
     assert any("slow" in names for names in seen[True])
     assert any("rare" in names for names in seen[True])
+
+
+def test_a_closed_model_takes_no_head_and_leaves_no_engine_open(
+    bundle: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = linear_head(network, "slow", labels=NEW)
+    opened: list[ApartHead] = []
+    then: list[Callable[[], None]] = []
+    open_head = ApartHeads._open
+
+    def noted(self: ApartHeads, name: str, artefact: HeadFile) -> ApartHead:
+        opened.append(open_head(self, name, artefact))
+        for act in then:
+            act()
+        return opened[-1]
+
+    def open_engines() -> int:
+        count = 0
+        for head in opened:
+            with head.held() as usable:
+                count += usable
+        return count
+
+    monkeypatch.setattr(ApartHeads, "_open", noted)
+    model = edgebone.load(bundle)
+    assert open_engines() == len(opened) == 2
+    model.close()
+    assert open_engines() == 0
+    with pytest.raises(EngineError, match="head slow cannot be swapped: the model is closed; load the bundle again"):
+        model.swap_head("slow", new)
+    assert open_engines() == 0
+    # Closed by another thread while the new head is opened.
+    model = edgebone.load(bundle)
+    then.append(model.close)
+    with pytest.raises(EngineError, match="head slow cannot be swapped: the model is closed"):
+        model.swap_head("slow", new)
+    assert len(opened) == 5
+    assert open_engines() == 0
