@@ -19,13 +19,24 @@ import numpy as np
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
-from edgebone.core.head_file import HeadFile, parse_head, read_head, refusal
+from edgebone.core.head_file import HeadFile, HeadManifest, parse_head, read_head, refusal
 from edgebone.core.manifest import Manifest
-from edgebone.core.results import Result
+from edgebone.core.results import Embedding, Result
 from edgebone.core.tensors import Array
 from edgebone.decode.registry import Decoder, make_decoder, setting_names
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, open_model
+
+
+@dataclass(frozen=True)
+class HeadEmbedding(Embedding):
+    """A vector that says which head it is of: after a swap, those of the old one may still be under way.
+
+    Attributes:
+        head: The head that made it.
+    """
+
+    head: HeadManifest
 
 
 class ApartHead:
@@ -66,7 +77,8 @@ class ApartHead:
 
     def decode(self, outputs: Mapping[str, Array], index: int, geometry: Geometry) -> Result:
         """One picture's result out of a batch."""
-        return self._decoder([outputs[name][index] for name in self._outputs], geometry)
+        found = self._decoder([outputs[name][index] for name in self._outputs], geometry)
+        return HeadEmbedding(found.vector, self.artefact.manifest) if isinstance(found, Embedding) else found
 
     def close(self) -> None:
         """Free the engine, at once or when the run under way is done."""
@@ -117,6 +129,10 @@ class ApartHeads:
     def names(self) -> tuple[str, ...]:
         """The heads' names."""
         return tuple(self._heads)
+
+    def artefact(self, name: str) -> HeadFile:
+        """The head that runs under a name now."""
+        return self._heads[name].artefact
 
     def _open(self, name: str, artefact: HeadFile) -> ApartHead:
         manifest = self._manifest
