@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from conftest import RED, write_video
+from helpers import edgebone as program
 from networks import SPEC, classifier, tinted_picture, write_network
 from test_attach import linear_head
 from test_bundle import contents
@@ -171,3 +173,14 @@ def test_a_gallery_is_of_the_weights_and_not_of_the_machine_that_exported_them(n
     ]
     prepared = own_embedding(tmp_path / "p.bundle", network, preprocess=other)
     assert len({wanted, *strangers, space(prepared)}) == len(strangers) + 2
+
+
+def test_the_summary_counts_a_head_by_the_frames_that_it_ran_on(network: Path, tmp_path: Path) -> None:
+    rare = linear_head(network, "rare", labels=["alone"])
+    bundle = attach(network, [rare], tmp_path / "two.bundle", apart=True).path
+    video = write_video(tmp_path / "v.avi", [RED] * 10)
+    done = program("run", bundle, video, "--head-every", "rare=3")
+    assert done.returncode == 0, done.stderr
+    summary = done.stdout.splitlines()[-1]
+    assert "10 frames" in summary
+    assert "alone 100 %" in summary

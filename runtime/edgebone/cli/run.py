@@ -21,7 +21,7 @@ from edgebone.core.errors import EdgeboneError, EngineStalledError
 if TYPE_CHECKING:
     from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
-    from edgebone.core.results import Results
+    from edgebone.core.results import Result, Results
     from edgebone.gallery import Gallery
     from edgebone.model import Model
     from edgebone.sinks import Sink
@@ -312,12 +312,11 @@ def _go(
     from edgebone.cli.status import StatusLine
     from edgebone.sinks.guarded import StopRequest
 
-    seen: dict[str, Counter[str]] = {source.name: Counter() for source in stream.sources if not _is_pictures(source)}
-    frames: Counter[str] = Counter()
+    seen = {source.name: Seen() for source in stream.sources if not _is_pictures(source)}
     total = sum(source.frame_count or 0 for source in stream.sources)
 
     def finish() -> None:
-        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+        _finish(sinks, follow, seen, stream.stats, summary_to)
 
     try:
         with StatusLine(total) as status, stream:
@@ -326,8 +325,7 @@ def _go(
                 for sink in sinks:
                     sink.write(frame, shown)
                 if frame.source in seen:
-                    frames[frame.source] += 1
-                    seen[frame.source].update(_headlines(shown))
+                    seen[frame.source].add(shown)
                 status.show(stream, shown)
                 if number == limit:
                     break
@@ -353,8 +351,7 @@ def _go(
 def _finish(
     sinks: list[Sink],
     follow: Follow | None,
-    seen: dict[str, Counter[str]],
-    frames: Counter[str],
+    seen: dict[str, Seen],
     stats: StreamStats,
     summary_to: TextIO,
 ) -> None:
@@ -366,32 +363,58 @@ def _finish(
         follow.close()
         for line in follow.summary():
             summary_to.write(f"{line}\n")
-    for name, counter in seen.items():
-        common = ", ".join(f"{label} {100 * n / frames[name]:.0f} %" for label, n in counter.most_common(3))
-        summary_to.write(f"{name}: {frames[name]} frames, most often: {common or 'nothing'}\n")
+    for name, found in seen.items():
+        common = ", ".join(f"{label} {100 * share:.0f} %" for label, share in found.most_common(3))
+        summary_to.write(f"{name}: {found.frames} frames, most often: {common or 'nothing'}\n")
     sys.stderr.write(f"{summary(stats)}\n")
 
 
-def _headlines(results: Results) -> set[str]:
-    """What there is to say about a frame, once each: the best class, or the classes that were found."""
+class Seen:
+    """What was seen in a source's frames, and how often.
+
+    Attributes:
+        frames: How many frames there were.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._ran: Counter[str] = Counter()
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def add(self, results: Results) -> None:
+        """Take a frame into account."""
+        self.frames += 1
+        by_head = results if isinstance(results, dict) else {"": results}
+        self._ran.update(by_head.keys())
+        self._found.update((name, line) for name, result in by_head.items() for line in _headlines(result))
+
+    def most_common(self, most: int) -> list[tuple[str, float]]:
+        """Labels and how often they were there, 0 to 1, out of the frames that their head ran on."""
+        shares: dict[str, float] = {}
+        for (head, label), number in self._found.items():
+            # Where several heads say the same, the one that says it more often counts.
+            shares[label] = max(shares.get(label, 0.0), number / self._ran[head])
+        return sorted(shares.items(), key=lambda item: -item[1])[:most]
+
+
+def _headlines(result: Result) -> set[str]:
+    """What there is to say about a result, once each: the best class, or the classes that were found."""
     from edgebone.core.detections import Detections
     from edgebone.core.matches import Matches
-    from edgebone.core.results import Classification, MultiLabel, Regression
+    from edgebone.core.results import Classification, Embedding, MultiLabel, Regression
     from edgebone.core.segmentation import SegmentationMap
 
-    lines: set[str] = set()
-    for result in results.values() if isinstance(results, dict) else (results,):
-        if isinstance(result, Classification):
-            lines.add(result.decision or result.label)
-        elif isinstance(result, Matches):
-            lines.add(result.label)
-        elif isinstance(result, Regression):
-            # Numbers are not counted: hardly one comes twice.
-            continue
-        elif isinstance(result, (Detections, MultiLabel)):
-            lines.update(result.labels)
-        elif isinstance(result, SegmentationMap):
-            lines.update(label for label, pixels in zip(result.labels[1:], result.area[1:], strict=True) if pixels)
-        else:
-            lines.add(type(result).__name__.lower())
-    return lines
+    if isinstance(result, Classification):
+        return {result.decision or result.label}
+    if isinstance(result, Matches):
+        return {result.label}
+    if isinstance(result, Regression):
+        # Numbers are not counted: hardly one comes twice.
+        return set()
+    if isinstance(result, (Detections, MultiLabel)):
+        return set(result.labels)
+    if isinstance(result, SegmentationMap):
+        return {label for label, pixels in zip(result.labels[1:], result.area[1:], strict=True) if pixels}
+    if isinstance(result, Embedding):
+        return {"embedding"}
+    return {type(result).__name__.lower()}
