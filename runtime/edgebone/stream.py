@@ -84,6 +84,7 @@ class Stream:
     Attributes:
         sources: The sources, in the order of the call.
         model: The model now; another one after :meth:`swap`.
+        answered_by: The model that gave the result in hand: behind a swap, for some frames more the one before.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Stream:
     ) -> None:
         self.sources = sources
         self.model = model
+        self.answered_by = model
         self._first_model = model
         self._inbox = Inbox(sources, limits, forgiving)
         self._live = any(source.live for source in sources)
@@ -252,6 +254,7 @@ class Stream:
         age_ns = now_ns - frame.captured_at_ns
         self._meter.add("age", age_ns)
         self._delivered[number].add(now_ns, age_ns)
+        self.answered_by = delivery.model
         if isinstance(result, dict):
             self._turns[number].delivered(delivery.turn, result)
         self._frames += 1

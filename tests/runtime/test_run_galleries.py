@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import io
+import shutil
+import signal
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from camera_servers import wait_for
 from conftest import RED, write_video
 from helpers import edgebone as program
 from networks import SPEC, classifier, tinted_picture, write_network
 from test_attach import linear_head
 from test_bundle import contents
+from test_real_time import Ticking
+from test_run_for_days import finish, lines_of, start
 
+import edgebone
 from edgebone import Gallery, load
+from edgebone.cli import run, signals
+from edgebone.cli.run import Naming, _frames
 from edgebone.core.bundle import write_bundle
-from edgebone.core.errors import BundleError
+from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes, parse_head
 from edgebone.core.manifest import Head, Manifest, Weights
 from edgebone.core.matches import Matches
@@ -184,3 +194,165 @@ def test_the_summary_counts_a_head_by_the_frames_that_it_ran_on(network: Path, t
     summary = done.stdout.splitlines()[-1]
     assert "10 frames" in summary
     assert "alone 100 %" in summary
+
+
+def other_embedding(network: Path, path: Path) -> tuple[Path, list[str]]:
+    """A bundle whose embedding has other numbers, and what its gallery calls the pictures."""
+    made = attach(network, [embedding(network, 5, seed=7)], path, apart=True).path
+    return made, [f"new {number}" for number in range(len(PICTURES))]
+
+
+def write_gallery(bundle: Path, path: Path, labels: list[str]) -> None:
+    with load(bundle) as model:
+        gallery = Gallery(space_of(model), dimension_of(model), about=about(model))
+        gallery.add(embed_pictures(model, PICTURES), labels)
+        gallery.save(path, overwrite=True)
+
+
+OLD = [f"old {number}" for number in range(len(PICTURES))]
+
+
+def test_a_bundle_that_is_loaded_again_is_named_by_its_own_gallery_from_its_first_frame_on(
+    bundle: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.gallery"
+    write_gallery(bundle, path, OLD)
+    new, labels = other_embedding(network, tmp_path / "new.bundle")
+    with load(bundle) as model, model.stream(PICTURES * 10) as stream:
+        named = Naming(model, {"": str(path)})
+        seen: list[str] = []
+        for number, (_, result) in enumerate(_frames(stream, lambda: load(new), named)):
+            seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
+            if number == 5:
+                # Another bundle alone does not go with the gallery that is there.
+                signals._reload.append(1)
+            if number == 15:
+                write_gallery(new, path, labels)
+                signals._reload.append(1)
+    point = next(number for number, label in enumerate(seen) if label.startswith("new"))
+    assert 16 < point < 22
+    assert seen == [(OLD if number < point else labels)[number % len(PICTURES)] for number in range(60)]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2, said
+    assert "a.gallery holds vectors of" in said[0]
+    assert said[0].endswith("going on with the bundle as it was")
+    assert said[1] == "edgebone: the bundle is loaded again"
+
+
+def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothing(
+    bundle: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.gallery"
+    write_gallery(bundle, path, OLD)
+    new, labels = other_embedding(network, tmp_path / "new.bundle")
+    loaded: list[Any] = []
+
+    def refuse(*_: Any) -> None:
+        raise EngineError("the device is full")
+
+    def load_broken() -> Any:
+        write_gallery(new, path, labels)
+        loaded.append(load(new))
+        loaded[0].infer = refuse
+        return loaded[0]
+
+    with load(bundle) as model, model.stream(PICTURES * 3) as stream:
+        seen = []
+        for number, (_, result) in enumerate(_frames(stream, load_broken, Naming(model, {"": str(path)}))):
+            seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
+            if number == 5:
+                signals._reload.append(1)
+    assert seen == OLD * 3
+    assert "the device is full; going on with the bundle as it was" in capsys.readouterr().err
+    with pytest.raises(EngineError, match="closed"):
+        edgebone.Model.infer(loaded[0], loaded[0].new_buffer())
+
+
+def test_the_cameras_results_under_way_are_named_by_the_gallery_before(
+    bundle: Path, network: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.gallery"
+    write_gallery(bundle, path, OLD)
+    new, labels = other_embedding(network, tmp_path / "new.bundle")
+    cameras = [Ticking(f"camera {number}", 100, 10**6) for number in range(3)]
+    with load(bundle) as model, model.stream(*cameras) as stream:
+        seen: Counter[str] = Counter()
+        for number, (_, result) in enumerate(_frames(stream, lambda: load(new), Naming(model, {"": str(path)}))):
+            seen[result["emb"].label[:3]] += 1  # type: ignore[index, union-attr, call-overload]
+            if number == 20:
+                write_gallery(new, path, labels)
+                signals._reload.append(1)
+            if seen["new"] > 20:
+                break
+    assert set(seen) == {"old", "new"}
+
+
+def test_a_gallery_that_changes_while_a_stream_runs_is_taken_over(
+    bundle: Path,
+    network: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(run, "LOOK_S", 0.0)
+    path = tmp_path / "a.gallery"
+    write_gallery(bundle, path, OLD)
+    new, labels = other_embedding(network, tmp_path / "new.bundle")
+    seen: list[str] = []
+    with load(bundle) as model, model.stream(PICTURES * 6) as stream:
+        for number, (_, result) in enumerate(_frames(stream, lambda: load(new), Naming(model, {"": str(path)}))):
+            seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
+            if number == 5:
+                write_gallery(bundle, path, [f"now {number}" for number in range(len(PICTURES))])
+            if number == 11:
+                write_gallery(new, path, labels)
+            if number == 17:
+                path.write_bytes(b"no gallery")
+            if number == 23:
+                path.unlink()
+            if number == 29:
+                write_gallery(bundle, path, OLD)
+    now = [f"now {number}" for number in range(len(PICTURES))]
+    assert seen == OLD + now * 4 + OLD
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[2].partition(" ")[2] for line in said] == ["has changed: 6 entries"] * 2
+    # Each that does not go is said once.
+    refused = [record.getMessage() for record in caplog.records]
+    assert len(refused) == 2
+    assert "a.gallery holds vectors of" in refused[0]
+    assert all(line.endswith("going on with the gallery as it was") for line in refused)
+
+
+@pytest.mark.slow
+def test_the_program_takes_over_a_gallery_and_a_bundle(bundle: Path, network: Path, tmp_path: Path) -> None:
+    path, out, current = tmp_path / "a.gallery", tmp_path / "o.jsonl", tmp_path / "current.bundle"
+    write_gallery(bundle, path, OLD)
+    new, labels = other_embedding(network, tmp_path / "new.bundle")
+    shutil.copytree(bundle, current)
+    process = start("run", current, "synthetic://64x48@50", "--gallery", path, "--out", out)
+
+    def latest() -> str:
+        lines = lines_of(out)
+        return str(lines[-1]["heads"]["emb"]["label"])[:3] if lines else ""
+
+    try:
+        wait_for(lambda: latest() == "old", 30)
+        write_gallery(bundle, path, [f"now {number}" for number in range(len(PICTURES))])
+        wait_for(lambda: latest() == "now", 30)
+        path.write_bytes(b"no gallery")
+        shutil.rmtree(current)
+        shutil.copytree(new, current)
+        time.sleep(2.5)
+        assert latest() == "now"
+        write_gallery(new, path, labels)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: latest() == "new", 30)
+    finally:
+        process.send_signal(signal.SIGINT)
+        code, _, err = finish(process)
+    assert code == 130, err
+    assert err.count("a.gallery has changed: 6 entries") == 1
+    # Once that it cannot be read, and at most once, before the bundle came, that it is of another network.
+    assert 1 <= err.count("going on with the gallery as it was") <= 2
+    assert "the bundle is loaded again" in err

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _PICTURES_FPS = 1.0
 _VIDEO_FPS = 25.0
+
+LOOK_S = 1.0
+"""How often a running program looks whether its gallery's file has changed."""
 
 
 def run_command(
@@ -206,47 +210,91 @@ def _check_boxes_come(model: Model, rates: dict[str, int]) -> None:
             raise typer.BadParameter(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
 
 
+class GalleryWatch:
+    """Takes over galleries whose files others have changed; one that cannot be is said once, and serves as it was."""
+
+    def __init__(self) -> None:
+        self._looked_s = time.monotonic()
+
+    def look(self, galleries: list[Gallery], at_once: bool = False) -> bool:
+        """Look at the files, if it is time to or has to be at once; gives whether anything was taken over."""
+        now_s = time.monotonic()
+        if not at_once and now_s - self._looked_s < LOOK_S:
+            return False
+        self._looked_s = now_s
+        changed = [gallery for gallery in galleries if gallery.reload_if_changed()]
+        for gallery in changed:
+            sys.stderr.write(f"edgebone: {gallery.path} has changed: {len(gallery)} entries\n")
+        return bool(changed)
+
+
 class Naming:
-    """A model's galleries, and the names that they give its embeddings."""
+    """Names embeddings by the galleries of the model that made them."""
 
     def __init__(self, model: Model, paths: dict[str, str]) -> None:
         self._paths = paths
-        self._galleries: dict[str, Gallery] = {}
-        self.take(model)
+        self._galleries = {model: self.open(model)}
+        self._watch = GalleryWatch()
 
-    def take(self, model: Model) -> None:
-        """Read the galleries anew for a model; whatever is raised, the ones at hand stay."""
-        if self._paths:
-            from edgebone.gallery.recognise import open_galleries
+    def open(self, model: Model) -> dict[str, Gallery]:
+        """The galleries for a model's embeddings."""
+        if not self._paths:
+            return {}
+        from edgebone.gallery.recognise import open_galleries
 
-            self._galleries = open_galleries(model, self._paths)
+        return open_galleries(model, self._paths)
 
-    def __call__(self, results: Results) -> Results:
-        """Results with what the galleries know in the place of embeddings."""
-        if not self._galleries:
+    def take(self, model: Model, galleries: dict[str, Gallery], answering: Model) -> None:
+        """Name a further model's embeddings, too; results of those before it are still under way.
+
+        Args:
+            model: The model.
+            galleries: Its galleries.
+            answering: The model that gives results now. Of the cameras' newest results one may be of the model before.
+        """
+        known = list(self._galleries)
+        first = max(0, known.index(answering) - 1) if answering in known else 0
+        self._galleries = {**{key: self._galleries[key] for key in known[first:]}, model: galleries}
+
+    def look(self) -> None:
+        """Take over galleries whose files have changed: the newest model's, for which they are."""
+        self._watch.look(list(list(self._galleries.values())[-1].values()))
+
+    def __call__(self, results: Results, model: Model) -> Results:
+        """A model's results with what the galleries know in the place of embeddings."""
+        galleries = self._galleries.get(model)
+        if not galleries:
             return results
         from edgebone.gallery.recognise import name_embeddings
 
-        return name_embeddings(results, self._galleries)
+        return name_embeddings(results, galleries)
 
 
 def _frames(stream: Stream, load_again: Callable[[], Model], named: Naming) -> Iterator[tuple[Frame, Results]]:
     """The stream's, with another model in it whenever SIGHUP came."""
     for frame, result in stream:
         raise_if_heard()
+        named.look()
+        # Before another model comes: this result, and those under way, are of the one that is there.
+        shown = named(result, stream.answered_by)
         if reload_asked():
             try:
-                model = load_again()
-                try:
-                    named.take(model)
-                except BaseException:
-                    model.close()
-                    raise
-                stream.swap(model)
+                _load_again(stream, load_again, named)
                 sys.stderr.write("edgebone: the bundle is loaded again\n")
             except EdgeboneError as error:
                 sys.stderr.write(f"edgebone: {error}; going on with the bundle as it was\n")
-        yield frame, named(result)
+        yield frame, shown
+
+
+def _load_again(stream: Stream, load_again: Callable[[], Model], named: Naming) -> None:
+    model = load_again()
+    try:
+        galleries = named.open(model)
+        stream.swap(model)
+    except BaseException:
+        model.close()
+        raise
+    named.take(model, galleries, stream.answered_by)
 
 
 def _say_engine(model: Model) -> None:
