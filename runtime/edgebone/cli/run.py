@@ -112,7 +112,7 @@ def run_command(
     """Run a bundle on pictures, videos and cameras, and print what it sees.
 
     Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Cameras
-    that go away are waited for. SIGHUP loads the bundle again between two frames.
+    that go away are waited for. SIGHUP loads the bundle again between two frames; a gallery that changes is taken over.
     """
     if restart:
         from edgebone.cli.restart import supervise

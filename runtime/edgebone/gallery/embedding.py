@@ -144,7 +144,7 @@ def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN)
     name = embedding_head(model, head)
     file = model.head_file(name)
     if file is not None:
-        return space_of_head(file.manifest, views)
+        return space_of_head(file.manifest, manifest.preprocess, views)
     # Not the bundle's graph, which is another one as soon as a head is attached to it.
     outputs, weights = manifest.heads[name].outputs, manifest.model.weights
     made_by: list[object]
@@ -159,10 +159,10 @@ def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN)
     return _hash(made_by, manifest.preprocess, views)
 
 
-def space_of_head(head: HeadManifest, views: Sequence[View] = OWN) -> str:
-    """The same of a head that was fitted: it goes with one backbone and one preprocessing alone."""
+def space_of_head(head: HeadManifest, preprocess: Preprocess, views: Sequence[View] = OWN) -> str:
+    """The same of a head that was fitted."""
     made_by: list[object] = [head.sha256, {name: tap.fingerprint for name, tap in head.reads.items()}]
-    return _hash(made_by, head.backbone.preprocess, views)
+    return _hash(made_by, preprocess, views)
 
 
 def _hash(made_by: list[object], preprocess: Preprocess, views: Sequence[View]) -> str:

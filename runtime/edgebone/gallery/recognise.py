@@ -44,7 +44,8 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
 
     Args:
         results: A frame's.
-        galleries: By head name; under "" that of a model's only head.
+        galleries: By head name; under "" that of a model's only head. In a stream whose model is swapped, those of the
+            model that ``stream.answered_by`` names.
 
     Returns:
         The same with :class:`~edgebone.core.matches.Matches` in the place of embeddings that have a gallery.
@@ -63,5 +64,7 @@ def _named(result: Result, gallery: Gallery | None) -> Result | Matches:
         return result
     own = apart_head_of(result)
     if own is not None:
-        gallery.check(space_of_head(own, gallery.views), f"{own.backbone.name} {own.backbone.weights}, head {own.name}")
+        made_on = own.backbone
+        space = space_of_head(own, made_on.preprocess, gallery.views)
+        gallery.check(space, f"{made_on.name} {made_on.weights}, head {own.name}")
     return gallery.identify(result.vector)
