@@ -19,13 +19,24 @@ import numpy as np
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
-from edgebone.core.head_file import HeadFile, parse_head, read_head, refusal
+from edgebone.core.head_file import HeadFile, HeadManifest, parse_head, read_head, refusal
 from edgebone.core.manifest import Manifest
-from edgebone.core.results import Result
+from edgebone.core.results import Embedding, Result
 from edgebone.core.tensors import Array
 from edgebone.decode.registry import Decoder, make_decoder, setting_names
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, open_model
+
+
+@dataclass(frozen=True)
+class HeadEmbedding(Embedding):
+    """A vector that says which head it is of: after a swap, those of the old one may still be under way.
+
+    Attributes:
+        head: The head that made it.
+    """
+
+    head: HeadManifest
 
 
 class ApartHead:
@@ -66,7 +77,8 @@ class ApartHead:
 
     def decode(self, outputs: Mapping[str, Array], index: int, geometry: Geometry) -> Result:
         """One picture's result out of a batch."""
-        return self._decoder([outputs[name][index] for name in self._outputs], geometry)
+        found = self._decoder([outputs[name][index] for name in self._outputs], geometry)
+        return HeadEmbedding(found.vector, self.artefact.manifest) if isinstance(found, Embedding) else found
 
     def close(self) -> None:
         """Free the engine, at once or when the run under way is done."""
@@ -102,6 +114,7 @@ class ApartHeads:
         self._candidate = replace(candidate, precision="fp32")
         self._settings = settings
         self._swapping = threading.Lock()
+        self._closed = False
         self._heads: dict[str, ApartHead] = {}
         try:
             for name, head in bundle.manifest.heads.items():
@@ -116,6 +129,10 @@ class ApartHeads:
     def names(self) -> tuple[str, ...]:
         """The heads' names."""
         return tuple(self._heads)
+
+    def artefact(self, name: str) -> HeadFile:
+        """The head that runs under a name now."""
+        return self._heads[name].artefact
 
     def _open(self, name: str, artefact: HeadFile) -> ApartHead:
         manifest = self._manifest
@@ -167,8 +184,10 @@ class ApartHeads:
 
         Raises:
             BundleError: There is no such head, or the new one was fitted on another backbone, or cannot be read.
-            EngineError: The engine refuses it. Whatever is raised, the old head goes on.
+            EngineError: The engine refuses it, or the heads are closed. Whatever is raised, the old head goes on.
         """
+        if self._closed:
+            raise _closed(name)
         artefact = head if isinstance(head, HeadFile) else read_head(head)
         if name not in self._heads:
             raise BundleError(
@@ -190,12 +209,18 @@ class ApartHeads:
             opened.close()
             raise
         with self._swapping:
-            old = self._heads[name]
-            self._heads = {**self._heads, name: opened}
-        old.close()
+            # Whoever closes meanwhile does not know of the new one.
+            late, old = self._closed, self._heads[name]
+            if not late:
+                self._heads = {**self._heads, name: opened}
+        (opened if late else old).close()
+        if late:
+            raise _closed(name)
 
     def close(self) -> None:
-        """Free all engines."""
+        """Free all engines; no head is taken any more."""
+        with self._swapping:
+            self._closed = True
         for head in self._heads.values():
             head.close()
 
@@ -208,6 +233,10 @@ class ApartHeads:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _closed(name: str) -> EngineError:
+    return EngineError(f"head {name} cannot be swapped: the model is closed; load the bundle again")
 
 
 def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
@@ -256,6 +285,55 @@ def decode_apart(
         for name, item in ran.items()
         if wanted is None or name in wanted
     }
+
+
+class HeadTurns:
+    """Whose turn it is of the heads that are apart, over one source's frames; may be asked from any thread.
+
+    Of a live source a newer result takes the place of one that nobody took yet. A head that was on the older one and is
+    not on the newer runs on every frame from then on, until the caller has got one with it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frames = 0
+        self._asked: set[str] = set()
+        # By head the last frame that it was due on, as long as no result since was delivered.
+        self._due: dict[str, int] = {}
+        self._lost: set[str] = set()
+
+    def ask(self, heads: Collection[str]) -> None:
+        """Have heads run on the next frame."""
+        with self._lock:
+            self._asked.update(heads)
+
+    def next(self, every: Mapping[str, int]) -> tuple[int, list[str]]:
+        """The number of the next frame, and the heads that run on it.
+
+        Args:
+            every: By head: one frame out of so many; 0 for on demand only.
+        """
+        with self._lock:
+            number = self._frames
+            self._frames += 1
+            due = rates_due(every, number, self._asked)
+            self._asked.difference_update(due)
+            self._due.update(dict.fromkeys(due, number))
+            return number, [name for name in every if name in due or name in self._lost]
+
+    def replaced(self, heads: Collection[str], by: Collection[str]) -> None:
+        """A result with these heads was dropped for one with others."""
+        with self._lock:
+            self._lost.update(name for name in heads if name in self._due and name not in by)
+
+    def delivered(self, number: int, heads: Collection[str]) -> None:
+        """The caller has a frame's result with these heads."""
+        with self._lock:
+            for name in heads:
+                # One that was due on a later frame, or was asked for since, is still to come.
+                if self._due.get(name, number + 1) <= number:
+                    del self._due[name]
+                    self._lost.discard(name)
 
 
 def rates_due(every: Mapping[str, int], count: int, asked: Collection[str] = ()) -> list[str]:

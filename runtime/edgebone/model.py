@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.apart_heads import ApartHeads, HeadOutputs, check_rates, decode_apart
+from edgebone.apart_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import BundleError, EdgeboneError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
-from edgebone.core.head_file import HeadFile
+from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout
-from edgebone.core.results import Results
+from edgebone.core.results import Result, Results
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.on_device import keep_for_heads
@@ -225,6 +225,18 @@ class Model:
             if name not in self.manifest.heads:
                 raise BundleError(f"there is no head {name}; the bundle has {', '.join(self.manifest.heads)}")
 
+    def head_file(self, name: str) -> HeadFile | None:
+        """A head's artefact: of one that is apart, the one that runs now; None where the head is the network's own.
+
+        Raises:
+            BundleError: There is no such head, or it cannot be read.
+        """
+        self._check_heads([name])
+        head = self.manifest.heads[name]
+        if head.apart:
+            return self._apart.artefact(name)
+        return parse_head(self.bundle.read(head.file), f"{self.bundle.path}, {head.file}") if head.file else None
+
     def swap_head(self, name: str, head: str | os.PathLike[str] | HeadFile) -> None:
         """Put another head in the place of one that is apart, while the model serves; may be called from any thread.
 
@@ -238,7 +250,7 @@ class Model:
         Raises:
             BundleError: There is no such head apart from the graph, or the new one was fitted on another backbone or
                 another preprocessing, or cannot be read. Whatever is raised, the old head goes on.
-            EngineError: The engine refuses it.
+            EngineError: The engine refuses it, or the model is closed.
         """
         self._apart.swap(name, head if isinstance(head, HeadFile) else Path(head))
 
@@ -415,6 +427,11 @@ class Model:
     ) -> None:
         """Close."""
         self.close()
+
+
+def apart_head_of(result: Result) -> HeadManifest | None:
+    """The head that made an embedding, where it is one that is apart and may have been swapped since; else None."""
+    return result.head if isinstance(result, HeadEmbedding) else None
 
 
 def _pixels(picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> NDArray[Any]:

@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 
+if TYPE_CHECKING:
+    from edgebone.model import Model
+
 _LOSSLESS = 4
 
-Delivery = tuple[int, Frame, Results]
-"""A source's number, the frame and its result."""
+
+@dataclass(frozen=True)
+class Delivery:
+    """A frame and its result.
+
+    Attributes:
+        number: Its source's number.
+        frame: The frame.
+        result: Its result.
+        model: What gave the result.
+        turn: Which of its source's frames it is, where the model's heads leave frames out.
+    """
+
+    number: int
+    frame: Frame
+    result: Results
+    model: Model
+    turn: int
 
 
 class Outbox:
@@ -29,23 +50,23 @@ class Outbox:
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, delivery: Delivery) -> bool:
+    def put(self, delivery: Delivery) -> Delivery | None:
         """Leave a result, in place of an older one of the same live source.
 
         Returns:
-            Whether an older result was dropped for it.
+            The older result, which is dropped for it; None where there is none.
         """
-        number = delivery[0]
+        number = delivery.number
         with self._changed:
-            old = [place for place, waiting in enumerate(self._waiting) if waiting[0] == number]
+            old = [place for place, waiting in enumerate(self._waiting) if waiting.number == number]
             if self._live[number] and old:
-                self._waiting[old[0]] = delivery
-                return True
+                dropped, self._waiting[old[0]] = self._waiting[old[0]], delivery
+                return dropped
             while not self._live[number] and len(self._waiting) >= _LOSSLESS and not self._closed:
                 self._changed.wait()
             self._waiting.append(delivery)
             self._changed.notify_all()
-            return False
+            return None
 
     def finish(self, error: BaseException | None = None) -> None:
         """No more will come; an error is raised once what was before it is taken."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgebone.apart_heads import check_rates, rates_due
+from edgebone.apart_heads import HeadTurns, check_rates
 from edgebone.core.errors import EngineError, EngineStalledError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
@@ -50,6 +50,7 @@ class _InFlight:
     future: Future[Outputs]
     done_ns: list[int]
     heads: list[Collection[str]] | None
+    turns: list[int]
 
 
 def _stamp_when_done(future: Future[Outputs], then: Callable[[], None]) -> list[int]:
@@ -83,6 +84,7 @@ class Stream:
     Attributes:
         sources: The sources, in the order of the call.
         model: The model now; another one after :meth:`swap`.
+        answered_by: The model that gave the result in hand: behind a swap, for some frames more the one before.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Stream:
     ) -> None:
         self.sources = sources
         self.model = model
+        self.answered_by = model
         self._first_model = model
         self._inbox = Inbox(sources, limits, forgiving)
         self._live = any(source.live for source in sources)
@@ -102,8 +105,7 @@ class Stream:
         self._run_s = 0.0
         self._prepare_s = 0.0
         self._done_ns = 0
-        self._taken = [0 for _ in sources]
-        self._asked: list[set[str]] = [set() for _ in sources]
+        self._turns = [HeadTurns() for _ in sources]
         self._buffers: list[Pixels] = []
         self._under_way: deque[_InFlight] = deque()
         self._next_model: Model | None = None
@@ -183,6 +185,8 @@ class Stream:
     def ask(self, *heads: str) -> None:
         """Have heads run on the next frame of every source, whatever their rate; may be called from any thread.
 
+        Where that frame's result is dropped for a newer one, they run again, until one with them is delivered.
+
         Args:
             *heads: Names of heads that are apart from the network's graph; the others run on every frame as it is.
 
@@ -190,16 +194,8 @@ class Stream:
             BundleError: There is no such head.
         """
         check_rates(dict.fromkeys(heads, 1), self.model.manifest)
-        for asked in self._asked:
-            asked.update(heads)
-
-    def _due(self, number: int) -> Collection[str]:
-        """The heads whose turn it is on a source's next frame, those in the network's graph included."""
-        count, asked = self._taken[number], self._asked[number]
-        self._taken[number] += 1
-        due = rates_due(self.model.head_every, count, tuple(asked))
-        asked.difference_update(due)
-        return [*self.model.manifest.graph_heads, *due]
+        for turns in self._turns:
+            turns.ask(heads)
 
     def _take_over(self) -> None:
         """Begin with the model that waits, if one does."""
@@ -253,11 +249,14 @@ class Stream:
             self._close_models()
 
     def _hand_over(self, delivery: Delivery) -> tuple[Frame, Results]:
-        number, frame, result = delivery
+        number, frame, result = delivery.number, delivery.frame, delivery.result
         now_ns = time.monotonic_ns()
         age_ns = now_ns - frame.captured_at_ns
         self._meter.add("age", age_ns)
         self._delivered[number].add(now_ns, age_ns)
+        self.answered_by = delivery.model
+        if isinstance(result, dict):
+            self._turns[number].delivered(delivery.turn, result)
         self._frames += 1
         self._delivered_ns = now_ns
         return frame, result
@@ -377,8 +376,12 @@ class Stream:
 
     def _leave(self, outbox: Outbox) -> None:
         for delivery in self._finish():
-            if outbox.put(delivery):
-                self._inbox.add_dropped(delivery[0])
+            dropped = outbox.put(delivery)
+            if dropped is None:
+                continue
+            self._inbox.add_dropped(delivery.number)
+            if isinstance(dropped.result, dict) and isinstance(delivery.result, dict):
+                self._turns[delivery.number].replaced(dropped.result, delivery.result)
 
     def _gather(self, stop: threading.Event) -> list[Taken]:
         """The newest frames, as many as the model takes at once: a run's result that is ready goes before them."""
@@ -410,8 +413,9 @@ class Stream:
             self._meter.add("queue", began_ns - frame.captured_at_ns)
         model, buffer = self.model, self._buffers.pop()
         paced = any(rate != 1 for rate in model.head_every.values())
-        heads = [self._due(number) for number, _ in batch] if paced else None
-        wanted = None if heads is None else {name for due in heads for name in due}
+        due = [self._turns[number].next(model.head_every) for number, _ in batch] if paced else []
+        heads: list[Collection[str]] = [[*model.manifest.graph_heads, *names] for _, names in due]
+        wanted = {name for _, names in due for name in names} if paced else None
         images = [frame.image for _, frame in batch]
         if len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2]):
             geometries = [model.geometry_of(images[0].shape[:2])] * len(batch)
@@ -424,7 +428,9 @@ class Stream:
         self._meter.add("pre", prepared_ns - began_ns, len(batch))
         self._prepare_s = _smooth(self._prepare_s, prepared_ns - began_ns)
         done_ns = _stamp_when_done(future, self._inbox.poke)
-        self._under_way.append(_InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns, heads))
+        turns = [turn for turn, _ in due] or [0] * len(batch)
+        ran = _InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns, heads if paced else None, turns)
+        self._under_way.append(ran)
 
     def _finish(self) -> list[Delivery]:
         """Wait for the oldest run and decode its results."""
@@ -447,7 +453,10 @@ class Stream:
         self._meter.add("decode", time.monotonic_ns() - began_ns, len(ran.batch))
         if ran.model is not self.model and not any(left.model is ran.model for left in self._under_way):
             ran.model.close()
-        return [(number, frame, result) for (number, frame), result in zip(ran.batch, results, strict=True)]
+        return [
+            Delivery(number, frame, result, ran.model, turn)
+            for (number, frame), result, turn in zip(ran.batch, results, ran.turns, strict=True)
+        ]
 
     def _check_engine(self) -> None:
         """The watchdog: an engine that gives no answer is an error, not a stream that stands still.

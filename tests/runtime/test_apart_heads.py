@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from camera_servers import wait_for
 from helpers import edgebone as program
 from networks import classifier, tinted_picture, write_network
+from slow_engine import slow_model
 from test_attach import changed, linear_head, saved
 from test_bundle import contents
 from test_engines import OnnxRuntimeOnGpu
+from test_real_time import Ticking
 
 import edgebone
-from edgebone.apart_heads import ApartHeads
+from edgebone.apart_heads import ApartHead, ApartHeads
 from edgebone.core.bundle import open_bundle, write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes
@@ -285,3 +290,108 @@ def test_behind_a_gpu_heads_read_what_the_backbone_left_there(bundle: Path, monk
     tap = opened.manifest.taps["features_s4"]
     assert isinstance(outputs[0][tap.output], DeviceTensor)
     assert np.asarray(outputs[0][tap.output]).shape == (1, *tap.shape)
+
+
+def held_up(engine: Any, frames: int) -> None:
+    """As a caller that works for as long as the engine takes up so many frames."""
+    until = len(engine.batches) + frames
+    wait_for(lambda: len(engine.batches) >= until, 30)
+
+
+def test_a_caller_that_is_slower_than_the_camera_gets_what_it_asks_for(bundle: Path) -> None:
+    cameras = [Ticking(f"camera {number}", 500, 10**6) for number in range(2)]
+    with slow_model(bundle, 0.001, every={"slow": 3, "rare": 0}) as model, model.stream(*cameras) as stream:
+        results = iter(stream)
+        next(results)
+        for _ in range(4):
+            stream.ask("rare")
+            answered: Counter[str] = Counter()
+            # Two that were on their way when it was asked, and one with the answer, of each camera.
+            for _ in range(6):
+                held_up(model.engine, 8)
+                frame, result = next(results)
+                answered.update([frame.source] if "rare" in result else [])
+            assert set(answered) == {camera.name for camera in cameras}
+        for _ in range(4):
+            next(results)
+        # Once everybody has it, it is not computed any more.
+        held_up(model.engine, 8)
+        assert not any("rare" in next(results)[1] for _ in range(10))
+
+
+def test_a_rare_head_reaches_a_caller_that_is_slower_than_the_camera(bundle: Path) -> None:
+    camera = Ticking("camera", 500, 10**6)
+    with slow_model(bundle, 0.001, every={"slow": 10, "rare": 0}) as model, model.stream(camera) as stream:
+        seen: list[bool] = []
+        began = 0
+        for frame, result in stream:
+            # None was kept back for the head.
+            assert frame.index >= began
+            seen.append("slow" in result)
+            if len(seen) == 20:
+                break
+            began = camera.read_count
+            held_up(model.engine, 12)
+    # Its turn came in every one of these pauses. Only a result that is taken right behind it may be without it.
+    assert all(any(pair) for pair in itertools.pairwise(seen)), seen
+
+
+def test_a_caller_that_keeps_up_gets_a_rare_head_about_as_often_as_it_says(bundle: Path) -> None:
+    camera = Ticking("camera", 40, 31)
+    with edgebone.load(bundle, every={"slow": 5, "rare": 0}) as model, model.stream(camera) as stream:
+        seen = ["slow" in result for _, result in stream]
+    assert seen[0]
+    assert sum(seen) <= len(seen) // 2
+
+
+def test_of_a_file_and_a_camera_in_one_stream_each_counts_its_own_frames(bundle: Path, tmp_path: Path) -> None:
+    for number, picture in enumerate(PICTURES):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture)
+    camera = Ticking("camera", 100, 30)
+    with edgebone.load(bundle, every={"slow": 3, "rare": 0}) as model, model.stream(tmp_path, camera) as stream:
+        stream.ask("rare")
+        seen: dict[bool, list[tuple[str, ...]]] = {True: [], False: []}
+        for frame, results in stream:
+            seen[frame.source == "camera"].append(named(results))
+    assert [number for number, names in enumerate(seen[False]) if "slow" in names] == [0, 3, 6, 9]
+    assert [number for number, names in enumerate(seen[False]) if "rare" in names] == [0]
+    assert any("slow" in names for names in seen[True])
+    assert any("rare" in names for names in seen[True])
+
+
+def test_a_closed_model_takes_no_head_and_leaves_no_engine_open(
+    bundle: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = linear_head(network, "slow", labels=NEW)
+    opened: list[ApartHead] = []
+    then: list[Callable[[], None]] = []
+    open_head = ApartHeads._open
+
+    def noted(self: ApartHeads, name: str, artefact: HeadFile) -> ApartHead:
+        opened.append(open_head(self, name, artefact))
+        for act in then:
+            act()
+        return opened[-1]
+
+    def open_engines() -> int:
+        count = 0
+        for head in opened:
+            with head.held() as usable:
+                count += usable
+        return count
+
+    monkeypatch.setattr(ApartHeads, "_open", noted)
+    model = edgebone.load(bundle)
+    assert open_engines() == len(opened) == 2
+    model.close()
+    assert open_engines() == 0
+    with pytest.raises(EngineError, match="head slow cannot be swapped: the model is closed; load the bundle again"):
+        model.swap_head("slow", new)
+    assert open_engines() == 0
+    # Closed by another thread while the new head is opened.
+    model = edgebone.load(bundle)
+    then.append(model.close)
+    with pytest.raises(EngineError, match="head slow cannot be swapped: the model is closed"):
+        model.swap_head("slow", new)
+    assert len(opened) == 5
+    assert open_engines() == 0

@@ -12,8 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from camera_servers import wait_for
 from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
 from helpers import PROGRAM, edgebone
+from test_cli import _hear_ctrl_c
 from test_gallery import layout_bundle  # noqa: F401
 
 from edgebone import Gallery, load
@@ -224,6 +226,11 @@ def test_facings_fill_their_zone(tmp_path: Path) -> None:
         ({"zones": [{**TOP, "xyxy": [0, 0, 1]}]}, r"\$.zones\[0\].xyxy"),
         ({"zones": [{**TOP, "colums": 3}]}, "unknown field `colums`"),
         ({"zones": [{**TOP, "rows": 0}]}, r">= 1"),
+        ({"zones": [TOP], "looks": 10**20, "agree": 10**20}, r"<= 10000 - at `\$.(looks|agree)`"),
+        ({"zones": [TOP], "looks": 1e20, "agree": 1e20}, r"at `\$.(looks|agree)`"),
+        ({"zones": [{**TOP, "rows": 100_000, "columns": 100_000}]}, r"<= 10000 - at `\$.zones\[0\].(rows|columns)`"),
+        ({"zones": [{**TOP, "rows": 10_000, "columns": 10_000}]}, "10,000 facings at most, not 100,000,000"),
+        ({"zones": [{**TOP, "columns": 6000}, {**BOTTOM, "columns": 6000}]}, "10,000 facings at most, not 12,000"),
         ({"zones": [{**TOP, "expected": [{"product": "milk", "minimum": 4}]}]}, "top has 3 facings, and expects 4 of"),
         ({"zones": [{**TOP, "expected": [{"product": "milk"}] * 2}]}, "zone top expects milk twice"),
         ({"zones": [{**TOP, "expected": [{"product": "empty"}]}]}, "empty is no product that can be expected"),
@@ -404,3 +411,90 @@ def test_a_camera_is_watched_until_it_is_interrupted(colors_bundle: Path, tmp_pa
     capture = cv2.VideoCapture(str(video))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(found)
     capture.release()
+
+
+def write_products(bundle: Path, path: Path, names: dict[str, str]) -> None:
+    """A gallery of patterns by label."""
+    with load(bundle) as model:
+        gallery = Gallery(space_of(model), dimension_of(model), about=about(model))
+        for label, name in names.items():
+            gallery.add(embed_pictures(model, [patterned(name)]), label)
+        gallery.calibrate(0.01, embed_pictures(model, [patterned(f"other {number}") for number in range(20)]))
+        gallery.save(path, overwrite=True)
+
+
+def test_facings_that_did_not_change_are_looked_at_again_when_asked(shelf: Shelf) -> None:
+    watch(shelf, [FULL] * 4)
+    before = shelf.embedded
+    shelf.look_again()
+    watch(shelf, [FULL] * 4, first=4)
+    assert shelf.embedded == before + len(FULL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_gallery_that_changes_is_taken_over_and_signals_lose_no_file(
+    layout_bundle: Path,  # noqa: F811
+    tmp_path: Path,
+    number: int,
+) -> None:
+    full = ["milk", "milk", "stranger", "juice", "juice", "juice"]
+    rows = [np.hstack([patterned(name) for name in full[start : start + 3]]) for start in (0, 3)]
+    source = tmp_path / "shots.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 10, (3 * PX, 2 * PX))
+    for _ in range(20_000):
+        writer.write(np.vstack(rows))
+    writer.release()
+    products = tmp_path / "products.gallery"
+    write_products(layout_bundle, products, {"milk": "milk", "juice": "juice", "empty": "empty"})
+    counts, video = tmp_path / "counts.jsonl", tmp_path / "out.mp4"
+    running = subprocess.Popen(
+        [PROGRAM, "shelf", layout_bundle, source, "--shelf", write_shelf(tmp_path), "--gallery", products,
+         "--jsonl", counts, "--video", video],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_ctrl_c,
+    )  # fmt: skip
+
+    def latest() -> dict[str, int]:
+        whole = counts.read_bytes().splitlines()[:-1] if counts.exists() else []
+        return dict(json.loads(whole[-1])["zones"]["top"]) if whole else {}
+
+    try:
+        wait_for(lambda: latest() == {"milk": 2, "unknown": 1}, 30)
+        running.send_signal(signal.SIGHUP)
+        names = {"milk": "milk", "juice": "juice", "empty": "empty", "tea": "stranger"}
+        write_products(layout_bundle, products, names)
+        wait_for(lambda: latest() == {"milk": 2, "tea": 1}, 30)
+        products.write_bytes(b"no gallery")
+        running.send_signal(signal.SIGHUP)
+        del names["milk"]
+        write_products(layout_bundle, products, names)
+        running.send_signal(signal.SIGHUP)
+        wait_for(lambda: latest() == {"milk": 0, "tea": 1, "unknown": 2}, 30)
+    finally:
+        running.send_signal(number)
+        out, error = running.communicate(timeout=30)
+    assert running.returncode == 128 + number, error
+    assert "Traceback" not in error
+    assert "products.gallery has changed: 4 entries" in error
+    assert "the shelf expects milk, which" in error
+    assert "top: milk 0, tea 1, unknown 2" in out
+    assert not list(tmp_path.glob(".*partial*"))
+    capture = cv2.VideoCapture(str(video))
+    assert abs(capture.get(cv2.CAP_PROP_FRAME_COUNT) - len(lines(counts))) <= 1
+    capture.release()
+
+
+def test_sighup_leaves_a_shelf_without_a_gallery_alone(colors_bundle: Path, tmp_path: Path) -> None:
+    shelf = write_shelf(tmp_path, {**TOP, "expected": []})
+    counts, video = tmp_path / "counts.jsonl", tmp_path / "out.mp4"
+    running = subprocess.Popen(
+        [PROGRAM, "shelf", colors_bundle, "synthetic://320x240@30?frames=45", "--shelf", shelf,
+         "--jsonl", counts, "--video", video],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: counts.exists() and counts.stat().st_size > 0, 30)
+    running.send_signal(signal.SIGHUP)
+    _, error = running.communicate(timeout=30)
+    assert running.returncode == 0, error
+    assert video.exists()
+    assert not list(tmp_path.glob(".*partial*"))

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from edgebone.core.errors import EdgeboneError, EngineStalledError
 if TYPE_CHECKING:
     from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
-    from edgebone.core.results import Results
+    from edgebone.core.results import Result, Results
     from edgebone.gallery import Gallery
     from edgebone.model import Model
     from edgebone.sinks import Sink
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _PICTURES_FPS = 1.0
 _VIDEO_FPS = 25.0
+
+LOOK_S = 1.0
+"""How often a running program looks whether its gallery's file has changed."""
 
 
 def run_command(
@@ -108,7 +112,7 @@ def run_command(
     """Run a bundle on pictures, videos and cameras, and print what it sees.
 
     Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Cameras
-    that go away are waited for. SIGHUP loads the bundle again between two frames.
+    that go away are waited for. SIGHUP loads the bundle again between two frames; a gallery that changes is taken over.
     """
     if restart:
         from edgebone.cli.restart import supervise
@@ -206,47 +210,91 @@ def _check_boxes_come(model: Model, rates: dict[str, int]) -> None:
             raise typer.BadParameter(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
 
 
+class GalleryWatch:
+    """Takes over galleries whose files others have changed; one that cannot be is said once, and serves as it was."""
+
+    def __init__(self) -> None:
+        self._looked_s = time.monotonic()
+
+    def look(self, galleries: list[Gallery], at_once: bool = False) -> bool:
+        """Look at the files, if it is time to or has to be at once; gives whether anything was taken over."""
+        now_s = time.monotonic()
+        if not at_once and now_s - self._looked_s < LOOK_S:
+            return False
+        self._looked_s = now_s
+        changed = [gallery for gallery in galleries if gallery.reload_if_changed()]
+        for gallery in changed:
+            sys.stderr.write(f"edgebone: {gallery.path} has changed: {len(gallery)} entries\n")
+        return bool(changed)
+
+
 class Naming:
-    """A model's galleries, and the names that they give its embeddings."""
+    """Names embeddings by the galleries of the model that made them."""
 
     def __init__(self, model: Model, paths: dict[str, str]) -> None:
         self._paths = paths
-        self._galleries: dict[str, Gallery] = {}
-        self.take(model)
+        self._galleries = {model: self.open(model)}
+        self._watch = GalleryWatch()
 
-    def take(self, model: Model) -> None:
-        """Read the galleries anew for a model; whatever is raised, the ones at hand stay."""
-        if self._paths:
-            from edgebone.gallery.recognise import open_galleries
+    def open(self, model: Model) -> dict[str, Gallery]:
+        """The galleries for a model's embeddings."""
+        if not self._paths:
+            return {}
+        from edgebone.gallery.recognise import open_galleries
 
-            self._galleries = open_galleries(model, self._paths)
+        return open_galleries(model, self._paths)
 
-    def __call__(self, results: Results) -> Results:
-        """Results with what the galleries know in the place of embeddings."""
-        if not self._galleries:
+    def take(self, model: Model, galleries: dict[str, Gallery], answering: Model) -> None:
+        """Name a further model's embeddings, too; results of those before it are still under way.
+
+        Args:
+            model: The model.
+            galleries: Its galleries.
+            answering: The model that gives results now. Of the cameras' newest results one may be of the model before.
+        """
+        known = list(self._galleries)
+        first = max(0, known.index(answering) - 1) if answering in known else 0
+        self._galleries = {**{key: self._galleries[key] for key in known[first:]}, model: galleries}
+
+    def look(self) -> None:
+        """Take over galleries whose files have changed: the newest model's, for which they are."""
+        self._watch.look(list(list(self._galleries.values())[-1].values()))
+
+    def __call__(self, results: Results, model: Model) -> Results:
+        """A model's results with what the galleries know in the place of embeddings."""
+        galleries = self._galleries.get(model)
+        if not galleries:
             return results
         from edgebone.gallery.recognise import name_embeddings
 
-        return name_embeddings(results, self._galleries)
+        return name_embeddings(results, galleries)
 
 
 def _frames(stream: Stream, load_again: Callable[[], Model], named: Naming) -> Iterator[tuple[Frame, Results]]:
     """The stream's, with another model in it whenever SIGHUP came."""
     for frame, result in stream:
         raise_if_heard()
+        named.look()
+        # Before another model comes: this result, and those under way, are of the one that is there.
+        shown = named(result, stream.answered_by)
         if reload_asked():
             try:
-                model = load_again()
-                try:
-                    named.take(model)
-                except BaseException:
-                    model.close()
-                    raise
-                stream.swap(model)
+                _load_again(stream, load_again, named)
                 sys.stderr.write("edgebone: the bundle is loaded again\n")
             except EdgeboneError as error:
                 sys.stderr.write(f"edgebone: {error}; going on with the bundle as it was\n")
-        yield frame, named(result)
+        yield frame, shown
+
+
+def _load_again(stream: Stream, load_again: Callable[[], Model], named: Naming) -> None:
+    model = load_again()
+    try:
+        galleries = named.open(model)
+        stream.swap(model)
+    except BaseException:
+        model.close()
+        raise
+    named.take(model, galleries, stream.answered_by)
 
 
 def _say_engine(model: Model) -> None:
@@ -312,12 +360,11 @@ def _go(
     from edgebone.cli.status import StatusLine
     from edgebone.sinks.guarded import StopRequest
 
-    seen: dict[str, Counter[str]] = {source.name: Counter() for source in stream.sources if not _is_pictures(source)}
-    frames: Counter[str] = Counter()
+    seen = {source.name: Seen() for source in stream.sources if not _is_pictures(source)}
     total = sum(source.frame_count or 0 for source in stream.sources)
 
     def finish() -> None:
-        _finish(sinks, follow, seen, frames, stream.stats, summary_to)
+        _finish(sinks, follow, seen, stream.stats, summary_to)
 
     try:
         with StatusLine(total) as status, stream:
@@ -326,8 +373,7 @@ def _go(
                 for sink in sinks:
                     sink.write(frame, shown)
                 if frame.source in seen:
-                    frames[frame.source] += 1
-                    seen[frame.source].update(_headlines(shown))
+                    seen[frame.source].add(shown)
                 status.show(stream, shown)
                 if number == limit:
                     break
@@ -353,8 +399,7 @@ def _go(
 def _finish(
     sinks: list[Sink],
     follow: Follow | None,
-    seen: dict[str, Counter[str]],
-    frames: Counter[str],
+    seen: dict[str, Seen],
     stats: StreamStats,
     summary_to: TextIO,
 ) -> None:
@@ -366,32 +411,58 @@ def _finish(
         follow.close()
         for line in follow.summary():
             summary_to.write(f"{line}\n")
-    for name, counter in seen.items():
-        common = ", ".join(f"{label} {100 * n / frames[name]:.0f} %" for label, n in counter.most_common(3))
-        summary_to.write(f"{name}: {frames[name]} frames, most often: {common or 'nothing'}\n")
+    for name, found in seen.items():
+        common = ", ".join(f"{label} {100 * share:.0f} %" for label, share in found.most_common(3))
+        summary_to.write(f"{name}: {found.frames} frames, most often: {common or 'nothing'}\n")
     sys.stderr.write(f"{summary(stats)}\n")
 
 
-def _headlines(results: Results) -> set[str]:
-    """What there is to say about a frame, once each: the best class, or the classes that were found."""
+class Seen:
+    """What was seen in a source's frames, and how often.
+
+    Attributes:
+        frames: How many frames there were.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._ran: Counter[str] = Counter()
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def add(self, results: Results) -> None:
+        """Take a frame into account."""
+        self.frames += 1
+        by_head = results if isinstance(results, dict) else {"": results}
+        self._ran.update(by_head.keys())
+        self._found.update((name, line) for name, result in by_head.items() for line in _headlines(result))
+
+    def most_common(self, most: int) -> list[tuple[str, float]]:
+        """Labels and how often they were there, 0 to 1, out of the frames that their head ran on."""
+        shares: dict[str, float] = {}
+        for (head, label), number in self._found.items():
+            # Where several heads say the same, the one that says it more often counts.
+            shares[label] = max(shares.get(label, 0.0), number / self._ran[head])
+        return sorted(shares.items(), key=lambda item: -item[1])[:most]
+
+
+def _headlines(result: Result) -> set[str]:
+    """What there is to say about a result, once each: the best class, or the classes that were found."""
     from edgebone.core.detections import Detections
     from edgebone.core.matches import Matches
-    from edgebone.core.results import Classification, MultiLabel, Regression
+    from edgebone.core.results import Classification, Embedding, MultiLabel, Regression
     from edgebone.core.segmentation import SegmentationMap
 
-    lines: set[str] = set()
-    for result in results.values() if isinstance(results, dict) else (results,):
-        if isinstance(result, Classification):
-            lines.add(result.decision or result.label)
-        elif isinstance(result, Matches):
-            lines.add(result.label)
-        elif isinstance(result, Regression):
-            # Numbers are not counted: hardly one comes twice.
-            continue
-        elif isinstance(result, (Detections, MultiLabel)):
-            lines.update(result.labels)
-        elif isinstance(result, SegmentationMap):
-            lines.update(label for label, pixels in zip(result.labels[1:], result.area[1:], strict=True) if pixels)
-        else:
-            lines.add(type(result).__name__.lower())
-    return lines
+    if isinstance(result, Classification):
+        return {result.decision or result.label}
+    if isinstance(result, Matches):
+        return {result.label}
+    if isinstance(result, Regression):
+        # Numbers are not counted: hardly one comes twice.
+        return set()
+    if isinstance(result, (Detections, MultiLabel)):
+        return set(result.labels)
+    if isinstance(result, SegmentationMap):
+        return {label for label, pixels in zip(result.labels[1:], result.area[1:], strict=True) if pixels}
+    if isinstance(result, Embedding):
+        return {"embedding"}
+    return {type(result).__name__.lower()}

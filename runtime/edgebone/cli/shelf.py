@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.signals import raise_if_heard
+from edgebone.cli.run import GalleryWatch
+from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ def shelf_command(
 ) -> None:
     """Watch a shelf: count the products of each zone, and tell what runs out, comes back or stands wrong.
 
-    The camera stands still. Only facings that changed since the last look go through the network again.
+    The camera stands still. Only facings that changed since the last look go through the network again. A gallery that
+    changes is taken over; SIGHUP looks for that at once.
     """
     from edgebone.cli.shelf_outputs import ShelfOutputs
     from edgebone.inbox import Inbox
@@ -65,12 +68,15 @@ def shelf_command(
     from edgebone.vision.shelf_file import read_shelf
 
     file, limits = read_shelf(shelf), Limits(max_fps, every)
+    # In place of the end that it means otherwise, which would lose the video.
+    listen_for_reload()
     with ExitStack() as closing:
         opened = open_source(source, give_up)
         inbox = Inbox([opened], [limits])
         closing.callback(inbox.close)
         model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))
-        recognise, known = recogniser(model, gallery, head, score)
+        names = None if gallery is None else _open(model, gallery, head)
+        recognise, known = recogniser(model, names, head, score)
         strange = sorted(file.products - known)
         if strange:
             raise EdgeboneError(
@@ -78,7 +84,15 @@ def shelf_command(
                 f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
             )
         watched = Shelf(file, recognise)
-        _go(inbox, watched, ShelfOutputs(file, opened, limits, jsonl, events, append, video))
+        _go(inbox, watched, ShelfOutputs(file, opened, limits, jsonl, events, append, video), names)
+
+
+def _open(model: Model, gallery: str, head: str | None) -> Gallery:
+    from edgebone.gallery.embedding import embedding_head
+    from edgebone.gallery.recognise import open_galleries
+
+    name = embedding_head(model, head)
+    return open_galleries(model, {name: gallery})[name]
 
 
 def recogniser(
@@ -99,10 +113,9 @@ def recogniser(
     if gallery is None:
         return _by_classes(model, head, score)
     from edgebone.gallery.embedding import embed_pictures, embedding_head
-    from edgebone.gallery.recognise import open_galleries
 
     name = embedding_head(model, head)
-    opened = next(iter(open_galleries(model, {name: gallery}).values())) if isinstance(gallery, str) else gallery
+    opened = _open(model, gallery, name) if isinstance(gallery, str) else gallery
 
     def recognise(pictures: Pictures) -> list[str]:
         return [matches.label for matches in opened.identify_all(embed_pictures(model, pictures, name))]
@@ -138,11 +151,15 @@ def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise
     return recognise, frozenset(heads[name].labels or ())
 
 
-def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs) -> None:
+def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs, gallery: Gallery | None) -> None:
     """Every frame, until the source ends."""
+    watch = GalleryWatch()
     try:
         while (taken := inbox.take()) is not None:
             raise_if_heard()
+            asked = reload_asked()
+            if gallery is not None and watch.look([gallery], asked):
+                _follow(gallery, shelf)
             _, frame = taken
             outputs.take(frame, *shelf.update(frame))
     except Exception:
@@ -153,3 +170,11 @@ def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs) -> None:
         outputs.finish(shelf)
         raise
     outputs.finish(shelf)
+
+
+def _follow(gallery: Gallery, shelf: Shelf) -> None:
+    """Go on with a gallery that has changed."""
+    shelf.look_again()
+    gone = sorted(shelf.file.products - gallery.labels().keys())
+    if gone:
+        sys.stderr.write(f"edgebone: the shelf expects {gone[0]}, which {gallery.path} does not know any more\n")

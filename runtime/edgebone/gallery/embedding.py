@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from edgebone.core.errors import BundleError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
-from edgebone.core.head_file import HeadManifest, parse_head
+from edgebone.core.head_file import HeadManifest
 from edgebone.core.manifest import Head, Preprocess
 from edgebone.core.results import Embedding
+from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats, as_unit
 from edgebone.gallery.views import OWN, View
-from edgebone.model import Model
+from edgebone.model import Model, apart_head_of
 from edgebone.preprocess import preprocess
 from edgebone.selftest import read_golden
 from edgebone.sources.images import read_image
@@ -47,19 +48,25 @@ def embed_pictures(
     Raises:
         SourceError: A file cannot be read.
         BundleError: There is no such head, or none or several where none is named.
-        GalleryError: The network gave NaN or infinity.
+        GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
     """
     name = embedding_head(model, head)
+    file = model.head_file(name)
+    before = file.manifest if file else None
     spec = model.manifest.preprocess
     whole = msgspec.structs.replace(spec, mode="stretch", resize=None)
     prepared = (_prepared(view, spec, whole, image) for image in map(_pixels, pictures) for view in views)
-    vectors = np.concatenate([np.empty((0, dimension_of(model, name)), np.float32), *_run(model, name, prepared)])
+    found = list(_run(model, name, prepared))
+    if any(made_by is not None and made_by is not before for made_by in map(apart_head_of, found)):
+        raise GalleryError(f"head {name} was swapped while pictures were embedded; embed them again")
+    none = np.empty((0, dimension_of(model, name)), np.float32)
+    vectors = np.stack([result.vector for result in found]) if found else none
     unit = as_unit(vectors, vectors.shape[1]).reshape(len(pictures), len(views), vectors.shape[1])
     return as_unit(unit.mean(axis=1), vectors.shape[1])
 
 
-def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iterator[Floats]:
-    """The network's vectors, in batches as large as it takes."""
+def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iterator[Embedding]:
+    """The network's answers, in batches as large as it takes."""
     size = min(model.max_batch, _MOST_BATCH)
     # What a result of another kind would need to find its place in the picture; a vector needs none.
     nowhere = Geometry((1, 1), model.manifest.preprocess.size_hw, (1.0, 1.0), (0.0, 0.0))
@@ -67,12 +74,11 @@ def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iter
         buffer = model.new_buffer(len(batch))
         buffer[: len(batch)] = batch
         results = model.decode(model.infer(buffer, [head]), [nowhere] * len(batch), [[head]] * len(batch))
-        yield np.stack([_vector(result[head]) for result in results if isinstance(result, dict)])
-
-
-def _vector(result: object) -> Floats:
-    assert isinstance(result, Embedding)
-    return result.vector
+        for result in results:
+            found = result[head] if isinstance(result, dict) else result
+            if not isinstance(found, Embedding):
+                raise BundleError(f"head {head} gives no embedding any more: one of another kind is in its place")
+            yield found
 
 
 def _prepared(view: View, spec: Preprocess, whole: Preprocess, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -93,7 +99,7 @@ def embedding_head(model: Model, name: str | None = None) -> str:
     Raises:
         BundleError: There is no such head, or none or several where none is named.
     """
-    heads = model.manifest.heads
+    heads = _heads_now(model)
     able = [key for key, head in heads.items() if head.decoder.partition("@")[0] == "embedding"]
     if name in able:
         return name
@@ -109,6 +115,12 @@ def embedding_head(model: Model, name: str | None = None) -> str:
     raise BundleError(f"{asked}; name one of {', '.join(able)} (the bundle has {known})")
 
 
+def _heads_now(model: Model) -> dict[str, Head]:
+    """The bundle's heads, those that were swapped as they are now."""
+    files = {name: model.head_file(name) for name, head in model.manifest.heads.items() if head.apart}
+    return {**model.manifest.heads, **{name: file.manifest.head for name, file in files.items() if file}}
+
+
 def dimension_of(model: Model, head: str | None = None) -> int:
     """How many numbers the head's embedding has.
 
@@ -116,9 +128,10 @@ def dimension_of(model: Model, head: str | None = None) -> int:
         BundleError: There is no such head, or none or several where none is named.
     """
     name = embedding_head(model, head)
-    chosen = model.manifest.heads[name]
-    specs = _artefact(model, chosen).outputs if chosen.apart else model.manifest.outputs
-    return next(int(spec.shape[-1]) for spec in specs if spec.name == chosen.outputs[0])
+    file = model.head_file(name)
+    head_now = file.manifest.head if file else model.manifest.heads[name]
+    specs = file.manifest.outputs if file else model.manifest.outputs
+    return next(int(spec.shape[-1]) for spec in specs if spec.name == head_now.outputs[0])
 
 
 def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:
@@ -128,22 +141,32 @@ def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN)
         BundleError: There is no such head, or none or several where none is named.
     """
     manifest = model.manifest
-    chosen = manifest.heads[embedding_head(model, head)]
-    made_by: object
-    if chosen.file:
-        # Not the bundle's graph, which is another one as soon as a further head is attached to it.
-        own = _artefact(model, chosen)
-        made_by = [own.sha256, {name: tap.fingerprint for name, tap in own.reads.items()}]
+    name = embedding_head(model, head)
+    file = model.head_file(name)
+    if file is not None:
+        return space_of_head(file.manifest, manifest.preprocess, views)
+    # Not the bundle's graph, which is another one as soon as a head is attached to it.
+    outputs, weights = manifest.heads[name].outputs, manifest.model.weights
+    made_by: list[object]
+    if weights.sha256:
+        made_by = [manifest.model.name, weights.sha256, outputs, dimension_of(model, name)]
     else:
-        # What the network answered when it was exported stays as it was, whatever is attached to it later.
+        # Of weights that come from no file there is only what the network answered when it was exported, which
+        # stays as it was, whatever is attached later; but exported again elsewhere, it is off in its last bits.
         golden = read_golden(model.bundle)
-        answers = (golden.network_input, *(golden.outputs[name] for name in chosen.outputs))
+        answers = (golden.network_input, *(golden.outputs[output] for output in outputs))
         made_by = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in answers]
-    return hashlib.sha256(msgspec.json.encode([made_by, manifest.preprocess, list(views)], order="sorted")).hexdigest()
+    return _hash(made_by, manifest.preprocess, views)
 
 
-def _artefact(model: Model, head: Head) -> HeadManifest:
-    return parse_head(model.bundle.read(head.file), f"{model.bundle.path}, {head.file}").manifest
+def space_of_head(head: HeadManifest, preprocess: Preprocess, views: Sequence[View] = OWN) -> str:
+    """The same of a head that was fitted."""
+    made_by: list[object] = [head.sha256, {name: tap.fingerprint for name, tap in head.reads.items()}]
+    return _hash(made_by, preprocess, views)
+
+
+def _hash(made_by: list[object], preprocess: Preprocess, views: Sequence[View]) -> str:
+    return hashlib.sha256(msgspec.json.encode([made_by, preprocess, list(views)], order="sorted")).hexdigest()
 
 
 def about(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:

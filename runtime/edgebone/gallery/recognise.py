@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from edgebone.core.matches import Matches
 from edgebone.core.results import Embedding, Result, Results
-from edgebone.gallery.embedding import about, embedding_head, space_of
+from edgebone.gallery.embedding import about, embedding_head, space_of, space_of_head
 from edgebone.gallery.gallery import Gallery
 from edgebone.gallery.views import OWN
-from edgebone.model import Model
+from edgebone.model import Model, apart_head_of
 
 
 def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Gallery]:
@@ -44,13 +44,15 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
 
     Args:
         results: A frame's.
-        galleries: By head name; under "" that of a model's only head.
+        galleries: By head name; under "" that of a model's only head. In a stream whose model is swapped, those of the
+            model that ``stream.answered_by`` names.
 
     Returns:
         The same with :class:`~edgebone.core.matches.Matches` in the place of embeddings that have a gallery.
 
     Raises:
-        GalleryError: An embedding is of another dimension than its gallery.
+        GalleryError: An embedding is of another dimension than its gallery, or of a head that took the place of the
+            gallery's own; open the galleries again after a swap.
     """
     if isinstance(results, dict):
         return {name: _named(result, galleries.get(name)) for name, result in results.items()}
@@ -60,4 +62,9 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
 def _named(result: Result, gallery: Gallery | None) -> Result | Matches:
     if gallery is None or not isinstance(result, Embedding):
         return result
+    own = apart_head_of(result)
+    if own is not None:
+        made_on = own.backbone
+        space = space_of_head(own, made_on.preprocess, gallery.views)
+        gallery.check(space, f"{made_on.name} {made_on.weights}, head {own.name}")
     return gallery.identify(result.vector)

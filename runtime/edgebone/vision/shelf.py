@@ -123,6 +123,12 @@ class Shelf:
         )
         return Stock(facings, counts, embedded), events
 
+    def look_again(self) -> None:
+        """Have every facing go through the network at the next frame: what names it knows other things now."""
+        for places in self._places.values():
+            for place in places:
+                place.thumbnail = None
+
     def _find_places(self, size_hw: tuple[int, int]) -> None:
         if size_hw == self._size_hw:
             return

@@ -15,7 +15,10 @@ from edgebone.vision.json_file import read_json_file
 EMPTY = "empty"
 """The label of a facing where nothing stands; a gallery learns it from pictures of the empty shelf."""
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+MOST = 10_000
+"""The most looks that are remembered, and the most facings of a shelf."""
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Edge = Annotated[float, msgspec.Meta(ge=0)]
 Box = tuple[int, int, int, int]
@@ -103,6 +106,9 @@ def _reason_against(file: ShelfFile) -> str | None:
     """What the types alone do not say."""
     if not file.looks / 2 < file.agree <= file.looks:
         return f"agree is more than half of looks and not more than all, not {file.agree} of {file.looks}"
+    facings = sum(zone.rows * zone.columns for zone in file.zones)
+    if facings > MOST:
+        return f"a shelf has {MOST:,} facings at most, not {facings:,}; leave rows, columns or zones out"
     names = [zone.name for zone in file.zones]
     for zone in file.zones:
         left, top, right, bottom = zone.xyxy
@@ -120,8 +126,8 @@ def _reason_against(file: ShelfFile) -> str | None:
             if products.count(item.product) > 1:
                 return f"zone {zone.name} expects {item.product} twice"
             if item.minimum > zone.rows * zone.columns:
-                facings = zone.rows * zone.columns
-                return f"zone {zone.name} has {facings} facings, and expects {item.minimum} of {item.product}"
+                own = zone.rows * zone.columns
+                return f"zone {zone.name} has {own} facings, and expects {item.minimum} of {item.product}"
     return None
 
 
