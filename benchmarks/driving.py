@@ -5,8 +5,8 @@ are fitted on, its masks of the last third what they are measured against. Timin
 order that changes, a few frames each; a ratio is the median of the turns' ratios. ``engine_ms`` is ``Model.infer``,
 ``frame_ms`` is preprocessing, ``infer`` and ``decode`` of a frame of the video.
 
-Usage: python benchmarks/driving.py DETECTOR.bundle TEACHER.bundle VIDEO [--elsewhere FOLDER] [--turns N] [--json FILE]
-       [--keep FOLDER]
+Usage: python benchmarks/driving.py DETECTOR.bundle TEACHER.bundle VIDEO [--elsewhere FOLDER] [--turns N]
+       [--epochs N] [--json FILE] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ TRAIN_SHARE = 2 / 3
 FRAMES, SETTLE = 12, 3
 
 
-def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path) -> HeadFile:
+def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path, epochs: int) -> HeadFile:
     """A light decoder on the detector's maps, with the teacher's masks as the truth; as `edgebone fit` does it."""
     from edgebone_export.heads.fit import Settings, fit
 
     _, reads, output_stride = HEADS[name]
-    options = {"output_stride": output_stride, "epochs": EPOCHS}
+    options = {"output_stride": output_stride, "epochs": epochs}
     settings = Settings("segmentation", name, val=held_out, read=",".join(reads), options=options)
     return fit(detector, train, head, settings, cache=None, overwrite=True).head
 
@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--elsewhere", type=Path, help="pictures of other roads, to see what the student knows of them")
     parser.add_argument("--turns", type=int, default=15, help="how often each way has its turn")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the teacher's masks, at most")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path, help="keep masks, heads and bundles in this folder")
     args = parser.parse_args()
@@ -197,7 +198,9 @@ def main() -> None:
                 if args.elsewhere:
                     elsewhere[name] = work / f"{name}-elsewhere"
                     label(teacher, str(args.elsewhere), elsewhere[name], head=theirs)
-                heads[name] = fit_student(args.detector, name, train, held_out[name], work / f"{name}.head")
+                heads[name] = fit_student(
+                    args.detector, name, train, held_out[name], work / f"{name}.head", args.epochs
+                )
         together, apart = work / "driving.bundle", work / "driving-apart.bundle"
         attach(args.detector, heads, together)
         attach(args.detector, heads, apart, apart=True)

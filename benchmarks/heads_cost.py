@@ -91,7 +91,8 @@ def dense_head(bundle: Bundle, name: str, classes: int, seed: int) -> HeadFile:
     height, width = bundle.manifest.preprocess.size_hw
     torch.manual_seed(seed)
     statistics_of = [(torch.zeros(taps[key].shape[0]), torch.ones(taps[key].shape[0])) for key in DENSE_TAPS]
-    made = write_graph(build("lraspp", statistics_of, classes, 128, (height // 4, width // 4)), maps, ["classes"])
+    shares = torch.full((classes,), 1 / classes)
+    made = write_graph(build("lraspp", statistics_of, shares, 128, (height // 4, width // 4)), maps, ["classes"])
     labels = tuple(map(str, range(classes)))
     fitted = FittedHead(made.content, made.outputs, "segmentation@1", labels)
     return make_artefact(name, fitted, bundle, taps, DENSE_TAPS, _OWN)

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import cv2
+import foreign
 import numpy as np
 import pytest
-from conftest import RED, picture, write_video
+from conftest import BLUE, GREEN, RED, picture, write_video
 from networks import classifier, write_network, write_pictures
 
 from edgebone.tune.tuner import tune
+from edgebone_export import export
+from edgebone_export.importers.importer import HeadSpec, import_onnx
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -152,3 +155,35 @@ def test_a_head_for_groceries_is_fitted_twice_and_looked_at_on_other_photos(tmp_
     assert row["held_out"]["n"] == 6
     assert row["held_out"]["value"] == 1
     assert f"{100 * row['cross_validation']['value']:.2f}" in out
+
+
+@pytest.mark.slow
+def test_heads_on_one_backbone_are_held_against_networks_of_their_own(tmp_path: Path) -> None:
+    bundle, figures = tmp_path / "network.bundle", tmp_path / "figures.json"
+    export("mobilenet_v3_small", bundle, weights="random")
+    out = run("heads_cost.py", bundle, "--turns", 1, "--swaps", 2, "--json", figures)
+    found = json.loads(figures.read_text())
+    ways = {row["way"] for row in found["rows"]}
+    assert {"1 network, 5 linear heads", "5 linear heads apart", "5 networks", "1 network, 2 dense heads"} <= ways
+    assert all(row["lost"] == 0 and row["swaps_seen"] == 2 for row in found["swaps"])
+    assert "2 swaps, 2 seen in the results, 0 of" in out
+
+
+@pytest.mark.slow
+def test_lanes_and_road_on_a_detectors_pass_are_held_against_two_networks(tmp_path: Path) -> None:
+    foreign.yolox(tmp_path / "yolox.onnx", 3)
+    foreign.lanes(tmp_path / "lanes.onnx")
+    import_onnx(tmp_path / "yolox.onnx", tmp_path / "yolox.bundle", heads=HeadSpec("yolox"), preprocess="yolox")
+    areas = {"da": HeadSpec("segmentation", ("da",)), "ll": HeadSpec("segmentation", ("ll",))}
+    import_onnx(tmp_path / "lanes.onnx", tmp_path / "lanes.bundle", heads=areas, preprocess="stretch")
+    video = write_video(tmp_path / "drive.mp4", [RED, GREEN, BLUE] * 10)
+    figures = tmp_path / "figures.json"
+    out = run(
+        "driving.py", tmp_path / "yolox.bundle", tmp_path / "lanes.bundle", video, "--turns", 1, "--epochs", 1,
+        "--json", figures,
+    )  # fmt: skip
+    found = json.loads(figures.read_text())
+    assert found["frames"] == {"fitted_on": 7, "held_out_from": 20}
+    assert {"background", "pixel_accuracy", "pictures"} < found["iou_held_out"]["lane"].keys()
+    assert all(row["largest_difference"] < 1e-3 for row in found["boxes"].values())
+    assert "one backbone, three heads" in out

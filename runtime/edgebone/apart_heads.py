@@ -147,7 +147,7 @@ class ApartHeads:
         decoder = make_decoder(name, own.head, outputs, manifest.preprocess.size_hw, **given)
         batch = manifest.variants[self._candidate.variant].batch
         try:
-            engine = open_model(self._candidate, artefact.graph, batch)
+            engine = open_model(self._candidate, artefact.graph, batch, behind_another=True)
         except EngineError as error:
             raise EngineError(f"head {name}: {error}") from error
         return ApartHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})

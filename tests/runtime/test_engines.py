@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +20,11 @@ import pytest
 from conftest import colors_onnx, colors_outputs
 from cuda_double import CudaDouble, TensorRTDouble, make_plan
 from helpers import has_bf16, needs
+from onnx import TensorProto, helper, numpy_helper
 
 from edgebone.core.errors import EngineError, TensorError
-from edgebone.core.machine import Machine
+from edgebone.core.machine import Machine, usable_cores
+from edgebone.engines.select import Candidate, open_model
 
 Opener = Callable[..., Any]
 
@@ -502,3 +505,25 @@ def test_ctrl_c_while_a_package_is_imported_is_not_taken_for_a_broken_package(
     program += f"from edgebone.engines.{module} import {name}\n{name}(b'')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core has no idle threads")
+def test_an_engine_behind_another_leaves_it_the_cores_between_runs() -> None:
+    weight = numpy_helper.from_array(np.ones((512, 512), np.float32), "weight")
+    node = helper.make_node("MatMul", ["x", "weight"], ["y"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 512, 512]) for name in "xy"]
+    graph = helper.make_graph([node], "product", ends[:1], ends[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+    busy_s = {}
+    for behind in (False, True):
+        with open_model(Candidate("onnxruntime", "fp32", "fp32"), model, (1, 1), behind_another=behind) as engine:
+            feeds = {"x": np.zeros((1, 512, 512), np.float32)}
+            used_s = []
+            for _ in range(10):
+                engine.run(feeds)
+                began = time.process_time()
+                time.sleep(0.02)
+                used_s.append(time.process_time() - began)
+            busy_s[behind] = sorted(used_s)[len(used_s) // 2]
+    # By itself it keeps its threads awake for the next run.
+    assert busy_s[True] < busy_s[False] / 4

@@ -310,7 +310,11 @@ def _precision(candidate: Candidate) -> str:
 
 
 def open_model(
-    candidate: Candidate, model: Path | bytes, batch_range: tuple[int, int], cache: Path | None = None
+    candidate: Candidate,
+    model: Path | bytes,
+    batch_range: tuple[int, int],
+    cache: Path | None = None,
+    behind_another: bool = False,
 ) -> AsyncEngine:
     """Load an ONNX file, or its bytes, into an engine. TensorRT compiles it, and keeps nothing.
 
@@ -319,6 +323,7 @@ def open_model(
         model: The file's path or bytes.
         batch_range: Smallest and largest batch.
         cache: The folder of compiled networks; None for none.
+        behind_another: Whether another engine runs before it on the same cores, frame by frame.
 
     Raises:
         MissingDependencyError: The engine's package is not installed.
@@ -355,6 +360,7 @@ def open_model(
         threads=candidate.threads,
         batch_range=batch_range,
         cache=cache,
+        spins=not behind_another,
     )
 
 
