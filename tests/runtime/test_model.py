@@ -130,7 +130,11 @@ def test_a_zip_bundle_runs_too(tmp_path: Path, engine: str) -> None:
         assert model(picture(BLUE)).label == "blue"
 
 
-@pytest.mark.parametrize("what", [None, 5, 1.5, b"bytes", {"a": 1}, object(), Image.new("RGB", (4, 4))], ids=repr)
+@pytest.mark.parametrize(
+    "what",
+    [None, 5, 1.5, b"bytes", {"a": 1}, object(), Image.new("RGB", (4, 4))],
+    ids=lambda what: type(what).__name__,
+)
 def test_what_is_no_picture_is_refused(colors_bundle: Path, what: Any) -> None:
     with edgebone.load(colors_bundle) as model:
         for given in (what, [what]):
