@@ -11,7 +11,7 @@ import cv2
 import foreign
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_video
+from conftest import RED, picture, write_video
 from networks import classifier, write_network, write_pictures
 
 from edgebone.tune.tuner import tune
@@ -173,10 +173,15 @@ def test_heads_on_one_backbone_are_held_against_networks_of_their_own(tmp_path: 
 def test_lanes_and_road_on_a_detectors_pass_are_held_against_two_networks(tmp_path: Path) -> None:
     foreign.yolox(tmp_path / "yolox.onnx", 3)
     foreign.lanes(tmp_path / "lanes.onnx")
-    import_onnx(tmp_path / "yolox.onnx", tmp_path / "yolox.bundle", heads=HeadSpec("yolox"), preprocess="yolox")
-    areas = {"da": HeadSpec("segmentation", ("da",)), "ll": HeadSpec("segmentation", ("ll",))}
+    detector = HeadSpec("yolox", labels=("bus", "car", "truck"))
+    import_onnx(tmp_path / "yolox.onnx", tmp_path / "yolox.bundle", heads=detector, preprocess="yolox")
+    areas = {name: HeadSpec("segmentation", labels=("background", name)) for name in ("da", "ll")}
     import_onnx(tmp_path / "lanes.onnx", tmp_path / "lanes.bundle", heads=areas, preprocess="stretch")
-    video = write_video(tmp_path / "drive.mp4", [RED, GREEN, BLUE] * 10)
+    video, rng = tmp_path / "drive.mp4", np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25, (192, 128))
+    for _ in range(30):
+        writer.write(cv2.resize(rng.integers(0, 256, (8, 12, 3), np.uint8), (192, 128)))
+    writer.release()
     figures = tmp_path / "figures.json"
     out = run(
         "driving.py", tmp_path / "yolox.bundle", tmp_path / "lanes.bundle", video, "--turns", 1, "--epochs", 1,
