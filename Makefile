@@ -13,9 +13,9 @@ help:
 demo: .venv/.demo
 	$(BIN)/python -m edgebone_export.demo demo-out
 
-# Two at a time, a file on one side: the tests are written for two cores.
+# Two files at a time, in the order of tests/conftest.py: the tests are written for two cores.
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
