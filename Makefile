@@ -13,9 +13,10 @@ help:
 demo: .venv/.demo
 	$(BIN)/python -m edgebone_export.demo demo-out
 
-# Two files at a time, in the order of tests/conftest.py: the tests are written for two cores.
+# Two files at a time, in the order of tests/conftest.py: the tests are written for two cores. PyTorch's threads of the
+# one would wait, turning, for the cores of the other.
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
