@@ -24,7 +24,7 @@ from test_run_for_days import finish, lines_of, start
 
 import edgebone
 from edgebone import Gallery, load
-from edgebone.cli import run, signals
+from edgebone.cli import gallery_watch, signals
 from edgebone.cli.run import Naming, _frames
 from edgebone.core.bundle import write_bundle
 from edgebone.core.errors import BundleError, EngineError
@@ -295,7 +295,7 @@ def test_a_gallery_that_changes_while_a_stream_runs_is_taken_over(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(run, "LOOK_S", 0.0)
+    monkeypatch.setattr(gallery_watch, "LOOK_S", 0.0)
     path = tmp_path / "a.gallery"
     write_gallery(bundle, path, OLD)
     new, labels = other_embedding(network, tmp_path / "new.bundle")

@@ -30,7 +30,6 @@ from edgebone.core.head_file import (
 )
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.tensors import Array, TensorSpec
-from edgebone.core.writing import writing
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
 from edgebone_export.errors import ExportError, ParityError
@@ -166,11 +165,8 @@ def detach(
             check_head_target(file, overwrite)
         change = _Change(bundle, bundle.manifest.taps, {}, False, frozenset(names), bundle.manifest.variants, progress)
         made = change.make()
-        if save is not None:
-            with writing(Path(save)):
-                Path(save).mkdir(parents=True, exist_ok=True)
-            for file, artefact in taken.items():
-                write_head(file, artefact.manifest, artefact.graph, overwrite)
+        for file, artefact in taken.items():
+            write_head(file, artefact.manifest, artefact.graph, overwrite)
         progress("write")
         # What was counted may have been of a head that goes.
         target = write_bundle(output, _with_accuracies(made.manifest, {}), made.files, overwrite)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,6 @@ class Dense:
     pictures: tuple[Path, ...]
     labels: tuple[str, ...]
     target: Callable[[int, Geometry, bool], NDArray[np.uint8] | Boxes | None]
-
-    def take(self, rows: Sequence[int]) -> Dense:
-        """Some of the pictures, by index."""
-        return Dense(
-            tuple(self.pictures[row] for row in rows),
-            self.labels,
-            lambda row, geometry, mirrored: self.target(rows[row], geometry, mirrored),
-        )
 
 
 def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> Dense:

@@ -142,8 +142,7 @@ def fit_detection(
     def score() -> float:
         return average_precision(found(validation), validation.own, labels, size_hw)["AP"]
 
-    def figures(pictures: _Pictures) -> dict[str, Any]:
-        boxes = found(pictures)
+    def figures(pictures: _Pictures, boxes: list[Detections]) -> dict[str, Any]:
         return {
             "pictures": pictures.pictures,
             "boxes": _counts(pictures.own, labels),
@@ -152,7 +151,8 @@ def fit_detection(
         }
 
     trained = train(net, len(fit.rows), loss_of, score, schedule, seed, progress)
-    least, _ = best_score(found(validation), validation.own)
+    chosen_on = found(validation)
+    least, _ = best_score(chosen_on, validation.own)
     params = {"score": least, "iou": iou, "max_detections": boxes}
     sample = {tap: np.asarray(array[fit.rows[:3]]) for tap, array in train_maps.items()}
     graph = write_graph(chooser, sample, [_OUTPUT], least)
@@ -162,8 +162,8 @@ def fit_detection(
         "taps": list(taps),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "train": {"pictures": fit.pictures, "boxes": _counts(fit.own, labels)},
-        "validation": figures(validation),
-        "held_out": None if held is None else figures(held),
+        "validation": figures(validation, chosen_on),
+        "held_out": None if held is None else figures(held, found(held)),
         "score": least,
         "best_epoch": trained.epoch,
         "epochs": trained.epochs,

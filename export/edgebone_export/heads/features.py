@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.bundle import Bundle
+from edgebone.core.bundle import ZIP_ERRORS, Bundle
 from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
@@ -55,6 +54,11 @@ class Features:
     unreadable: dict[int, str]
     from_cache: int
     sha256: dict[int, str]
+
+    def others_than(self, known: Collection[str]) -> tuple[NDArray[np.int64], list[int]]:
+        """The rows of pictures whose hashes are not among the known ones, and the places of those whose are."""
+        again = [place for place, digest in self.sha256.items() if digest in known]
+        return np.flatnonzero(~np.isin(self.picture, again)), again
 
 
 class FeatureEngine:
@@ -227,7 +231,7 @@ def _kept(file: Path) -> dict[str, Array] | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError):
+    except (*ZIP_ERRORS, KeyError):
         return None
 
 

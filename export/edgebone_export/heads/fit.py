@@ -17,7 +17,6 @@ from edgebone_export.heads.artefact import make_artefact
 from edgebone_export.heads.attach import Attached, attach
 from edgebone_export.heads.features import FeatureEngine, Features, default_cache, extract, pick
 from edgebone_export.heads.fitted import FittedHead
-from edgebone_export.heads.labelled import Task
 from edgebone_export.heads.readings import Reading
 from edgebone_export.heads.taps import taps_of
 from edgebone_export.heads.views import MOST
@@ -37,7 +36,6 @@ HeadKind = Literal[
 CLASSIFIERS = ("linear", "logistic", "mlp", "prototype")
 ON_MAPS = ("segmentation", "detection", "anomaly")
 KINDS = (*CLASSIFIERS, "multilabel", "regression", "embedding", *ON_MAPS)
-_TASKS: dict[str, Task] = {"multilabel": "labels", "regression": "values"}
 _NAMES = {"multilabel": "labels", "regression": "values", "embedding": "embedding"}
 MAX_DROP = 1.0
 """Points of accuracy that a variant may lose against FP32 before it is left out of the bundle with the head."""

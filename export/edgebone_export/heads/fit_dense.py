@@ -21,7 +21,7 @@ from edgebone_export.heads.dense_maps import stride_of
 from edgebone_export.heads.features import FeatureEngine, Features
 from edgebone_export.heads.fit import Fitted, Settings, Work
 from edgebone_export.heads.fitted import FittedHead
-from edgebone_export.heads.labelled import hold_out
+from edgebone_export.heads.labelled import parted
 from edgebone_export.heads.variants import accuracy_by_variant
 
 _STRIDES = {"segmentation": segmentation.STRIDES, "detection": detection.STRIDES, "anomaly": anomaly.STRIDES}
@@ -71,7 +71,8 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     leaked: list[str] = []
     rows = np.arange(len(seen.picture))
     if val is not None and unseen is not None:
-        held_rows = _others(unseen, set(seen.sha256.values()), val, leaked)
+        held_rows, again = unseen.others_than(set(seen.sha256.values()))
+        leaked += [str(val.pictures[place]) for place in again]
         held_part = _with_targets(unseen, val, preprocess, held_rows)
     else:
         rows, held_rows = _parted(seen, settings)
@@ -79,7 +80,8 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     odd_maps = None
     if odd is not None and anomalous is not None:
         known = set(seen.sha256.values()) | set(unseen.sha256.values() if unseen is not None else ())
-        odd_rows = _others(odd, known, anomalous, leaked)
+        odd_rows, again = odd.others_than(known)
+        leaked += [str(anomalous.pictures[place]) for place in again]
         odd_maps = {name: array[odd_rows].astype(np.float16) for name, array in odd.arrays.items()}
     if not len(held_part.targets):
         raise ExportError("no held-out picture is left to measure on; give others with --val")
@@ -110,26 +112,18 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     )
 
 
-def _others(found: Features, known: set[str], data: Dense, leaked: list[str]) -> NDArray[np.int64]:
-    """The rows of pictures that are not among the known ones; the others are noted."""
-    twice = [place for place, digest in found.sha256.items() if digest in known]
-    leaked += [str(data.pictures[place]) for place in twice]
-    return np.flatnonzero(~np.isin(found.picture, twice))
-
-
 def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows to fit on, and those that are held out: of these the pictures themselves. No scene is on both sides."""
     first = np.unique(seen.picture, return_index=True)[1]
     means = [array[first].mean(axis=(2, 3), dtype=np.float32) for array in seen.arrays.values()]
     strata = np.zeros(len(first), np.int64)
     group = groups_alike(np.concatenate(means, axis=1), strata).group
-    aside = hold_out(strata, group, settings.hold_out, settings.seed)
-    if not 0 < aside.sum() < len(first):
+    rows, held = parted(seen.picture, strata, group, settings.hold_out, settings.seed)
+    if not 0 < len(held) < len(first):
         raise ExportError(
-            f"of {len(first)} pictures {aside.sum()} would be held out; give more pictures, --val or another --hold-out"
+            f"of {len(first)} pictures {len(held)} would be held out; give more pictures, --val or another --hold-out"
         )
-    held = np.isin(seen.picture, seen.picture[first[aside]])
-    return np.flatnonzero(~held), first[aside]
+    return rows, held
 
 
 def _reads(work: Work) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from edgebone_export.heads.alike import Alike, groups_alike
 from edgebone_export.heads.features import FeatureEngine, Features
 from edgebone_export.heads.fit import CLASSIFIERS, Fitted, Settings, Work
 from edgebone_export.heads.fitted import VECTOR, FittedHead, Samples
-from edgebone_export.heads.labelled import Labelled, Task, class_folders, hold_out, read_labelled
+from edgebone_export.heads.labelled import Labelled, Task, class_folders, parted, read_labelled
 from edgebone_export.heads.readings import Reading, default_readings, parse_readings
 from edgebone_export.heads.splits import rarest_label
 from edgebone_export.heads.variants import accuracy_by_variant
@@ -57,10 +57,8 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     samples, alike = _alike(_samples(seen, train))
     leaked: list[str] = []
     if val is not None and unseen is not None:
-        known = set(seen.sha256.values())
-        twice = [place for place, digest in unseen.sha256.items() if digest in known]
-        leaked = [str(val.pictures[place]) for place in twice]
-        rows = np.flatnonzero(~np.isin(unseen.picture, twice))
+        rows, again = unseen.others_than(set(seen.sha256.values()))
+        leaked = [str(val.pictures[place]) for place in again]
         held_out, held_pictures = _samples(unseen, val).take(rows), val.pictures
     elif task == "none":
         held_out, held_pictures = samples.take(np.empty(0, np.int64)), train.pictures
@@ -142,9 +140,9 @@ def _alike(samples: Samples) -> tuple[Samples, Alike]:
 def _parted(samples: Samples, settings: Settings) -> tuple[Samples, Samples]:
     """What is fitted on, and what is held out: of these the pictures themselves, without augmented views."""
     first = np.unique(samples.picture, return_index=True)[1]
-    aside = hold_out(_strata(samples.y[first]), samples.group[first], settings.hold_out, settings.seed)
-    held = np.isin(samples.picture, samples.picture[first[aside]])
-    return samples.take(np.flatnonzero(~held)), samples.take(first[aside])
+    strata = _strata(samples.y[first])
+    rows, held = parted(samples.picture, strata, samples.group[first], settings.hold_out, settings.seed)
+    return samples.take(rows), samples.take(held)
 
 
 def _contradictory(features: Features, labelled: Labelled) -> tuple[str, ...]:

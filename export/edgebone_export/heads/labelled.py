@@ -34,10 +34,6 @@ class Labelled:
     names: tuple[str, ...]
     y: NDArray[Any]
 
-    def take(self, rows: NDArray[np.int64]) -> Labelled:
-        """Some of the pictures, by index."""
-        return Labelled(tuple(self.pictures[row] for row in rows), self.names, self.y[rows])
-
 
 def read_labelled(data: Path, task: Task, names: Sequence[str] = (), columns: Sequence[str] = ()) -> Labelled:
     """Read a labelled set.
@@ -160,6 +156,26 @@ def check_spelling(data: Path, labels: Iterable[str]) -> None:
     twice = sorted(sorted(own) for own in spellings.values() if len(own) > 1)
     if twice:
         raise ExportError(f"{data}: labels differ only in case: {' and '.join(twice[0])}; give them one spelling")
+
+
+def parted(
+    picture: NDArray[np.int64], strata: NDArray[np.int64], group: NDArray[np.int64], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Part rows into those to fit on and those that are held out, as :func:`hold_out` says.
+
+    Args:
+        picture: int64, (rows,): each row's picture, which comes before its augmented views.
+        strata: int64, (n,), a picture each, in ascending order of their numbers.
+        group: The same.
+        share: Of the pictures, 0 to 1.
+        seed: Which.
+
+    Returns:
+        The rows to fit on, with all views, and those held out: of these the pictures themselves.
+    """
+    first = np.unique(picture, return_index=True)[1]
+    held = first[hold_out(strata, group, share, seed)]
+    return np.flatnonzero(~np.isin(picture, picture[held])), held
 
 
 def hold_out(strata: NDArray[np.int64], group: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:

@@ -7,7 +7,6 @@ import functools
 import os
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.gallery_watch import GalleryWatch
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError, EngineStalledError
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 _PICTURES_FPS = 1.0
 _VIDEO_FPS = 25.0
-
-LOOK_S = 1.0
-"""How often a running program looks whether its gallery's file has changed."""
 
 
 def run_command(
@@ -208,24 +205,6 @@ def _check_boxes_come(model: Model, rates: dict[str, int]) -> None:
     for name, rate in rates.items():
         if rate > 1 and model.manifest.heads[name].decoder.startswith("boxes"):
             raise typer.BadParameter(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
-
-
-class GalleryWatch:
-    """Takes over galleries whose files others have changed; one that cannot be is said once, and serves as it was."""
-
-    def __init__(self) -> None:
-        self._looked_s = time.monotonic()
-
-    def look(self, galleries: list[Gallery], at_once: bool = False) -> bool:
-        """Look at the files, if it is time to or has to be at once; gives whether anything was taken over."""
-        now_s = time.monotonic()
-        if not at_once and now_s - self._looked_s < LOOK_S:
-            return False
-        self._looked_s = now_s
-        changed = [gallery for gallery in galleries if gallery.reload_if_changed()]
-        for gallery in changed:
-            sys.stderr.write(f"edgebone: {gallery.path} has changed: {len(gallery)} entries\n")
-        return bool(changed)
 
 
 class Naming:

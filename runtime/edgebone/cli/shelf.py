@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.run import GalleryWatch
+from edgebone.cli.gallery_watch import GalleryWatch
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError
 

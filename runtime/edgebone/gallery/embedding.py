@@ -51,7 +51,8 @@ def embed_pictures(
         GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
     """
     name = embedding_head(model, head)
-    file = model.head_file(name)
+    # Only one that is apart is swapped, and it is at hand; others would be read from the bundle.
+    file = model.head_file(name) if model.manifest.heads[name].apart else None
     before = file.manifest if file else None
     spec = model.manifest.preprocess
     whole = msgspec.structs.replace(spec, mode="stretch", resize=None)
@@ -59,8 +60,9 @@ def embed_pictures(
     found = list(_run(model, name, prepared))
     if any(made_by is not None and made_by is not before for made_by in map(apart_head_of, found)):
         raise GalleryError(f"head {name} was swapped while pictures were embedded; embed them again")
-    none = np.empty((0, dimension_of(model, name)), np.float32)
-    vectors = np.stack([result.vector for result in found]) if found else none
+    if not found:
+        return np.empty((0, dimension_of(model, name)), np.float32)
+    vectors = np.stack([result.vector for result in found])
     unit = as_unit(vectors, vectors.shape[1]).reshape(len(pictures), len(views), vectors.shape[1])
     return as_unit(unit.mean(axis=1), vectors.shape[1])
 

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.bundle import ZIP_ERRORS
 from edgebone.core.manifest import FileRecord
 from edgebone.core.writing import writing
 from edgebone.gallery.calibration import Calibration
@@ -30,10 +31,7 @@ from edgebone.gallery.views import View
 SCHEMA = 1
 _HEADER, _VECTORS, _LENGTHS, _GRAPH = "gallery.json", "vectors.npy", "lengths.npy", "graph.usearch"
 _IDS, _SERIALS, _LABELS, _SOURCES = "ids.npy", "serials.npy", "label_index.npy", "sources.json"
-_DAMAGE = (
-    zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError, struct.error,
-    msgspec.MsgspecError,
-)  # fmt: skip
+_DAMAGE = (*ZIP_ERRORS, KeyError, struct.error, msgspec.MsgspecError)
 _PIECE = 1 << 20
 
 _log = logging.getLogger("edgebone.gallery")

@@ -10,14 +10,13 @@ import msgspec
 
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results, results_to_dict
-from edgebone.core.writing import writing
+from edgebone.core.writing import as_utf8, writing
 
 
 def to_line(frame: Frame, result: Results) -> bytes:
     """One line of JSON, newline included: source, frame index, time within the video, and the result."""
     record = {
-        # A file name need not be UTF-8, JSON must be.
-        "source": frame.source.encode(errors="surrogateescape").decode(errors="replace"),
+        "source": as_utf8(frame.source),
         "frame": frame.index,
         "position_s": None if frame.position_s is None else round(frame.position_s, 6),
         **({} if frame.origin_xy == (0, 0) else {"origin_xy": list(frame.origin_xy)}),

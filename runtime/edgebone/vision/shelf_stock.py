@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgebone.core.writing import as_utf8
 from edgebone.vision.shelf_file import Box
 
 Kind = Literal["out_of_stock", "low_stock", "restocked", "misplaced"]
@@ -93,8 +94,7 @@ class ShelfEvent:
         own = dataclasses.asdict(self)
         if self.facing is None:
             del own["facing"]
-        # A file name need not be UTF-8, JSON must be.
-        own["source"] = self.source.encode(errors="surrogateescape").decode(errors="replace")
+        own["source"] = as_utf8(self.source)
         own["position_s"] = None if self.position_s is None else round(self.position_s, 3)
         return own
 
