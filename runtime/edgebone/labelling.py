@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import logging
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError, OutputError, SourceError
+from edgebone.core.frame import Frame
 from edgebone.core.manifest import Head
 from edgebone.core.results import ABSTAIN, Classification, Result
 from edgebone.core.segmentation import SegmentationMap
@@ -30,8 +30,7 @@ from edgebone.evaluate.pictures import find_pictures
 from edgebone.model import Model
 from edgebone.sources import open_source
 from edgebone.sources.images import is_picture, read_image
-
-_log = logging.getLogger("edgebone.labelling")
+from edgebone.sources.undamaged import undamaged
 
 
 @dataclass
@@ -184,21 +183,18 @@ class _Footage:
         elif self._source is not None:
             stem = "frame" if self.live else as_utf8(Path(self._text).stem)
             first: int | None = None
+
+            def wanted(frame: Frame) -> bool:
+                nonlocal first
+                first = frame.index if first is None else first
+                number = frame.index - first - skip
+                return number >= 0 and number % every == 0
+
+            def damaged(_: SourceError) -> None:
+                report.damaged += 1
+
             try:
-                while (frame := self._source.read()) is not None:
-                    first = frame.index if first is None else first
-                    number = frame.index - first - skip
-                    if number < 0 or number % every:
-                        continue
-                    try:
-                        image = frame.image
-                    except SourceError as error:
-                        if not self.live:
-                            raise
-                        if not report.damaged:
-                            _log.warning("%s; such frames are left out", error)
-                        report.damaged += 1
-                        continue
+                for frame, image in undamaged(self._source, wanted, damaged):
                     yield f"{stem}_{frame.index:06d}", image
             except SourceError as error:
                 # A recording that breaks off: what came before is good.

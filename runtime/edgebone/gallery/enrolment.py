@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import itertools
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,11 +25,10 @@ from edgebone.model import Model
 from edgebone.sources import open_source
 from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
+from edgebone.sources.undamaged import undamaged
 
 # Pictures that are in memory at the same time.
 _AT_ONCE = 8
-
-_log = logging.getLogger("edgebone.gallery")
 
 
 @dataclass(frozen=True)
@@ -153,20 +151,8 @@ def frames_of(text: str, label: str, every: int, most: int, damaged: list[str]) 
     """
     with contextlib.closing(open_source(text)) as source:
         pick = Pick(Limits(every=every))
-        taken = 0
-        while taken < most and (frame := source.read()) is not None:
-            if not pick.wants(frame):
-                continue
-            try:
-                image = frame.image
-            except SourceError as error:
-                if not source.live:
-                    raise
-                if not damaged:
-                    _log.warning("%s; such frames are left out", error)
-                damaged.append(str(error))
-                continue
-            taken += 1
+        frames = undamaged(source, pick.wants, lambda error: damaged.append(str(error)))
+        for frame, image in itertools.islice(frames, most):
             yield Sample(frame.source, label, image)
 
 
