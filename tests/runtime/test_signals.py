@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 # A byte a round on stdout asks for the next signal; what stays locked is counted after each.
 _IMPORTING = """
 import _imp, importlib._bootstrap as bootstrap, os, sys, threading
@@ -25,7 +27,7 @@ for _ in range(int(sys.argv[1])):
                 import no_such_module
             except ImportError:
                 pass
-    except signals.Terminated:
+    except signals.Stopped:
         pass
     signals._heard.clear()
     while _imp.lock_held():
@@ -52,7 +54,7 @@ try:
     closed = Closed()
     del closed
     time.sleep(60)
-except signals.Terminated:
+except signals.Stopped:
     os._exit(143)
 """
 
@@ -90,3 +92,61 @@ def test_a_signal_within_a_finalizer_is_raised_after_it() -> None:
     _, stderr = child.communicate(timeout=30)
     assert child.returncode == 143
     assert stderr == b""
+
+
+_COMMAND = """
+import os, signal, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor, thread
+import cv2, numpy as np
+from edgebone.cli import signals
+from edgebone.cli.main import guarded
+
+def wait_in_native_code():
+    picture = np.zeros((200, 200, 3), np.uint8)
+    def blur():
+        while True:
+            cv2.GaussianBlur(picture, (31, 31), 5)
+    for _ in range(4):
+        threading.Thread(target=blur, daemon=True).start()
+    time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def cut_off_from_an_executor():
+    ThreadPoolExecutor(1).submit(print)
+    thread._threads_queues.clear()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def stop_in_a_class_body():
+    class Stops:
+        def __set_name__(self, owner, name):
+            os.kill(os.getpid(), signal.SIGTERM)
+    class Owner:
+        stops = Stops()
+
+def leave_a_generator():
+    def numbers():
+        try:
+            yield 1
+        finally:
+            sys.stderr.write("closed\\n")
+    for number in numbers():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+signals.listen()
+guarded(globals()[sys.argv[1]])()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("wait_in_native_code", b""),
+        ("cut_off_from_an_executor", b""),
+        ("stop_in_a_class_body", b""),
+        ("leave_a_generator", b"closed\n"),
+    ],
+)
+def test_a_signal_ends_a_command_whatever_its_threads_and_classes_do(command: str, said: bytes) -> None:
+    done = subprocess.run([sys.executable, "-c", _COMMAND, command], capture_output=True, timeout=30, check=False)
+    assert done.stderr == said + b"edgebone: terminated\n"
+    assert done.returncode == 143

@@ -31,8 +31,6 @@ _COMMANDS = (
     "gallery",
     "shelf",
 )
-_INTERRUPTED = 130
-_TERMINATED = 143
 _PIPE_CLOSED = 141
 
 # Kept beside README's table, which is checked against it.
@@ -55,12 +53,13 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _program()()
-    except KeyboardInterrupt:
-        sys.stderr.write("edgebone: interrupted\n")
-        sys.exit(_INTERRUPTED)
-    except signals.Terminated:
-        sys.stderr.write("edgebone: terminated\n")
-        sys.exit(_TERMINATED)
+        return
+    except signals.Stopped:
+        pass
+    except Exception:
+        if not signals.heard():
+            raise
+    signals.end()
 
 
 def _program() -> typer.Typer:
@@ -127,27 +126,34 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             function(*args, **kwargs)
             sys.stdout.flush()
+            return
+        except typer.Exit:
+            raise
         except EdgeboneError as error:
             sys.stderr.write(f"edgebone: {error}\n")
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            sys.stderr.write("edgebone: interrupted\n")
-            raise typer.Exit(_INTERRUPTED) from error
-        except signals.Terminated as error:
-            sys.stderr.write("edgebone: terminated\n")
-            raise typer.Exit(_TERMINATED) from error
+        except signals.Stopped:
+            pass
         except BrokenPipeError as error:
             # Whoever read our output has stopped: nothing more can be said there, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(_PIPE_CLOSED) from error
-        except ImportError as error:
-            if error.name not in ("cv2", "numpy") and "libGL" not in str(error):
+        except Exception as error:
+            # Before Python 3.12 a class body turns whatever stops it into a RuntimeError.
+            if not signals.heard():
+                _explain_import(error)
                 raise
-            # The usual ones on slim systems: OpenCV without libGL, NumPy built for another machine.
-            sys.stderr.write(
-                f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
-                "or pip uninstall opencv-python && pip install opencv-python-headless\n"
-            )
-            raise typer.Exit(6) from error
+        # Not before the exception is gone, and with it the frames that it held, whose generators close then.
+        signals.end()
 
     return wrapper
+
+
+def _explain_import(error: Exception) -> None:
+    """Tell the usual failures on slim systems, OpenCV without libGL, NumPy built for another machine, and exit."""
+    if isinstance(error, ImportError) and (error.name in ("cv2", "numpy") or "libGL" in str(error)):
+        sys.stderr.write(
+            f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
+            "or pip uninstall opencv-python && pip install opencv-python-headless\n"
+        )
+        raise typer.Exit(6) from error

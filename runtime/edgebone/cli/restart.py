@@ -58,6 +58,10 @@ def _run_once(arguments: list[str]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             before[number] = signal.signal(number, pass_on)
         code = child.wait()
+    except BaseException:
+        # A signal between the child's start and the first handler.
+        child.terminate()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,11 +1,16 @@
-"""Ctrl-C and SIGTERM: raised where the program is, but neither lost there nor at the cost of a lock."""
+"""Ctrl-C and SIGTERM: raised where the program is, but neither lost there nor at the cost of a lock; then the end."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
+INTERRUPTED = 130
+TERMINATED = 143
 _AGAIN_S = 0.005
 
 _heard: list[int] = []
@@ -13,12 +18,15 @@ _reload: list[int] = []
 _owed: list[int] = []
 
 
-class Terminated(BaseException):
-    """SIGTERM came: unwinds as Ctrl-C does, so that files are finished and temporary ones removed."""
+class Stopped(BaseException):
+    """SIGINT or SIGTERM came: unwinds, so that files are finished and temporary ones removed.
+
+    No KeyboardInterrupt, which the command line's library would answer itself.
+    """
 
 
 def listen() -> None:
-    """Raise KeyboardInterrupt on SIGINT and Terminated on SIGTERM; one that the parent ignores stays ignored.
+    """Raise Stopped on SIGINT and SIGTERM; one that the parent ignores stays ignored.
 
     It is raised a moment later, by SIGALRM, where Python would drop it or a lock would stay taken.
     """
@@ -45,7 +53,30 @@ def raise_if_heard() -> None:
     """Raise for a signal that has come already: what a handler raises, a library's C code may swallow."""
     if _heard:
         _owed.clear()
-        raise KeyboardInterrupt if _heard[0] == signal.SIGINT else Terminated
+        raise Stopped
+
+
+def heard() -> bool:
+    """Whether one has come: what then ends the program may be its exception in another's clothes."""
+    return bool(_heard)
+
+
+def end() -> NoReturn:
+    """Say which signal ended the program, and leave.
+
+    At once, since everything is closed: at Python's own shutdown a thread that is still within native code aborts the
+    process, and an executor's thread that the signal cut off from its executor is waited for without end.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _owed.clear()
+    terminated = signal.SIGTERM in _heard[:1]
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"edgebone: {'terminated' if terminated else 'interrupted'}\n")
+        sys.stderr.flush()
+    os._exit(TERMINATED if terminated else INTERRUPTED)
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
@@ -78,12 +109,12 @@ def _holds_a_lock(frame: FrameType) -> bool:
 
 def _raise_dropped_again(unraisable: sys.UnraisableHookArgs) -> None:
     """What was raised in a finalizer or a weak reference's callback cannot leave it: it is raised outside."""
-    if isinstance(unraisable.exc_value, KeyboardInterrupt | Terminated):
+    if isinstance(unraisable.exc_value, Stopped):
         _owe()
     else:
         sys.__unraisablehook__(unraisable)
 
 
 def _owe() -> None:
-    _owed[:] = _heard[:1]
+    _owed.append(_heard[0])
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
