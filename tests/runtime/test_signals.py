@@ -112,7 +112,8 @@ def wait_in_native_code():
     os.kill(os.getpid(), signal.SIGTERM)
 
 def cut_off_from_an_executor():
-    ThreadPoolExecutor(1).submit(print)
+    kept.append(ThreadPoolExecutor(1))
+    kept[0].submit(print)
     thread._threads_queues.clear()
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -132,6 +133,7 @@ def leave_a_generator():
     for number in numbers():
         os.kill(os.getpid(), signal.SIGTERM)
 
+kept = []
 signals.listen()
 guarded(globals()[sys.argv[1]])()
 """
