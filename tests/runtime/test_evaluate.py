@@ -20,6 +20,7 @@ from edgebone.core.results import Classification
 from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.heads import choose_head
+from edgebone.evaluate.pictures import read_rows
 from edgebone.evaluate.rehearsal import Rehearsal, same
 
 
@@ -117,6 +118,11 @@ def test_a_csv_that_is_no_text_is_refused(data: Path) -> None:
         read_labels(data, COLORS)
     with pytest.raises(SourceError, match="no such file"):
         read_labels(data.with_name("other.csv"), COLORS)
+
+
+def test_rows_of_a_file_that_is_not_there_are_not_blamed_on_its_encoding(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"rows\.csv: cannot be read: no such file or directory$"):
+        read_rows(tmp_path / "rows.csv")
 
 
 def test_a_folder_of_class_folders_goes_by_label_or_index(tmp_path: Path, colors_bundle: Path) -> None:

@@ -63,7 +63,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
 
 
