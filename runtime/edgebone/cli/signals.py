@@ -33,8 +33,10 @@ def listen() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _hear)
-    signal.signal(signal.SIGALRM, _hear_again)
-    sys.unraisablehook = _raise_dropped_again
+    # Windows has no such timer: there it is raised wherever it comes.
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _hear_again)
+        sys.unraisablehook = _raise_dropped_again
 
 
 def listen_for_reload() -> None:
@@ -91,7 +93,7 @@ def _hear_again(_: int, frame: FrameType | None) -> None:
 
 
 def _raise_or_owe(frame: FrameType | None) -> None:
-    if frame is not None and _holds_a_lock(frame):
+    if frame is not None and _holds_a_lock(frame) and hasattr(signal, "setitimer"):
         _owe()
     else:
         raise_if_heard()
