@@ -69,8 +69,10 @@ def end() -> NoReturn:
     At once, since everything is closed: at Python's own shutdown a thread that is still within native code aborts the
     process, and an executor's thread that the signal cut off from its executor is waited for without end.
     """
+    # A further one ends even a process whose reader does not read.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     _owed.clear()
     terminated = signal.SIGTERM in _heard[:1]
     with contextlib.suppress(OSError):
