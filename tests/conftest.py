@@ -16,6 +16,7 @@ from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Pr
 from edgebone.core.tensors import TensorSpec
 from edgebone.preprocess import preprocess
 
+LONGEST = ("test_readme.py", "test_detectors.py", "test_benchmarks.py", "test_exporter.py", "test_real_data.py")
 SHARED = Path(__file__).parents[2] / "shared"
 COLORS = ("blue", "green", "red", "traffic light ☂ 2")
 COLORS_PREPROCESS = Preprocess(
@@ -177,8 +178,8 @@ def write_colors_bundle(path: Path, batch: tuple[int, int] = (1, 1), **changes: 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: begun last, it would keep one of two cores busy while the other waits."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    """The longest files first: begun last, they would keep one of two cores busy while the other waits."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
