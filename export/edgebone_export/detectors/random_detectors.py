@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ def randomize_detector(model: FasterRCNN | RetinaNet | FCOS | SSD) -> None:
     try:
         weights_.randomize(model, (_SIDE, _SIDE), lambda: model(pictures, [target] * len(pictures)))
         with torch.no_grad():
-            for layer, std in _layers(model):
-                _scale(model, layer, std, pictures)
+            for layers in _layers(model):
+                _scale(model, layers, pictures)
             _shift_scores(model, pictures)
     finally:
         transform.min_size, transform.max_size = sizes
@@ -53,23 +53,20 @@ def _tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))).float() / 255
 
 
-def _layers(model: Any) -> Iterator[tuple[nn.Module, float]]:
-    """The last layers, each with the spread that its outputs should have, in the order of the computation."""
+def _layers(model: Any) -> Iterator[dict[nn.Module, float]]:
+    """The last layers, each with the spread that its outputs should have; those together do not feed each other."""
+    scores = dict.fromkeys(_score_layers(model), _LOGIT_STD)
     if isinstance(model, FasterRCNN):
-        yield model.rpn.head.cls_logits, _OBJECTNESS_STD
-        yield model.rpn.head.bbox_pred, _OFFSET_STD
-        predictor = model.roi_heads.box_predictor
+        yield {model.rpn.head.cls_logits: _OBJECTNESS_STD, model.rpn.head.bbox_pred: _OFFSET_STD}
         # Their offsets are divided by ten.
-        yield predictor.bbox_pred, 10 * _OFFSET_STD
+        yield {model.roi_heads.box_predictor.bbox_pred: 10 * _OFFSET_STD, **scores}
     elif isinstance(model, SSD):
-        for layer in _ssd_layers(model.head.regression_head):
-            yield layer, 10 * _OFFSET_STD
+        yield {**dict.fromkeys(_ssd_layers(model.head.regression_head), 10 * _OFFSET_STD), **scores}
+    elif isinstance(model, FCOS):
+        head = model.head.regression_head
+        yield {head.bbox_reg: _OFFSET_STD, head.bbox_ctrness: 1.0, **scores}
     else:
-        yield model.head.regression_head.bbox_reg, _OFFSET_STD
-        if isinstance(model, FCOS):
-            yield model.head.regression_head.bbox_ctrness, 1.0
-    for layer in _score_layers(model):
-        yield layer, _LOGIT_STD
+        yield {model.head.regression_head.bbox_reg: _OFFSET_STD, **scores}
 
 
 def _score_layers(model: Any) -> list[nn.Module]:
@@ -85,28 +82,31 @@ def _ssd_layers(head: Any) -> list[nn.Module]:
 
 
 def _outputs(
-    model: nn.Module, layers: list[nn.Module], pictures: list[Tensor], reading: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """What layers give in one run, each output as ``reading`` has it, in one row."""
-    seen: list[Tensor] = []
+    model: nn.Module, layers: Collection[nn.Module], pictures: list[Tensor], reading: Callable[[Tensor], Tensor]
+) -> list[Tensor]:
+    """What each layer gives in one run, all its outputs as ``reading`` has them, in one row."""
+    seen: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers}
     hooks = [
-        layer.register_forward_hook(lambda _, __, given: seen.append(reading(given).flatten())) for layer in layers
+        layer.register_forward_hook(lambda called, _, given: seen[called].append(reading(given).flatten()))
+        for layer in layers
     ]
     try:
         model(pictures)
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.cat(seen)
+    return [torch.cat(outputs) for outputs in seen.values()]
 
 
-def _scale(model: nn.Module, layer: Any, std: float, pictures: list[Tensor]) -> None:
-    """Scale a layer so that its outputs spread as wanted, and have a mean of about zero."""
-    values = _outputs(model, [layer], pictures, lambda given: given)
-    factor = std / max(float(values.std()), 1e-6)
-    layer.weight *= factor
-    layer.bias *= factor
-    layer.bias -= float(values.mean()) * factor
+def _scale(model: nn.Module, spreads: dict[nn.Module, float], pictures: list[Tensor]) -> None:
+    """Scale layers so that their outputs spread as wanted, and have a mean of about zero."""
+    outputs = _outputs(model, spreads, pictures, lambda given: given)
+    layer: Any
+    for (layer, std), values in zip(spreads.items(), outputs, strict=True):
+        factor = std / max(float(values.std()), 1e-6)
+        layer.weight *= factor
+        layer.bias *= factor
+        layer.bias -= float(values.mean()) * factor
 
 
 def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
@@ -121,7 +121,8 @@ def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
         for layer in layers:
             likely: Any = layer.bias
             likely.view(-1, classes)[:, 1::9] += 4.0
-    logits = _outputs(model, layers, pictures, lambda given: _class_last(given, classes)).reshape(-1, classes)
+    outputs = _outputs(model, layers, pictures, lambda given: _class_last(given, classes))
+    logits = torch.cat(outputs).reshape(-1, classes)
     wanted = min(_CANDIDATES * len(pictures), logits.numel() // 4)
     low, high = -40.0, 40.0
     for _ in range(40):
