@@ -95,11 +95,9 @@ def test_a_signal_within_a_finalizer_is_raised_after_it() -> None:
 
 
 _COMMAND = """
-import os, signal, sys, threading, time
+import importlib, os, signal, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor, thread
-import cv2, numpy as np
-from edgebone.cli import signals
-from edgebone.cli.main import guarded
+import cv2, numpy as np, typer
 
 def wait_in_native_code():
     picture = np.zeros((200, 200, 3), np.uint8)
@@ -134,8 +132,12 @@ def leave_a_generator():
         os.kill(os.getpid(), signal.SIGTERM)
 
 kept = []
-signals.listen()
-guarded(globals()[sys.argv[1]])()
+command = globals()[sys.argv.pop()]
+program = typer.Typer(pretty_exceptions_enable=False)
+home = importlib.import_module("edgebone.cli.main")
+program.command()(home.guarded(command))
+home._program = lambda: program
+home.main()
 """
 
 

@@ -57,8 +57,10 @@ def main() -> None:
     except signals.Stopped:
         pass
     except Exception:
+        # Before Python 3.12 a class body turns whatever stops it into a RuntimeError.
         if not signals.heard():
             raise
+    # Not before the exception is gone, and with it the frames that it held, whose generators close then.
     signals.end()
 
 
@@ -126,34 +128,21 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             function(*args, **kwargs)
             sys.stdout.flush()
-            return
-        except typer.Exit:
-            raise
         except EdgeboneError as error:
             sys.stderr.write(f"edgebone: {error}\n")
             raise typer.Exit(error.exit_code) from error
-        except signals.Stopped:
-            pass
         except BrokenPipeError as error:
             # Whoever read our output has stopped: nothing more can be said there, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(_PIPE_CLOSED) from error
-        except Exception as error:
-            # Before Python 3.12 a class body turns whatever stops it into a RuntimeError.
-            if not signals.heard():
-                _explain_import(error)
+        except ImportError as error:
+            if signals.heard() or (error.name not in ("cv2", "numpy") and "libGL" not in str(error)):
                 raise
-        # Not before the exception is gone, and with it the frames that it held, whose generators close then.
-        signals.end()
+            # The usual ones on slim systems: OpenCV without libGL, NumPy built for another machine.
+            sys.stderr.write(
+                f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
+                "or pip uninstall opencv-python && pip install opencv-python-headless\n"
+            )
+            raise typer.Exit(6) from error
 
     return wrapper
-
-
-def _explain_import(error: Exception) -> None:
-    """Tell the usual failures on slim systems, OpenCV without libGL, NumPy built for another machine, and exit."""
-    if isinstance(error, ImportError) and (error.name in ("cv2", "numpy") or "libGL" in str(error)):
-        sys.stderr.write(
-            f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
-            "or pip uninstall opencv-python && pip install opencv-python-headless\n"
-        )
-        raise typer.Exit(6) from error

@@ -8,12 +8,14 @@ import sys
 import time
 from types import FrameType
 
+from edgebone.cli.signals import INTERRUPTED, TERMINATED
+
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _LASTED_S = 10.0
 _QUICK_FAILURES = 5
 # Done, wrong usage, interrupted, terminated: what another start would not change, or what somebody asked for.
-_FINAL = (0, 2, 130, 143)
+_FINAL = (0, 2, INTERRUPTED, TERMINATED)
 
 
 def supervise(arguments: list[str]) -> int:

@@ -12,6 +12,8 @@ from typing import NoReturn
 INTERRUPTED = 130
 TERMINATED = 143
 _AGAIN_S = 0.005
+# Windows has none: there a signal is raised wherever it comes.
+_HAS_TIMER = hasattr(signal, "setitimer")
 
 _heard: list[int] = []
 _reload: list[int] = []
@@ -21,7 +23,7 @@ _owed: list[int] = []
 class Stopped(BaseException):
     """SIGINT or SIGTERM came: unwinds, so that files are finished and temporary ones removed.
 
-    No KeyboardInterrupt, which the command line's library would answer itself.
+    No KeyboardInterrupt, which the command line's library would answer itself: this one passes it by.
     """
 
 
@@ -33,8 +35,7 @@ def listen() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _hear)
-    # Windows has no such timer: there it is raised wherever it comes.
-    if hasattr(signal, "setitimer"):
+    if _HAS_TIMER:
         signal.signal(signal.SIGALRM, _hear_again)
         sys.unraisablehook = _raise_dropped_again
 
@@ -95,7 +96,7 @@ def _hear_again(_: int, frame: FrameType | None) -> None:
 
 
 def _raise_or_owe(frame: FrameType | None) -> None:
-    if frame is not None and _holds_a_lock(frame) and hasattr(signal, "setitimer"):
+    if _HAS_TIMER and frame is not None and _holds_a_lock(frame):
         _owe()
     else:
         raise_if_heard()
