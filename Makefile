@@ -2,21 +2,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-all lint clean
 
 help:
-	@echo "make demo   set up, export MobileNetV2 with its ImageNet weights, run it on photographs and a video"
-	@echo "make test   set up, then run every test"
-	@echo "make lint   set up, then ruff and mypy"
-	@echo "make clean  remove .venv and demo-out"
+	@echo "make demo       set up, export MobileNetV2 with its ImageNet weights, run it on photographs and a video"
+	@echo "make test       set up, then run the tests, but for the slow ones"
+	@echo "make test-all   set up, then run every test, as CI does"
+	@echo "make lint       set up, then ruff and mypy"
+	@echo "make clean      remove .venv and demo-out"
 
 demo: .venv/.demo
 	$(BIN)/python -m edgebone_export.demo demo-out
 
 # Two files at a time, in the order of tests/conftest.py: the tests are written for two cores. PyTorch's threads of the
 # one would wait, turning, for the cores of the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/.dev
+	$(PYTEST)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgebone.core.bundle import write_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant, Weights
 from edgebone.core.tensors import TensorSpec
 from edgebone.preprocess import preprocess

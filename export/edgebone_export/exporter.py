@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 from torch import nn
 
-from edgebone.core.bundle import check_target, write_bundle
+from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.manifest import ModelInfo, Parity, Preprocess
 from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
 from edgebone_export.backbones import Decode, OutputKind, load_backbone

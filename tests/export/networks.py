@@ -11,7 +11,7 @@ import onnx
 from conftest import COLORS
 from onnx import TensorProto, helper, numpy_helper
 
-from edgebone.core.bundle import write_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant, Weights
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine

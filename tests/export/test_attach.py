@@ -22,7 +22,8 @@ from test_bundle import contents
 import edgebone
 from edgebone.compile.builder import compile_engine
 from edgebone.compile.settings import CompileSettings, Target
-from edgebone.core.bundle import open_bundle, write_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.head_file import SCHEMA, Backbone, HeadFile, HeadManifest, head_bytes, parse_head, read_head
 from edgebone.core.manifest import Accuracy, Head, Tap

@@ -16,7 +16,8 @@ from helpers import edgebone as program
 from networks import classifier, write_network
 
 import edgebone
-from edgebone.core.bundle import open_bundle, write_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.head_file import read_head
 from edgebone.core.machine import Machine

@@ -23,7 +23,8 @@ from onnx import numpy_helper
 from tensorrt_rtx_build import build
 
 import edgebone
-from edgebone.core.bundle import open_bundle, update_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.manifest import Plan
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine

@@ -25,7 +25,8 @@ from test_real_time import Ticking
 
 import edgebone
 from edgebone.apart_heads import ApartHead, ApartHeads
-from edgebone.core.bundle import open_bundle, write_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes
 from edgebone.core.manifest import Head

@@ -19,7 +19,8 @@ import pytest
 from conftest import COLORS, write_colors_bundle
 
 import edgebone.core.bundle as bundle_module
-from edgebone.core.bundle import open_bundle, write_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, OutputError, SourceError
 from edgebone.core.writing import writing
 
@@ -328,7 +329,8 @@ def test_a_file_size_limit_leaves_nothing_behind(bundle: Path, tmp_path: Path) -
     """The kernel itself refuses the write here, half-way through a file."""
     program = f"""
         import resource
-        from edgebone.core.bundle import open_bundle, write_bundle
+        from edgebone.core.bundle import open_bundle
+        from edgebone.core.bundle_writing import write_bundle
         with open_bundle({str(bundle)!r}) as opened:
             files = {{name: opened.read(name) for name in opened.manifest.files}}
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
@@ -396,7 +398,8 @@ def test_bundles_of_other_targets_written_at_the_same_time_do_not_disturb_each_o
 ) -> None:
     program = f"""
         import sys
-        from edgebone.core.bundle import open_bundle, write_bundle
+        from edgebone.core.bundle import open_bundle
+        from edgebone.core.bundle_writing import write_bundle
         with open_bundle({str(bundle)!r}) as opened:
             files = {{name: opened.read(name) for name in opened.manifest.files}}
         for number in range(20):

@@ -35,7 +35,8 @@ from edgebone.compile.openvino import compile_with_openvino
 from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target, parse_target
 from edgebone.compile.timing_cache import load_timing_cache, save_timing_cache
-from edgebone.core.bundle import open_bundle, update_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import EngineError, MissingDependencyError, OutputError
 from edgebone.core.machine import Machine
 

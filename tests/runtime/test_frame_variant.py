@@ -19,7 +19,8 @@ from edgebone.compile.into_bundle import cached_engine, compile_into_bundle
 from edgebone.compile.openvino import compile_with_openvino
 from edgebone.compile.settings import Target
 from edgebone.compile.variants import chosen_variants
-from edgebone.core.bundle import open_bundle, update_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import BundleError, EngineError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine

@@ -31,7 +31,7 @@ from test_model import two_heads_bundle
 
 from edgebone import Gallery, load
 from edgebone.cli.gallery_enrol import enrol
-from edgebone.core.bundle import write_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import Head
 from edgebone.core.matches import UNKNOWN, Matches

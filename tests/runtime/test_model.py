@@ -15,7 +15,7 @@ from PIL import Image
 from test_bundle import contents
 
 import edgebone
-from edgebone.core.bundle import write_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError, NoEngineError, SourceError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.manifest import Head

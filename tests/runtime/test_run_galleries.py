@@ -26,7 +26,7 @@ import edgebone
 from edgebone import Gallery, load
 from edgebone.cli import gallery_watch, signals
 from edgebone.cli.run import Naming, _frames
-from edgebone.core.bundle import write_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes, parse_head
 from edgebone.core.manifest import Head, Manifest, Weights

@@ -13,7 +13,8 @@ from conftest import RED, picture, write_boxes_bundle, write_colors_bundle
 from helpers import has_bf16, needs
 from test_bundle import contents
 
-from edgebone.core.bundle import open_bundle, write_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError
 from edgebone.engines.select import Candidate
 from edgebone.preprocess import preprocess

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgebone import load
-from edgebone.core.bundle import open_bundle, update_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import CompiledEngine, Head, Parity, Variant
 from edgebone.core.tensors import TensorSpec

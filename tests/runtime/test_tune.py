@@ -14,7 +14,8 @@ import pytest
 from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
 
 import edgebone
-from edgebone.core.bundle import open_bundle, update_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Parity, Plan, Variant

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgebone.core.bundle import Bundle, open_bundle, update_bundle
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.manifest import FrameLayout, FrameVariant, Manifest
 from edgebone.selftest import read_golden
 from edgebone_export.errors import ExportError

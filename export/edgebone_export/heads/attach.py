@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgebone
-from edgebone.core.bundle import Bundle, check_target, open_bundle, write_bundle
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.errors import EngineError
 from edgebone.core.head_file import (
     HeadFile,

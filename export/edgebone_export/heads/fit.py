@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgebone.core.bundle import Bundle, check_target, open_bundle
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import check_target
 from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, check_head_target, write_head
 from edgebone.core.manifest import Accuracy, Tap
 from edgebone.engines.select import Candidate

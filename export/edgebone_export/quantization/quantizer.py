@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.bundle import Bundle, open_bundle, update_bundle
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant

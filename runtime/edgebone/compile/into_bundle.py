@@ -13,7 +13,8 @@ from edgebone.compile.compat import import_tensorrt
 from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target
 from edgebone.compile.variants import chosen_variants
-from edgebone.core.bundle import Bundle, open_bundle, update_bundle
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.machine import Machine

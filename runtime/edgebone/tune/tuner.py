@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgebone.core.bundle import Bundle, open_bundle, update_bundle
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Plan

@@ -1,0 +1,93 @@
+"""Reading files of other people: regular ones only, and never more than was asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading.
+
+    A FIFO, which would wait for its writer, or a device, which may have no end, is refused and not waited for.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], limit_bytes: int) -> bytes:
+    """Read a regular file whole.
+
+    Args:
+        path: The file.
+        limit_bytes: The most bytes that it may have; from ``core/limits.py``.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is larger. ``strerror`` says which, in words.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > limit_bytes else file.read(limit_bytes + 1)
+    if max(size, len(content)) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {in_words(limit_bytes)}", os.fspath(path))
+    return content
+
+
+def read_text(path: str | os.PathLike[str], limit_bytes: int) -> str:
+    """Read a UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        OSError: As :func:`read_regular`.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    return read_regular(path, limit_bytes).decode("utf-8-sig")
+
+
+def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, limit_bytes: int) -> bytes:
+    """Read one member of a zip: the size that it declares is compared before anything is unpacked.
+
+    Raises:
+        KeyError: There is no such member.
+        ValueError: It is larger than the limit, or than it declares.
+        zipfile.BadZipFile: It is damaged; zlib and zipfile raise other errors as well.
+    """
+    info = member if isinstance(member, zipfile.ZipInfo) else archive.getinfo(member)
+    if info.file_size > limit_bytes:
+        raise ValueError(f"{info.filename} is larger than {in_words(limit_bytes)}")
+    with archive.open(info) as file:
+        content = file.read(limit_bytes + 1)
+    if len(content) != info.file_size:
+        raise ValueError(f"{info.filename} is not as long as it declares")
+    return content
+
+
+def in_words(size_bytes: int) -> str:
+    """A size in bytes as a person reads it: ``16 MB``."""
+    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.4g} {name}"
+    return f"{size_bytes} bytes"
+
+
+def is_regular(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a regular file, links followed; False where it cannot be looked at."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return False
