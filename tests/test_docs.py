@@ -1,0 +1,43 @@
+"""The pages under docs/ say what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from edgebone.core import limits
+from edgebone.core.reading import in_words
+
+ROOT = Path(__file__).parents[1]
+SECURITY = (ROOT / "docs" / "security.md").read_text()
+
+
+def limits_in_words() -> list[str]:
+    """The rows of the table of limits: what a limit is for, and how much it is."""
+    rows = []
+    lines = ast.parse(Path(limits.__file__).read_text()).body
+    for assignment, docstring in zip(lines, lines[1:], strict=False):
+        if isinstance(assignment, ast.Assign) and isinstance(docstring, ast.Expr):
+            (target,) = assignment.targets
+            assert isinstance(target, ast.Name)
+            assert isinstance(docstring.value, ast.Constant)
+            value = getattr(limits, target.id)
+            said = {"BYTES": in_words, "S": lambda s: f"{s:g} s"}.get(target.id.rsplit("_", 1)[-1], "{:,}".format)
+            rows.append(f"| {' '.join(str(docstring.value.value).split()).removesuffix('.')} | {said(value)} |")
+    return rows
+
+
+def test_the_table_of_limits_is_the_code_s() -> None:
+    found = re.findall(r"^\| .* \|$", SECURITY.partition("## Limits")[2].partition("##")[0], re.MULTILINE)
+    assert found[0] == "| what | at most |"
+    assert found[2:] == limits_in_words()
+    public = [name for name in vars(limits) if name.isupper() and not name.startswith("_")]
+    assert len(public) == len(found) - 2
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page}: {link}"
