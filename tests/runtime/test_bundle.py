@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from conftest import COLORS, write_colors_bundle
 
-import edgebone.core.bundle as bundle_module
+import edgebone.core.bundle_writing as bundle_module
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, OutputError, SourceError
@@ -367,14 +367,15 @@ def test_a_killed_writer_leaves_no_half_bundle_and_the_next_one_clears_up(
     bundle: Path, tmp_path: Path, name: str
 ) -> None:
     program = f"""
-        import edgebone.core.bundle as module
+        import edgebone.core.bundle_writing as module
+        from edgebone.core.bundle import open_bundle
         real = module._write_synced
         def slow(path, content):
             real(path, content)
             print("wrote", flush=True)
             import time; time.sleep(60)
         module._write_synced = slow
-        with module.open_bundle({str(bundle)!r}) as opened:
+        with open_bundle({str(bundle)!r}) as opened:
             files = {{name: opened.read(name) for name in opened.manifest.files}}
         module.write_bundle({name!r}, opened.manifest, files)
     """
