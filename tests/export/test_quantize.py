@@ -24,7 +24,7 @@ from tensorrt_rtx_build import build
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.manifest import Plan
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
@@ -173,10 +173,9 @@ def test_a_variant_that_is_made_again_replaces_the_first_and_what_was_made_of_it
     plan = Plan(
         "here", "latency", "onnxruntime", "int8-onnxruntime", "int8", "latency", None, None, 1, 1, 2, 2, None, "now"
     )  # fmt: skip
-    with open_bundle(bundle) as opened:
-        kept = msgspec.structs.replace(plan, variant="fp32", precision="fp32")
-        plans = {"0" * 16: plan, "1" * 16: kept}
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, plans=plans), {})
+    kept = msgspec.structs.replace(plan, variant="fp32", precision="fp32")
+    plans = {"0" * 16: plan, "1" * 16: kept}
+    update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, plans=plans)))
     quantize(bundle, photos, variants=INT8, max_drop=15, method="percentile")
     with open_bundle(bundle) as opened:
         record = opened.manifest.variants["int8-onnxruntime"].quantization

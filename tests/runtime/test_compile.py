@@ -36,7 +36,7 @@ from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target, parse_target
 from edgebone.compile.timing_cache import load_timing_cache, save_timing_cache
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import EngineError, MissingDependencyError, OutputError
 from edgebone.core.machine import Machine
 
@@ -273,9 +273,7 @@ def test_what_others_write_meanwhile_is_kept(tmp_path: Path) -> None:
     compile_into_bundle(str(bundle), Target("tensorrt-rtx", ("SM89",)))
 
     def rename(name: str, phase: str, share: float) -> None:
-        with open_bundle(bundle) as opened:
-            if opened.manifest.name != "another":
-                update_bundle(opened, msgspec.structs.replace(opened.manifest, name="another"), {})
+        update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, name="another")))
 
     compile_into_bundle(str(bundle), RTX, progress=rename)
     with open_bundle(bundle) as opened:

@@ -20,7 +20,7 @@ from edgebone.compile.openvino import compile_with_openvino
 from edgebone.compile.settings import Target
 from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, EngineError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
@@ -235,8 +235,8 @@ def test_closing_frees_every_engine(bundle: Path) -> None:
 def test_a_file_that_is_not_the_manifests_is_refused(bundle: Path, tmp_path: Path) -> None:
     path = write_colors_bundle(tmp_path / "colors.bundle", (1, 4))
     add_frame_variants(path, [SIZE])
-    with open_bundle(path) as opened:
-        update_bundle(opened, opened.manifest, {f"onnx/{NAME}.onnx": opened.read("onnx/fp32.onnx")})
+    network = (path / "onnx/fp32.onnx").read_bytes()
+    update_bundle(path, lambda now: Update(now, {f"onnx/{NAME}.onnx": network}))
     with (
         open_bundle(path) as opened,
         pytest.raises(EngineError, match=r"has images: uint8\[batch,32,32,3\], its manifest says .*48,64,3"),

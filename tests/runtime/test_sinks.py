@@ -21,7 +21,6 @@ from edgebone.core.frame import Frame
 from edgebone.core.results import Classification, Embedding
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.sinks import annotate as annotations
-from edgebone.sinks import jsonl
 from edgebone.sinks.annotate import annotate
 from edgebone.sinks.callback import CallbackSink
 from edgebone.sinks.jsonl import JsonLines, to_line
@@ -85,13 +84,17 @@ def test_a_full_disk_half_way_leaves_whole_lines(tmp_path: Path, monkeypatch: py
     sink.write(frame(0), seen())
     sink.write(frame(1), seen())
 
-    def half(file: Any, line: bytes) -> None:
-        file.write(line[: len(line) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    real, room = os.write, [100, 0]
 
-    monkeypatch.setattr(jsonl, "_write_all", half)
-    with pytest.raises(OutputError, match=r"out\.jsonl cannot be written: the disk is full"):
-        sink.write(frame(2), seen())
+    def write(descriptor: int, content: memoryview) -> int:
+        if not (taken := room.pop(0)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, content[:taken])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(OutputError, match=r"out\.jsonl cannot be written: the disk is full"):
+            sink.write(frame(2), seen())
     sink.discard()
     assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0, 1]
     assert path.read_bytes().endswith(b"\n")

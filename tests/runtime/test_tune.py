@@ -15,7 +15,7 @@ from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Parity, Plan, Variant
@@ -110,9 +110,8 @@ def write_plan(bundle: Path, **changes: object) -> None:
         "hint": "throughput", "threads": 1, "batch": 4, "p50_ms": 1.5, "fps": 900.0, "fp32_p50_ms": 3.0,
         "fp32_fps": 300.0, "accuracy": None, "measured_at": "2026-01-01T00:00:00Z",
     }  # fmt: skip
-    with open_bundle(bundle) as opened:
-        plan = Plan(**{**parts, **changes})  # type: ignore[arg-type]
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, plans={Machine.probe().key: plan}), {})
+    plan = Plan(**{**parts, **changes})  # type: ignore[arg-type]
+    update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, plans={Machine.probe().key: plan})))
 
 
 def test_load_follows_the_plan_unless_told_otherwise(tmp_path: Path, photos: Path) -> None:
@@ -159,9 +158,11 @@ def test_a_plan_of_another_machine_or_of_an_engine_that_is_gone_is_not_followed(
     with edgebone.load(bundle) as model:
         assert model.candidate.engine != "onnxruntime-cuda"
         assert "onnxruntime-cuda fp32 (throughput hint, 1 thread): no NVIDIA GPU" in str(model.choice)
-    with open_bundle(bundle) as opened:
-        plans = {"0" * 16: next(iter(opened.manifest.plans.values()))}
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, plans=plans), {})
+
+    def move_plan(now: Manifest) -> Update:
+        return Update(msgspec.structs.replace(now, plans={"0" * 16: next(iter(now.plans.values()))}))
+
+    update_bundle(bundle, move_plan)
     with edgebone.load(bundle) as model:
         assert "the plan" not in str(model.choice)
 
