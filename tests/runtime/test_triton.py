@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgebone import load
+from edgebone.core import staging
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import CompiledEngine, Head, Parity, Variant

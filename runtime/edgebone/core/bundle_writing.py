@@ -19,7 +19,7 @@ from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.locking import locked
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
 from edgebone.core.reading import is_regular
-from edgebone.core.staging import put_in_place, staging
+from edgebone.core.staging import put_in_place, remove_left, staging
 from edgebone.core.writing import writing
 
 
@@ -145,6 +145,10 @@ def check_target(target: Path, overwrite: bool) -> None:
     Raises:
         OutputError: It exists and is not to be replaced, or is not a bundle; its folder cannot be written.
     """
+    place = Path(os.path.realpath(target))
+    if place.parent.is_dir():
+        with writing(target):
+            remove_left(place)
     if target.exists():
         if not overwrite:
             raise OutputError(f"{target} exists; choose another name, or replace it with --force")
@@ -152,7 +156,6 @@ def check_target(target: Path, overwrite: bool) -> None:
             raise OutputError(f"{target} is a folder with other things in it, not a bundle; not replaced")
         if not target.is_dir() and not (is_regular(target) and zipfile.is_zipfile(target)):
             raise OutputError(f"{target} is a file of another kind, not a bundle; not replaced")
-    place = Path(os.path.realpath(target))
     with writing(target):
         place.parent.mkdir(parents=True, exist_ok=True)
         with staging(place):

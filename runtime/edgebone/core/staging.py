@@ -27,7 +27,7 @@ def staging(target: Path) -> Iterator[Path]:
         OSError: It cannot be made.
     """
     target = target.absolute()
-    _remove_stale(target)
+    remove_left(target)
     folder, descriptor = _make(target)
     try:
         yield folder
@@ -70,8 +70,12 @@ def _own(folder: Path) -> int:
     return descriptor
 
 
-def _remove_stale(target: Path) -> None:
-    """Remove what killed writers of a target left; what one had moved aside gets its name back."""
+def remove_left(target: Path) -> None:
+    """Remove what killed writers of a target left; what one had moved aside gets its name back.
+
+    Raises:
+        OSError: The target's folder cannot be read.
+    """
     for left in target.parent.iterdir():
         if not re.fullmatch(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.partial", left.name):
             continue
