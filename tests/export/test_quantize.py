@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from conftest import GREEN, write_boxes_bundle, write_video
+from conftest import GREEN, write_boxes_bundle, write_meanwhile, write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Net, classifier, transformer, write_network, write_pictures
@@ -25,7 +26,7 @@ from tensorrt_rtx_build import build
 import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
-from edgebone.core.errors import EngineError, SourceError
+from edgebone.core.errors import EngineError, OutputError, SourceError
 from edgebone.core.manifest import Plan
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.evaluate.evaluation_set import read_evaluation
@@ -165,6 +166,18 @@ def test_labels_are_counted_where_there_are_some(bundle: Path, photos: Path) -> 
     assert (outcome.accuracy.metric, outcome.accuracy.fp32) == ("top-1", 100.0)
     # The labels are FP32's own answers, so that both count the same.
     assert outcome.accuracy.value == pytest.approx(outcome.accuracy.agreement)
+
+
+@pytest.mark.usefixtures("fast")
+def test_variants_go_into_the_bundle_as_it_is_now(bundle: Path, photos: Path) -> None:
+    for what, failure in (("name", None), ("graph", "was changed by another process meanwhile")):
+        with contextlib.nullcontext() if failure is None else pytest.raises(OutputError, match=failure):
+            quantize(
+                bundle, photos, variants=INT8, max_drop=15, method="minmax",
+                progress=lambda step, what=what: write_meanwhile(bundle, what) if step == "write" else None,
+            )  # fmt: skip
+        with open_bundle(bundle) as opened:
+            assert (opened.manifest.name, sorted(opened.manifest.variants)) == ("another", ["fp32", "int8-onnxruntime"])
 
 
 @pytest.mark.usefixtures("fast")

@@ -11,7 +11,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
+from conftest import BLUE, GREEN, RED, picture, write_colors_bundle, write_meanwhile
 
 import edgebone
 from edgebone import frame_engines
@@ -21,7 +21,7 @@ from edgebone.compile.settings import Target
 from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
-from edgebone.core.errors import BundleError, EngineError, TensorError
+from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameVariant, parse_manifest
@@ -230,6 +230,19 @@ def test_closing_frees_every_engine(bundle: Path) -> None:
     with pytest.raises(EngineError, match="closed"):
         engine.run({"images": feed})
     assert not model.takes_frame(SIZE)
+
+
+def test_frame_variants_go_into_the_bundle_as_it_is_now(tmp_path: Path) -> None:
+    path = write_colors_bundle(tmp_path / "colors.bundle")
+    add_frame_variants(path, [SIZE], progress=lambda step: write_meanwhile(path, "name") if step == "write" else None)
+    with open_bundle(path) as opened:
+        assert (opened.manifest.name, list(opened.manifest.frame_variants)) == ("another", [NAME])
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        add_frame_variants(
+            path, [(90, 120)], progress=lambda step: write_meanwhile(path, "graph") if step == "write" else None
+        )
+    with open_bundle(path) as opened:
+        assert list(opened.manifest.frame_variants) == [NAME]
 
 
 def test_a_file_that_is_not_the_manifests_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
+from conftest import BLUE, GREEN, RED, picture, write_colors_bundle, write_meanwhile
 
 import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
-from edgebone.core.errors import EngineError, SourceError
+from edgebone.core.errors import EngineError, OutputError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Parity, Plan, Variant
 from edgebone.engines.select import Candidate
@@ -204,6 +204,21 @@ def test_where_nothing_is_better_plain_fp32_stays_and_is_said(
     tuned = tune(str(bundle), photos)
     assert tuned.kept_baseline
     assert (tuned.plan.engine, tuned.plan.p50_ms) == ("onnxruntime", 2.0)
+
+
+def test_a_plan_goes_into_the_bundle_as_it_is_now(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    fake(monkeypatch, {("onnxruntime", "fp32"): 4.0})
+    tune(str(bundle), photos, progress=lambda step: write_meanwhile(bundle, "name") if step == "write" else None)
+    with open_bundle(bundle) as opened:
+        written = opened.manifest
+    assert (written.name, len(written.plans)) == ("another", 1)
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        tune(str(bundle), photos, progress=lambda step: write_meanwhile(bundle, "graph") if step == "write" else None)
+    with open_bundle(bundle) as opened:
+        assert opened.manifest.plans == written.plans
 
 
 def test_a_faster_way_over_the_budget_does_not_win(
