@@ -1,9 +1,10 @@
 """Kills writers, before each change that they make to the file system or at random, and looks at what they leave.
 
-A program of its own, since a fork of a process with threads is not a writer: KIND is one of ``KINDS``, TEMPLATE a
-bundle, FOLDER an empty place.
+A program of its own, since a fork of a process with threads is not a writer. KIND is ``folder``, ``zip``, ``head`` or
+``gallery``, TEMPLATE a bundle, FOLDER an empty place.
 
-    python tests/runtime/killed_writers.py KIND TEMPLATE FOLDER             every change, of an old one and of none
+    python tests/runtime/killed_writers.py KIND TEMPLATE FOLDER changes     each change, of an old one and of none
+    python tests/runtime/killed_writers.py KIND TEMPLATE FOLDER syscalls    each system call likewise, by strace(1)
     python tests/runtime/killed_writers.py KIND TEMPLATE FOLDER 1000        so many kills at random
 """
 
@@ -16,11 +17,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,10 @@ CHANGES = {
     "open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.listdir", "fcntl.flock",
     "tempfile.mkdtemp", "shutil.rmtree",
 }  # fmt: skip
+SYSCALLS = (
+    "openat", "write", "close", "fsync", "flock", "rename", "renameat2", "unlink", "unlinkat", "mkdir", "rmdir",
+    "getdents64",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,30 @@ def kill_before(change: int) -> None:
     sys.addaudithook(lambda event, _: step() if event in CHANGES else None)
 
 
+def kill_at(child: int, call: str, number: int) -> None:
+    """Have a stopped child killed as it enters its n-th system call of a name, counted from 1, and let it go on."""
+    os.waitid(os.P_PID, child, os.WSTOPPED)
+    tracer = subprocess.Popen(
+        ["strace", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={number}", "-p", str(child)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert tracer.stderr is not None
+    said = tracer.stderr.readline()
+    assert "attached" in said, said
+    os.kill(child, signal.SIGCONT)
+    tracer.communicate()
+
+
 def killed(kind: Kind, path: Path, number: int, die: Callable[[int], None], prepare: Callable[[], None]) -> bool:
-    """Write a version in a fork, which is killed on the way; whether it was."""
+    """Write a version in a fork, which is killed on the way; whether it was.
+
+    Args:
+        kind: What is written.
+        path: Where.
+        number: The version.
+        die: Called with the child's process id.
+        prepare: Called in the child before it writes.
+    """
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
@@ -144,17 +173,25 @@ def remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def kill_everywhere(kind: Kind, folder: Path) -> dict[str, int]:
+def kill_everywhere(kind: Kind, folder: Path, calls: Sequence[str]) -> dict[str, int]:
+    """Kill at each of the system calls of these names, or, where there are none, before each change."""
     counts: Counter[str] = Counter()
     path = folder / kind.name
-    for is_new in (False, True):
+
+    def was_killed(number: int, call: str, point: int) -> bool:
+        if not call:
+            return killed(kind, path, number, lambda _: None, lambda: kill_before(point))
+        stop = partial(signal.raise_signal, signal.SIGSTOP)
+        return killed(kind, path, number, lambda child: kill_at(child, call, point), stop)
+
+    for is_new, call in itertools.product((False, True), calls or ("",)):
         remove(path)
         kind.write(path, 1)
         for point in itertools.count(1):
             if is_new:
                 remove(path)
             before = kind.read(path)
-            if not killed(kind, path, before + 1, lambda _: None, lambda n=point: kill_before(n)):
+            if not was_killed(before + 1, call, point):
                 assert kind.read(path) == before + 1
                 break
             look(kind, path, before, counts)
@@ -171,7 +208,7 @@ def kill_at_random(kind: Kind, folder: Path, kills: int) -> dict[str, int]:
     once_s = (time.monotonic() - began_s) / 10
 
     def die(child: int) -> None:
-        time.sleep(random.random() * once_s * 1.2)
+        time.sleep(random.random() * once_s * 2)
         os.kill(child, signal.SIGKILL)
 
     while counts["old"] + counts["new"] < kills:
@@ -186,5 +223,9 @@ def kill_at_random(kind: Kind, folder: Path, kills: int) -> dict[str, int]:
 if __name__ == "__main__":
     asked = kinds(Path(sys.argv[2]))[sys.argv[1]]
     place = Path(sys.argv[3])
-    done = kill_everywhere(asked, place) if len(sys.argv) < 5 else kill_at_random(asked, place, int(sys.argv[4]))
+    how = sys.argv[4]
+    if how.isdigit():
+        done = kill_at_random(asked, place, int(how))
+    else:
+        done = kill_everywhere(asked, place, SYSCALLS if how == "syscalls" else ())
     sys.stdout.write(json.dumps(done) + "\n")

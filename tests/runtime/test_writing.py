@@ -79,15 +79,20 @@ def namespaces() -> None:
 # Kills
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_writer_killed_at_any_change_leaves_the_old_or_the_new_one_and_the_next_clears_up(
-    colors_bundle: Path, tmp_path: Path, kind: str
-) -> None:
+def kill_writers(kind: str, template: Path, folder: Path, how: str) -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, KILLER, kind, colors_bundle, tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, KILLER, kind, template, folder, how], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    counts = json.loads(done.stdout)
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts
+
+
+@pytest.mark.parametrize("kind", [pytest.param("folder", marks=pytest.mark.slow), "zip", "head", "gallery"])
+def test_a_writer_killed_before_any_change_leaves_the_old_or_the_new_one_and_the_next_clears_up(
+    colors_bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    counts = kill_writers(kind, colors_bundle, tmp_path, "changes")
     assert counts["old"] > 15
     assert counts["new"] > 2
     assert counts["left something"] > 15
@@ -98,13 +103,21 @@ def test_a_writer_killed_at_any_change_leaves_the_old_or_the_new_one_and_the_nex
 def test_a_writer_killed_at_random_leaves_the_old_or_the_new_one(
     colors_bundle: Path, tmp_path: Path, kind: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, KILLER, kind, colors_bundle, tmp_path, str(RANDOM_KILLS)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    counts = json.loads(done.stdout)
+    counts = kill_writers(kind, colors_bundle, tmp_path, str(RANDOM_KILLS))
     assert counts["old"] + counts.get("new", 0) == RANDOM_KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("strace") or os.geteuid() != 0, reason="needs strace(1), and the right to trace a process"
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_writer_killed_at_any_system_call_leaves_the_old_or_the_new_one(
+    colors_bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    counts = kill_writers(kind, colors_bundle, tmp_path, "syscalls")
+    assert counts["old"] > 40
+    assert counts["new"] > 5
 
 
 def test_where_names_cannot_be_exchanged_a_killed_writers_old_bundle_comes_back(tmp_path: Path) -> None:
