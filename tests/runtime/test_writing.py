@@ -34,10 +34,11 @@ from edgebone.core.writing import write_whole
 from edgebone.gallery import Gallery
 
 KILLER = Path(__file__).with_name("killed_writers.py")
+COMMAND_KILLER = Path(__file__).with_name("killed_commands.py")
 KINDS = ("folder", "zip", "head", "gallery")
 GRAPH = "onnx/fp32.onnx"
-# ``python tests/runtime/killed_writers.py KIND TEMPLATE FOLDER 1000`` takes longer.
-RANDOM_KILLS = 40
+# Either program takes more of them by hand.
+RANDOM_KILLS, COMMAND_KILLS = 40, 2
 WRITERS, UPDATES = 4, 10
 
 
@@ -118,6 +119,17 @@ def test_a_writer_killed_at_any_system_call_leaves_the_old_or_the_new_one(
     counts = kill_writers(kind, colors_bundle, tmp_path, "syscalls")
     assert counts["old"] > 40
     assert counts["new"] > 5
+
+
+@pytest.mark.slow
+def test_commands_killed_at_random_leave_something_whole_and_the_next_clears_up(tmp_path: Path) -> None:
+    asked = ["tune a folder", "enrol", "export-triton"]
+    done = subprocess.run(
+        [sys.executable, COMMAND_KILLER, tmp_path, str(COMMAND_KILLS), *asked],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(asked)
 
 
 def test_where_names_cannot_be_exchanged_a_killed_writers_old_bundle_comes_back(tmp_path: Path) -> None:
