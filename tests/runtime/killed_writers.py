@@ -43,8 +43,8 @@ CHANGES = {
     "tempfile.mkdtemp", "shutil.rmtree",
 }  # fmt: skip
 SYSCALLS = (
-    "openat", "write", "close", "fsync", "flock", "rename", "renameat2", "unlink", "unlinkat", "mkdir", "rmdir",
-    "getdents64",
+    "openat", "write", "close", "fsync", "flock", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir",
+    "mkdirat", "rmdir", "getdents64",
 )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def kill_at(child: int, call: str, number: int) -> None:
     """Have a stopped child killed as it enters its n-th system call of a name, counted from 1, and let it go on."""
     os.waitid(os.P_PID, child, os.WSTOPPED)
     tracer = subprocess.Popen(
-        ["strace", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={number}", "-p", str(child)],
+        ["strace", "-o", "/dev/null", "-e", f"inject=?{call}:signal=KILL:when={number}", "-p", str(child)],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert tracer.stderr is not None

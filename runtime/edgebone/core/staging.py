@@ -124,17 +124,19 @@ def _rename_both(made: Path, target: Path) -> None:
         raise
 
 
-def replace_file(made: Path, target: Path) -> None:
-    """Give a finished file its name; a folder or a device of that name is refused.
+def replace_file(made: Path, target: Path, durable: bool = True) -> None:
+    """Give a finished file its name, on the disk if it is to be durable; a folder or device of that name is refused.
 
     Raises:
         OSError: It cannot be put there; what was there is still there.
     """
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is no regular file", os.fspath(target))
-    sync_tree(made)
+    if durable:
+        sync_tree(made)
     made.replace(target)
-    _sync_folder(target.absolute().parent)
+    if durable:
+        _sync_folder(target.absolute().parent)
 
 
 def sync_tree(made: Path) -> None:
