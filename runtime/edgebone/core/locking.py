@@ -6,13 +6,16 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from edgebone.core.errors import OutputError
 from edgebone.core.limits import LOCK_TIMEOUT_S
 from edgebone.core.writing import writing
+
+T = TypeVar("T")
 
 _POLL_S = 0.01
 _TELL_AFTER_S = 1.0
@@ -38,7 +41,7 @@ def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     lock = place.with_name(place.name + ".lock")
     with writing(path):
         place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _acquire(lock, path, timeout_s)
+        descriptor = wait_for(lambda: _take(lock), path, timeout_s)
     try:
         yield
     finally:
@@ -48,18 +51,17 @@ def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(lock: Path, path: Path, timeout_s: float) -> int:
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        descriptor = _open(lock)
-        try:
-            wait_for_lock(descriptor, path, deadline_s - time.monotonic())
-            if _still_there(descriptor, lock):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
+def _take(lock: Path) -> int | None:
+    """Open and lock a lock file; None where somebody else holds it, or has just removed it."""
+    descriptor = _open(lock)
+    try:
+        if try_lock(descriptor) and _still_there(descriptor, lock):
+            return descriptor
+    except BaseException:
         os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def _open(lock: Path) -> int:
@@ -87,29 +89,37 @@ def _still_there(descriptor: int, lock: Path) -> bool:
         return False
 
 
-def wait_for_lock(descriptor: int, path: Path, timeout_s: float) -> None:
-    """Take flock(2) of an open file, and say so where that takes long.
-
-    Args:
-        descriptor: The open file.
-        path: What is written, for the message.
-        timeout_s: How long to wait for whoever holds it.
+def try_lock(descriptor: int) -> bool:
+    """Take flock(2) of an open file; False where another open file holds it.
 
     Raises:
-        OutputError: It is still held.
         OSError: The file system has no such locks.
     """
     # Not on Windows, where nothing else that is imported with this file needs it.
     import fcntl
 
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_for(take: Callable[[], T | None], path: Path, timeout_s: float) -> T:
+    """Try to take a lock until it is there, and say so where that takes long.
+
+    Args:
+        take: Gives the lock, or None where somebody else holds it.
+        path: What is written, for the message.
+        timeout_s: How long to wait.
+
+    Raises:
+        OutputError: It is still held.
+    """
     began_s = time.monotonic()
     told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            waited_s = time.monotonic() - began_s
+    while (taken := take()) is None:
+        waited_s = time.monotonic() - began_s
         if waited_s >= timeout_s:
             raise OutputError(
                 f"{path} cannot be written: another process has been writing it for {waited_s:.0f} s; "
@@ -119,3 +129,4 @@ def wait_for_lock(descriptor: int, path: Path, timeout_s: float) -> None:
             told = True
             _log.warning("waiting for another writer of %s", path)
         time.sleep(_POLL_S)
+    return taken

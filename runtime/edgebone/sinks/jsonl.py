@@ -11,7 +11,7 @@ import msgspec
 
 from edgebone.core.frame import Frame
 from edgebone.core.limits import LINE_LOCK_TIMEOUT_S
-from edgebone.core.locking import wait_for_lock
+from edgebone.core.locking import try_lock, wait_for
 from edgebone.core.reading import open_regular
 from edgebone.core.results import Results, results_to_dict
 from edgebone.core.writing import as_utf8, writing
@@ -87,7 +87,7 @@ def _alone(descriptor: int, path: Path) -> Iterator[None]:
     """Keep other processes that append from writing into a line, and from being cut off with one."""
     import fcntl
 
-    wait_for_lock(descriptor, path, LINE_LOCK_TIMEOUT_S)
+    wait_for(lambda: try_lock(descriptor) or None, path, LINE_LOCK_TIMEOUT_S)
     try:
         yield
     finally:
