@@ -6,12 +6,14 @@ import io
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgebone.core.bundle_writing import write_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import Update, update_bundle, write_bundle
 from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant, Weights
 from edgebone.core.tensors import TensorSpec
 from edgebone.preprocess import preprocess
@@ -175,6 +177,16 @@ def write_colors_bundle(path: Path, batch: tuple[int, int] = (1, 1), **changes: 
         "golden/tensors.npz": recorded.getvalue(),
     }
     return write_bundle(path, Manifest(**{**parts, **changes}), files)  # type: ignore[arg-type]
+
+
+def write_meanwhile(bundle: Path, what: str) -> None:
+    """What another process may do while a command works on a bundle: change its ``name`` or its FP32 ``graph``."""
+    with open_bundle(bundle) as opened:
+        file = opened.manifest.variants["fp32"].file
+        graph = onnx.load_from_string(opened.read(file))
+    graph.producer_name = "another process"
+    add = {file: graph.SerializeToString()} if what == "graph" else {}
+    update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, name="another"), add))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import glob
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +22,7 @@ from edgebone.core.frame import Frame
 from edgebone.core.manifest import Head
 from edgebone.core.results import ABSTAIN, Classification, Result
 from edgebone.core.segmentation import SegmentationMap
+from edgebone.core.staging import put_in_place, staging
 from edgebone.core.writing import as_utf8, writing
 from edgebone.evaluate.heads import evaluable_heads
 from edgebone.evaluate.pictures import find_pictures
@@ -100,11 +99,11 @@ def label(
             raise SourceError(f"{source}: a camera has no end; say how many pictures with --max")
         total = None if footage.count is None else -(-max(footage.count - skip, 0) // every)
         total = most if total is None else min(total, total if most is None else most)
-        with _folder(place) as staging:
-            answers = _WRITERS[kind](staging, labels)
+        with _folder(place) as folder:
+            answers = _WRITERS[kind](folder, labels)
             pictures = footage.pictures(every, skip, report)
             with writing(place):
-                (staging / "images").mkdir()
+                (folder / "images").mkdir()
                 while report.pictures != most and (given := next(pictures, None)) is not None:
                     stem, image = given
                     result = model(image, heads=(name,))[name]  # type: ignore[index]
@@ -112,13 +111,13 @@ def label(
                     if found is None:
                         report.undecided += 1
                         continue
-                    _write_png(staging / "images" / f"{stem}.png", image)
+                    _write_png(folder / "images" / f"{stem}.png", image)
                     report.pictures += 1
                     for index in found:
                         report.found[labels[index]] = report.found.get(labels[index], 0) + 1
                     progress(report.pictures, total)
                 answers.close()
-                (staging / "labels.txt").write_text("".join(f"{text}\n" for text in labels), encoding="utf-8")
+                (folder / "labels.txt").write_text("".join(f"{text}\n" for text in labels), encoding="utf-8")
             if not report.pictures:
                 why = next(iter(report.unreadable.values()), "it gave no picture that the head decides on")
                 raise SourceError(f"{source}: nothing to label: {why}")
@@ -142,19 +141,17 @@ def _choose(heads: dict[str, Head], name: str | None) -> tuple[str, str]:
 @contextmanager
 def _folder(target: Path) -> Iterator[Path]:
     """A folder that gets its name when it is whole, and goes away when anything is raised before."""
-    with writing(target):
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        around = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
-    try:
-        # A folder within: the outer one is readable to nobody else.
-        made = around / "made"
+    with ExitStack() as stack:
         with writing(target):
+            target.absolute().parent.mkdir(parents=True, exist_ok=True)
+            # A folder within: the outer one is readable to nobody else.
+            made = stack.enter_context(staging(target)) / "made"
             made.mkdir()
         yield made
         with writing(target):
-            made.rename(target)
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
+            if target.exists():
+                raise OutputError(f"{target} exists by now; choose another folder, or remove it")
+            put_in_place(made, target)
 
 
 class _Footage:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from conftest import COLORS
+from conftest import COLORS, write_meanwhile
 from helpers import edgebone as program
 from networks import SIZE, SPEC, classifier, tinted_picture, write_network, write_pictures
 from onnx import TensorProto, helper, numpy_helper
@@ -130,6 +130,25 @@ def alone(bundle: Path, head: HeadFile, pictures: Sequence[np.ndarray]) -> np.nd
 
 def fingerprint(path: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file())).hexdigest()
+
+
+@pytest.mark.parametrize("what", ["name", "graph"])
+def test_a_head_that_is_attached_in_place_does_not_undo_what_others_wrote(
+    network: Path, tmp_path: Path, what: str
+) -> None:
+    first, second = (attach(network, [linear_head(network, "fruit")], tmp_path / name).path for name in "ab")
+    more = linear_head(network, "more")
+
+    def meanwhile(path: Path) -> dict[str, Any]:
+        return {"overwrite": True, "progress": lambda step: step == "write" and write_meanwhile(path, what)}
+
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        attach(first, [more], first, **meanwhile(first))
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        detach(second, ["fruit"], second, **meanwhile(second))
+    for path in (first, second):
+        with open_bundle(path) as opened:
+            assert (opened.manifest.name, list(opened.manifest.heads)) == ("another", ["classification", "fruit"])
 
 
 PICTURES = [tinted_picture(number) for number in range(6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from conftest import GREEN, write_boxes_bundle, write_video
+from conftest import GREEN, write_boxes_bundle, write_meanwhile, write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Net, classifier, transformer, write_network, write_pictures
@@ -24,8 +25,8 @@ from tensorrt_rtx_build import build
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
-from edgebone.core.errors import EngineError, SourceError
+from edgebone.core.bundle_writing import Update, update_bundle
+from edgebone.core.errors import EngineError, OutputError, SourceError
 from edgebone.core.manifest import Plan
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.evaluate.evaluation_set import read_evaluation
@@ -168,15 +169,26 @@ def test_labels_are_counted_where_there_are_some(bundle: Path, photos: Path) -> 
 
 
 @pytest.mark.usefixtures("fast")
+def test_variants_go_into_the_bundle_as_it_is_now(bundle: Path, photos: Path) -> None:
+    for what, failure in (("name", None), ("graph", "was changed by another process meanwhile")):
+        with contextlib.nullcontext() if failure is None else pytest.raises(OutputError, match=failure):
+            quantize(
+                bundle, photos, variants=INT8, max_drop=15, method="minmax",
+                progress=lambda step, what=what: write_meanwhile(bundle, what) if step == "write" else None,
+            )  # fmt: skip
+        with open_bundle(bundle) as opened:
+            assert (opened.manifest.name, sorted(opened.manifest.variants)) == ("another", ["fp32", "int8-onnxruntime"])
+
+
+@pytest.mark.usefixtures("fast")
 def test_a_variant_that_is_made_again_replaces_the_first_and_what_was_made_of_it(bundle: Path, photos: Path) -> None:
     quantize(bundle, photos, variants=INT8, max_drop=15, method="minmax")
     plan = Plan(
         "here", "latency", "onnxruntime", "int8-onnxruntime", "int8", "latency", None, None, 1, 1, 2, 2, None, "now"
     )  # fmt: skip
-    with open_bundle(bundle) as opened:
-        kept = msgspec.structs.replace(plan, variant="fp32", precision="fp32")
-        plans = {"0" * 16: plan, "1" * 16: kept}
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, plans=plans), {})
+    kept = msgspec.structs.replace(plan, variant="fp32", precision="fp32")
+    plans = {"0" * 16: plan, "1" * 16: kept}
+    update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, plans=plans)))
     quantize(bundle, photos, variants=INT8, max_drop=15, method="percentile")
     with open_bundle(bundle) as opened:
         record = opened.manifest.variants["int8-onnxruntime"].quantization

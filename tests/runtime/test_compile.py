@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from conftest import colors_onnx, write_colors_bundle
+from conftest import colors_onnx, write_colors_bundle, write_meanwhile
 from onnx import TensorProto, helper, numpy_helper
 
 from edgebone.compile import builder as building
@@ -36,7 +36,6 @@ from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target, parse_target
 from edgebone.compile.timing_cache import load_timing_cache, save_timing_cache
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
 from edgebone.core.errors import EngineError, MissingDependencyError, OutputError
 from edgebone.core.machine import Machine
 
@@ -272,15 +271,18 @@ def test_what_others_write_meanwhile_is_kept(tmp_path: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "b.bundle")
     compile_into_bundle(str(bundle), Target("tensorrt-rtx", ("SM89",)))
 
-    def rename(name: str, phase: str, share: float) -> None:
-        with open_bundle(bundle) as opened:
-            if opened.manifest.name != "another":
-                update_bundle(opened, msgspec.structs.replace(opened.manifest, name="another"), {})
-
-    compile_into_bundle(str(bundle), RTX, progress=rename)
+    compile_into_bundle(str(bundle), RTX, progress=lambda *_: write_meanwhile(bundle, "name"))
     with open_bundle(bundle) as opened:
         assert opened.manifest.name == "another"
         assert sorted(item.provenance["gpu"] for item in opened.manifest.engines.values()) == ["SM86", "SM89"]
+
+
+def test_an_engine_of_a_graph_that_was_replaced_meanwhile_is_not_written(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        compile_into_bundle(str(bundle), RTX, progress=lambda *_: write_meanwhile(bundle, "graph"))
+    with open_bundle(bundle) as opened:
+        assert (opened.manifest.name, opened.manifest.engines) == ("another", {})
 
 
 def test_a_full_disk_leaves_the_bundle_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
+from conftest import BLUE, GREEN, RED, picture, write_colors_bundle, write_meanwhile
 
 import edgebone
 from edgebone import frame_engines
@@ -20,8 +20,8 @@ from edgebone.compile.openvino import compile_with_openvino
 from edgebone.compile.settings import Target
 from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
-from edgebone.core.errors import BundleError, EngineError, TensorError
+from edgebone.core.bundle_writing import Update, update_bundle
+from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameVariant, parse_manifest
@@ -232,11 +232,24 @@ def test_closing_frees_every_engine(bundle: Path) -> None:
     assert not model.takes_frame(SIZE)
 
 
+def test_frame_variants_go_into_the_bundle_as_it_is_now(tmp_path: Path) -> None:
+    path = write_colors_bundle(tmp_path / "colors.bundle")
+    add_frame_variants(path, [SIZE], progress=lambda step: write_meanwhile(path, "name") if step == "write" else None)
+    with open_bundle(path) as opened:
+        assert (opened.manifest.name, list(opened.manifest.frame_variants)) == ("another", [NAME])
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        add_frame_variants(
+            path, [(90, 120)], progress=lambda step: write_meanwhile(path, "graph") if step == "write" else None
+        )
+    with open_bundle(path) as opened:
+        assert list(opened.manifest.frame_variants) == [NAME]
+
+
 def test_a_file_that_is_not_the_manifests_is_refused(bundle: Path, tmp_path: Path) -> None:
     path = write_colors_bundle(tmp_path / "colors.bundle", (1, 4))
     add_frame_variants(path, [SIZE])
-    with open_bundle(path) as opened:
-        update_bundle(opened, opened.manifest, {f"onnx/{NAME}.onnx": opened.read("onnx/fp32.onnx")})
+    network = (path / "onnx/fp32.onnx").read_bytes()
+    update_bundle(path, lambda now: Update(now, {f"onnx/{NAME}.onnx": network}))
     with (
         open_bundle(path) as opened,
         pytest.raises(EngineError, match=r"has images: uint8\[batch,32,32,3\], its manifest says .*48,64,3"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -60,6 +63,25 @@ def test_masks_of_a_folder_are_what_eval_reads(teacher: Path, shots: Path, tmp_p
     assert (mask[:, :60] == 0).all() and (mask[:, 68:] == 2).all()
     counted = program("eval", teacher, "--data", data, "--head", "areas", "--json")
     assert json.loads(counted.stdout)["mIoU"] == 1.0
+
+
+def test_what_a_killed_run_left_is_cleared_up_by_the_next_one(teacher: Path, shots: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    killed = """
+        import os, sys
+        import edgebone
+        from edgebone.labelling import label
+        with edgebone.load(sys.argv[1]) as model:
+            label(model, sys.argv[2], sys.argv[3], head="areas", progress=lambda *_: os.kill(os.getpid(), 9))
+    """
+    own.mkdir()
+    command = [sys.executable, "-c", textwrap.dedent(killed), str(teacher), str(shots), str(own / "data")]
+    subprocess.run(command, check=False)
+    (left,) = left_behind(own)
+    assert left.startswith(".data.")
+    with edgebone.load(teacher) as model:
+        label(model, str(shots), own / "data", head="areas")
+    assert left_behind(own) == ["data"]
 
 
 def test_frames_of_a_video_are_picked_by_time(teacher: Path, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,6 @@ from edgebone.core.frame import Frame
 from edgebone.core.results import Classification, Embedding
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.sinks import annotate as annotations
-from edgebone.sinks import jsonl
 from edgebone.sinks.annotate import annotate
 from edgebone.sinks.callback import CallbackSink
 from edgebone.sinks.jsonl import JsonLines, to_line
@@ -85,13 +87,17 @@ def test_a_full_disk_half_way_leaves_whole_lines(tmp_path: Path, monkeypatch: py
     sink.write(frame(0), seen())
     sink.write(frame(1), seen())
 
-    def half(file: Any, line: bytes) -> None:
-        file.write(line[: len(line) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    real, room = os.write, [100, 0]
 
-    monkeypatch.setattr(jsonl, "_write_all", half)
-    with pytest.raises(OutputError, match=r"out\.jsonl cannot be written: the disk is full"):
-        sink.write(frame(2), seen())
+    def write(descriptor: int, content: memoryview) -> int:
+        if not (taken := room.pop(0)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, content[:taken])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(OutputError, match=r"out\.jsonl cannot be written: the disk is full"):
+            sink.write(frame(2), seen())
     sink.discard()
     assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0, 1]
     assert path.read_bytes().endswith(b"\n")
@@ -123,6 +129,120 @@ def test_a_file_that_may_grow_no_further_keeps_whole_lines(tmp_path: Path) -> No
     assert lines.endswith("\n")
     assert [json.loads(line)["frame"] for line in lines.splitlines()] == list(range(len(lines.splitlines())))
     assert 3 < len(lines.splitlines()) < 20
+
+
+APPENDER = """
+    import json, resource, sys
+    from pathlib import Path
+    from edgebone.core.errors import OutputError
+    from edgebone.sinks.jsonl import JsonLines
+    path, name, most, text = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), "x" * int(sys.argv[4])
+    if len(sys.argv) > 5:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[5]),) * 2)
+    sink, written, failed = JsonLines(path, append=True), 0, 0
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(most):
+        try:
+            sink.write_line(json.dumps({"name": name, "number": number, "text": text}).encode() + b"\\n")
+            written += 1
+        except OutputError:
+            failed += 1
+    print(written, failed)
+"""
+
+
+def appended(path: Path, *each: tuple[object, ...]) -> list[list[int]]:
+    """How many lines each of several processes wrote and failed to write, all at the same time."""
+    command = [sys.executable, "-c", textwrap.dedent(APPENDER), str(path)]
+    writers = [
+        subprocess.Popen([*command, *map(str, asked)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for asked in each
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    return [[int(number) for number in writer.communicate()[0].split()] for writer in writers]
+
+
+def test_two_processes_that_append_never_delete_each_others_lines(tmp_path: Path) -> None:
+    """The one may not let the file grow beyond 100 kB, and fails within lines while the other goes on."""
+    path = tmp_path / "out.jsonl"
+    (one, one_failed), (other, other_failed) = appended(path, ("one", 2000, 200, 100_000), ("other", 2000, 90))
+    assert (other, other_failed) == (2000, 0)
+    assert one_failed > 500
+    found = [json.loads(line)["name"] for line in path.read_bytes().splitlines()]
+    assert (found.count("one"), found.count("other")) == (one, other)
+
+
+def test_two_processes_that_append_to_a_full_disk_lose_nothing_that_was_written(small_disk: Path) -> None:
+    path = small_disk / "out.jsonl"
+    counts = appended(path, ("one", 1500, 200), ("other", 1500, 90))
+    assert min(failed for _, failed in counts) > 100
+    found = [json.loads(line)["name"] for line in path.read_bytes().splitlines()]
+    assert [found.count("one"), found.count("other")] == [written for written, _ in counts]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)], capture_output=True, check=False
+    ).returncode:  # fmt: skip
+        pytest.skip("only root may mount a small disk")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_file_that_logrotate_empties_holds_whole_lines_and_no_zeros(tmp_path: Path, append: bool) -> None:
+    sink = JsonLines(tmp_path / "out.jsonl", append)
+    for index in range(3):
+        sink.write(frame(index), seen())
+    os.truncate(tmp_path / "out.jsonl", 0)
+    sink.write(frame(3), seen())
+    sink.close()
+    assert [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_bytes().splitlines()] == [3]
+
+
+def test_what_is_appended_after_a_line_that_broke_off_is_a_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_bytes(b'{"frame": 0}\n{"fra')
+    sink = JsonLines(tmp_path / "out.jsonl", append=True)
+    for index in (1, 2):
+        sink.write(frame(index), seen())
+    sink.close()
+    first, broken, *rest = (tmp_path / "out.jsonl").read_bytes().splitlines()
+    assert (first, broken) == (b'{"frame": 0}', b'{"fra')
+    assert [json.loads(line)["frame"] for line in rest] == [1, 2]
+
+
+def test_lines_go_into_a_pipe_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE)
+    sink = JsonLines(tmp_path / "pipe", append=True)
+    for index in range(2):
+        sink.write(frame(index), seen())
+    sink.close()
+    assert [json.loads(line)["frame"] for line in reader.communicate()[0].splitlines()] == [0, 1]
+
+
+def test_a_process_that_stopped_amid_a_line_does_not_stop_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    sink = JsonLines(path, append=True)
+    sink.write(frame(0), seen())
+    with path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OutputError, match=r"out\.jsonl cannot be written: another process has been writing it"):
+            sink.write(frame(1), seen())
+    sink.write(frame(2), seen())
+    sink.close()
+    assert [json.loads(line)["frame"] for line in path.read_bytes().splitlines()] == [0, 2]
 
 
 def test_no_result_leaves_an_older_file_as_it_was(tmp_path: Path) -> None:
@@ -234,6 +354,46 @@ def test_a_video_that_may_grow_no_further_is_reported_and_removed(tmp_path: Path
     )
     assert "out.avi cannot be written" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_video_on_a_full_disk_says_that_it_is_full(small_disk: Path, suffix: str) -> None:
+    with contextlib.suppress(OSError), (small_disk / "fill").open("wb", buffering=0) as file:
+        while file.write(bytes(1024)):
+            pass
+    sink = VideoFileSink(small_disk / f"out{suffix}", 25)
+    with pytest.raises(OutputError, match=rf"out\{suffix} cannot be written: the disk is full"):
+        sink.write(frame(), seen())
+    sink.discard()
+    assert [item.name for item in small_disk.iterdir()] == ["fill"]
+
+
+def test_a_video_of_a_killed_run_is_cleared_up_and_one_that_is_being_written_is_not(tmp_path: Path) -> None:
+    program = """
+        import os, sys
+        import numpy as np
+        from pathlib import Path
+        from edgebone.core.frame import Frame
+        from edgebone.core.results import Embedding
+        from edgebone.sinks.video import VideoFileSink
+        sink = VideoFileSink(Path(sys.argv[1]), 25.0)
+        sink.write(Frame(np.zeros((32, 32, 3), np.uint8), 0, 0, "x"), Embedding(np.ones(2, np.float32)))
+        os.kill(os.getpid(), 9)
+    """
+    path = tmp_path / "out.avi"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)], check=False)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1
+    one, other = VideoFileSink(path, 25), VideoFileSink(path, 25)
+    for index in range(3):
+        for sink in (one, other):
+            sink.write(frame(index), seen())
+    assert not left[0].exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    for sink in (one, other):
+        sink.close()
+        assert len(read(path)[0]) == 3
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("size_hw", [(8, 8), (1, 1), (3, 500), (500, 3), (48, 64), (1080, 1920)])

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgebone import load
-from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core import staging
+from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.manifest import CompiledEngine, Head, Parity, Variant
 from edgebone.core.tensors import TensorSpec
@@ -52,10 +52,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def with_variants(bundle: Path, **variants: Variant) -> Path:
     """Variants that share FP32's file: what is in it is not looked at."""
-    with open_bundle(bundle) as opened:
-        all_of_them = {**opened.manifest.variants, **variants}
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, variants=all_of_them), {})
-    return bundle
+    return update_bundle(
+        bundle, lambda now: Update(msgspec.structs.replace(now, variants={**now.variants, **variants}))
+    )
 
 
 def variant(batch: tuple[int, int] = (1, 1), engines: tuple[str, ...] = ()) -> Variant:
@@ -63,11 +62,9 @@ def variant(batch: tuple[int, int] = (1, 1), engines: tuple[str, ...] = ()) -> V
 
 
 def with_engines(bundle: Path, *engines: CompiledEngine) -> Path:
-    with open_bundle(bundle) as opened:
-        files = {engine.file: engine.file.encode() for engine in engines}
-        changed = msgspec.structs.replace(opened.manifest, engines={engine.file: engine for engine in engines})
-        update_bundle(opened, changed, files)
-    return bundle
+    files = {engine.file: engine.file.encode() for engine in engines}
+    named = {engine.file: engine for engine in engines}
+    return update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, engines=named), files))
 
 
 def engine(target: str, gpu: str = "") -> CompiledEngine:
@@ -412,19 +409,16 @@ def test_a_full_disk_leaves_nothing_behind_and_the_old_model_as_it_was(
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken disk"), KeyboardInterrupt()])
-def test_a_failure_between_the_renames_brings_the_old_model_back(
+def test_a_failure_at_the_last_step_leaves_the_old_model(
     colors_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     old = export_triton(str(colors_bundle), tmp_path / "repo").path
     before = tree(old)
-    real = Path.rename
 
-    def rename(self: Path, target: Path) -> Path:
-        if self.name == "new":
-            raise error
-        return real(self, target)
+    def fail(*_: Path) -> bool:
+        raise error
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(staging, "exchange", fail)
     with pytest.raises((OutputError, KeyboardInterrupt)):
         export_triton(str(colors_bundle), tmp_path / "repo", overwrite=True)
     assert [path.name for path in (tmp_path / "repo").iterdir()] == ["colors"]

@@ -11,12 +11,12 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
+from conftest import BLUE, GREEN, RED, picture, write_colors_bundle, write_meanwhile
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.bundle_writing import update_bundle
-from edgebone.core.errors import EngineError, SourceError
+from edgebone.core.bundle_writing import Update, update_bundle
+from edgebone.core.errors import EngineError, OutputError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Parity, Plan, Variant
 from edgebone.engines.select import Candidate
@@ -110,9 +110,8 @@ def write_plan(bundle: Path, **changes: object) -> None:
         "hint": "throughput", "threads": 1, "batch": 4, "p50_ms": 1.5, "fps": 900.0, "fp32_p50_ms": 3.0,
         "fp32_fps": 300.0, "accuracy": None, "measured_at": "2026-01-01T00:00:00Z",
     }  # fmt: skip
-    with open_bundle(bundle) as opened:
-        plan = Plan(**{**parts, **changes})  # type: ignore[arg-type]
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, plans={Machine.probe().key: plan}), {})
+    plan = Plan(**{**parts, **changes})  # type: ignore[arg-type]
+    update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, plans={Machine.probe().key: plan})))
 
 
 def test_load_follows_the_plan_unless_told_otherwise(tmp_path: Path, photos: Path) -> None:
@@ -159,9 +158,11 @@ def test_a_plan_of_another_machine_or_of_an_engine_that_is_gone_is_not_followed(
     with edgebone.load(bundle) as model:
         assert model.candidate.engine != "onnxruntime-cuda"
         assert "onnxruntime-cuda fp32 (throughput hint, 1 thread): no NVIDIA GPU" in str(model.choice)
-    with open_bundle(bundle) as opened:
-        plans = {"0" * 16: next(iter(opened.manifest.plans.values()))}
-        update_bundle(opened, msgspec.structs.replace(opened.manifest, plans=plans), {})
+
+    def move_plan(now: Manifest) -> Update:
+        return Update(msgspec.structs.replace(now, plans={"0" * 16: next(iter(now.plans.values()))}))
+
+    update_bundle(bundle, move_plan)
     with edgebone.load(bundle) as model:
         assert "the plan" not in str(model.choice)
 
@@ -203,6 +204,21 @@ def test_where_nothing_is_better_plain_fp32_stays_and_is_said(
     tuned = tune(str(bundle), photos)
     assert tuned.kept_baseline
     assert (tuned.plan.engine, tuned.plan.p50_ms) == ("onnxruntime", 2.0)
+
+
+def test_a_plan_goes_into_the_bundle_as_it_is_now(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle")
+    fake(monkeypatch, {("onnxruntime", "fp32"): 4.0})
+    tune(str(bundle), photos, progress=lambda step: write_meanwhile(bundle, "name") if step == "write" else None)
+    with open_bundle(bundle) as opened:
+        written = opened.manifest
+    assert (written.name, len(written.plans)) == ("another", 1)
+    with pytest.raises(OutputError, match="was changed by another process meanwhile"):
+        tune(str(bundle), photos, progress=lambda step: write_meanwhile(bundle, "graph") if step == "write" else None)
+    with open_bundle(bundle) as opened:
+        assert opened.manifest.plans == written.plans
 
 
 def test_a_faster_way_over_the_budget_does_not_win(

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.manifest import FrameLayout, FrameVariant, Manifest
 from edgebone.selftest import read_golden
 from edgebone_export.errors import ExportError
@@ -70,7 +70,12 @@ def add_frame_variants(
                 record, content = _make(bundle, name, variant, size_hw, layout, frames, inputs)
                 made[name], files[record.file] = record, content
         progress("write")
-        update_bundle(bundle, _changed(manifest, made), files, remove=_stale_files(manifest, made))
+
+        def add_frames(now: Manifest) -> Update:
+            check_unchanged(path, manifest, now, variants)
+            return Update(_changed(now, made), files, _stale_files(now, made))
+
+        update_bundle(path, add_frames)
     return made
 
 

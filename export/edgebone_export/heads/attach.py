@@ -114,7 +114,7 @@ def attach(
         elif drop:
             manifest = _with_accuracies(manifest, {})
         progress("write")
-        target = write_bundle(output, manifest, made.files, overwrite)
+        target = write_bundle(output, manifest, made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 
 
@@ -170,7 +170,7 @@ def detach(
             write_head(file, artefact.manifest, artefact.graph, overwrite)
         progress("write")
         # What was counted may have been of a head that goes.
-        target = write_bundle(output, _with_accuracies(made.manifest, {}), made.files, overwrite)
+        target = write_bundle(output, _with_accuracies(made.manifest, {}), made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 
 

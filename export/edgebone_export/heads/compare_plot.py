@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from edgebone.core.errors import missing
-from edgebone.core.writing import writing
+from edgebone.core.writing import write_whole, writing
 from edgebone_export.heads.compare import Comparison
 
 # From so many times the fastest on, a linear axis crowds the fast ones.
@@ -48,5 +49,7 @@ def plot_comparison(found: Comparison, path: Path) -> None:
     axes.set_title(f"{found.head} heads on {found.data}; {found.machine}", fontsize=9)
     axes.grid(alpha=0.3)
     axes.margins(x=0.15)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
     with writing(path):
-        figure.savefig(path, dpi=110, format="png")
+        write_whole(path, drawn.getvalue())

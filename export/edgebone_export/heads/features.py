@@ -241,7 +241,7 @@ def _keep(file: Path, arrays: Mapping[str, Array]) -> None:
     np.savez(recorded, **named)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, recorded.getvalue())
+        write_whole(file, recorded.getvalue(), durable=False)
     except OSError:
         # A full disk costs time at the next fit, and nothing else.
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.bundle_writing import check_target
+from edgebone.core.bundle_writing import check_target, check_unchanged
 from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, check_head_target, write_head
 from edgebone.core.manifest import Accuracy, Tap
 from edgebone.engines.select import Candidate
@@ -222,12 +222,15 @@ def fit(
 
             fitted = fit_on_vectors(work, Path(data))
         artefact = make_artefact(name, fitted.head, bundle, work.taps, fitted.reads, candidate)
-        dropped = [] if keep else list(bundle.manifest.heads)
+        fitted_on = bundle.manifest
+        dropped = [] if keep else list(fitted_on.heads)
     attached = None
     if alone:
         write_head(target, artefact.manifest, artefact.graph, overwrite)
     else:
         held = _within_budget(fitted.accuracies, max_drop, candidate.variant, progress)
+        with open_bundle(path) as bundle:
+            check_unchanged(path, fitted_on, bundle.manifest, held)
         attached = attach(
             path, {name: artefact}, target,
             apart=apart, drop=dropped, accuracies=held, overwrite=overwrite, progress=progress,

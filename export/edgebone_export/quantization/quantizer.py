@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant
@@ -145,7 +145,7 @@ def quantize(
                     made[outcome.name] = added
         if made:
             progress("write")
-            _write(bundle, made)
+            _write(path, manifest, made)
     return outcomes
 
 
@@ -246,9 +246,18 @@ def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Arr
     return [engine.run({engine.inputs[0].name: in_batches(one[None], low)[0]}) for one in inputs[:_PARITY_PICTURES]]
 
 
-def _write(bundle: Bundle, made: Mapping[str, Made]) -> None:
-    """Put variants into the bundle; engines, plans and frame variants of ones that they replace go."""
-    manifest = bundle.manifest
+def _write(path: str | os.PathLike[str], then: Manifest, made: Mapping[str, Made]) -> None:
+    """Put variants into the bundle as it is now."""
+
+    def add_variants(now: Manifest) -> Update:
+        check_unchanged(path, then, now, {FP32})
+        return _added(now, made)
+
+    update_bundle(path, add_variants)
+
+
+def _added(manifest: Manifest, made: Mapping[str, Made]) -> Update:
+    """The bundle with variants; engines, plans and frame variants of ones that they replace go."""
     frames = {name: item for name, item in manifest.frame_variants.items() if item.variant in made}
     stale = {key for key, engine in manifest.engines.items() if engine.variant in (*made, *frames)}
     changed = msgspec.structs.replace(
@@ -261,4 +270,4 @@ def _write(bundle: Bundle, made: Mapping[str, Made]) -> None:
     add = {item.variant.file: item.content for item in made.values()}
     add |= {item.variant.golden: item.golden for item in made.values()}
     gone = {manifest.engines[key].file for key in stale} | {item.file for item in frames.values()}
-    update_bundle(bundle, changed, add, remove=gone)
+    return Update(changed, add, gone)

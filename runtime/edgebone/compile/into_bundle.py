@@ -14,12 +14,14 @@ from edgebone.compile.provenance import differences, key_of, provenance_of
 from edgebone.compile.settings import CompileSettings, Target
 from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EngineError, OutputError
+from edgebone.core.limits import COMPILING_TIMEOUT_S
+from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
-from edgebone.core.manifest import CompiledEngine
-from edgebone.core.writing import locked, write_whole, writing
+from edgebone.core.manifest import CompiledEngine, Manifest
+from edgebone.core.writing import write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,6 @@ def compile_into_bundle(
         cache = timing_cache or _own_timing_cache(target)
         machine = Machine.probe()
         made_now: dict[str, CompiledEngine] = {}
-        replaced: set[str] = set()
         add: dict[str, bytes] = {}
         results = []
         for name in chosen:
@@ -100,7 +101,6 @@ def compile_into_bundle(
                 notice,
             )
             record = CompiledEngine(f"engines/{key}/engine", target.name, name, wanted, made.seconds, len(made.content))
-            replaced |= set(old)
             made_now[key] = record
             add[record.file] = made.content
             results.append(Result(name, record, reason))
@@ -108,17 +108,24 @@ def compile_into_bundle(
             reasons = "; ".join(f"{result.variant} is {result.reason}" for result in results)
             raise EngineError(f"{path}: no variant is for {target.name}: {reasons}")
     if add:
-        _write(path, made_now, add, replaced)
+        _write(path, manifest, made_now, add)
     return results
 
 
-def _write(path: str, made: dict[str, CompiledEngine], add: dict[str, bytes], replaced: set[str]) -> None:
+def _write(path: str, then: Manifest, made: dict[str, CompiledEngine], add: dict[str, bytes]) -> None:
     """Add to the bundle as it is now: compiling takes minutes, in which others may have written to it."""
-    with open_bundle(path) as bundle:
-        manifest = bundle.manifest
-        gone = {item.file for own, item in manifest.engines.items() if own in replaced}
-        kept = {own: item for own, item in manifest.engines.items() if own not in replaced}
-        update_bundle(bundle, msgspec.structs.replace(manifest, engines=kept | made), add, gone)
+
+    def add_engines(now: Manifest) -> Update:
+        check_unchanged(path, then, now, {engine.variant for engine in made.values()})
+        old = {
+            key: item
+            for key, item in now.engines.items()
+            if any(_same_place(item, new.variant, new.provenance) for new in made.values())
+        }
+        engines = {key: item for key, item in now.engines.items() if key not in old} | made
+        return Update(msgspec.structs.replace(now, engines=engines), add, {item.file for item in old.values()})
+
+    update_bundle(path, add_engines)
 
 
 def _own_timing_cache(target: Target) -> Path | None:
@@ -175,7 +182,7 @@ def cached_engine(
         notice(f"{where}: compiling for this device; nowhere to keep it")
         return compile_engine(bundle.read(item.file), where, target, settings, item.batch, None, progress).content
     path = place / key
-    with locked(path):
+    with locked(path, COMPILING_TIMEOUT_S):
         if path.is_file():
             return path.read_bytes()
         stale = [own for own in manifest.engines.values() if _same_place(own, variant, wanted)]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgebone.core.writing import locked, write_whole, writing
+from edgebone.core.locking import locked
+from edgebone.core.writing import write_whole, writing
 
 
 def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) -> None:

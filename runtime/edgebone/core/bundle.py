@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,10 @@ from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
 MANIFEST = "manifest.json"
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 """What zipfile raises on damage, on encryption and on a compression method that it does not know."""
+# One is enough for an exchange; somebody may write again and again.
+_TRIES = 5
+# Where a file system cannot exchange two names, there is none for a moment.
+_MISSING_S = 0.02
 
 
 class Bundle:
@@ -67,6 +72,29 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: There is no bundle, or a file is missing, altered or outside of the bundle.
     """
     root = Path(path)
+    for _ in range(_TRIES - 1):
+        before = _stamp(root)
+        try:
+            return _open(root)
+        except BundleError:
+            # A writer put another bundle in its place while this one was being read?
+            if before is None:
+                time.sleep(_MISSING_S)
+            if _stamp(root) == before:
+                raise
+    return _open(root)
+
+
+def _stamp(root: Path) -> tuple[int, int, int] | None:
+    """What changes when a bundle is replaced; None where there is none."""
+    try:
+        found = root.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
+
+
+def _open(root: Path) -> Bundle:
     if not os.path.exists(root):  # noqa: PTH110  (Path.exists raises on a name that is too long)
         raise BundleError(f"{root}: no such bundle; make one with: edgebone export MODEL -o {root}")
     archive = None

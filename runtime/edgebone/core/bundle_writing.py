@@ -1,81 +1,142 @@
-"""Writing bundles, whole or not at all."""
+"""Writing bundles: whole or not at all, one writer after the other."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
-import tempfile
+import time
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from edgebone.core.bundle import MANIFEST, Bundle, path_inside
-from edgebone.core.errors import OutputError
+from edgebone.core.bundle import MANIFEST, Bundle, open_bundle, path_inside
+from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.locking import locked
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
+from edgebone.core.reading import is_regular
+from edgebone.core.staging import put_in_place, remove_left, staging
 from edgebone.core.writing import writing
 
 
-def write_bundle(
-    path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes], overwrite: bool = False
-) -> Path:
-    """Write a bundle whole or not at all.
+@dataclass(frozen=True)
+class Update:
+    """What becomes of a bundle.
 
-    Everything goes to a hidden directory beside the target, which then takes the target's name.
+    Attributes:
+        manifest: Its new manifest; ``files`` is made anew.
+        add: Content by path in the bundle; replaces files of that path.
+        remove: Paths that go; all others are kept.
+    """
+
+    manifest: Manifest
+    add: Mapping[str, bytes] = field(default_factory=dict)
+    remove: Collection[str] = ()
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    overwrite: bool = False,
+    made_of: Bundle | None = None,
+) -> Path:
+    """Write a bundle whole or not at all; other writers of it wait.
+
+    Everything goes to a hidden directory beside the target, is read back, and then takes the target's name.
 
     Args:
-        path: The target; one that ends in ``.zip`` becomes a single zip.
+        path: The target; one that ends in ``.zip`` becomes a single zip. What a link leads to is replaced, not the
+            link.
         manifest: The manifest; its ``files`` are replaced by the records of ``files``.
         files: Content by path in the bundle.
         overwrite: Replace an existing bundle.
+        made_of: The bundle that this one was made of. Where it is the target itself, it must be as it was opened.
 
     Returns:
         The target.
 
     Raises:
-        OutputError: The target exists, is no place to write to, or the disk is full.
+        BundleError: A path is not one inside the bundle.
+        OutputError: The target exists, was changed meanwhile, is no place to write to, or the disk is full.
     """
     target = Path(path)
-    check_target(target, overwrite)
-    records = {name: FileRecord(hashlib.sha256(content).hexdigest(), len(content)) for name, content in files.items()}
-    text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, files=records)), indent=2)
-    parse_manifest(text, str(target))
-    with writing(target), _staging(target) as staging:
-        tree = staging / "bundle"
-        for name, content in {**files, MANIFEST: text}.items():
-            place = path_inside(tree, name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(place, content)
-        made = tree
-        if target.suffix == ".zip":
-            made = staging / "bundle.zip"
-            with zipfile.ZipFile(made, "w") as archive:
-                for name in (MANIFEST, *files):
-                    archive.write(tree / name, name)
-            _sync(made)
-        _put_in_place(made, target, staging)
+    with writing(target), locked(target):
+        check_target(target, overwrite)
+        place = Path(os.path.realpath(target))
+        if made_of is not None and place.exists() and made_of.path.exists() and place.samefile(made_of.path):
+            with open_bundle(place) as newest:
+                if newest.manifest != made_of.manifest:
+                    raise _changed(target)
+        whole = msgspec.structs.replace(manifest, files=_records(files))
+        _write(target, whole, files.items(), as_zip=target.suffix == ".zip")
     return target
 
 
-def update_bundle(bundle: Bundle, manifest: Manifest, add: Mapping[str, bytes], remove: Collection[str] = ()) -> Path:
-    """Write an open bundle anew with files added and removed, whole or not at all; the open one stays as it was.
+def update_bundle(path: str | os.PathLike[str], change: Callable[[Manifest], Update]) -> Path:
+    """Change a bundle as it is now, whole or not at all; other writers of it wait, and no update is lost.
+
+    Files that are kept keep their records, and are held against them.
 
     Args:
-        bundle: The bundle, whose other files are kept.
-        manifest: Its new manifest; ``files`` is made anew.
-        add: Content by path in the bundle; replaces files of that path.
-        remove: Paths that go.
+        path: The bundle.
+        change: Gets the newest manifest, and gives what is to become of it. It is called while others wait: what
+            takes long comes before, and :func:`check_unchanged` says whether it still holds.
 
     Raises:
-        BundleError: A file that is kept was altered meanwhile.
-        OutputError: The bundle cannot be written.
+        BundleError: The bundle cannot be read, or a file that is kept was altered.
+        OutputError: The bundle cannot be written; it is as it was.
     """
-    kept = [name for name in bundle.manifest.files if name not in remove and name not in add]
-    return write_bundle(bundle.path, manifest, {**{name: bundle.read(name) for name in kept}, **add}, overwrite=True)
+    target = Path(path)
+    with writing(target, left="the bundle is as it was"), locked(target), open_bundle(target) as bundle:
+        update = change(bundle.manifest)
+        kept = {
+            name: record
+            for name, record in bundle.manifest.files.items()
+            if name not in update.add and name not in update.remove
+        }
+        whole = msgspec.structs.replace(update.manifest, files=kept | _records(update.add))
+        # One at a time: together they may be larger than the memory.
+        content = chain(((name, bundle.read(name)) for name in kept), update.add.items())
+        _write(target, whole, content, as_zip=target.is_file())
+    return target
+
+
+def check_unchanged(path: str | os.PathLike[str], then: Manifest, now: Manifest, graphs: Collection[str]) -> None:
+    """Refuse to add to a bundle what was made of, or measured on, graphs that have changed since.
+
+    Args:
+        path: The bundle, for the message.
+        then: The manifest at that time.
+        now: The newest one.
+        graphs: Names of the variants and frame variants that it was made of.
+
+    Raises:
+        OutputError: One of them, the heads, the preprocessing or the golden sample is another one now.
+    """
+    if _foundation(then, graphs) != _foundation(now, graphs):
+        raise _changed(Path(path))
+
+
+def _foundation(manifest: Manifest, graphs: Collection[str]) -> tuple[Any, ...]:
+    known = [name for name in graphs if name in manifest.variants or name in manifest.frame_variants]
+    variants = {name: manifest.graph(name) for name in known}
+    used = [variant.file for variant in variants.values()]
+    used += [head.file for head in manifest.heads.values() if head.file]
+    used += [manifest.golden.image, manifest.golden.tensors]
+    records = {name: manifest.files[name] for name in used}
+    return manifest.preprocess, manifest.input, manifest.heads, manifest.taps, manifest.golden, variants, records
+
+
+def _changed(target: Path) -> OutputError:
+    return OutputError(
+        f"{target} was changed by another process meanwhile, and what was to be written was made of the older one; "
+        "nothing was written: run it again"
+    )
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -84,63 +145,55 @@ def check_target(target: Path, overwrite: bool) -> None:
     Raises:
         OutputError: It exists and is not to be replaced, or is not a bundle; its folder cannot be written.
     """
+    place = Path(os.path.realpath(target))
+    if place.parent.is_dir():
+        with writing(target):
+            remove_left(place)
     if target.exists():
         if not overwrite:
             raise OutputError(f"{target} exists; choose another name, or replace it with --force")
         if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
             raise OutputError(f"{target} is a folder with other things in it, not a bundle; not replaced")
-        if target.is_file() and not zipfile.is_zipfile(target):
+        if not target.is_dir() and not (is_regular(target) and zipfile.is_zipfile(target)):
             raise OutputError(f"{target} is a file of another kind, not a bundle; not replaced")
     with writing(target):
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with _staging(target):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with staging(place):
             pass
 
 
-@contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A hidden directory beside the target, removed whatever happens."""
-    parent = target.absolute().parent
-    _remove_stale(parent, target.name)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}-", dir=parent))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def _records(files: Mapping[str, bytes]) -> dict[str, FileRecord]:
+    return {name: FileRecord(hashlib.sha256(content).hexdigest(), len(content)) for name, content in files.items()}
 
 
-def _remove_stale(parent: Path, name: str) -> None:
-    """Clear what an earlier process that was killed outright (SIGKILL, power) left of the same target."""
-    if not Path("/proc/self").exists():
-        return
-    for left in parent.iterdir():
-        found = re.fullmatch(rf"\.{re.escape(name)}\.(\d+)-[a-z0-9_]{{8}}", left.name)
-        if found and left.is_dir() and not Path(f"/proc/{found[1]}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+def _write(target: Path, manifest: Manifest, files: Iterable[tuple[str, bytes]], as_zip: bool) -> None:
+    """Write a bundle of a whole manifest; for who holds the target's lock."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    parse_manifest(text, str(target))
+    place = Path(os.path.realpath(target))
+    with staging(place) as folder:
+        made = folder / ("bundle.zip" if as_zip else "bundle")
+        (_fill_zip if as_zip else _fill_folder)(made, chain([(MANIFEST, text)], files))
+        try:
+            open_bundle(made).close()
+        except BundleError as error:
+            # What is reported as written must be readable; a kept file may have been altered since it was checked.
+            raise BundleError(str(error).replace(str(made), str(target))) from error
+        put_in_place(made, place)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    """Write and flush to the disk, so that the rename cannot come before the content."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _fill_folder(made: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    made.mkdir()
+    for name, content in files:
+        place = path_inside(made, name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _put_in_place(made: Path, target: Path, staging: Path) -> None:
-    """Give the finished bundle its name; a bundle of that name moves into the staging directory."""
-    replaced = staging / "replaced"
-    if target.exists():
-        target.rename(replaced)
-    try:
-        made.rename(target)
-    except BaseException:
-        # Ctrl-C between the two renames, too: the old bundle must not go away with the staging directory.
-        if replaced.exists():
-            replaced.rename(target)
-        raise
+def _fill_zip(made: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in files:
+            path_inside(made.parent, name)
+            info = zipfile.ZipInfo(name, time.localtime()[:6])
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)

@@ -66,3 +66,9 @@ METRICS_TIMEOUT_S = 10.0
 
 LOCK_TIMEOUT_S = 60.0
 """How long a writer waits for another one of the same file."""
+
+COMPILING_TIMEOUT_S = 3600.0
+"""How long a process waits for another one that compiles the engine that it needs."""
+
+LINE_LOCK_TIMEOUT_S = 1.0
+"""How long a line of JSON waits for another process that appends to the same file."""

@@ -1,15 +1,14 @@
-"""Writing files: one clear error for all that can keep it from happening, whole or not at all, one writer at a time."""
+"""Writing files: one clear error for all that can keep it from happening, and whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgebone.core.errors import EdgeboneError, OutputError
+from edgebone.core.staging import replace_file, staging
 
 
 def as_utf8(text: str) -> str:
@@ -46,32 +45,19 @@ def writing(target: Path, left: str = "nothing was left behind") -> Iterator[Non
         raise OutputError(f"{target} cannot be written: {reason}; {left}") from error
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file beside what a path leads to; waits for other processes, whatever links they go by."""
-    # Not on Windows, where nothing else that is imported with this file needs it.
-    import fcntl
+def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file whole or not at all; who may read it is as for any new file.
 
-    # Path.resolve raises where a link leads to itself.
-    place = Path(os.path.realpath(path))
-    with writing(path):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file = place.with_name(place.name + ".lock").open("a")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    Args:
+        path: The file.
+        content: What it holds.
+        durable: Flush it to the disk. Without, which is several times as fast, a power failure may leave an empty or
+            broken file: for caches alone, whose readers notice.
 
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; who may read it is as for any new file."""
-    # Not tempfile's, which nobody else may read.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    Raises:
+        OSError: It cannot be written; an older one is as it was.
+    """
+    with staging(path) as folder:
+        made = folder / "content"
+        made.write_bytes(content)
+        replace_file(made, path, durable)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgebone.core.writing import locked
+from edgebone.core.locking import locked
 from edgebone.gallery.file import read_header
 from edgebone.gallery.gallery import Gallery
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.bundle import ZIP_ERRORS
 from edgebone.core.manifest import FileRecord
+from edgebone.core.staging import replace_file, staging
 from edgebone.core.writing import writing
 from edgebone.gallery.calibration import Calibration
 from edgebone.gallery.entries import BLOCK_ROWS, Entries
@@ -96,21 +97,15 @@ def write_gallery(path: Path, header: Header, entries: Entries) -> None:
     """
     # What a link leads to is replaced, not the link.
     place = Path(os.path.realpath(path))
-    # Always the same name: what a killed writer left is written over.
-    partial = place.with_name(f".{place.name}.partial")
-    with writing(path, left="an older one is as it was"):
-        try:
-            with zipfile.ZipFile(partial, "w") as archive:
-                records = {name: _put(archive, name, pieces) for name, pieces in _members(entries)}
-                if entries.graph is not None:
-                    records[_GRAPH] = _put_graph(archive, entries.graph, place.with_name(f".{place.name}.graph"))
-                whole = msgspec.structs.replace(header, files=records)
-                archive.writestr(_HEADER, msgspec.json.format(msgspec.json.encode(whole), indent=2))
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(place)
-        finally:
-            partial.unlink(missing_ok=True)
+    with writing(path, left="an older one is as it was"), staging(place) as folder:
+        made = folder / "gallery"
+        with zipfile.ZipFile(made, "w") as archive:
+            records = {name: _put(archive, name, pieces) for name, pieces in _members(entries)}
+            if entries.graph is not None:
+                records[_GRAPH] = _put_graph(archive, entries.graph, folder / "graph")
+            whole = msgspec.structs.replace(header, files=records)
+            archive.writestr(_HEADER, msgspec.json.format(msgspec.json.encode(whole), indent=2))
+        replace_file(made, place)
 
 
 def _members(entries: Entries) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
@@ -150,12 +145,9 @@ def _put(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes | memoryvie
 
 
 def _put_graph(archive: zipfile.ZipFile, graph: Graph, temporary: Path) -> FileRecord:
-    try:
-        graph.save(temporary)
-        with temporary.open("rb") as file:
-            return _put(archive, _GRAPH, iter(lambda: file.read(_PIECE), b""))
-    finally:
-        temporary.unlink(missing_ok=True)
+    graph.save(temporary)
+    with temporary.open("rb") as file:
+        return _put(archive, _GRAPH, iter(lambda: file.read(_PIECE), b""))
 
 
 def read_header(path: Path) -> Header:

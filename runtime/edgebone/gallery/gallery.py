@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 import edgebone
 from edgebone.core.errors import OutputError
+from edgebone.core.locking import locked
 from edgebone.core.matches import UNKNOWN, Matches
-from edgebone.core.writing import as_utf8, locked
+from edgebone.core.writing import as_utf8
 from edgebone.gallery.calibration import Calibration, calibrated
 from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from numpy.typing import NDArray
 from edgebone.core.errors import OutputError
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
+from edgebone.core.staging import replace_file, staging
 from edgebone.core.writing import writing
 from edgebone.sinks.annotate import annotate
 
 Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
 
+_PROBE_BYTES = 1 << 16
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
 class VideoFileSink:
     """Writes frames with their results drawn on, in the first frame's size; others are fitted into it.
 
-    The file gets its name when it is whole: until then it lies beside it under a hidden name.
+    The file gets its name when it is whole: until then it lies in a hidden folder beside it.
 
     Args:
         path: The file; ``.mp4``, ``.mov``, ``.mkv`` or ``.avi``. Replaced if it exists.
@@ -42,7 +45,8 @@ class VideoFileSink:
         self._path = path
         self._fps = fps
         self._draw = draw
-        self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+        self._folder = ExitStack()
+        self._partial = Path()
         self._writer: Any = None
         self._size_wh = (0, 0)
         self._frames = 0
@@ -59,8 +63,8 @@ class VideoFileSink:
 
     def _open(self, image: NDArray[np.uint8]) -> None:
         with writing(self._path):
-            # OpenCV tells nothing about why it cannot write: ask the file system first.
-            self._partial.open("wb").close()
+            self._partial = self._folder.enter_context(staging(self._path)) / f"video{self._path.suffix}"
+            self._probe()
         height, width = image.shape[:2]
         # The codecs take even sizes only.
         self._size_wh = (width + width % 2, height + height % 2)
@@ -69,6 +73,20 @@ class VideoFileSink:
         if not self._writer.isOpened():
             self.discard()
             raise OutputError(f"{self._path}: OpenCV cannot write a {self._path.suffix} video here; try .avi")
+
+    def _probe(self) -> None:
+        """Write to the disk: OpenCV tells nothing about why it cannot.
+
+        Raises:
+            OSError: The disk is full, or will be after a moment.
+        """
+        try:
+            with self._partial.open("wb") as file:
+                file.write(bytes(_PROBE_BYTES))
+                os.fsync(file.fileno())
+        except OSError:
+            self.discard()
+            raise
 
     def close(self) -> None:
         """Finish the file, check that it holds every frame, and give it its name.
@@ -82,22 +100,20 @@ class VideoFileSink:
         self._writer = None
         written = _count_frames(self._partial)
         if written < self._frames:
-            self._partial.unlink(missing_ok=True)
+            self.discard()
             raise OutputError(
                 f"{self._path} cannot be written: {written} of {self._frames} frames arrived; "
                 "is the disk full? nothing was left behind"
             )
-        with writing(self._path):
-            self._partial.replace(self._path)
+        with self._folder, writing(self._path):
+            replace_file(self._partial, self._path)
 
     def discard(self) -> None:
         """Remove the unfinished file."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-        # On a read-only file system even the removal of what is not there fails.
-        if self._partial.exists():
-            self._partial.unlink()
+        self._folder.close()
 
 
 def _count_frames(path: Path) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Head, Manifest, Variant
+from edgebone.core.staging import put_in_place, staging
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
 from edgebone.selftest import read_golden
@@ -287,14 +288,14 @@ def _one_line(label: str) -> str:
 def _write(repository: Path, model: str, contents: dict[str, bytes], overwrite: bool) -> None:
     target = repository / model
     with writing(target):
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target} exists; choose another --name, or replace it with --force")
-        if target.exists() and not (target / "config.pbtxt").is_file():
-            raise OutputError(f"{target} is no Triton model (it has no config.pbtxt); not replaced")
         is_new = not repository.exists()
-        repository.mkdir(parents=True, exist_ok=True)
         try:
-            _put(repository, model, contents)
+            with locked(target):
+                if target.exists() and not overwrite:
+                    raise OutputError(f"{target} exists; choose another --name, or replace it with --force")
+                if target.exists() and not (target / "config.pbtxt").is_file():
+                    raise OutputError(f"{target} is no Triton model (it has no config.pbtxt); not replaced")
+                _put(Path(os.path.realpath(target)), contents)
         except BaseException:
             if is_new:
                 with suppress(OSError):
@@ -302,20 +303,11 @@ def _write(repository: Path, model: str, contents: dict[str, bytes], overwrite: 
             raise
 
 
-def _put(repository: Path, model: str, contents: dict[str, bytes]) -> None:
-    target = repository / model
-    staging = Path(tempfile.mkdtemp(prefix=f".{model}.", dir=repository))
-    try:
+def _put(place: Path, contents: dict[str, bytes]) -> None:
+    with staging(place) as folder:
+        made = folder / "model"
         for name, content in contents.items():
-            place = staging / "new" / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
-        if target.exists():
-            target.rename(staging / "old")
-        (staging / "new").rename(target)
-    except BaseException:
-        if (staging / "old").exists() and not target.exists():
-            (staging / "old").rename(target)
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            file = made / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        put_in_place(made, place)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from edgebone.core.errors import missing
-from edgebone.core.writing import writing
+from edgebone.core.writing import write_whole, writing
 from edgebone.tune.tuner import Tuned
 
 
@@ -57,5 +58,7 @@ def plot_pareto(tuned: Tuned, path: Path) -> None:
     for color, text in (("tab:green", "best"), ("tab:blue", "within the budget"), ("tab:red", "over the budget")):
         axes.scatter([], [], color=color, label=text)
     axes.legend(loc="best", fontsize=8)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
     with writing(path):
-        figure.savefig(path, dpi=110)
+        write_whole(path, drawn.getvalue())

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.bundle_writing import update_bundle
+from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
-from edgebone.core.manifest import Accuracy, Plan
+from edgebone.core.manifest import Accuracy, Manifest, Plan
 from edgebone.engines.select import Candidate, open_engine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
@@ -132,8 +132,13 @@ def tune(
         winner = _winner(entries, base, goal)
         plan = _plan(winner, base, machine, goal)
         progress("write")
-        plans = {**bundle.manifest.plans, machine.key: plan}
-        update_bundle(bundle, msgspec.structs.replace(bundle.manifest, plans=plans), {})
+        measured = bundle.manifest
+
+        def add_plan(now: Manifest) -> Update:
+            check_unchanged(path, measured, now, {BASELINE.variant, plan.variant})
+            return Update(msgspec.structs.replace(now, plans={**now.plans, machine.key: plan}))
+
+        update_bundle(path, add_plan)
     return Tuned(machine, goal, plan, winner is base, tuple(entries), tuple(failed))
 
 
