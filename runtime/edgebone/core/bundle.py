@@ -103,7 +103,7 @@ class Bundle:
         self.manifest = manifest
         self._files = files
         self._held = held
-        self._graphs = {item.file for item in (*manifest.variants.values(), *manifest.frame_variants.values())}
+        self._graphs = {manifest.graph(name).file for name in (*manifest.variants, *manifest.frame_variants)}
 
     def read(self, name: str) -> bytes:
         """The bytes of one file that the manifest lists: those that its hash is of, whatever became of the file since.
@@ -253,12 +253,3 @@ def path_inside(root: Path, name: str) -> Path:
     if not target.resolve().is_relative_to(root.resolve()):
         raise BundleError(f"{root}: {name} is a link that leads out of the bundle")
     return target
-
-
-def sha256_of(path: Path) -> str:
-    """A file's hex SHA-256, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -76,7 +76,7 @@ def check_onnx(content: bytes, where: str) -> None:
         _Walk(content).model()
     except (_Refused, IndexError) as refused:
         why = refused if isinstance(refused, _Refused) else _CUT_OFF
-        raise BundleError(f"{where}: not an ONNX network as a bundle holds it: {why}; export or import it again") from None
+        raise BundleError(f"{where}: no ONNX network as a bundle holds it: {why}; export or import it again") from None
 
 
 class _Refused(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import zipfile
@@ -101,6 +102,15 @@ def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, limit_b
     if len(content) != info.file_size:
         raise ValueError(f"{info.filename} is not as long as it declares")
     return content
+
+
+def sha256_of(path: Path) -> str:
+    """A file's hex SHA-256, read in pieces."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def in_words(size_bytes: int) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 from edgebone.core.bundle import Bundle
-from edgebone.core.caches import cache_folder
-from edgebone.core.errors import EdgeboneError, EngineError, NoEngineError
+from edgebone.core.caches import NetworkCache, cache_folder
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
 from edgebone.core.tensors import TensorSpec
@@ -276,10 +275,12 @@ def open_engine(
     if candidate.engine in _TENSORRT:
         engine = _open_tensorrt(bundle, candidate, batch_range, notice)
     else:
-        model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
+        content = bundle.read(variant.file)
         # Only these compile: no other engine's start should look for a folder.
         compiles = candidate.engine == "onnxruntime-tensorrt" or (cache and candidate.engine == "openvino")
-        engine = open_model(candidate, model, batch_range, cache_folder(candidate.engine) if compiles else None)
+        folder = cache_folder(candidate.engine) if compiles else None
+        kept = None if folder is None else NetworkCache(folder, bundle.manifest.files[variant.file].sha256)
+        engine = open_model(candidate, content, batch_range, kept)
     _check_against_manifest(bundle, engine, candidate.variant)
     return engine
 
@@ -311,18 +312,18 @@ def _precision(candidate: Candidate) -> str:
 
 def open_model(
     candidate: Candidate,
-    model: Path | bytes,
+    model: bytes,
     batch_range: tuple[int, int],
-    cache: Path | None = None,
+    cache: NetworkCache | None = None,
     behind_another: bool = False,
 ) -> AsyncEngine:
-    """Load an ONNX file, or its bytes, into an engine. TensorRT compiles it, and keeps nothing.
+    """Load an ONNX file's bytes into an engine. TensorRT compiles it, and keeps nothing.
 
     Args:
         candidate: Into what; its variant is not looked at.
-        model: The file's path or bytes.
+        model: The file's bytes.
         batch_range: Smallest and largest batch.
-        cache: The folder of compiled networks; None for none.
+        cache: Where the compiled network is kept; None for nowhere.
         behind_another: Whether another engine runs before it on the same cores, frame by frame.
 
     Raises:
@@ -345,8 +346,7 @@ def open_model(
         from edgebone.compile.settings import CompileSettings, Target
         from edgebone.engines.tensorrt import TensorRTEngine
 
-        content = model if isinstance(model, bytes) else model.read_bytes()
-        made = compile_engine(content, "the network", Target(candidate.engine), CompileSettings(), batch_range)
+        made = compile_engine(model, "the network", Target(candidate.engine), CompileSettings(), batch_range)
         return TensorRTEngine(
             made.content, target=candidate.engine, precision=_precision(candidate), batch_range=batch_range
         )
@@ -396,6 +396,12 @@ def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
     )
 
 
+def read_first(manifest: Manifest, choice: Choice) -> tuple[str, ...]:
+    """The files of a bundle that :func:`open_first` reads in any case: TensorRT may have its engine elsewhere."""
+    best = choice.fits[0].candidate
+    return () if best.engine in _TENSORRT else (manifest.graph(best.variant).file,)
+
+
 def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, list[str]]:
     """Open the best engine that fits; when one that should fit fails to open, go on to the next.
 
@@ -403,12 +409,15 @@ def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, 
         The engine, its candidate, and a line for each one that failed before it.
 
     Raises:
+        BundleError: The bundle's own file is at fault, whatever the engine.
         NoEngineError: None opened; the message has a line per candidate.
     """
     failures: list[str] = []
     for fit in choice.fits:
         try:
             return open_engine(bundle, fit.candidate), fit.candidate, failures
+        except BundleError:
+            raise
         except EdgeboneError as error:
             failures.append(f"{fit.candidate}: {error}")
     lines = "".join(f"\n  {line}" for line in failures)
