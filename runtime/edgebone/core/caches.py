@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 
-from edgebone.core.limits import BUNDLE_FILE_BYTES
 from edgebone.core.reading import is_regular, open_regular, sha256_of
 from edgebone.core.writing import write_whole
 
@@ -110,10 +109,11 @@ class Cached:
         """The content and its note; None where there is none, where it is damaged, or was kept under another key."""
         try:
             with open_regular(self.path) as file:
+                size = os.fstat(file.fileno()).st_size
                 digest = file.read(_DIGEST_BYTES)
-                note = file.read(int.from_bytes(file.read(_LENGTH_BYTES), "little"))
-                content = file.read(BUNDLE_FILE_BYTES)
-        except (OSError, MemoryError):
+                note = file.read(min(int.from_bytes(file.read(_LENGTH_BYTES), "little"), size))
+                content = file.read(size)
+        except OSError:
             return None
         return (content, note) if digest == self._digest(content, note) else None
 

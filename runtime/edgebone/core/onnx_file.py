@@ -55,6 +55,7 @@ _REFUSED: Mapping[tuple[str, int], str] = MappingProxyType(
     }
 )
 _PLAIN_BYTES = 128
+_NEGATIVE = 1 << 63
 _CUT_OFF = "it is cut off, or no protobuf"
 
 
@@ -182,7 +183,8 @@ class _Walk:
                 name = self._content[at:to]
             elif child:
                 for size in self._sizes(child, at, to):
-                    elements *= size
+                    # Some write -1 for a size that is free.
+                    elements *= size if size < _NEGATIVE else 1
         if elements > TENSOR_ELEMENTS:
             raise _Refused(f"{_shown(name)} declares {elements} elements, more than {TENSOR_ELEMENTS}")
         return name

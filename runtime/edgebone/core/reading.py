@@ -46,7 +46,8 @@ def read_regular(path: str | os.PathLike[str], limit_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > limit_bytes else file.read(limit_bytes + 1)
+        # No more than that: Python takes the memory for all that is asked for.
+        content = b"" if size > limit_bytes else file.read(size + 1)
     if max(size, len(content)) > limit_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {in_words(limit_bytes)}", os.fspath(path))
     return content

@@ -161,6 +161,8 @@ def _read(ov: Any, model: bytes, batch: int | None) -> Any:
         # By its name: left to itself, OpenVINO would look for the one of its seven formats that the bytes are like.
         reader = FrontEndManager().load_by_framework("onnx")
         graph = reader.convert(reader.load(io.BytesIO(model), False))
+        if not graph.outputs:
+            raise EngineError("openvino cannot load the network: it gives nothing")
         shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
         if batch is not None and shapes:
             # A known batch is computed faster than one that may change.
