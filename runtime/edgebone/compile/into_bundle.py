@@ -90,7 +90,8 @@ def compile_into_bundle(
             old = [own for own, item in manifest.engines.items() if _same_place(item, name, wanted)]
             reason = "compiled"
             if old:
-                reason += f" again: {'; '.join(differences(manifest.engines[old[0]].provenance, wanted))}"
+                why = "; ".join(differences(manifest.engines[old[0]].provenance, wanted))
+                reason += f" again: {why or 'the one that is there was not compiled by you on this device'}"
             made = compile_engine(
                 bundle.read(variant.file),
                 f"{path}, variant {name}",

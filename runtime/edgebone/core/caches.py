@@ -46,7 +46,7 @@ def cache_folder(name: str) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         reason = _distrust(folder)
         if reason:
-            _warn(f"{folder} is not used as a cache: {reason}; nothing is kept between runs")
+            _warn(f"{folder} is not used as a cache: {reason}; nothing is kept until it is yours alone")
             return None
         for own in (folder.parent, folder):
             own.chmod(0o700)

@@ -161,23 +161,24 @@ def _read(ov: Any, model: bytes, batch: int | None) -> Any:
         # By its name: left to itself, OpenVINO would look for the one of its seven formats that the bytes are like.
         reader = FrontEndManager().load_by_framework("onnx")
         graph = reader.convert(reader.load(io.BytesIO(model), False))
-        if not graph.outputs:
-            raise EngineError("openvino cannot load the network: it gives nothing")
         shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
         if batch is not None and shapes:
             # A known batch is computed faster than one that may change.
             for shape in shapes.values():
                 shape[0] = batch
             graph.reshape(shapes)
-    except RuntimeError as error:
+    except Exception as error:
+        # The reader's own errors are no RuntimeError.
         raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+    if not graph.outputs:
+        raise EngineError("openvino cannot load the network: it gives nothing")
     return graph
 
 
 def _compile(ov: Any, graph: Any, config: dict[str, Any]) -> Any:
     try:
         return ov.Core().compile_model(graph, "CPU", config)
-    except RuntimeError as error:
+    except Exception as error:
         raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
 
 
@@ -199,7 +200,7 @@ def _load(ov: Any, place: Cached, config: dict[str, Any]) -> tuple[Any, list[str
         return None
     try:
         return ov.Core().import_model(kept[0], "CPU", config), json.loads(kept[1])
-    except RuntimeError:
+    except Exception:
         # What it wrote itself and does not read is compiled again.
         return None
 
@@ -230,5 +231,6 @@ def _spec(port: Any, name: str) -> TensorSpec:
 
 def _first_line(error: Exception) -> str:
     # OpenVINO puts the C++ check that failed first, and what a person wants to know last.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
+    operators = [line for line in lines if "No conversion rule found" in line]
+    return (operators or lines or [type(error).__name__])[-1]
