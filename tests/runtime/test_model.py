@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import BLUE, GREEN, RED, colors_onnx, picture, write_colors_bundle
+from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
 from onnx import TensorProto, helper
 from PIL import Image
 from test_bundle import contents
