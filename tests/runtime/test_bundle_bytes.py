@@ -247,3 +247,25 @@ def test_a_device_is_no_bundle(tmp_path: Path) -> None:
             open_bundle(device)
         with pytest.raises(BundleError, match="it is not a regular file"):
             read_head(device)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_private_copy_is_what_the_hash_is_of_and_is_gone_afterwards(
+    bundle: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_bundle(bundle if kind == "folder" else zipped(bundle)) as opened:
+        with opened.private_copy(GRAPH) as copy:
+            assert isinstance(copy, Path)
+            (bundle / GRAPH).write_bytes(swapped())
+            assert copy.read_bytes() == colors_onnx((1, 1))
+        assert not copy.exists()
+        if kind == "folder":
+            with pytest.raises(BundleError, match=f"{GRAPH} was altered or damaged"), opened.private_copy(GRAPH):
+                pass
+        with pytest.raises(BundleError, match="lists no file nothing"), opened.private_copy("nothing"):
+            pass
+        # macOS has no files in memory.
+        monkeypatch.delattr(os, "memfd_create")
+        (bundle / GRAPH).write_bytes(colors_onnx((1, 1)))
+        with opened.private_copy(GRAPH) as copy:
+            assert copy == colors_onnx((1, 1))

@@ -22,7 +22,6 @@ from edgebone.core.caches import Cached, NetworkCache, _warn, cache_folder, cach
 from edgebone.core.machine import Machine
 from edgebone.engines import openvino as openvino_engine
 from edgebone.engines.openvino import OpenVinoEngine
-from edgebone.engines.select import Candidate, open_model
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 
@@ -273,10 +272,8 @@ def test_what_a_compiled_network_depends_on_is_its_key(tmp_path: Path, monkeypat
 def test_an_engine_out_of_the_cache_is_the_same_one(tmp_path: Path) -> None:
     for batch in ((1, 1), (1, 4)):
         cache = NetworkCache(tmp_path, str(batch))
-        candidate = Candidate("openvino", "fp32", "fp32")
-        first, second = (open_model(candidate, colors_onnx(batch), batch, cache) for _ in range(2))
+        first, second = (OpenVinoEngine(colors_onnx(batch), batch_range=batch, cache=cache) for _ in range(2))
         with first, second:
-            assert isinstance(second, OpenVinoEngine)
             assert second.from_cache
             assert (first.inputs, first.outputs, first.precision) == (second.inputs, second.outputs, second.precision)
             fed = {"images": np.random.default_rng(3).integers(0, 256, (batch[1], 32, 32, 3), np.uint8)}

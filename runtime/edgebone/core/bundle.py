@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import re
 import zipfile
@@ -124,6 +125,28 @@ class Bundle:
             check_onnx(content, f"{self.path}: {name}")
         return content
 
+    @contextmanager
+    def private_copy(self, name: str) -> Iterator[Path | bytes]:
+        """What :meth:`read` gives, for libraries that read a file with fewer copies of it than they make of bytes.
+
+        Yields:
+            The path of a copy in memory that is this process's own, there until the context ends; the bytes, where the
+            system has no files in memory.
+
+        Raises:
+            BundleError: As :meth:`read`.
+        """
+        record = self.manifest.files.get(name)
+        if record is None or not record.size or not hasattr(os, "memfd_create"):
+            yield self.read(name)
+            return
+        with os.fdopen(os.memfd_create("edgebone"), "w+b", buffering=0) as copy:
+            _verify(self.path, self._files, name, record, into=copy)
+            if name in self._graphs:
+                with mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    check_onnx(content, f"{self.path}: {name}")
+            yield Path(f"/proc/self/fd/{copy.fileno()}")
+
     def close(self) -> None:
         """Close the zip, if it is one."""
         self._held.close()
@@ -198,8 +221,10 @@ def _reading(root: Path, name: str) -> Iterator[None]:
         raise BundleError(f"{root}: file {name} cannot be read ({error}); copy the bundle again") from error
 
 
-def _verify(root: Path, files: _Files, name: str, record: FileRecord, hashed: bool) -> None:
-    """Check a file's size, and its hash where that is not done later; in pieces, whatever its size."""
+def _verify(
+    root: Path, files: _Files, name: str, record: FileRecord, *, hashed: bool = True, into: IO[bytes] | None = None
+) -> None:
+    """Check a file's size, and its hash where that is not done later; in pieces, which may be copied."""
     with _reading(root, name):
         _check_size(root, name, record, files.size(name))
         if not hashed:
@@ -208,6 +233,8 @@ def _verify(root: Path, files: _Files, name: str, record: FileRecord, hashed: bo
         with files.open(name) as file:
             while size <= record.size and (piece := file.read(_PIECE_BYTES)):
                 digest.update(piece)
+                if into is not None:
+                    into.write(piece)
                 size += len(piece)
     _check_hash(root, name, record, size, digest.hexdigest())
 

@@ -6,6 +6,7 @@ https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. It unpacks no tensor.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -59,7 +60,7 @@ _NEGATIVE = 1 << 63
 _CUT_OFF = "it is cut off, or no protobuf"
 
 
-def check_onnx(content: bytes, where: str) -> None:
+def check_onnx(content: bytes | mmap.mmap, where: str) -> None:
     """Refuse bytes that are not one ONNX network with all that it needs.
 
     Refused are: other formats, whatever the file is called; data in other files, anywhere in the network; bytes that
@@ -88,7 +89,7 @@ _Scopes = tuple[set[bytes], ...]
 
 
 class _Walk:
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | mmap.mmap) -> None:
         self._content = content
         self._fields_left = GRAPH_FIELDS
         # Attributes without a message in them, such as the strides of most convolutions: looked into once.

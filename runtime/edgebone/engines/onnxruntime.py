@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ class OnnxRuntimeEngine:
     """Runs an ONNX graph with onnxruntime.
 
     Args:
-        model: The ONNX file's bytes.
+        model: The ONNX file's bytes, or the path of a copy that nobody changes meanwhile.
         device: ``cpu``, ``cuda``, or ``tensorrt``: the last two have not been run on hardware by this project yet.
         precision: What the graph computes in, as its bundle says.
         hint: ``latency`` gives one run every core; ``throughput`` has a run a core in flight, each on one thread.
@@ -48,7 +49,7 @@ class OnnxRuntimeEngine:
 
     def __init__(
         self,
-        model: bytes,
+        model: bytes | Path,
         *,
         device: Literal["cpu", "cuda", "tensorrt"] = "cpu",
         precision: str = "fp32",
@@ -119,7 +120,7 @@ class OnnxRuntimeEngine:
 
 
 def _open_session(
-    model: bytes,
+    model: bytes | Path,
     device: str,
     threads: int | None,
     as_written: bool,
@@ -152,19 +153,20 @@ def _open_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Not what the bytes look like: onnxruntime has a format of its own, which it checks less.
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    source = model if isinstance(model, bytes) else str(model)
     try:
         if device == "cpu":
-            session = ort.InferenceSession(model, options, providers=[provider])
+            session = ort.InferenceSession(source, options, providers=[provider])
             # It would keep them as long as it lives, to begin anew with other providers.
             session._model_bytes = None
             return session
-        inputs = _inputs_of(ort, model) if device == "tensorrt" else ()
+        inputs = _inputs_of(ort, source) if device == "tensorrt" else ()
         wanted = providers(device, inputs, batch_range, None if cache is None else cache.path)
         if cache is not None:
             # onnxruntime reads the engines there itself, and runs whatever they are.
             cache.clean()
         # Told to fall back, it would print on stdout that it goes on with the CPU, at loading and at any run.
-        session = ort.InferenceSession(model, options, providers=wanted, enable_fallback=0)
+        session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
         session._model_bytes = None
         if cache is not None:
             cache.seal()
@@ -188,7 +190,7 @@ def _place(cache: NetworkCache, batch_range: tuple[int, int] | None) -> CachedFo
     return cached_folder(cache.folder, cache.sha256, batch_range, packages, device)
 
 
-def _inputs_of(ort: Any, model: bytes) -> tuple[TensorSpec, ...]:
+def _inputs_of(ort: Any, model: bytes | str) -> tuple[TensorSpec, ...]:
     """What a network takes, read without preparing it to run."""
     options = ort.SessionOptions()
     options.log_severity_level = 3

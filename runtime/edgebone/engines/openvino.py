@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import queue
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
@@ -26,7 +26,7 @@ class OpenVinoEngine:
     """Runs an ONNX graph with OpenVINO.
 
     Args:
-        model: The ONNX file's bytes.
+        model: The ONNX file's bytes, or what gives them where the network is not in the cache.
         precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards; ``auto`` leaves it to
             OpenVINO, which computes in BF16 or FP16 where the processor is fast at it, unasked. ``int8`` and
             ``int8+bf16`` are for graphs that are quantized: what they left in FP32 is computed in FP32, or BF16.
@@ -47,7 +47,7 @@ class OpenVinoEngine:
 
     def __init__(
         self,
-        model: bytes,
+        model: bytes | Callable[[], bytes],
         *,
         precision: str = "fp32",
         hint: str = "latency",
@@ -72,7 +72,7 @@ class OpenVinoEngine:
         found = None if place is None else _load(ov, place, config)
         self.from_cache = found is not None
         if found is None:
-            graph = _read(ov, model, batch)
+            graph = _read(ov, model if isinstance(model, bytes) else model(), batch)
             found = _compile(ov, graph, config), [port.get_any_name() for port in graph.outputs]
             place = place if place is not None and _keep(place, *found) else None
         self.cached = place

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -275,12 +276,15 @@ def open_engine(
     if candidate.engine in _TENSORRT:
         engine = _open_tensorrt(bundle, candidate, batch_range, notice)
     else:
-        content = bundle.read(variant.file)
         # Only these compile: no other engine's start should look for a folder.
         compiles = candidate.engine == "onnxruntime-tensorrt" or (cache and candidate.engine == "openvino")
         folder = cache_folder(candidate.engine) if compiles else None
         kept = None if folder is None else NetworkCache(folder, bundle.manifest.files[variant.file].sha256)
-        engine = open_model(candidate, content, batch_range, kept)
+        if candidate.engine == "openvino":
+            engine = _open_openvino(candidate, lambda: bundle.read(variant.file), batch_range, kept)
+        else:
+            with bundle.private_copy(variant.file) as model:
+                engine = _open_onnxruntime(candidate, model, batch_range, kept)
     _check_against_manifest(bundle, engine, candidate.variant)
     return engine
 
@@ -311,19 +315,14 @@ def _precision(candidate: Candidate) -> str:
 
 
 def open_model(
-    candidate: Candidate,
-    model: bytes,
-    batch_range: tuple[int, int],
-    cache: NetworkCache | None = None,
-    behind_another: bool = False,
+    candidate: Candidate, model: bytes, batch_range: tuple[int, int], behind_another: bool = False
 ) -> AsyncEngine:
-    """Load an ONNX file's bytes into an engine. TensorRT compiles it, and keeps nothing.
+    """Load an ONNX file's bytes into an engine, which keeps nothing of what it compiles.
 
     Args:
         candidate: Into what; its variant is not looked at.
         model: The file's bytes.
         batch_range: Smallest and largest batch.
-        cache: Where the compiled network is kept; None for nowhere.
         behind_another: Whether another engine runs before it on the same cores, frame by frame.
 
     Raises:
@@ -331,16 +330,7 @@ def open_model(
         EngineError: The engine refuses the network, or cannot start.
     """
     if candidate.engine == "openvino":
-        from edgebone.engines.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(
-            model,
-            precision=candidate.precision,
-            hint=candidate.hint,
-            threads=candidate.threads,
-            batch_range=batch_range,
-            cache=cache,
-        )
+        return _open_openvino(candidate, lambda: model, batch_range, None)
     if candidate.engine in _TENSORRT:
         from edgebone.compile.builder import compile_engine
         from edgebone.compile.settings import CompileSettings, Target
@@ -350,6 +340,31 @@ def open_model(
         return TensorRTEngine(
             made.content, target=candidate.engine, precision=_precision(candidate), batch_range=batch_range
         )
+    return _open_onnxruntime(candidate, model, batch_range, None, behind_another)
+
+
+def _open_openvino(
+    candidate: Candidate, model: Callable[[], bytes], batch_range: tuple[int, int], cache: NetworkCache | None
+) -> AsyncEngine:
+    from edgebone.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(
+        model,
+        precision=candidate.precision,
+        hint=candidate.hint,
+        threads=candidate.threads,
+        batch_range=batch_range,
+        cache=cache,
+    )
+
+
+def _open_onnxruntime(
+    candidate: Candidate,
+    model: bytes | Path,
+    batch_range: tuple[int, int],
+    cache: NetworkCache | None,
+    behind_another: bool = False,
+) -> AsyncEngine:
     from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(
@@ -397,9 +412,9 @@ def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
 
 
 def read_first(manifest: Manifest, choice: Choice) -> tuple[str, ...]:
-    """The files of a bundle that :func:`open_first` reads in any case: TensorRT may have its engine elsewhere."""
+    """The files that :func:`open_first` reads whatever is in the caches: those of onnxruntime."""
     best = choice.fits[0].candidate
-    return () if best.engine in _TENSORRT else (manifest.graph(best.variant).file,)
+    return (manifest.graph(best.variant).file,) if best.engine in _DEVICES else ()
 
 
 def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, list[str]]:
