@@ -33,6 +33,12 @@ ON_EVERY_ENGINE = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that is in the cache, under its hash, is not read at all."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_colors_bundle(tmp_path / "colors.bundle")
