@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def limits_in_words() -> list[str]:
     """The rows of the table of limits: what a limit is for, and how much it is."""
     rows = []
     lines = ast.parse(Path(limits.__file__).read_text()).body
-    for assignment, docstring in zip(lines, lines[1:], strict=False):
+    for assignment, docstring in itertools.pairwise(lines):
         if isinstance(assignment, ast.Assign) and isinstance(docstring, ast.Expr):
             (target,) = assignment.targets
             assert isinstance(target, ast.Name)

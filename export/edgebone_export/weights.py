@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from edgebone.core.bundle import sha256_of
 from edgebone.core.manifest import Weights
+from edgebone.core.reading import sha256_of
 from edgebone_export.errors import WeightsError
 
 StateDict = Mapping[str, torch.Tensor]

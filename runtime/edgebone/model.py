@@ -19,15 +19,16 @@ from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
-from edgebone.core.manifest import FrameLayout
+from edgebone.core.manifest import FrameLayout, Manifest
 from edgebone.core.results import Result, Results
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned
+from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned, read_first
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
+from edgebone.selftest import compiled_anew_if_wrong
 from edgebone.sources.images import read_image
 
 if TYPE_CHECKING:
@@ -75,18 +76,22 @@ def load(
         NoEngineError: No engine here can run it; the message has a line per candidate.
         EngineError: Unknown engine or precision.
     """
-    bundle = open_bundle(path)
+    machine = Machine.probe()
+
+    def fitting(manifest: Manifest) -> Choice:
+        options = candidates(manifest, engine, precision or "fp32", hint=hint, threads=threads)
+        choice = choose(options, machine, manifest.variants)
+        plan = planned(manifest, machine) if (engine, precision, hint, threads) == _UNSAID else None
+        return choice if plan is None else plan_first(plan, choice, machine, manifest)
+
+    bundle = open_bundle(path, lambda manifest: read_first(manifest, fitting(manifest)))
     try:
         settings = {"top_k": top_k, "score": score, "iou": iou}
         decoders = make_decoders(bundle.manifest, **settings)
         rates = check_rates(every or {}, bundle.manifest)
-        machine = Machine.probe()
-        options = candidates(bundle.manifest, engine, precision or "fp32", hint=hint, threads=threads)
-        choice = choose(options, machine, bundle.manifest.variants)
-        plan = planned(bundle.manifest, machine) if (engine, precision, hint, threads) == _UNSAID else None
-        if plan is not None:
-            choice = plan_first(plan, choice, machine, bundle.manifest)
+        choice = fitting(bundle.manifest)
         opened, candidate, failures = open_first(bundle, choice)
+        opened = compiled_anew_if_wrong(bundle, opened, candidate)
         try:
             frames = FrameEngines(bundle, candidate, frame_in_graph)
             heads = ApartHeads(bundle, candidate, settings)

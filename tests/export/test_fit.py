@@ -365,15 +365,22 @@ def test_features_are_those_of_the_plan_of_this_machine(bundle: Path, tmp_path: 
         assert pick(opened, "openvino", None).engine == "openvino"
 
 
-def test_a_damaged_cache_is_computed_anew(bundle: Path, tmp_path: Path) -> None:
+def test_features_in_the_cache_that_are_damaged_or_of_another_picture_are_computed_anew(
+    bundle: Path, tmp_path: Path
+) -> None:
     data, cache = write_folder(tmp_path / "data", 3), tmp_path / "kept"
     fit(bundle, data, tmp_path / "a.head", Settings("prototype"), cache=cache)
-    files = sorted(cache.rglob("*.npz"))
+    files = sorted(path for path in cache.rglob("*") if path.is_file())
     assert len(files) == 9
-    content = files[0].read_bytes()
-    entry = content.index(b"PK\x01\x02")
-    # Entries that say they are encrypted, or packed in a way that nobody knows.
-    for place, byte in ((entry + 8, 1), (entry + 10, 99)):
-        files[0].write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
+    whole = files[0].read_bytes()
+    middle = len(whole) // 2
+    for planted in (
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        whole[:-1],
+        b"",
+        files[1].read_bytes(),
+    ):
+        files[0].write_bytes(planted)
         again = fit(bundle, data, tmp_path / "a.head", Settings("prototype", seed=5), cache=cache, overwrite=True)
         assert again.from_cache == (8, 9)
+        assert files[0].read_bytes() == whole

@@ -22,6 +22,7 @@ from cuda_double import CudaDouble, TensorRTDouble, make_plan
 from helpers import has_bf16, needs
 from onnx import TensorProto, helper, numpy_helper
 
+from edgebone.core.caches import NetworkCache
 from edgebone.core.errors import EngineError, TensorError
 from edgebone.core.machine import Machine, usable_cores
 from edgebone.engines.select import Candidate, open_model
@@ -29,39 +30,38 @@ from edgebone.engines.select import Candidate, open_model
 Opener = Callable[..., Any]
 
 
-def open_onnxruntime(model: bytes | Path, **settings: Any) -> Any:
+def open_onnxruntime(model: bytes, **settings: Any) -> Any:
     from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, **settings)
 
 
-def open_openvino(model: bytes | Path, **settings: Any) -> Any:
+def open_openvino(model: bytes, **settings: Any) -> Any:
     from edgebone.engines.openvino import OpenVinoEngine
 
     return OpenVinoEngine(model, **settings)
 
 
-def open_openvino_bf16(model: bytes | Path, **settings: Any) -> Any:
+def open_openvino_bf16(model: bytes, **settings: Any) -> Any:
     return open_openvino(model, **{"precision": "bf16", **settings})
 
 
-def open_tensorrt(model: bytes | Path, **settings: Any) -> Any:
+def open_tensorrt(model: bytes, **settings: Any) -> Any:
     """On doubles of CUDA and of TensorRT's runtime, which computes with onnxruntime."""
     from edgebone.engines.tensorrt import TensorRTEngine
 
-    content = model if isinstance(model, bytes) else model.read_bytes() if model.exists() else b""
     cuda = CudaDouble(integrated=settings.pop("integrated", False))
     settings.pop("threads", None)
     batch = settings.get("batch_range")
     profiles = [{"images": [[size, 32, 32, 3] for size in (batch[0], batch[1], batch[1])]}] if batch else []
-    return TensorRTEngine(make_plan(content, profiles), cuda=cuda, trt=TensorRTDouble(cuda), **settings)
+    return TensorRTEngine(make_plan(model, profiles), cuda=cuda, trt=TensorRTDouble(cuda), **settings)
 
 
-def open_tensorrt_on_jetson(model: bytes | Path, **settings: Any) -> Any:
+def open_tensorrt_on_jetson(model: bytes, **settings: Any) -> Any:
     return open_tensorrt(model, integrated=True, **settings)
 
 
-def open_onnxruntime_on_gpu(model: bytes | Path, **settings: Any) -> Any:
+def open_onnxruntime_on_gpu(model: bytes, **settings: Any) -> Any:
     with patch.dict(sys.modules, {"onnxruntime": OnnxRuntimeOnGpu()}):
         return open_onnxruntime(model, **{"device": "cuda", **settings})
 
@@ -324,22 +324,16 @@ def test_a_context_manager_closes_after_a_failure_too(opener: Opener) -> None:
         engine.run({"images": images(0)})
 
 
-def test_bytes_and_a_file_give_the_same(opener: Opener, tmp_path: Path) -> None:
-    (tmp_path / "net ☂.onnx").write_bytes(colors_onnx((1, 1)))
-    with opener(tmp_path / "net ☂.onnx") as engine:
-        assert right(engine, engine.run({"images": images(0)}), images(0))
-
-
 def test_one_thread_gives_the_same_answer(opener: Opener) -> None:
     with opener(colors_onnx((1, 1)), threads=1) as engine:
         assert right(engine, engine.run({"images": images(0)}), images(0))
 
 
-@pytest.mark.parametrize("kind", ["noise", "empty", "cut off", "text", "missing file"])
-def test_a_damaged_network_is_refused_in_one_line(opener: Opener, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["noise", "empty", "cut off", "text"])
+def test_a_damaged_network_is_refused_in_one_line(opener: Opener, kind: str) -> None:
     content = {
         "noise": b"\x13\x37" * 500, "empty": b"", "cut off": colors_onnx((1, 1))[:120], "text": b"not a network",
-    }.get(kind, tmp_path / "missing.onnx")  # fmt: skip
+    }[kind]  # fmt: skip
     with pytest.raises(EngineError) as caught:
         opener(content).close()
     assert "\n" not in str(caught.value)
@@ -395,20 +389,42 @@ def test_cuda_computes_in_fp32_not_tf32(gpu_onnxruntime: OnnxRuntimeOnGpu) -> No
 def test_tensorrts_provider_keeps_what_it_compiles_for_every_batch(
     gpu_onnxruntime: OnnxRuntimeOnGpu, tmp_path: Path
 ) -> None:
-    with open_onnxruntime(colors_onnx((1, 4)), device="tensorrt", batch_range=(1, 4), cache=tmp_path) as engine:
+    cache = NetworkCache(tmp_path, "0" * 64)
+    with open_onnxruntime(colors_onnx((1, 4)), device="tensorrt", batch_range=(1, 4), cache=cache) as engine:
         assert engine.name == "onnxruntime-tensorrt"
         assert right(engine, engine.run({"images": images(0, 3)}), images(0, 3))
     with open_onnxruntime(colors_onnx((1, 1)), device="tensorrt"):
         pass
     kept, plain = (asked for asked, _ in gpu_onnxruntime.asked)
+    (folder,) = (item for item in tmp_path.iterdir() if item.is_dir())
     assert [name for name, _ in kept] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
     assert kept[0][1] == {
-        "trt_engine_cache_enable": "1", "trt_engine_cache_path": str(tmp_path),
-        "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(tmp_path),
+        "trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder),
         "trt_profile_min_shapes": "images:1x32x32x3", "trt_profile_opt_shapes": "images:4x32x32x3",
         "trt_profile_max_shapes": "images:4x32x32x3",
     }  # fmt: skip
     assert plain[0][1] == {}
+
+
+def test_of_tensorrts_provider_only_what_it_wrote_itself_is_there_at_the_next_start(
+    gpu_onnxruntime: OnnxRuntimeOnGpu, tmp_path: Path
+) -> None:
+    cache = NetworkCache(tmp_path, "0" * 64)
+    settings: dict[str, Any] = {"device": "tensorrt", "batch_range": (1, 4), "cache": cache}
+    with open_onnxruntime(colors_onnx((1, 4)), **settings):
+        (folder,) = (item for item in tmp_path.iterdir() if item.is_dir())
+        # What the provider would write while it runs.
+        (folder / "TRTKernel_0.engine").write_bytes(b"engine")
+        (folder / "TRTKernel_1.engine").write_bytes(b"engine")
+    (folder / "TRTKernel_1.engine").write_bytes(b"Engine")
+    (folder / "planted.engine").write_bytes(b"code")
+    (folder / "link.engine").symlink_to("TRTKernel_0.engine")
+    (folder / "deep").mkdir()
+    with open_onnxruntime(colors_onnx((1, 4)), **settings):
+        assert [item.name for item in folder.iterdir()] == ["TRTKernel_0.engine"]
+    with open_onnxruntime(colors_onnx((1, 4)), **{**settings, "batch_range": (1, 2)}):
+        assert len([item for item in tmp_path.iterdir() if item.is_dir()]) == 2
 
 
 def test_buffers_on_the_gpu_are_made_once_a_shape(gpu_onnxruntime: OnnxRuntimeOnGpu) -> None:
@@ -443,7 +459,8 @@ def test_on_a_gpu_onnxruntime_computes_what_the_graph_says(device: str, tmp_path
     machine = Machine.probe()
     if not (machine.gpus or machine.jetson) or device not in machine.onnxruntime_providers:
         pytest.skip("needs an NVIDIA GPU and onnxruntime-gpu")
-    with open_onnxruntime(colors_onnx((1, 4)), device=device, batch_range=(1, 4), cache=tmp_path) as engine:
+    cache = NetworkCache(tmp_path, "0" * 64)
+    with open_onnxruntime(colors_onnx((1, 4)), device=device, batch_range=(1, 4), cache=cache) as engine:
         for seed, batch in enumerate((1, 4, 1, 2, 4)):
             fed = images(seed, batch)
             assert np.allclose(engine.run({"images": fed})["logits"], colors_outputs(fed), atol=1e-2)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import BLUE, GREEN, RED, colors_onnx, picture, write_colors_bundle
+from conftest import BLUE, GREEN, RED, picture, write_colors_bundle
 from onnx import TensorProto, helper
 from PIL import Image
 from test_bundle import contents
@@ -192,12 +192,14 @@ def test_a_bundle_that_needs_another_decoder_is_refused_before_an_engine_opens(t
 
 def test_a_network_that_cannot_be_loaded_names_each_engine_in_one_line(tmp_path: Path) -> None:
     manifest, files = contents(write_colors_bundle(tmp_path / "a.bundle"))
-    broken = write_bundle(tmp_path / "b.bundle", manifest, {**files, "onnx/fp32.onnx": colors_onnx((1, 1))[:99]})
+    graph = onnx.load_model_from_string(files["onnx/fp32.onnx"])
+    graph.graph.node[0].op_type = "NobodyKnowsIt"
+    broken = write_bundle(tmp_path / "b.bundle", manifest, {**files, "onnx/fp32.onnx": graph.SerializeToString()})
     with pytest.raises(NoEngineError) as caught:
         edgebone.load(broken)
     lines = str(caught.value).splitlines()
     assert len(lines) == 1 + len(edgebone.load(tmp_path / "a.bundle").choice.fits)
-    assert all("cannot load the network" in line for line in lines[1:])
+    assert all("cannot load the network" in line and "NobodyKnowsIt" in line for line in lines[1:])
 
 
 def test_openvino_bf16_is_used_when_asked_for(colors_bundle: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import onnx
 import pytest
 from conftest import GREEN, colors_onnx, picture, write_colors_bundle
 from cuda_double import CudaDouble, TensorRTDouble, make_plan
@@ -15,6 +16,7 @@ from helpers import needs
 
 from edgebone.compile.settings import Target
 from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Parity, Variant
@@ -233,10 +235,12 @@ def test_the_probe_knows_what_can_be_imported_here() -> None:
 @needs("onnxruntime")
 @needs("openvino")
 def test_an_engine_that_fails_to_open_makes_way_for_the_next_with_a_note(
-    colors_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    colors_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import edgebone
     import edgebone.engines.openvino as module
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def fail(*_: object) -> None:
         raise EngineError("openvino cannot load the network: no such operator")
@@ -254,10 +258,14 @@ def test_an_engine_that_fails_to_open_makes_way_for_the_next_with_a_note(
 @needs("openvino")
 def test_where_every_engine_fails_to_open_each_one_is_listed(tmp_path: Path) -> None:
     path = write_colors_bundle(tmp_path / "a.bundle")
+    model = onnx.load(path / "onnx/fp32.onnx")
+    model.graph.node[0].op_type = "NobodyKnowsIt"
     with open_bundle(path) as bundle:
-        (path / "onnx/fp32.onnx").write_bytes(b"damaged after the check")
-        with pytest.raises(NoEngineError) as caught:
-            open_first(bundle, choose(options(), X86))
+        files = {name: bundle.read(name) for name in bundle.manifest.files}
+        manifest = bundle.manifest
+    write_bundle(path, manifest, {**files, "onnx/fp32.onnx": model.SerializeToString()}, overwrite=True)
+    with open_bundle(path) as bundle, pytest.raises(NoEngineError) as caught:
+        open_first(bundle, choose(options(), X86))
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines[1:]] == ["  openvino fp32", "  onnxruntime fp32"]
 

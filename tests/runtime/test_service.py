@@ -52,7 +52,9 @@ def test_started_alive_without_a_frame_and_stopping(manager: Manager, colors_bun
 
 
 def test_a_run_whose_output_is_stuck_is_not_alive(manager: Manager, colors_bundle: Path) -> None:
-    run = start("run", colors_bundle, "synthetic://64x48@200", "--json", env=environment(manager, WATCHDOG_USEC="1000000"))
+    run = start(
+        "run", colors_bundle, "synthetic://64x48@200", "--json", env=environment(manager, WATCHDOG_USEC="1000000")
+    )
     assert manager.hears() == "READY=1"
     # Nobody reads its lines: once the pipe is full it stands still.
     deadline_s = time.monotonic() + 60

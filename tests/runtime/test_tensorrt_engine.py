@@ -23,9 +23,12 @@ from cuda_double import ContextDouble, CudaDouble, EngineDouble, RuntimeDouble, 
 from helpers import needs
 from onnx import TensorProto, helper
 
+from edgebone.compile import into_bundle
+from edgebone.compile.builder import Compiled
 from edgebone.compile.into_bundle import compile_into_bundle
 from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import (
     DeviceLostError,
     DeviceOutOfMemoryError,
@@ -650,10 +653,43 @@ def test_an_engine_for_another_gpu_version_or_network_is_not_taken(
         assert taken(system="Linux aarch64") == b"compiled now"
         assert taken(target="tensorrt") == b"compiled now"
         assert taken((8, 9), hardware="ampere-plus") != b"compiled now"
-        assert taken(version="1.0", version_compatible="True") != b"compiled now"
         assert taken(gpu="RTX 3060", driver="580.1") != b"compiled now"
         assert taken(gpu="RTX 3060", driver="570.0") == b"compiled now"
     assert set(asked) == {Target("tensorrt-rtx")}
+
+
+@needs("tensorrt_rtx")
+def test_code_for_the_host_comes_from_this_users_own_compiler_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a manifest says: TensorRT would load a shared library out of a version-compatible engine."""
+    path = write_colors_bundle(tmp_path / "b.bundle")
+    device = cuda_module.Device("RTX 3060", (8, 6), False)
+    settings = CompileSettings(version_compatible=True)
+    monkeypatch.setattr(tensorrt_plan, "cached_engine", lambda *_, **__: b"compiled for this device")
+    monkeypatch.setattr(into_bundle, "compile_engine", lambda *_: Compiled(b"an engine with code in it", 1.0))
+    said: list[str] = []
+
+    def plan() -> tensorrt_plan.EnginePlan:
+        with open_bundle(path) as bundle:
+            return tensorrt_plan.plan_for(bundle, "fp32", "tensorrt-rtx", device, here(), said.append)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "maker"))
+    assert compile_into_bundle(str(path), SM86, settings)[0].reason == "compiled"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "device"))
+    assert plan() == tensorrt_plan.EnginePlan(b"compiled for this device", host_code=False)
+    assert "brings code that runs on the host, and was not compiled by you on this device; not taken" in said[0]
+    (again,) = compile_into_bundle(str(path), SM86, settings)
+    assert again.reason == "compiled again: the one that is there was not compiled by you on this device"
+    assert compile_into_bundle(str(path), SM86, settings)[0].reason == "up to date"
+    assert plan() == tensorrt_plan.EnginePlan(b"an engine with code in it", host_code=True)
+    # Another engine in its place, with its hash put right.
+    with open_bundle(path) as bundle:
+        (record,) = bundle.manifest.engines.values()
+        files = {name: bundle.read(name) for name in bundle.manifest.files}
+        manifest = bundle.manifest
+    write_bundle(path, manifest, {**files, record.file: b"an engine with other code"}, overwrite=True)
+    assert plan().content == b"compiled for this device"
 
 
 # The real packages

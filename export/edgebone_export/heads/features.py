@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +16,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.bundle import ZIP_ERRORS, Bundle
-from edgebone.core.caches import cache_folder
+from edgebone.core.bundle import Bundle
+from edgebone.core.caches import Cached, cache_folder, cached
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
-from edgebone.core.writing import write_whole
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, Fit, candidates, check, choose, open_model, planned
 from edgebone.preprocess import preprocess
@@ -176,7 +176,7 @@ def extract(
     hashes: dict[int, str] = {}
     rows: list[dict[str, Array]] = []
     picture: list[int] = []
-    cached = done = 0
+    hits = done = 0
 
     def one(path: Path) -> tuple[dict[str, Array], str, bool] | str:
         try:
@@ -193,7 +193,7 @@ def extract(
                 unreadable[place] = found
                 continue
             arrays, hashes[place], hit = found
-            cached += hit
+            hits += hit
             rows.append(arrays)
             picture += [place] * views
     if not rows:
@@ -201,7 +201,7 @@ def extract(
             f"none of {len(pictures)} pictures can be read: {next(iter(unreadable.values()), 'no files')}"
         )
     joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    return Features(joined, np.asarray(picture, np.int64), unreadable, cached, hashes)
+    return Features(joined, np.asarray(picture, np.int64), unreadable, hits, hashes)
 
 
 def _of_picture(
@@ -209,8 +209,8 @@ def _of_picture(
 ) -> tuple[dict[str, Array], str, bool] | str:
     # The first two views are the picture and its mirror image, whatever the seed.
     drawn = f"-{seed}" if views > 2 else ""
-    file = None if folder is None else folder / digest[:2] / f"{digest}-{views}{drawn}.npz"
-    if file is not None and (kept := _kept(file)) is not None:
+    place = None if folder is None else cached(folder / digest[:2], engine.space, digest, views, drawn)
+    if place is not None and (kept := _kept(place)) is not None:
         return kept, digest, True
     try:
         image = read_image(path)
@@ -222,29 +222,26 @@ def _of_picture(
     for view, out in zip(views_of(image, views, own_seed), inputs, strict=True):
         preprocess(engine.preprocess, view, out)
     arrays = engine.run(inputs)
-    if file is not None:
-        _keep(file, arrays)
+    if place is not None:
+        _keep(place, arrays)
     return arrays, digest, False
 
 
-def _kept(file: Path) -> dict[str, Array] | None:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (*ZIP_ERRORS, KeyError):
+def _kept(place: Cached) -> dict[str, Array] | None:
+    found = place.load()
+    if found is None:
         return None
+    with np.load(io.BytesIO(found[0]), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
-def _keep(file: Path, arrays: Mapping[str, Array]) -> None:
+def _keep(place: Cached, arrays: Mapping[str, Array]) -> None:
     recorded = io.BytesIO()
     named: dict[str, Any] = dict(arrays)
     np.savez(recorded, **named)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, recorded.getvalue(), durable=False)
-    except OSError:
-        # A full disk costs time at the next fit, and nothing else.
-        return
+    # A full disk costs time at the next fit, and nothing else.
+    with suppress(OSError):
+        place.keep(recorded.getvalue())
 
 
 def _with_vector(

@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgebone.core.bundle import sha256_of
 from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
+from edgebone.core.reading import sha256_of
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import is_detector, make_box_reader, make_decoder
 from edgebone.decode.detections import BoxParams

@@ -283,8 +283,8 @@ def _say_engine(model: Model) -> None:
         sys.stderr.write(f"edgebone: {failure}; going on with the next engine\n")
     if sys.stderr.isatty():
         engine = model.engine
-        if isinstance(engine, OpenVinoEngine) and engine.compiled_into is not None:
-            sys.stderr.write(f"compiled for this machine at first use; kept in {engine.compiled_into}\n")
+        if isinstance(engine, OpenVinoEngine) and engine.cached is not None and not engine.from_cache:
+            sys.stderr.write(f"compiled for this machine at first use; kept in {engine.cached.path.parent}\n")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
         sys.stderr.write(f"engine: {model.engine.name}, {model.engine.precision} ({reason})\n")
 

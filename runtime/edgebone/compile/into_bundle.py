@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +17,13 @@ from edgebone.compile.settings import CompileSettings, Target
 from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
-from edgebone.core.caches import cache_folder
+from edgebone.core.caches import Cached, cache_folder, cached
 from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.limits import COMPILING_TIMEOUT_S
 from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Manifest
-from edgebone.core.writing import write_whole, writing
+from edgebone.core.writing import writing
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,14 @@ def compile_into_bundle(
                 continue
             wanted = provenance_of(trt, manifest.files[variant.file].sha256, target, settings, variant.batch, machine)
             key = key_of(wanted)
-            if key in manifest.engines:
+            if key in manifest.engines and may_run(manifest, manifest.engines[key]):
                 results.append(Result(name, manifest.engines[key], "up to date"))
                 continue
             old = [own for own, item in manifest.engines.items() if _same_place(item, name, wanted)]
             reason = "compiled"
             if old:
-                reason += f" again: {'; '.join(differences(manifest.engines[old[0]].provenance, wanted))}"
+                why = "; ".join(differences(manifest.engines[old[0]].provenance, wanted))
+                reason += f" again: {why or 'the one that is there was not compiled by you on this device'}"
             made = compile_engine(
                 bundle.read(variant.file),
                 f"{path}, variant {name}",
@@ -101,6 +104,8 @@ def compile_into_bundle(
                 notice,
             )
             record = CompiledEngine(f"engines/{key}/engine", target.name, name, wanted, made.seconds, len(made.content))
+            if settings.version_compatible:
+                _vouch_for(made.content)
             made_now[key] = record
             add[record.file] = made.content
             results.append(Result(name, record, reason))
@@ -174,26 +179,50 @@ def cached_engine(
     trt = import_tensorrt(target)
     wanted = provenance_of(trt, manifest.files[item.file].sha256, target, settings, item.batch, Machine.probe())
     key = key_of(wanted)
-    if key in manifest.engines:
+    if key in manifest.engines and may_run(manifest, manifest.engines[key]):
         return bundle.read(manifest.engines[key].file)
     place = folder or cache_folder("engines")
     where = f"{bundle.path}, variant {variant}"
     if place is None:
         notice(f"{where}: compiling for this device; nowhere to keep it")
         return compile_engine(bundle.read(item.file), where, target, settings, item.batch, None, progress).content
-    path = place / key
-    with locked(path, COMPILING_TIMEOUT_S):
-        if path.is_file():
-            return path.read_bytes()
+    kept = cached(place, wanted)
+    with locked(kept.path, COMPILING_TIMEOUT_S):
+        found = kept.load()
+        if found is not None:
+            return found[0]
         stale = [own for own in manifest.engines.values() if _same_place(own, variant, wanted)]
         why = f" ({'; '.join(differences(stale[0].provenance, wanted))})" if stale else ""
         notice(f"{where}: compiling for this device{why}; kept in {place}")
         cache = _own_timing_cache(target)
         made = compile_engine(bundle.read(item.file), where, target, settings, item.batch, cache, progress, notice)
         try:
-            with writing(path):
-                write_whole(path, made.content)
+            with writing(kept.path):
+                kept.keep(made.content)
         except OutputError as error:
             # It costs the time of compiling at the next start, and nothing now.
             notice(f"{error}; it will be compiled again")
     return made.content
+
+
+def may_run(manifest: Manifest, engine: CompiledEngine) -> bool:
+    """Whether an engine of a bundle may run here: one that brings code for the host only where this device made it.
+
+    TensorRT puts a runtime of its own, a shared library, into version-compatible engines, and runs it in this process.
+    What a manifest says is no reason to: the word of this user's own cache is.
+    """
+    if engine.provenance.get("version_compatible") != "True":
+        return True
+    folder = cache_folder("engines")
+    return folder is not None and _voucher(folder, manifest.files[engine.file].sha256).load() is not None
+
+
+def _vouch_for(content: bytes) -> None:
+    folder = cache_folder("engines")
+    if folder is not None:
+        with suppress(OSError):
+            _voucher(folder, hashlib.sha256(content).hexdigest()).keep(b"")
+
+
+def _voucher(folder: Path, sha256: str) -> Cached:
+    return cached(folder, "made here", sha256)

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgebone.core.caches import Cached
 from edgebone.core.locking import locked
-from edgebone.core.writing import write_whole, writing
+from edgebone.core.writing import writing
+
+# TensorRT itself refuses one of another version or GPU, but not one with a bit that flipped.
+_KEY = b"TensorRT timing cache"
 
 
 def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) -> None:
@@ -17,19 +21,19 @@ def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) ->
     """
     if not hasattr(config, "create_timing_cache"):
         return
-    content = b""
+    kept = Cached(path, _KEY)
     with locked(path):
-        if path.is_file():
-            content = path.read_bytes()
+        found = kept.load()
+        damaged = found is None and path.exists()
+    content = found[0] if found else b""
     cache = config.create_timing_cache(content)
-    if content and (cache is None or not config.set_timing_cache(cache, False)):
+    if damaged or (content and (cache is None or not config.set_timing_cache(cache, False))):
         aside = path.with_name(path.name + ".old")
         with locked(path), writing(aside):
             path.replace(aside)
         notice(f"{path}: the timing cache is of another version or damaged; it is {aside.name} now, and made anew")
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
-    elif not content and cache is not None:
+        cache, content = config.create_timing_cache(b""), b""
+    if not content and cache is not None:
         config.set_timing_cache(cache, False)
 
 
@@ -38,9 +42,10 @@ def save_timing_cache(config: Any, path: Path) -> None:
     cache = config.get_timing_cache() if hasattr(config, "get_timing_cache") else None
     if cache is None:
         return
+    kept = Cached(path, _KEY)
     with locked(path), writing(path):
-        if path.is_file():
-            other = config.create_timing_cache(path.read_bytes())
-            if other is not None:
-                cache.combine(other, True)
-        write_whole(path, bytes(cache.serialize()))
+        found = kept.load()
+        other = config.create_timing_cache(found[0]) if found else None
+        if other is not None:
+            cache.combine(other, True)
+        kept.keep(bytes(cache.serialize()))

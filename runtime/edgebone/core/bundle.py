@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import re
 import time
 import zipfile
 import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import IO, Protocol
 
 from edgebone.core.errors import BundleError
+from edgebone.core.limits import BUNDLE_FILE_BYTES, MANIFEST_BYTES
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
+from edgebone.core.onnx_file import check_onnx
+from edgebone.core.reading import in_words, open_archive, open_regular
 
 MANIFEST = "manifest.json"
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
@@ -21,35 +28,133 @@ ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
 _TRIES = 5
 # Where a file system cannot exchange two names, there is none for a moment.
 _MISSING_S = 0.02
+# What file managers leave in every folder that they show: no engine sees it, and no bundle is refused for it.
+_LITTER = re.compile(r"__MACOSX(/.*)?|(.*/)?(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)")
+_PIECE_BYTES = 1 << 20
+
+
+class _Files(Protocol):
+    """What a bundle's files lie in."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file of the bundle for reading."""
+
+    def size(self, name: str) -> int:
+        """A file's size in bytes, before it is read."""
+
+    def others(self, listed: Collection[str]) -> Iterator[str]:
+        """What lies beside the listed files, by path; nothing of it is opened."""
+
+
+class _Folder:
+    """A directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def open(self, name: str) -> IO[bytes]:
+        return open_regular(path_inside(self._root, name))
+
+    def size(self, name: str) -> int:
+        return path_inside(self._root, name).stat().st_size
+
+    def others(self, listed: Collection[str]) -> Iterator[str]:
+        root = self._root.resolve()
+        # A listed file may be a link to another one in the bundle.
+        known = {*listed, *((self._root / name).resolve().relative_to(root).as_posix() for name in listed)}
+        folders = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
+        return self._others(root, PurePosixPath(), known, folders)
+
+    def _others(
+        self, root: Path, folder: PurePosixPath, known: Collection[str], folders: Collection[str]
+    ) -> Iterator[str]:
+        for entry in (root / folder).iterdir():
+            place = folder / entry.name
+            if place.as_posix() in folders:
+                if not entry.is_symlink():
+                    yield from self._others(root, place, known, folders)
+            elif place.as_posix() not in known:
+                yield place.as_posix()
+
+
+class _Zip:
+    """A zip, with the bundle at its top or in its only folder."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        names = archive.namelist()
+        # Beside the one folder there may be others, without a manifest: macOS adds its __MACOSX.
+        folders = [name.removesuffix(MANIFEST) for name in names if re.fullmatch(rf"[^/]+/{MANIFEST}", name)]
+        self._prefix = folders[0] if MANIFEST not in names and len(folders) == 1 else ""
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._archive.open(self._prefix + name)
+
+    def size(self, name: str) -> int:
+        return self._archive.getinfo(self._prefix + name).file_size
+
+    def others(self, listed: Collection[str]) -> Iterator[str]:
+        for name in self._archive.namelist():
+            if not name.endswith("/") and not (
+                name.startswith(self._prefix) and name.removeprefix(self._prefix) in listed
+            ):
+                yield name
 
 
 class Bundle:
     """An open, verified bundle. Use :func:`open_bundle` to get one."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile | None, prefix: str, manifest: Manifest) -> None:
+    def __init__(self, path: Path, files: _Files, manifest: Manifest, held: ExitStack) -> None:
         self.path = path
         self.manifest = manifest
-        self._archive = archive
-        self._prefix = prefix
+        self._files = files
+        self._held = held
+        self._graphs = {manifest.graph(name).file for name in (*manifest.variants, *manifest.frame_variants)}
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file that the manifest lists.
+        """The bytes of one file that the manifest lists: those that its hash is of, whatever became of the file since.
 
         Raises:
-            BundleError: The manifest does not list it, or it is gone.
+            BundleError: The manifest does not list it, it is gone or was altered; or it is a network, and no ONNX file
+                that stands for itself.
         """
-        if name not in self.manifest.files:
+        record = self.manifest.files.get(name)
+        if record is None:
             raise BundleError(f"{self.path}: the manifest lists no file {name}")
-        return _read(self.path, self._archive, self._prefix, name)
+        with _reading(self.path, name):
+            _check_size(self.path, name, record, self._files.size(name))
+            with self._files.open(name) as file:
+                content = file.read(record.size + 1)
+        _check_hash(self.path, name, record, len(content), hashlib.sha256(content).hexdigest())
+        if name in self._graphs:
+            check_onnx(content, f"{self.path}: {name}")
+        return content
 
-    def file_path(self, name: str) -> Path | None:
-        """Where the file lies on disk, or None in a zip: engines that can map a file take this."""
-        return None if self._archive else self.path / name
+    @contextmanager
+    def private_copy(self, name: str) -> Iterator[Path | bytes]:
+        """What :meth:`read` gives, for libraries that read a file with fewer copies of it than they make of bytes.
+
+        Yields:
+            The path of a copy in memory that is this process's own, there until the context ends; the bytes, where the
+            system has no files in memory.
+
+        Raises:
+            BundleError: As :meth:`read`.
+        """
+        record = self.manifest.files.get(name)
+        if record is None or not record.size or not hasattr(os, "memfd_create"):
+            yield self.read(name)
+            return
+        with os.fdopen(os.memfd_create("edgebone"), "w+b", buffering=0) as copy:
+            _verify(self.path, self._files, name, record, into=copy)
+            if name in self._graphs:
+                with mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    check_onnx(content, f"{self.path}: {name}")
+            yield Path(f"/proc/self/fd/{copy.fileno()}")
 
     def close(self) -> None:
         """Close the zip, if it is one."""
-        if self._archive:
-            self._archive.close()
+        self._held.close()
 
     def __enter__(self) -> Bundle:
         """Return itself."""
@@ -62,27 +167,31 @@ class Bundle:
         self.close()
 
 
-def open_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Open a bundle and check every file's hash.
+def open_bundle(
+    path: str | os.PathLike[str], read_next: Callable[[Manifest], Collection[str]] = lambda _: ()
+) -> Bundle:
+    """Open a bundle and check that every file is the one that its manifest lists, and that there is no other.
 
     Args:
         path: The bundle's directory or zip.
+        read_next: The files that the caller reads at once, given the manifest: their hashes are checked then, and not
+            twice.
 
     Raises:
-        BundleError: There is no bundle, or a file is missing, altered or outside of the bundle.
+        BundleError: There is no bundle, or a file is missing, altered, outside of the bundle, or not listed.
     """
     root = Path(path)
     for _ in range(_TRIES - 1):
         before = _stamp(root)
         try:
-            return _open(root)
+            return _open(root, read_next)
         except BundleError:
             # A writer put another bundle in its place while this one was being read?
             if before is None:
                 time.sleep(_MISSING_S)
             if _stamp(root) == before:
                 raise
-    return _open(root)
+    return _open(root, read_next)
 
 
 def _stamp(root: Path) -> tuple[int, int, int] | None:
@@ -94,43 +203,41 @@ def _stamp(root: Path) -> tuple[int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
-def _open(root: Path) -> Bundle:
+def _open(root: Path, read_next: Callable[[Manifest], Collection[str]]) -> Bundle:
     if not os.path.exists(root):  # noqa: PTH110  (Path.exists raises on a name that is too long)
         raise BundleError(f"{root}: no such bundle; make one with: edgebone export MODEL -o {root}")
-    archive = None
-    prefix = ""
-    if not root.is_dir():
-        archive, prefix = _open_zip(root)
-    try:
-        manifest = parse_manifest(_read(root, archive, prefix, MANIFEST), str(root))
+    with ExitStack() as held:
+        files: _Files = _Folder(root) if root.is_dir() else _open_zip(root, held)
+        manifest = _read_manifest(root, files)
+        later = read_next(manifest)
         for name, record in manifest.files.items():
-            _verify(root, archive, prefix, name, record)
-    except BaseException:
-        if archive:
-            archive.close()
-        raise
-    return Bundle(root, archive, prefix, manifest)
+            _check_listed(root, name)
+            _verify(root, files, name, record, hashed=name not in later)
+        _refuse_others(root, files, manifest)
+        return Bundle(root, files, manifest, held.pop_all())
 
 
-def _open_zip(root: Path) -> tuple[zipfile.ZipFile, str]:
-    """Open a zip and find the folder in it that holds the manifest: its top, or its only folder."""
+def _open_zip(root: Path, held: ExitStack) -> _Zip:
     try:
-        archive = zipfile.ZipFile(root)
+        file = held.enter_context(open_regular(root))
+        return _Zip(held.enter_context(open_archive(file)))
     except ZIP_ERRORS as error:
         raise BundleError(f"{root}: not a bundle: neither a directory nor a readable zip ({error})") from error
-    names = archive.namelist()
-    # Beside the one folder there may be others, without a manifest: macOS adds its __MACOSX.
-    folders = [name.removesuffix(MANIFEST) for name in names if re.fullmatch(rf"[^/]+/{MANIFEST}", name)]
-    prefix = folders[0] if MANIFEST not in names and len(folders) == 1 else ""
-    return archive, prefix
 
 
-def _read(root: Path, archive: zipfile.ZipFile | None, prefix: str, name: str) -> bytes:
-    _check_listed(root, name)
+def _read_manifest(root: Path, files: _Files) -> Manifest:
+    with _reading(root, MANIFEST):
+        if files.size(MANIFEST) > MANIFEST_BYTES:
+            raise BundleError(f"{root}: its {MANIFEST} is larger than {in_words(MANIFEST_BYTES)}; it is none of ours")
+        with files.open(MANIFEST) as file:
+            content = file.read(MANIFEST_BYTES)
+    return parse_manifest(content, str(root))
+
+
+@contextmanager
+def _reading(root: Path, name: str) -> Iterator[None]:
     try:
-        if archive:
-            return archive.read(prefix + name)
-        return path_inside(root, name).read_bytes()
+        yield
     except BundleError:
         raise
     except (KeyError, FileNotFoundError) as error:
@@ -138,7 +245,53 @@ def _read(root: Path, archive: zipfile.ZipFile | None, prefix: str, name: str) -
             raise BundleError(f"{root}: not a bundle: it holds no {MANIFEST}") from error
         raise BundleError(f"{root}: file {name} is missing; copy the bundle again") from error
     except ZIP_ERRORS as error:
+        # No permission, a name that is too long, links in a circle; damage in a zip.
         raise BundleError(f"{root}: file {name} cannot be read ({error}); copy the bundle again") from error
+
+
+def _verify(
+    root: Path, files: _Files, name: str, record: FileRecord, *, hashed: bool = True, into: IO[bytes] | None = None
+) -> None:
+    """Check a file's size, and its hash where that is not done later; in pieces, which may be copied."""
+    with _reading(root, name):
+        _check_size(root, name, record, files.size(name))
+        if not hashed:
+            return
+        digest, size = hashlib.sha256(), 0
+        with files.open(name) as file:
+            while size <= record.size and (piece := file.read(_PIECE_BYTES)):
+                digest.update(piece)
+                if into is not None:
+                    into.write(piece)
+                size += len(piece)
+    _check_hash(root, name, record, size, digest.hexdigest())
+
+
+def _check_size(root: Path, name: str, record: FileRecord, size: int) -> None:
+    """Refuse a file before it is read, by its size alone."""
+    if size != record.size:
+        _check_hash(root, name, record, size, "")
+    if size > BUNDLE_FILE_BYTES:
+        raise BundleError(f"{root}: file {name} is larger than {in_words(BUNDLE_FILE_BYTES)}")
+
+
+def _check_hash(root: Path, name: str, record: FileRecord, size: int, found: str) -> None:
+    if (size, found) != (record.size, record.sha256):
+        hashed = f" with {found[:12]}…" if found else ""
+        raise BundleError(
+            f"{root}: file {name} was altered or damaged: expected {record.size} bytes with sha256 "
+            f"{record.sha256[:12]}…, found {size} bytes{hashed}; copy or export the bundle again"
+        )
+
+
+def _refuse_others(root: Path, files: _Files, manifest: Manifest) -> None:
+    with _reading(root, "list"):
+        for other in files.others({MANIFEST, *manifest.files}):
+            if not _LITTER.fullmatch(other):
+                raise BundleError(
+                    f"{root}: it holds {other}, which its manifest does not list; remove it, or copy or export the "
+                    "bundle again"
+                )
 
 
 def _check_listed(root: Path, name: str) -> None:
@@ -155,32 +308,3 @@ def path_inside(root: Path, name: str) -> Path:
     if not target.resolve().is_relative_to(root.resolve()):
         raise BundleError(f"{root}: {name} is a link that leads out of the bundle")
     return target
-
-
-def _verify(root: Path, archive: zipfile.ZipFile | None, prefix: str, name: str, record: FileRecord) -> None:
-    if archive:
-        content = _read(root, archive, prefix, name)
-        size, found = len(content), hashlib.sha256(content).hexdigest()
-    else:
-        try:
-            target = path_inside(root, name)
-            if not target.is_file():
-                raise BundleError(f"{root}: file {name} is missing; copy the bundle again")
-            size, found = target.stat().st_size, sha256_of(target)
-        except (OSError, RuntimeError) as error:
-            # No permission, a name that is too long, links in a circle.
-            raise BundleError(f"{root}: file {name} cannot be read ({error})") from error
-    if (size, found) != (record.size, record.sha256):
-        raise BundleError(
-            f"{root}: file {name} was altered or damaged: expected {record.size} bytes with sha256 "
-            f"{record.sha256[:12]}…, found {size} bytes with {found[:12]}…; copy or export the bundle again"
-        )
-
-
-def sha256_of(path: Path) -> str:
-    """A file's hex SHA-256, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -15,7 +15,10 @@ import msgspec
 
 from edgebone.core.bundle import ZIP_ERRORS
 from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.limits import HEAD_BYTES, MANIFEST_BYTES
 from edgebone.core.manifest import Head, Preprocess, Tap
+from edgebone.core.onnx_file import check_onnx
+from edgebone.core.reading import open_archive, read_member, read_regular
 from edgebone.core.tensors import TensorSpec
 from edgebone.core.writing import write_whole, writing
 
@@ -130,7 +133,7 @@ def read_head(path: str | os.PathLike[str]) -> HeadFile:
         BundleError: It is missing, damaged, altered, no head, or of another version.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path, HEAD_BYTES)
     except OSError as error:
         raise BundleError(f"{path}: the head cannot be read ({error.strerror or error})") from error
     return parse_head(content, str(path))
@@ -143,8 +146,8 @@ def parse_head(content: bytes, where: str) -> HeadFile:
         BundleError: It is damaged, altered, no head, or of another version.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            raw, graph = archive.read(_MANIFEST), archive.read(_GRAPH)
+        with open_archive(io.BytesIO(content)) as archive:
+            raw, graph = read_member(archive, _MANIFEST, MANIFEST_BYTES), read_member(archive, _GRAPH, HEAD_BYTES)
     except (*ZIP_ERRORS, KeyError) as error:
         raise BundleError(
             f"{where}: not a head: a head is what `edgebone fit` or `edgebone detach` wrote ({error})"
@@ -158,6 +161,7 @@ def parse_head(content: bytes, where: str) -> HeadFile:
         raise BundleError(f"{where}: head.json does not follow schema {SCHEMA}: {error}") from error
     if hashlib.sha256(graph).hexdigest() != manifest.sha256:
         raise BundleError(f"{where}: its graph was altered or damaged; copy or fit the head again")
+    check_onnx(graph, f"{where}: {_GRAPH}")
     check_head_name(manifest.name)
     if {spec.name for spec in manifest.outputs} != set(manifest.head.outputs) or not manifest.reads:
         raise BundleError(f"{where}: head.json does not say what the graph reads and gives; fit it again")

@@ -19,6 +19,9 @@ GOLDEN_BYTES = 256 * _MB
 ARCHIVE_MEMBERS = 4096
 """Members of a zip: a bundle, a head, a gallery or an NPZ."""
 
+ARCHIVE_RATIO = 100
+"""Bytes in a zip over bytes of the zip, beside the 16 MB that even an empty one may unpack to."""
+
 HEAD_BYTES = 512 * _MB
 """A head's file, and the graph inside it."""
 
@@ -57,6 +60,12 @@ THREADS = 1024
 
 GRAPH_NESTING = 16
 """Graphs within graphs (``If``, ``Loop``, ``Scan``) of a network."""
+
+GRAPH_FIELDS = 4_000_000
+"""Fields of a network's protobuf: one of 5,000 nodes has some 200,000."""
+
+TENSOR_ELEMENTS = 1 << 30
+"""Elements of one tensor whose shape a network declares."""
 
 METRICS_CONNECTIONS = 8
 """Connections to the metrics' port at a time."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
+
+from edgebone.core.limits import ARCHIVE_MEMBERS, ARCHIVE_RATIO, MANIFEST_BYTES
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -43,7 +46,8 @@ def read_regular(path: str | os.PathLike[str], limit_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > limit_bytes else file.read(limit_bytes + 1)
+        # No more than that: Python takes the memory for all that is asked for.
+        content = b"" if size > limit_bytes else file.read(size + 1)
     if max(size, len(content)) > limit_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {in_words(limit_bytes)}", os.fspath(path))
     return content
@@ -57,6 +61,30 @@ def read_text(path: str | os.PathLike[str], limit_bytes: int) -> str:
         UnicodeDecodeError: It is no UTF-8.
     """
     return read_regular(path, limit_bytes).decode("utf-8-sig")
+
+
+def open_archive(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip, with as many members as are allowed, each of a name of its own, and no more in it than is plausible.
+
+    Args:
+        file: The zip, open for reading; it stays the caller's to close.
+
+    Raises:
+        ValueError: It has too many members, two of one name, or declares far more bytes than it has: a zip bomb, also
+            where members share their bytes (CWE-409).
+        zipfile.BadZipFile: It is damaged, or no zip.
+    """
+    archive = zipfile.ZipFile(file)
+    names = archive.namelist()
+    if len(names) > ARCHIVE_MEMBERS:
+        raise ValueError(f"it has {len(names)} members, more than {ARCHIVE_MEMBERS}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has two members of the name {twice}")
+    declared = sum(info.file_size for info in archive.infolist())
+    if declared > MANIFEST_BYTES + ARCHIVE_RATIO * file.seek(0, os.SEEK_END):
+        raise ValueError(f"unpacked it would have {in_words(declared)}, more than {ARCHIVE_RATIO} times its own size")
+    return archive
 
 
 def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, limit_bytes: int) -> bytes:
@@ -75,6 +103,15 @@ def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, limit_b
     if len(content) != info.file_size:
         raise ValueError(f"{info.filename} is not as long as it declares")
     return content
+
+
+def sha256_of(path: Path) -> str:
+    """A file's hex SHA-256, read in pieces."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def in_words(size_bytes: int) -> str:

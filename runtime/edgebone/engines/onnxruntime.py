@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgebone.core.caches import CachedFolder, NetworkCache, cached_folder
 from edgebone.core.errors import EngineError, missing, raise_interrupt
-from edgebone.core.machine import usable_cores
+from edgebone.core.machine import Machine, usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.onnxruntime_gpu import BoundRuns, providers
@@ -28,7 +29,7 @@ class OnnxRuntimeEngine:
     """Runs an ONNX graph with onnxruntime.
 
     Args:
-        model: The ONNX file's path or bytes.
+        model: The ONNX file's bytes, or the path of a copy that nobody changes meanwhile.
         device: ``cpu``, ``cuda``, or ``tensorrt``: the last two have not been run on hardware by this project yet.
         precision: What the graph computes in, as its bundle says.
         hint: ``latency`` gives one run every core; ``throughput`` has a run a core in flight, each on one thread.
@@ -36,7 +37,7 @@ class OnnxRuntimeEngine:
         batch_range: Smallest and largest batch, where the batch is free.
         as_written: Compute each operator as the graph says, without fusing or rewriting any: slower, but it shows
             what an engine computes that is not here.
-        cache: A folder for what TensorRT compiles, which takes it minutes; None for none.
+        cache: Where what TensorRT compiles is kept, which takes it minutes; None for nowhere.
         spins: Whether threads without work turn in circles for a while, ready for the next run. Where another engine
             runs next on the same cores, its threads wait for them: 6 of 13 ms a frame, for a head behind a backbone.
 
@@ -56,7 +57,7 @@ class OnnxRuntimeEngine:
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
         as_written: bool = False,
-        cache: Path | None = None,
+        cache: NetworkCache | None = None,
         spins: bool = True,
     ) -> None:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
@@ -68,7 +69,8 @@ class OnnxRuntimeEngine:
         # On the CPU its idle threads spin, and take the cores that preprocessing would need.
         self.overlaps = device != "cpu"
         self._batch_range = batch_range
-        self._session: Any = _open_session(model, device, threads, as_written, batch_range, cache, spins)
+        self._kept = None if cache is None or device != "tensorrt" else _place(cache, batch_range)
+        self._session: Any = _open_session(model, device, threads, as_written, batch_range, self._kept, spins)
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
@@ -102,6 +104,9 @@ class OnnxRuntimeEngine:
         """Wait for the runs in flight and free the session."""
         self._in_flight.close()
         self._session = self._bound = None
+        if self._kept is not None:
+            # For shapes that it was not told of, TensorRT has compiled since.
+            self._kept.seal()
 
     def __enter__(self) -> OnnxRuntimeEngine:
         """Return itself."""
@@ -120,7 +125,7 @@ def _open_session(
     threads: int | None,
     as_written: bool,
     batch_range: tuple[int, int] | None,
-    cache: Path | None,
+    cache: CachedFolder | None,
     spins: bool,
 ) -> Any:
     try:
@@ -146,14 +151,25 @@ def _open_session(
         options.intra_op_num_threads = threads
     if not spins:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Not what the bytes look like: onnxruntime has a format of its own, which it checks less.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     source = model if isinstance(model, bytes) else str(model)
     try:
         if device == "cpu":
-            return ort.InferenceSession(source, options, providers=[provider])
+            session = ort.InferenceSession(source, options, providers=[provider])
+            # It would keep them as long as it lives, to begin anew with other providers.
+            session._model_bytes = None
+            return session
         inputs = _inputs_of(ort, source) if device == "tensorrt" else ()
-        wanted = providers(device, inputs, batch_range, cache)
+        wanted = providers(device, inputs, batch_range, None if cache is None else cache.path)
+        if cache is not None:
+            # onnxruntime reads the engines there itself, and runs whatever they are.
+            cache.clean()
         # Told to fall back, it would print on stdout that it goes on with the CPU, at loading and at any run.
         session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
+        session._model_bytes = None
+        if cache is not None:
+            cache.seal()
     except Exception as error:
         raise EngineError(f"onnxruntime cannot load the network: {_first_line(error)}") from error
     session.disable_fallback()
@@ -166,12 +182,20 @@ def _open_session(
     return session
 
 
-def _inputs_of(ort: Any, source: bytes | str) -> tuple[TensorSpec, ...]:
+def _place(cache: NetworkCache, batch_range: tuple[int, int] | None) -> CachedFolder:
+    """Where TensorRT's engines of a network are kept: under all that they depend on."""
+    machine = Machine.probe()
+    packages = [machine.packages.get(name) for name in ("onnxruntime", "tensorrt")]
+    device = (machine.gpus, machine.driver, machine.jetson, machine.l4t)
+    return cached_folder(cache.folder, cache.sha256, batch_range, packages, device)
+
+
+def _inputs_of(ort: Any, model: bytes | str) -> tuple[TensorSpec, ...]:
     """What a network takes, read without preparing it to run."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(source, options, providers=[_PROVIDERS["cpu"]])
+    session = ort.InferenceSession(model, options, providers=[_PROVIDERS["cpu"]])
     return tuple(_spec(node) for node in session.get_inputs())
 
 

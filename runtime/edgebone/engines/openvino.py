@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import queue
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from edgebone.core.caches import Cached, NetworkCache, cached
 from edgebone.core.errors import EngineError, missing, raise_interrupt
+from edgebone.core.machine import Machine
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
@@ -23,7 +26,7 @@ class OpenVinoEngine:
     """Runs an ONNX graph with OpenVINO.
 
     Args:
-        model: The ONNX file's path or bytes.
+        model: The ONNX file's bytes, or what gives them where the network is not in the cache.
         precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards; ``auto`` leaves it to
             OpenVINO, which computes in BF16 or FP16 where the processor is fast at it, unasked. ``int8`` and
             ``int8+bf16`` are for graphs that are quantized: what they left in FP32 is computed in FP32, or BF16.
@@ -31,7 +34,11 @@ class OpenVinoEngine:
         threads: Inference threads; None lets OpenVINO take every core.
         batch_range: Smallest and largest batch, where the batch is free. Where both are the same, the graph is
             compiled for that one.
-        cache: A folder in which compiled networks are kept, so that the next start is shorter; None for none.
+        cache: Where the compiled network is kept, so that the next start is shorter; None for nowhere.
+
+    Attributes:
+        cached: Where it is kept; None where it is not.
+        from_cache: Whether it was there already.
 
     Raises:
         MissingDependencyError: openvino is not installed.
@@ -40,13 +47,13 @@ class OpenVinoEngine:
 
     def __init__(
         self,
-        model: bytes | Path,
+        model: bytes | Callable[[], bytes],
         *,
         precision: str = "fp32",
         hint: str = "latency",
         threads: int | None = None,
         batch_range: tuple[int, int] | None = None,
-        cache: Path | None = None,
+        cache: NetworkCache | None = None,
     ) -> None:
         self.name = "openvino"
         self.overlaps = True
@@ -61,10 +68,15 @@ class OpenVinoEngine:
             config["INFERENCE_PRECISION_HINT"] = _OPENVINO_NAMES[rest]
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        graph = _read(ov, model, batch)
-        self._compiled: Any = _compile(ov, graph, config, cache)
-        self.from_cache = cache is not None and bool(self._compiled.get_property("LOADED_FROM_CACHE"))
-        self.compiled_into = None if self.from_cache else cache
+        place = None if cache is None else _place(ov, cache, batch, config)
+        found = None if place is None else _load(ov, place, config)
+        self.from_cache = found is not None
+        if found is None:
+            graph = _read(ov, model if isinstance(model, bytes) else model(), batch)
+            found = _compile(ov, graph, config), [port.get_any_name() for port in graph.outputs]
+            place = place if place is not None and _keep(place, *found) else None
+        self.cached = place
+        self._compiled: Any = found[0]
         used = _precision_used(self._compiled)
         if rest not in ("auto", used):
             raise EngineError(
@@ -73,8 +85,7 @@ class OpenVinoEngine:
         self.precision = precision if quantized else used
         self.inputs = tuple(_spec(port, port.get_any_name()) for port in self._compiled.inputs)
         # Compiled, an output answers to the name of whatever it was fused with, too.
-        names = [port.get_any_name() for port in graph.outputs]
-        self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, names, strict=True))
+        self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, found[1], strict=True))
         self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         limit = max(2, self.in_flight)
         # A request runs one inference at a time: each thread that runs takes one from here. All are made now, since
@@ -143,32 +154,66 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _read(ov: Any, model: bytes | Path, batch: int | None) -> Any:
+def _read(ov: Any, model: bytes, batch: int | None) -> Any:
+    from openvino.frontend import FrontEndManager
+
     try:
-        graph = ov.Core().read_model(model if isinstance(model, bytes) else str(model))
+        # By its name: left to itself, OpenVINO would look for the one of its seven formats that the bytes are like.
+        reader = FrontEndManager().load_by_framework("onnx")
+        graph = reader.convert(reader.load(io.BytesIO(model), False))
         shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
         if batch is not None and shapes:
             # A known batch is computed faster than one that may change.
             for shape in shapes.values():
                 shape[0] = batch
             graph.reshape(shapes)
-    except RuntimeError as error:
+    except Exception as error:
+        # The reader's own errors are no RuntimeError.
         raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+    if not graph.outputs:
+        raise EngineError("openvino cannot load the network: it gives nothing")
     return graph
 
 
-def _compile(ov: Any, graph: Any, config: dict[str, Any], cache: Path | None) -> Any:
+def _compile(ov: Any, graph: Any, config: dict[str, Any]) -> Any:
     try:
-        core = ov.Core()
-        if cache is None:
-            return core.compile_model(graph, "CPU", config)
-        try:
-            return core.compile_model(graph, "CPU", {**config, "CACHE_DIR": str(cache)})
-        except RuntimeError:
-            # A cache that is damaged or on a full disk must not be worse than none.
-            return core.compile_model(graph, "CPU", config)
-    except RuntimeError as error:
+        return ov.Core().compile_model(graph, "CPU", config)
+    except Exception as error:
         raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+
+
+# OpenVINO's own cache (CACHE_DIR) checks no weights: of 40 files with flipped bits, it answered wrongly from 24.
+
+
+def _place(ov: Any, cache: NetworkCache, batch: int | None, config: dict[str, Any]) -> Cached:
+    """Where a network is kept: under all that its compiled form depends on."""
+    core = ov.Core()
+    plugin = {name: version.build_number for name, version in core.get_versions("CPU").items()}
+    device = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    return cached(cache.folder, cache.sha256, batch, config, ov.__version__, plugin, device, Machine.probe().key)
+
+
+def _load(ov: Any, place: Cached, config: dict[str, Any]) -> tuple[Any, list[str]] | None:
+    """What was kept: the compiled network, and the names of its outputs."""
+    kept = place.load()
+    if kept is None:
+        return None
+    try:
+        return ov.Core().import_model(kept[0], "CPU", config), json.loads(kept[1])
+    except Exception:
+        # What it wrote itself and does not read is compiled again.
+        return None
+
+
+def _keep(place: Cached, compiled: Any, names: list[str]) -> bool:
+    exported = io.BytesIO()
+    try:
+        compiled.export_model(exported)
+        place.keep(exported.getvalue(), json.dumps(names).encode())
+    except (RuntimeError, OSError):
+        # A full disk, or a network that cannot be exported: compiled again at the next start.
+        return False
+    return True
 
 
 def _precision_used(compiled: Any) -> str:
@@ -186,5 +231,6 @@ def _spec(port: Any, name: str) -> TensorSpec:
 
 def _first_line(error: Exception) -> str:
     # OpenVINO puts the C++ check that failed first, and what a person wants to know last.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
+    operators = [line for line in lines if "No conversion rule found" in line]
+    return (operators or lines or [type(error).__name__])[-1]

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from edgebone.core.bundle import Bundle
-from edgebone.core.caches import cache_folder
-from edgebone.core.errors import EdgeboneError, EngineError, NoEngineError
+from edgebone.core.caches import NetworkCache, cache_folder
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
 from edgebone.core.tensors import TensorSpec
@@ -276,10 +276,15 @@ def open_engine(
     if candidate.engine in _TENSORRT:
         engine = _open_tensorrt(bundle, candidate, batch_range, notice)
     else:
-        model: Path | bytes = bundle.file_path(variant.file) or bundle.read(variant.file)
         # Only these compile: no other engine's start should look for a folder.
         compiles = candidate.engine == "onnxruntime-tensorrt" or (cache and candidate.engine == "openvino")
-        engine = open_model(candidate, model, batch_range, cache_folder(candidate.engine) if compiles else None)
+        folder = cache_folder(candidate.engine) if compiles else None
+        kept = None if folder is None else NetworkCache(folder, bundle.manifest.files[variant.file].sha256)
+        if candidate.engine == "openvino":
+            engine = _open_openvino(candidate, lambda: bundle.read(variant.file), batch_range, kept)
+        else:
+            with bundle.private_copy(variant.file) as model:
+                engine = _open_onnxruntime(candidate, model, batch_range, kept)
     _check_against_manifest(bundle, engine, candidate.variant)
     return engine
 
@@ -310,19 +315,14 @@ def _precision(candidate: Candidate) -> str:
 
 
 def open_model(
-    candidate: Candidate,
-    model: Path | bytes,
-    batch_range: tuple[int, int],
-    cache: Path | None = None,
-    behind_another: bool = False,
+    candidate: Candidate, model: bytes, batch_range: tuple[int, int], behind_another: bool = False
 ) -> AsyncEngine:
-    """Load an ONNX file, or its bytes, into an engine. TensorRT compiles it, and keeps nothing.
+    """Load an ONNX file's bytes into an engine, which keeps nothing of what it compiles.
 
     Args:
         candidate: Into what; its variant is not looked at.
-        model: The file's path or bytes.
+        model: The file's bytes.
         batch_range: Smallest and largest batch.
-        cache: The folder of compiled networks; None for none.
         behind_another: Whether another engine runs before it on the same cores, frame by frame.
 
     Raises:
@@ -330,26 +330,41 @@ def open_model(
         EngineError: The engine refuses the network, or cannot start.
     """
     if candidate.engine == "openvino":
-        from edgebone.engines.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(
-            model,
-            precision=candidate.precision,
-            hint=candidate.hint,
-            threads=candidate.threads,
-            batch_range=batch_range,
-            cache=cache,
-        )
+        return _open_openvino(candidate, lambda: model, batch_range, None)
     if candidate.engine in _TENSORRT:
         from edgebone.compile.builder import compile_engine
         from edgebone.compile.settings import CompileSettings, Target
         from edgebone.engines.tensorrt import TensorRTEngine
 
-        content = model if isinstance(model, bytes) else model.read_bytes()
-        made = compile_engine(content, "the network", Target(candidate.engine), CompileSettings(), batch_range)
+        made = compile_engine(model, "the network", Target(candidate.engine), CompileSettings(), batch_range)
         return TensorRTEngine(
             made.content, target=candidate.engine, precision=_precision(candidate), batch_range=batch_range
         )
+    return _open_onnxruntime(candidate, model, batch_range, None, behind_another)
+
+
+def _open_openvino(
+    candidate: Candidate, model: Callable[[], bytes], batch_range: tuple[int, int], cache: NetworkCache | None
+) -> AsyncEngine:
+    from edgebone.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(
+        model,
+        precision=candidate.precision,
+        hint=candidate.hint,
+        threads=candidate.threads,
+        batch_range=batch_range,
+        cache=cache,
+    )
+
+
+def _open_onnxruntime(
+    candidate: Candidate,
+    model: bytes | Path,
+    batch_range: tuple[int, int],
+    cache: NetworkCache | None,
+    behind_another: bool = False,
+) -> AsyncEngine:
     from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(
@@ -396,6 +411,12 @@ def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
     )
 
 
+def read_first(manifest: Manifest, choice: Choice) -> tuple[str, ...]:
+    """The files that :func:`open_first` reads whatever is in the caches: those of onnxruntime."""
+    best = choice.fits[0].candidate
+    return (manifest.graph(best.variant).file,) if best.engine in _DEVICES else ()
+
+
 def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, list[str]]:
     """Open the best engine that fits; when one that should fit fails to open, go on to the next.
 
@@ -403,12 +424,15 @@ def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, 
         The engine, its candidate, and a line for each one that failed before it.
 
     Raises:
+        BundleError: The bundle's own file is at fault, whatever the engine.
         NoEngineError: None opened; the message has a line per candidate.
     """
     failures: list[str] = []
     for fit in choice.fits:
         try:
             return open_engine(bundle, fit.candidate), fit.candidate, failures
+        except BundleError:
+            raise
         except EdgeboneError as error:
             failures.append(f"{fit.candidate}: {error}")
     lines = "".join(f"\n  {line}" for line in failures)

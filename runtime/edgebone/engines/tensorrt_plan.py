@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgebone.compile.into_bundle import cached_engine
+from edgebone.compile.into_bundle import cached_engine, may_run
 from edgebone.compile.provenance import differences, provenance_of
 from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import Bundle
@@ -62,6 +62,13 @@ def plan_for(
         for record in bundle.manifest.engines.values()
         if (record.target, record.variant) == (target, variant) and _fits(record.provenance, here, device)
     ]
+    brings_code = [record for record in fits if not may_run(bundle.manifest, record)]
+    if brings_code:
+        notice(
+            f"{bundle.path}, variant {variant}: its version-compatible engine brings code that runs on the host, and "
+            "was not compiled by you on this device; not taken"
+        )
+        fits = [record for record in fits if record not in brings_code]
     # The GPU before a DLA, which is there to relieve it.
     fits.sort(key=lambda record: record.provenance["dla_core"] != "None")
     if not fits:
