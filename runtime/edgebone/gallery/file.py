@@ -251,6 +251,7 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
         cuts = [*range(0, header.indexed, BLOCK_ROWS), *range(header.indexed, n, BLOCK_ROWS), n]
         for start, end in itertools.pairwise(cuts):
             blocks.append(Block(vectors[start:end], None if lengths is None else lengths[start:end]))
+            blocks[-1].check_lengths()
     if (
         len(sources) != n
         or (np.diff(serials) <= 0).any()
@@ -264,7 +265,7 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
 
 
 def _graph(header: Header, content: NDArray[np.uint8]) -> Graph | None:
-    """The index; None where another version of usearch wrote it, and this one cannot read it."""
+    """The index; None where it is damaged, or of another version of usearch that this one cannot read."""
     try:
         return open_graph(content, header.dimension, header.storage, header.graph_size)
     except ValueError as error:
