@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from camera_servers import wait_for
 from conftest import GREEN, picture, write_colors_bundle
+from helpers import PROGRAM
 from PIL import Image
 
 from edgebone.core.apart import python_command, run_apart
 
-PROGRAM = Path(sys.executable).with_name("edgebone")
 HOSTILE = ("numpy", "json", "edgebone", "runpy", "ctypes", "signal", "typer", "cv2", "onnxruntime", "sitecustomize")
 
 

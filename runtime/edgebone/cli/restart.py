@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from types import FrameType
 
+from edgebone.cli.output import note
 from edgebone.cli.signals import INTERRUPTED, TERMINATED
 from edgebone.core.apart import python_command
 
@@ -41,10 +41,10 @@ def supervise(arguments: list[str]) -> int:
             return code
         quick = 0 if time.monotonic() - began_s >= _LASTED_S else quick + 1
         if quick == _QUICK_FAILURES:
-            sys.stderr.write(f"edgebone: failed {quick} times in a row within {_LASTED_S:g} s each; given up\n")
+            note(f"edgebone: failed {quick} times in a row within {_LASTED_S:g} s each; given up")
             return code
         wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**quick)
-        sys.stderr.write(f"edgebone: the run ended with code {code}; starting again in {wait_s:g} s\n")
+        note(f"edgebone: the run ended with code {code}; starting again in {wait_s:g} s")
         # What the runs before wrote stays.
         more = ["--append"]
         time.sleep(wait_s)
