@@ -172,6 +172,6 @@ def _report(
     say(
         f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
         f"{len(done.unreadable)} could not be read; {damaged}"
-        f"{len(gallery)} entries of {len(gallery.labels())} labels\n"
-        f"{calibration}"
+        f"{len(gallery)} entries of {len(gallery.labels())} labels"
     )
+    say(calibration)
