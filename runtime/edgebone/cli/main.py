@@ -18,7 +18,7 @@ import typer
 import edgebone
 from edgebone.cli import signals
 from edgebone.cli.output import note, say
-from edgebone.core.errors import EdgeboneError
+from edgebone.core.errors import EdgeboneError, NoEngineError
 from edgebone.core.terminal import PrintableFormatter, printable
 
 _COMMANDS = (
@@ -134,6 +134,11 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             function(*args, **kwargs)
             sys.stdout.flush()
+        except NoEngineError as error:
+            note(f"edgebone: {error.problem}")
+            for reason in error.reasons:
+                note(f"  {reason}")
+            raise typer.Exit(error.exit_code) from error
         except EdgeboneError as error:
             note(f"edgebone: {error}")
             raise typer.Exit(error.exit_code) from error
