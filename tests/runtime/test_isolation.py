@@ -14,7 +14,9 @@ from conftest import GREEN, picture, write_colors_bundle
 from helpers import PROGRAM
 from PIL import Image
 
-from edgebone.core.apart import python_command, run_apart
+from edgebone.core.apart import find_program, python_command, run_apart
+from edgebone.core.errors import SourceError
+from edgebone.sources.gstreamer import Pipeline
 
 HOSTILE = ("numpy", "json", "edgebone", "runpy", "ctypes", "signal", "typer", "cv2", "onnxruntime", "sitecustomize")
 
@@ -73,6 +75,21 @@ def test_a_module_that_is_run_apart_sees_its_arguments_and_what_pythonpath_adds(
     assert run_apart("asked_for", "a b", "-c") == (b'[["a b", "-c"], false, "__main__"]\n', "")
     assert run_apart("asked_for", "it", "did", "not")[1] == "it did not"
     assert ran(hostile) == []
+
+
+def test_a_program_is_not_taken_from_the_working_folder(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = hostile / "gst-launch-1.0"
+    planted.write_text(f"#!/bin/sh\ntouch {hostile}/gst.ran\n")
+    planted.chmod(0o755)
+    monkeypatch.chdir(hostile)
+    # What an unset variable at its end leaves in a PATH, and what people write into it.
+    monkeypatch.setenv("PATH", f":.:{hostile.name}:/nowhere")
+    assert find_program("gst-launch-1.0") is None
+    with pytest.raises(SourceError, match="is not installed"):
+        Pipeline(["videotestsrc"], (2, 2), "camera")
+    assert ran(hostile) == []
+    monkeypatch.setenv("PATH", f":{hostile}")
+    assert find_program("gst-launch-1.0") == str(planted)
 
 
 def children(pid: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def _end_with(parent: int) -> None:
     if os.getppid() != parent:
         # It ended before it was watched.
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is on the PATH; None where it is not.
+
+    Folders that are named by where one stands, as an empty entry of the PATH is, are passed by (CWE-427).
+    """
+    return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, os.get_exec_path())))
 
 
 def run_apart(module: str, *arguments: str) -> tuple[bytes, str]:
