@@ -92,6 +92,19 @@ def test_a_program_is_not_taken_from_the_working_folder(hostile: Path, monkeypat
     assert find_program("gst-launch-1.0") == str(planted)
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_no_engine_reports_its_use(engine: str, colors_bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip(engine)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    command = [PROGRAM, "run", colors_bundle, "synthetic://64x48@50", "--frames", "3", "--engine", engine]
+    subprocess.run(command, env={**environment, "HOME": str(home)}, check=True, capture_output=True)
+    # Where onnxruntime keeps who it reports as, and what it has not sent yet.
+    kept = {str(path.relative_to(home)) for path in home.rglob("*")}
+    assert {name for name in kept if not f"{name}/".startswith(".cache/edgebone/")} <= {".cache"}
+
+
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Collection
 from typing import Any
@@ -36,7 +35,14 @@ def quantize_with_nncf(
         MissingDependencyError: nncf is not installed.
         ExportError: NNCF cannot quantize the graph.
     """
-    nncf = _nncf()
+    # It imports torch where that is installed, which then remarks on the GPU that is not there.
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    try:
+        import nncf
+    except ModuleNotFoundError as error:
+        raise missing("nncf", "quantize", "INT8 for OpenVINO") from error
+    # Not by nncf.set_log_level, which sets the levels of whoever listens to it, too.
+    logging.getLogger("nncf").setLevel(logging.CRITICAL)
     name = proto.graph.input[0].name
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -59,21 +65,3 @@ def quantize_with_nncf(
         raise ExportError(f"NNCF cannot quantize the network: {line}") from error
     content: bytes = made.SerializeToString()
     return content
-
-
-def _nncf() -> Any:
-    # It imports torch where that is installed, which then remarks on the GPU that is not there.
-    logging.getLogger("torch").setLevel(logging.ERROR)
-    # Where it finds this, it reports each use of it to Google, without asking; where not, it says nothing.
-    reporter = "openvino_telemetry"
-    hidden = sys.modules.setdefault(reporter, None) is None  # type: ignore[arg-type]
-    try:
-        import nncf
-    except ModuleNotFoundError as error:
-        raise missing("nncf", "quantize", "INT8 for OpenVINO") from error
-    finally:
-        if hidden:
-            del sys.modules[reporter]
-    # Not by nncf.set_log_level, which sets the levels of whoever listens to it, too.
-    logging.getLogger("nncf").setLevel(logging.CRITICAL)
-    return nncf
