@@ -66,7 +66,8 @@ def open_picture(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Read a picture upright (its EXIF orientation applied), whatever its mode.
 
-    Takes at most 8 bytes of memory a pixel, for a moment, 3 of which are the result.
+    Takes 8 bytes of memory a pixel for a moment, 3 of which are the result; with a progressive JPEG 10 and with a WebP
+    16, whose decoders keep the whole picture, too.
 
     Args:
         path: A picture, as :func:`open_picture` takes it.
