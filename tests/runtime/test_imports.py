@@ -196,3 +196,17 @@ def test_everything_works_where_torch_and_onnx_are_not_there(colors_bundle: Path
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("green\n['green']\nmachine ")
+
+
+@pytest.mark.parametrize(
+    ("what", "place"),
+    [("Image.open", "sources/images.py"), ("sys.executable", "core/apart.py"), ("glob.glob", "sources/globs.py")],
+)
+def test_what_has_to_be_done_with_care_is_done_in_one_place(what: str, place: str) -> None:
+    found = {
+        str(path.relative_to(RUNTIME))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == what
+    }
+    assert found == {place}

@@ -259,7 +259,7 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
         or (n and serials[-1] >= header.next_serial)
     ):
         raise ValueError("its parts do not belong together")
-    graph = _graph(header, members[_GRAPH]) if _GRAPH in members and has_usearch() else None
+    graph = _graph(header, members[_GRAPH]) if n and _GRAPH in members and has_usearch() else None
     covered = len(range(0, header.indexed, BLOCK_ROWS)) if graph else 0
     return Entries(tuple(blocks), ids, serials, label_index, header.labels, sources, graph, covered, header.next_serial)
 
