@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# First of all: it keeps engines from reporting their use.
+import edgebone  # noqa: F401
+
 if TYPE_CHECKING:
     from edgebone_export.assemble import ExportReport
     from edgebone_export.exporter import export

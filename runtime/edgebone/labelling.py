@@ -28,6 +28,7 @@ from edgebone.evaluate.heads import evaluable_heads
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.model import Model
 from edgebone.sources import open_source
+from edgebone.sources.globs import files_matching
 from edgebone.sources.images import is_picture, read_image
 from edgebone.sources.undamaged import undamaged
 
@@ -212,8 +213,7 @@ def _files(text: str) -> list[Path] | None:
         return find_pictures(Path(text))
     if os.path.isfile(text):  # noqa: PTH113
         return [Path(text)] if is_picture(Path(text)) else None
-    found = sorted(Path(name) for name in glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
-    return [path for path in found if path.is_file()] or None
+    return (files_matching(text) if glob.has_magic(text) else []) or None
 
 
 def _unlike(stem: str, taken: set[str]) -> str:

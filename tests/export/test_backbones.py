@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import msgspec
@@ -204,6 +206,18 @@ def test_a_network_of_the_users_own_is_named_by_its_import_path() -> None:
     assert backbone.heads["classification"].labels == ("0", "1", "2", "3", "4")
     assert load_backbone("test_backbones:tiny", preprocess=PREPROCESS).preprocess == PREPROCESS
     assert load_backbone(tiny(), preprocess=PREPROCESS).name == "Sequential"
+
+
+def test_what_lies_beside_a_network_of_the_users_own_is_not_taken_for_what_others_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("from test_backbones import tiny_with_preprocess as net")
+    (tmp_path / "this.py").write_text("raise AssertionError('run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    assert load_backbone("mine:net").preprocess == PREPROCESS
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    importlib.import_module("this")
 
 
 def test_a_module_at_hand_stays_as_it_is() -> None:

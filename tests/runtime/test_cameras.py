@@ -259,10 +259,10 @@ def test_the_pipeline_that_decodes_on_a_jetson() -> None:
 
 
 def test_why_the_hardware_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/gst-launch-1.0")
+    monkeypatch.setattr(gstreamer, "find_program", lambda _: "/usr/bin/gst-launch-1.0")
     assert gstreamer.why_no_hardware(lambda _: True) == ""
     assert gstreamer.why_no_hardware(lambda name: name == "nvvidconv") == "GStreamer has no nvv4l2decoder"
-    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(gstreamer, "find_program", lambda _: None)
     assert "gst-launch-1.0 is not installed" in gstreamer.why_no_hardware()
 
 

@@ -130,7 +130,8 @@ def test_the_arrows_point_down(path: Path) -> None:
 def test_the_command_line_imports_nothing_heavy_before_it_is_needed(path: Path) -> None:
     found = {name for module in imports(path, top_level_only=True) if (name := ours_or_package(module))}
     assert found <= {"cli", "core", "edgebone", "typer"}
-    assert not {m for m in imports(path, top_level_only=True) if m.startswith("edgebone.core.") and "errors" not in m}
+    core = {module for module in imports(path, top_level_only=True) if module.startswith("edgebone.core.")}
+    assert core <= {f"edgebone.core.{name}" for name in ("apart", "errors", "terminal")}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(RUNTIME)))
@@ -195,3 +196,17 @@ def test_everything_works_where_torch_and_onnx_are_not_there(colors_bundle: Path
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("green\n['green']\nmachine ")
+
+
+@pytest.mark.parametrize(
+    ("what", "place"),
+    [("Image.open", "sources/images.py"), ("sys.executable", "core/apart.py"), ("glob.glob", "sources/globs.py")],
+)
+def test_what_has_to_be_done_with_care_is_done_in_one_place(what: str, place: str) -> None:
+    found = {
+        str(path.relative_to(RUNTIME))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == what
+    }
+    assert found == {place}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import struct
+import subprocess
+import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import cv2
@@ -17,6 +22,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.inbox import Inbox
 from edgebone.sources import Source, open_source, open_sources
+from edgebone.sources.globs import files_matching
 from edgebone.sources.images import read_image
 from edgebone.sources.video import VideoFile
 
@@ -124,6 +130,77 @@ def test_a_file_that_is_no_readable_picture_is_named(tmp_path: Path, kind: str) 
             read()
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_only_the_formats_of_pictures_are_opened_and_no_program_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
+    with pytest.raises(SourceError, match="not a picture in a format that can be read"):
+        read_image(tmp_path / "a.jpg")
+    with pytest.raises(SourceError):
+        frames(open_source(tmp_path / "a.jpg"))
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_phones_jpeg_with_two_pictures_in_it_is_read_as_its_first(tmp_path: Path) -> None:
+    halves = Image.fromarray(HALVES[..., ::-1].copy())
+    halves.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[halves.rotate(90)], quality=95)
+    assert looks_like_halves(read_image(tmp_path / "a.jpg"))
+
+
+def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    whole = zlib.compress(b"x")
+    for width, height in ((10_001, 10_000), (60_000, 60_000)):
+        header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
+        chunks = [(b"IHDR", header), (b"IDAT", whole)]
+        png = [
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        ]
+        path = tmp_path / "a.png"
+        path.write_bytes(b"".join([b"\x89PNG\r\n\x1a\n", *png]))
+        for read in (read_image, lambda path: frames(open_source(path))):
+            with pytest.raises(SourceError, match="more than 100 million pixels"):
+                read(path)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    for path in (tmp_path / "a.jpg", Path("/dev/zero")):
+        with pytest.raises(SourceError, match="not a regular file"):
+            read_image(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's own peak of a process")
+def test_a_picture_takes_eight_bytes_of_memory_a_pixel_at_most(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (6000, 4000), (1, 2, 3)).save(tmp_path / "a.jpg", exif=exif)
+    Image.new("RGBA", (4000, 6000), (1, 2, 3, 4)).save(tmp_path / "a.png")
+    Image.new("P", (4000, 6000), 1).save(tmp_path / "a.gif")
+    program = (
+        "import sys\n"
+        "from edgebone.sources.images import read_image\n"
+        "def peak(): return 1024 * int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
+        "read_image(sys.argv[2])\n"
+        "before = peak()\n"
+        "size = read_image(sys.argv[1]).size // 3\n"
+        "print((peak() - before) / size)\n"
+    )
+    small = save(tmp_path / "small.png")
+    for name in ("a.jpg", "a.png", "a.gif"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / name, small], capture_output=True, text=True, check=True
+        )
+        # And what decoders and pieces take on top.
+        assert 3 <= float(done.stdout) < 9.5, name
 
 
 def test_damage_anywhere_in_a_picture_gives_a_picture_or_a_source_error(tmp_path: Path) -> None:
@@ -384,3 +461,21 @@ def test_an_inbox_hands_out_the_frames_before_a_failure_and_then_the_failure() -
         inbox.take()
     inbox.close()
     assert source.closed == 1
+
+
+def test_a_link_that_leads_round_in_a_loop_lists_each_picture_once(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    (album / "2024" / "may").mkdir(parents=True)
+    (album / ".hidden").mkdir()
+    names = ["a.png", "2024/b.png", "2024/may/c[1].png"]
+    for name in [*names, ".hidden/d.png", "2024/.e.png"]:
+        save(album / name)
+    # Two of them: followed, there would be 2^40 ways through them.
+    for place in ("2024/back", "2024/may/round"):
+        (album / place).symlink_to(album, target_is_directory=True)
+    (tmp_path / "link").symlink_to(album, target_is_directory=True)
+    for start, top in ((album, album), (tmp_path / "link", tmp_path / "link"), (tmp_path / "l*", tmp_path / "link")):
+        assert files_matching(f"{start}/**/*.png") == sorted(top / name for name in names)
+    assert len(files_matching(f"{album}/**")) == 3
+    assert len(files_matching(f"{album}/**/may/**/*.png")) == 1
+    assert [frame.source for frame in frames(open_source(f"{album}/**/b.png"))] == [f"{album}/2024/b.png"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import say, say_json
 from edgebone_export.cli.options import Frames, Nv12, parse_frames
 from edgebone_export.cli.steps import Steps
 
@@ -38,7 +38,7 @@ def add_frame(
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(added).decode() + "\n")
+        say_json(msgspec.json.encode(added))
     else:
         show_frames(added)
 
@@ -78,7 +78,7 @@ def show_frames(added: dict[str, FrameVariant]) -> None:
             matched = item.parity.matched
             outputs = f"; outputs differ by at most {item.parity.max_abs:.2g}, cosine {item.parity.cosine:.7f}"
             outputs += "" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same"
-        sys.stdout.write(
+        say(
             f"{name}: {item.size_hw[0]}x{item.size_hw[1]} {item.layout}; input at most {item.input_steps} of 255 off "
-            f"from the host's preprocessing on {item.frames} frames, {item.input_mean_steps:.2g} on average{outputs}\n"
+            f"from the host's preprocessing on {item.frames} frames, {item.input_mean_steps:.2g} on average{outputs}"
         )

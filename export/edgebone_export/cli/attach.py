@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgebone.cli.output import note, say
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _read(text: str) -> HeadFile:
 def show(report: Attached) -> None:
     """Say on stdout what was written, and on stderr what was left out."""
     for name, reason in report.left_out.items():
-        sys.stderr.write(f"edgebone: variant {name} is left out: {reason}\n")
+        note(f"edgebone: variant {name} is left out: {reason}")
     largest = max(report.max_abs.values(), default=0.0)
     proof = f"; attached heads within {largest:.2g} of the same heads alone" if largest else ""
-    sys.stdout.write(f"{report.path}: heads {', '.join(report.heads)}{proof}\n")
+    say(f"{report.path}: heads {', '.join(report.heads)}{proof}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import as_shown, note, say, say_json
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
@@ -81,18 +81,18 @@ def compare(
             count=steps.count,
         )
     for item in found.failed:
-        sys.stderr.write(f"edgebone: {item.name}: {item.reason}\n")
+        note(f"edgebone: {item.name}: {item.reason}")
     if not found.rows:
         raise ExportError("none of the backbones could be compared")
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        say_json(msgspec.json.encode(found))
     else:
         _show(found)
     if plot is not None:
         plot_comparison(found, plot)
-        sys.stderr.write(f"drawn: {plot}\n")
+        note(f"drawn: {plot}")
     if found.failed:
         raise typer.Exit(EdgeboneError.exit_code)
 
@@ -104,7 +104,7 @@ def _show(found: Comparison) -> None:
     from edgebone_export.heads.compare import advice
 
     console = Console(highlight=False, markup=False)
-    console.print(f"{found.machine}; {found.head} heads on {found.data}", soft_wrap=True)
+    console.print(as_shown(f"{found.machine}; {found.head} heads on {found.data}"), soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     titles = ("", "backbone", "held out %", "95 %", "cross-val. %", "p50 ms", "MB", "features s", "fit s", "engine")
     for title in titles:
@@ -113,7 +113,7 @@ def _show(found: Comparison) -> None:
         low, high = row.interval95
         table.add_row(
             "*" if row.on_front else "",
-            row.name,
+            as_shown(row.name),
             f"{100 * row.accuracy:.1f}",
             f"{100 * low:.1f}-{100 * high:.1f}",
             "" if row.cross_validation is None else f"{100 * row.cross_validation:.1f}",
@@ -121,11 +121,13 @@ def _show(found: Comparison) -> None:
             f"{row.megabytes:.1f}",
             f"{row.features_s:.1f}",
             f"{row.fit_s:.1f}",
-            row.engine,
+            as_shown(row.engine),
         )
     # A pipe has no width that a row must fit.
     console.print(table) if console.is_terminal else Console(width=200, highlight=False, markup=False).print(table)
-    out = sys.stdout.write
-    out(f"* none is both faster and more accurate; {found.rows[0].held_out} held-out pictures\n")
-    out("".join(f"{line}\n" for line in advice(found.rows)))
-    out("".join(f"{row.name} with its head: {row.bundle}\n" for row in found.rows if row.bundle))
+    say(f"* none is both faster and more accurate; {found.rows[0].held_out} held-out pictures")
+    for line in advice(found.rows):
+        say(line)
+    for row in found.rows:
+        if row.bundle:
+            say(f"{row.name} with its head: {row.bundle}")

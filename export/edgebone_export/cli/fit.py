@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import note, say, say_json
 from edgebone_export.cli.attach import show as show_attached
 from edgebone_export.cli.steps import Steps
 
@@ -225,29 +225,32 @@ def _warn(report: FitReport) -> None:
 
 
 def _list(what: str, items: list[str] | tuple[str, ...]) -> None:
-    sys.stderr.write(f"edgebone: {what}:\n")
-    sys.stderr.write("".join(f"  {item}\n" for item in items[:_LISTED]))
+    note(f"edgebone: {what}:")
+    for item in items[:_LISTED]:
+        note(f"  {item}")
     if len(items) > _LISTED:
-        sys.stderr.write(f"  and {len(items) - _LISTED} more\n")
+        note(f"  and {len(items) - _LISTED} more")
 
 
 def _show(report: FitReport) -> None:
     from edgebone_export.heads.report_text import report_text
 
     cached, of = report.from_cache
-    out = sys.stdout.write
-    out(f"features: {', '.join(report.reads)} by {report.candidate}; {report.features_s:.1f} s, ")
-    out(f"{cached} of {of} pictures from the cache; the head was fitted in {report.fit_s:.1f} s\n")
-    out("".join(f"{line}\n" for line in report_text(report.head.manifest.report)))
+    say(
+        f"features: {', '.join(report.reads)} by {report.candidate}; {report.features_s:.1f} s, {cached} of {of} "
+        f"pictures from the cache; the head was fitted in {report.fit_s:.1f} s"
+    )
+    for line in report_text(report.head.manifest.report):
+        say(line)
     for name, found in report.accuracies.items():
         if found is None:
-            out(f"variant {name}: not measured, no engine here runs it\n")
+            say(f"variant {name}: not measured, no engine here runs it")
         elif len(report.accuracies) > 1:
-            out(f"variant {name}: {found.metric} {found.value:.2f} on {found.pictures} pictures\n")
+            say(f"variant {name}: {found.metric} {found.value:.2f} on {found.pictures} pictures")
     if report.attached is not None:
         show_attached(report.attached)
     else:
-        out(f"{report.path}: head {report.head.manifest.name}\n")
+        say(f"{report.path}: head {report.head.manifest.name}")
 
 
 def _show_json(report: FitReport) -> None:
@@ -268,4 +271,4 @@ def _show_json(report: FitReport) -> None:
         "accuracies": report.accuracies,
         "report": report.head.manifest.report,
     }
-    sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
+    say_json(msgspec.json.encode(shown))

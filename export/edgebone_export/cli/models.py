@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
+
+from edgebone.cli.output import say
 
 
 def models(
@@ -20,4 +21,5 @@ def models(
     names = list_models(pattern)
     if not names:
         raise unknown(pattern)
-    sys.stdout.write("".join(f"{name}\n" for name in names))
+    for name in names:
+        say(name)

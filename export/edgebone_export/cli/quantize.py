@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import note, say, say_json
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def quantize_command(
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(outcomes).decode() + "\n")
+        say_json(msgspec.json.encode(outcomes))
     else:
-        sys.stdout.write("".join(f"{_line(outcome)}\n" for outcome in outcomes))
+        for outcome in outcomes:
+            say(_line(outcome))
     if not any(outcome.kept for outcome in outcomes):
         from edgebone_export.errors import ExportError
 
@@ -97,7 +98,7 @@ def quantize_command(
 
 
 def _notice(text: str) -> None:
-    sys.stderr.write(f"edgebone: {text}\n")
+    note(f"edgebone: {text}")
 
 
 def _line(outcome: Outcome) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
+
+from edgebone.cli.output import say
 
 if TYPE_CHECKING:
     from edgebone_export.assemble import ExportReport
@@ -27,4 +28,5 @@ def show(report: ExportReport) -> None:
             f"{pre.mean_steps:.4f} on average"
         )
     lines.append(f"next: edgebone run {report.path} PICTURE")
-    sys.stdout.write("\n".join(lines) + "\n")
+    for line in lines:
+        say(line)

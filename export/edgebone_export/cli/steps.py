@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
+
+from edgebone.cli.output import as_shown, note
 
 
 class Steps:
@@ -23,14 +24,15 @@ class Steps:
         self._step = step
         elapsed_s = time.monotonic() - self._started_s
         if self._console.is_terminal:
-            self._status.update(f"{step} ({elapsed_s:.0f} s)")
+            self._status.update(as_shown(f"{step} ({elapsed_s:.0f} s)"))
         else:
-            sys.stderr.write(f"{elapsed_s:5.1f} s  {step}\n")
+            note(f"{elapsed_s:5.1f} s  {step}")
 
     def count(self, done: int, of: int) -> None:
         """How far the step is; a terminal only, as lines would be too many."""
         if self._console.is_terminal:
-            self._status.update(f"{self._step}: {done} of {of} ({time.monotonic() - self._started_s:.0f} s)")
+            elapsed_s = time.monotonic() - self._started_s
+            self._status.update(as_shown(f"{self._step}: {done} of {of} ({elapsed_s:.0f} s)"))
 
     def __enter__(self) -> Steps:
         """Start the spinner."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import as_shown, note, say_json
 
 if TYPE_CHECKING:
     from edgebone.bench.compare import Failed
@@ -60,7 +60,7 @@ def bench_command(
     console = Console(stderr=True)
     rows: list[Measured | Failed] = []
     for fit in choice.fits:
-        with console.status(f"measuring {fit.candidate} …"):
+        with console.status(as_shown(f"measuring {fit.candidate} …")):
             rows.append(measure_apart(bundle, fit.candidate, frame_hw, seconds))
     measured = [row for row in rows if not isinstance(row, Failed)]
     failed = [row for row in rows if isinstance(row, Failed)]
@@ -68,11 +68,11 @@ def bench_command(
         import msgspec
 
         record = {"bundle": bundle, "machine": machine, "results": measured, "failed": failed}
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        say_json(msgspec.json.encode(record))
     else:
         _show(machine, measured, frame)
     for row in failed:
-        sys.stderr.write(f"edgebone: {row.engine} {row.precision}: {row.reason}\n")
+        note(f"edgebone: {row.engine} {row.precision}: {row.reason}")
     if not measured:
         raise EngineError(f"{bundle}: no engine that fits could be measured")
 
@@ -89,12 +89,12 @@ def _show(machine: Machine, rows: list[Measured], frame: str) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    console.print(f"{machine}; {_versions(machine)}; batch 1, frame {frame}", soft_wrap=True)
+    console.print(as_shown(f"{machine}; {_versions(machine)}; batch 1, frame {frame}"), soft_wrap=True)
     # A column an engine, since a dozen columns of figures would not fit a terminal.
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for row in rows:
-        table.add_column(f"{row.engine} {row.precision}", justify="right")
+        table.add_column(as_shown(f"{row.engine} {row.precision}"), justify="right")
     for title, figure in _FIGURES:
         table.add_row(title, *(figure(row) for row in rows))
     console.print(table)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import as_shown, note, say, say_json
 
 if TYPE_CHECKING:
     from edgebone.compile.settings import CompileSettings, Target
@@ -69,11 +69,11 @@ def _openvino(bundle: str, variants: list[str], json: bool) -> None:
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(warmed).decode() + "\n")
+        say_json(msgspec.json.encode(warmed))
         return
     for item in warmed:
         said = "was in the cache" if item.was_there else "compiled into the cache"
-        sys.stdout.write(f"{item.candidate} [{item.candidate.variant}]: {said}, {item.seconds:.2f} s\n")
+        say(f"{item.candidate} [{item.candidate.variant}]: {said}, {item.seconds:.2f} s")
 
 
 def _tensorrt(
@@ -88,7 +88,7 @@ def _tensorrt(
 
     def show(name: str, phase: str, share: float) -> None:
         if console.is_terminal:
-            status.update(f"{name}: {phase}, {100 * share:.0f} %")
+            status.update(as_shown(f"{name}: {phase}, {100 * share:.0f} %"))
         elif name not in begun:
             # In a log, a line that says why it takes minutes.
             begun.add(name)
@@ -107,13 +107,13 @@ def _tensorrt(
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(results).decode() + "\n")
+        say_json(msgspec.json.encode(results))
         return
     for result in results:
         engine = result.engine
         size = "" if engine is None else f", {engine.seconds:.2f} s, {engine.size_bytes / 1e6:.1f} MB, {engine.file}"
-        sys.stdout.write(f"{result.variant} for {target}: {result.reason}{size}\n")
+        say(f"{result.variant} for {target}: {result.reason}{size}")
 
 
 def _status(text: str) -> None:
-    sys.stderr.write(f"edgebone: {text}\n")
+    note(f"edgebone: {text}")

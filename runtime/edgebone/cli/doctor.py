@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import say_json
 from edgebone.cli.rows import print_rows
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def doctor_command(
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        say_json(msgspec.json.encode(report))
     else:
         _show(report, verdicts, off_by if opened else None, replays)
     failed = [f"{replay.engine} {replay.precision}" for replay in replays if not replay.passed]

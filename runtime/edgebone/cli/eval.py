@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from edgebone.core.manifest import Head
@@ -59,9 +59,9 @@ def eval_command(
             record, text = run(model, lambda done: bar.update(task, completed=done))
     if json:
         record |= {"engine": model.engine.name, "precision": model.engine.precision}
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        say_json(msgspec.json.encode(record))
     else:
-        sys.stdout.write(f"{text} ({model.engine.name} {model.engine.precision})\n")
+        say(f"{text} ({model.engine.name} {model.engine.precision})")
 
 
 def _classification(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:

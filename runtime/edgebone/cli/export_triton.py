@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import say, say_json
 
 
 def export_triton_command(
@@ -47,7 +47,7 @@ def export_triton_command(
         import msgspec
 
         record = {"path": str(made.path), "versions": made.versions}
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        say_json(msgspec.json.encode(record))
         return
     versions = ", ".join(f"{number}: {own}" for number, own in made.versions.items())
-    sys.stdout.write(f"{made.path}: versions {versions}; serve it with: tritonserver --model-repository={repository}\n")
+    say(f"{made.path}: versions {versions}; serve it with: tritonserver --model-repository={repository}")

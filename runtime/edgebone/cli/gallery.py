@@ -10,6 +10,7 @@ import typer
 from edgebone.cli import gallery_options, options
 from edgebone.cli.gallery_enrol import enrol
 from edgebone.cli.gallery_options import kind_of, rate_of, say_unreadable
+from edgebone.cli.output import say, say_json
 from edgebone.cli.rows import print_rows
 
 gallery_command = typer.Typer(
@@ -46,8 +47,10 @@ def search(
         done = embed_samples(loaded, opened, samples, head, keep=False)
     for sample, matches in zip(done.samples, opened.identify_all(done.vectors[:, 0], k), strict=True):
         name = as_utf8(sample.source)
-        line = msgspec.json.encode({"source": name, **matches.to_dict()}).decode() if json else f"{name}: {matches}"
-        sys.stdout.write(f"{line}\n")
+        if json:
+            say_json(msgspec.json.encode({"source": name, **matches.to_dict()}))
+        else:
+            say(f"{name}: {matches}")
     sys.stdout.flush()
     say_unreadable(done.unreadable, len(samples))
 
@@ -65,7 +68,7 @@ def remove(
         raise typer.BadParameter("say what to remove: --label NAME, or --id N")
     with changing(gallery) as changed:
         gone = changed.remove(ids=entry or None, label=label)
-    sys.stdout.write(f"{gallery}: {gone} entries removed, {len(changed)} of {len(changed.labels())} labels are left\n")
+    say(f"{gallery}: {gone} entries removed, {len(changed)} of {len(changed.labels())} labels are left")
 
 
 @gallery_command.command("list")
@@ -92,7 +95,7 @@ def list_(
             "calibration": opened.calibration,
             **({"each": each} if entries else {}),
         }
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        say_json(msgspec.json.encode(record))
         return
     text = f"{len(opened)} entries of {len(opened.labels())} labels, {opened.dimension} numbers in {opened.storage}"
     print_rows(
@@ -135,4 +138,4 @@ def calibrate(
         vectors = done.vectors[:, 0]
     with changing(gallery) as changed:
         found = changed.calibrate(rate_of(changed, false_accept_rate), vectors)
-    sys.stdout.write(f"{gallery}: {found}\n")
+    say(f"{gallery}: {found}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from edgebone.cli import gallery_options, options
 from edgebone.cli.gallery_options import kind_of, rate_of, say_unreadable
+from edgebone.cli.output import note, say, say_json
 
 if TYPE_CHECKING:
     from edgebone.gallery import Added, Gallery
@@ -66,9 +66,9 @@ def enrol(
     if samples is None and label is None:
         raise typer.BadParameter("the frames of a video or a camera need --label")
     if beside:
-        sys.stderr.write(
+        note(
             f"edgebone: left out: {beside} pictures in {source} itself, beside its folders of labels: move each into "
-            "the folder of its label\n"
+            "the folder of its label"
         )
     with load(model, engine=engine, precision=precision) as loaded:
         # Before the work, so that what does not fit is told at once.
@@ -163,17 +163,15 @@ def _report(
             "labels": len(gallery.labels()),
             "calibration": gallery.calibration,
         }
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        say_json(msgspec.json.encode(record))
         return
     for item in others:
         sample = done.samples[item.row // each]
-        sys.stderr.write(
-            f"edgebone: not added: {sample.source} ({sample.label}) is entry {item.of}, which is {item.label}\n"
-        )
+        note(f"edgebone: not added: {sample.source} ({sample.label}) is entry {item.of}, which is {item.label}")
     damaged = f"{left_out['damaged']} frames came damaged; " if left_out["damaged"] else ""
-    sys.stdout.write(
+    say(
         f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
         f"{len(done.unreadable)} could not be read; {damaged}"
-        f"{len(gallery)} entries of {len(gallery.labels())} labels\n"
-        f"{calibration}\n"
+        f"{len(gallery)} entries of {len(gallery.labels())} labels"
     )
+    say(calibration)

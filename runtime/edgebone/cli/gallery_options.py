@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from edgebone.cli.output import note
 
 if TYPE_CHECKING:
     from edgebone.gallery import Gallery
@@ -66,6 +67,6 @@ def say_unreadable(lines: Sequence[str], total: int) -> None:
     from edgebone.core.errors import SourceError
 
     for line in lines:
-        sys.stderr.write(f"edgebone: left out: {line}\n")
+        note(f"edgebone: left out: {line}")
     if len(lines) == total:
         raise SourceError(f"none of {total} pictures could be read")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
+
+from edgebone.cli.output import note
 
 if TYPE_CHECKING:
     from edgebone.gallery import Gallery
@@ -27,5 +28,5 @@ class GalleryWatch:
         self._looked_s = now_s
         changed = [gallery for gallery in galleries if gallery.reload_if_changed()]
         for gallery in changed:
-            sys.stderr.write(f"edgebone: {gallery.path} has changed: {len(gallery)} entries\n")
+            note(f"edgebone: {gallery.path} has changed: {len(gallery)} entries")
         return bool(changed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from edgebone.cli import options
+from edgebone.cli.output import say_json
 from edgebone.cli.rows import print_rows
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ def inspect_command(bundle: options.Bundle, json: options.Json = False) -> None:
 
     with open_bundle(bundle) as opened:
         if json:
-            text = msgspec.json.format(msgspec.json.encode(opened.manifest), indent=2)
-            sys.stdout.write(text.decode() + "\n")
+            say_json(msgspec.json.format(msgspec.json.encode(opened.manifest), indent=2))
         else:
             _show(opened.manifest, bundle)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import note, say, say_json
 
 _SHOWN = 3
 
@@ -55,15 +55,15 @@ def label_command(
     if json:
         report.unreadable = {as_utf8(name): as_utf8(why) for name, why in report.unreadable.items()}
         record = {"path": as_utf8(str(output)), "by": by, "report": report}
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        say_json(msgspec.json.encode(record))
         return
     for why in list(report.unreadable.values())[:_SHOWN]:
-        sys.stderr.write(f"left out: {why}\n")
+        note(f"left out: {why}")
     left = [f"{len(report.unreadable)} could not be read"] if report.unreadable else []
     left += [f"{report.damaged} frames came damaged"] if report.damaged else []
     left += [f"{report.undecided} undecided"] if report.undecided else []
     found = ", ".join(f"{name} in {count}" for name, count in report.found.items()) or "nothing found"
-    sys.stdout.write(
+    say(
         f"{output}: {report.pictures} pictures with {report.kind} by {report.head} ({by}): {found}"
-        f"{''.join(f'; {text}' for text in left)}\n"
+        f"{''.join(f'; {text}' for text in left)}"
     )

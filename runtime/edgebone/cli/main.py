@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.metadata
 import io
+import logging
 import os
 import sys
 import warnings
@@ -16,7 +17,9 @@ import typer
 
 import edgebone
 from edgebone.cli import signals
-from edgebone.core.errors import EdgeboneError
+from edgebone.cli.output import note, say
+from edgebone.core.errors import EdgeboneError, NoEngineError
+from edgebone.core.terminal import PrintableFormatter, printable
 
 _COMMANDS = (
     "run",
@@ -48,6 +51,9 @@ def main() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     # Pillow's remarks about odd pictures, likewise: one that cannot be read is an error of ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    if isinstance(logging.lastResort, logging.Handler):
+        # What nobody else shows goes to stderr, with the names of cameras and files in it.
+        logging.lastResort.setFormatter(PrintableFormatter())
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or a label that the terminal's encoding does not have is no reason to stop.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -86,7 +92,7 @@ def _program() -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"edgebone {edgebone.__version__}\n")
+        say(f"edgebone {edgebone.__version__}")
         raise typer.Exit
 
 
@@ -128,9 +134,17 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             function(*args, **kwargs)
             sys.stdout.flush()
-        except EdgeboneError as error:
-            sys.stderr.write(f"edgebone: {error}\n")
+        except NoEngineError as error:
+            note(f"edgebone: {error.problem}")
+            for reason in error.reasons:
+                note(f"  {reason}")
             raise typer.Exit(error.exit_code) from error
+        except EdgeboneError as error:
+            note(f"edgebone: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except typer.BadParameter as error:
+            error.message = printable(error.message)
+            raise
         except BrokenPipeError as error:
             # Whoever read our output has stopped: nothing more can be said there, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -139,9 +153,9 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             if signals.heard() or (error.name not in ("cv2", "numpy") and "libGL" not in str(error)):
                 raise
             # The usual ones on slim systems: OpenCV without libGL, NumPy built for another machine.
-            sys.stderr.write(
+            note(
                 f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
-                "or pip uninstall opencv-python && pip install opencv-python-headless\n"
+                "or pip uninstall opencv-python && pip install opencv-python-headless"
             )
             raise typer.Exit(6) from error
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from types import FrameType
 
+from edgebone.cli.output import note
 from edgebone.cli.signals import INTERRUPTED, TERMINATED
+from edgebone.core.apart import python_command
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
@@ -21,8 +22,9 @@ _FINAL = (0, 2, INTERRUPTED, TERMINATED)
 def supervise(arguments: list[str]) -> int:
     """Run edgebone in a process of its own, again and again while it fails.
 
-    Signals are passed on. A run that lasted 10 s or more is started again after 1 s; one that fails sooner after 2, 4,
-    … 30 s, and after five such failures in a row it is given up.
+    Signals are passed on, and when this process ends, even by SIGKILL, the run ends. A run that lasted 10 s or more is
+    started again after 1 s; one that fails sooner after 2, 4, … 30 s, and after five such failures in a row it is
+    given up.
 
     Args:
         arguments: The program's, without ``--restart``.
@@ -39,10 +41,10 @@ def supervise(arguments: list[str]) -> int:
             return code
         quick = 0 if time.monotonic() - began_s >= _LASTED_S else quick + 1
         if quick == _QUICK_FAILURES:
-            sys.stderr.write(f"edgebone: failed {quick} times in a row within {_LASTED_S:g} s each; given up\n")
+            note(f"edgebone: failed {quick} times in a row within {_LASTED_S:g} s each; given up")
             return code
         wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**quick)
-        sys.stderr.write(f"edgebone: the run ended with code {code}; starting again in {wait_s:g} s\n")
+        note(f"edgebone: the run ended with code {code}; starting again in {wait_s:g} s")
         # What the runs before wrote stays.
         more = ["--append"]
         time.sleep(wait_s)
@@ -50,7 +52,7 @@ def supervise(arguments: list[str]) -> int:
 
 def _run_once(arguments: list[str]) -> int:
     # A session of its own: Ctrl-C in a terminal goes to both, and the run would get it twice.
-    child = subprocess.Popen([sys.executable, "-m", "edgebone", *arguments], start_new_session=True)
+    child = subprocess.Popen(python_command("edgebone", *arguments), start_new_session=True)
     before = {}
 
     def pass_on(number: int, _: FrameType | None) -> None:

@@ -10,12 +10,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
 from edgebone.cli.gallery_watch import GalleryWatch
+from edgebone.cli.output import note, say, say_json
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError, EngineStalledError
 
@@ -159,10 +160,10 @@ def run_command(
             listen_for_reload()
         guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
         try:
-            _go(_frames(stream, load_again, named), stream, guarded, follow, frames, sys.stderr if json else sys.stdout)
+            _go(_frames(stream, load_again, named), stream, guarded, follow, frames, note if json else say)
         except EngineStalledError as error:
             # Closing would wait for the engine too: everything else is closed already.
-            sys.stderr.write(f"edgebone: {error}\n")
+            note(f"edgebone: {error}")
             sys.stdout.flush()
             os._exit(error.exit_code)
 
@@ -259,9 +260,9 @@ def _frames(stream: Stream, load_again: Callable[[], Model], named: Naming) -> I
         if reload_asked():
             try:
                 _load_again(stream, load_again, named)
-                sys.stderr.write("edgebone: the bundle is loaded again\n")
+                note("edgebone: the bundle is loaded again")
             except EdgeboneError as error:
-                sys.stderr.write(f"edgebone: {error}; going on with the bundle as it was\n")
+                note(f"edgebone: {error}; going on with the bundle as it was")
         yield frame, shown
 
 
@@ -280,13 +281,13 @@ def _say_engine(model: Model) -> None:
     from edgebone.engines.openvino import OpenVinoEngine
 
     for failure in model.failures:
-        sys.stderr.write(f"edgebone: {failure}; going on with the next engine\n")
+        note(f"edgebone: {failure}; going on with the next engine")
     if sys.stderr.isatty():
         engine = model.engine
         if isinstance(engine, OpenVinoEngine) and engine.cached is not None and not engine.from_cache:
-            sys.stderr.write(f"compiled for this machine at first use; kept in {engine.cached.path.parent}\n")
+            note(f"compiled for this machine at first use; kept in {engine.cached.path.parent}")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
-        sys.stderr.write(f"engine: {model.engine.name}, {model.engine.precision} ({reason})\n")
+        note(f"engine: {model.engine.name}, {model.engine.precision} ({reason})")
 
 
 def _sinks(
@@ -317,7 +318,7 @@ def _is_pictures(source: Source) -> bool:
 
 
 def _print_line(line: bytes) -> None:
-    sys.stdout.buffer.write(line)
+    say_json(line)
     sys.stdout.buffer.flush()
 
 
@@ -325,7 +326,7 @@ def _print_picture(frame: Frame, result: Results) -> None:
     from edgebone.core.results import results_to_text
 
     if frame.position_s is None:
-        sys.stdout.write(f"{frame.source}: {results_to_text(result)}\n")
+        say(f"{frame.source}: {results_to_text(result)}")
 
 
 def _go(
@@ -334,7 +335,7 @@ def _go(
     sinks: list[Sink],
     follow: Follow | None,
     limit: int | None,
-    summary_to: TextIO,
+    say_summary: Callable[[str], None],
 ) -> None:
     from edgebone.cli.status import StatusLine
     from edgebone.sinks.guarded import StopRequest
@@ -343,7 +344,7 @@ def _go(
     total = sum(source.frame_count or 0 for source in stream.sources)
 
     def finish() -> None:
-        _finish(sinks, follow, seen, stream.stats, summary_to)
+        _finish(sinks, follow, seen, stream.stats, say_summary)
 
     try:
         with StatusLine(total) as status, stream:
@@ -380,7 +381,7 @@ def _finish(
     follow: Follow | None,
     seen: dict[str, Seen],
     stats: StreamStats,
-    summary_to: TextIO,
+    say_summary: Callable[[str], None],
 ) -> None:
     from edgebone.cli.status import summary
 
@@ -389,11 +390,11 @@ def _finish(
     if follow:
         follow.close()
         for line in follow.summary():
-            summary_to.write(f"{line}\n")
+            say_summary(line)
     for name, found in seen.items():
         common = ", ".join(f"{label} {100 * share:.0f} %" for label, share in found.most_common(3))
-        summary_to.write(f"{name}: {found.frames} frames, most often: {common or 'nothing'}\n")
-    sys.stderr.write(f"{summary(stats)}\n")
+        say_summary(f"{name}: {found.frames} frames, most often: {common or 'nothing'}")
+    note(f"{summary(stats)}")
 
 
 class Seen:

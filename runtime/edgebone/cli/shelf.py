@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from edgebone.cli import options
 from edgebone.cli.gallery_watch import GalleryWatch
+from edgebone.cli.output import note
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError
 
@@ -177,4 +177,4 @@ def _follow(gallery: Gallery, shelf: Shelf) -> None:
     shelf.look_again()
     gone = sorted(shelf.file.products - gallery.labels().keys())
     if gone:
-        sys.stderr.write(f"edgebone: the shelf expects {gone[0]}, which {gallery.path} does not know any more\n")
+        note(f"edgebone: the shelf expects {gone[0]}, which {gallery.path} does not know any more")

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgebone.cli.output import note, say
+
 if TYPE_CHECKING:
     from edgebone.core.frame import Frame
     from edgebone.sources import Source
@@ -73,7 +75,7 @@ class ShelfOutputs:
         self._told += len(events)
         self._shown = [*self._shown, *events][-_EVENTS_SHOWN:]
         for event in events:
-            sys.stdout.write(f"{event}\n")
+            say(f"{event}")
             sys.stdout.flush()
             if self._events:
                 self._events.write_line(msgspec.json.encode(event.to_dict()) + b"\n")
@@ -107,14 +109,14 @@ class ShelfOutputs:
             if sink:
                 sink.close()
         for zone, counts in (self._stock.counts if self._stock else {}).items():
-            sys.stdout.write(f"{zone}: {counted(counts)}\n")
+            say(f"{zone}: {counted(counts)}")
         seconds = time.monotonic() - self._began_s
         skipped = 100 * (1 - shelf.embedded / shelf.looks) if shelf.looks else 0.0
-        sys.stderr.write(
+        note(
             f"{self._frames} frame{'' if self._frames == 1 else 's'} in {seconds:.2f} s: "
             f"{self._frames / max(seconds, 1e-9):.1f} fps; {self._told} event{'' if self._told == 1 else 's'}; of "
             f"{shelf.looks} looks at facings {shelf.embedded} went through the network, "
-            f"{skipped:.1f} % had not changed\n"
+            f"{skipped:.1f} % had not changed"
         )
 
 

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from edgebone.core.terminal import printable
+
 if TYPE_CHECKING:
     from edgebone.core.results import Results
     from edgebone.stream import Stream
@@ -58,7 +60,7 @@ class StatusLine:
         states = f"{len(stats.sources) - len(away)} of {len(stats.sources)} sources live  " if away else ""
         text = (
             f"{states}{stats.frames}{of}  {stats.fps:.1f} fps  age p50 {stats.age.p50_ms:.1f} p99 "
-            f"{stats.age.p99_ms:.1f} ms  dropped {stats.dropped}  {results_to_text(result)}"
+            f"{stats.age.p99_ms:.1f} ms  dropped {stats.dropped}  {printable(results_to_text(result))}"
         )
         width = Console(stderr=True).width
         sys.stderr.write(f"\r\x1b[2K{text[: width - 1]}")

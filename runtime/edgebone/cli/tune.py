@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.output import as_shown, note, say, say_json
 
 if TYPE_CHECKING:
     from edgebone.tune.tuner import Entry, Tuned
@@ -63,14 +63,14 @@ def tune_command(
             seconds=seconds,
             head=head,
             images=images,
-            progress=status.update,
+            progress=lambda text: status.update(as_shown(text)),
         )
     if plot is not None:
         plot_pareto(tuned, plot)
     if json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(tuned).decode() + "\n")
+        say_json(msgspec.json.encode(tuned))
         return
     _show(tuned, bundle)
 
@@ -80,7 +80,7 @@ def _show(tuned: Tuned, bundle: str) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    console.print(f"{tuned.machine}", soft_wrap=True)
+    console.print(as_shown(f"{tuned.machine}"), soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("", "candidate", "variant", "p50 ms", "fps", "accuracy", "lost", "agreement"):
         table.add_column(title, justify="right" if title in ("p50 ms", "fps", "lost") else "left", no_wrap=True)
@@ -90,23 +90,23 @@ def _show(tuned: Tuned, bundle: str) -> None:
         kind = (candidate.engine, candidate.variant, candidate.precision)
         # Of one kind, the fastest setting says it all; the others are in --json.
         if kind not in shown or entry.best:
-            table.add_row(*_row(entry, tuned))
+            table.add_row(*map(as_shown, _row(entry, tuned)))
         shown.add(kind)
     # A pipe has no width that a row must fit.
     console.print(table) if console.is_terminal else Console(width=200, highlight=False, markup=False).print(table)
     hidden = len(tuned.entries) - table.row_count
     if hidden:
-        sys.stdout.write(f"and {hidden} slower settings of these (all are in --json)\n")
+        say(f"and {hidden} slower settings of these (all are in --json)")
     for line in tuned.failed:
-        sys.stderr.write(f"not measured: {line}\n")
+        note(f"not measured: {line}")
     plan = tuned.plan
     if tuned.kept_baseline:
-        sys.stdout.write(f"{bundle}: nothing better holds the budget: plain FP32 onnxruntime stays the plan\n")
+        say(f"{bundle}: nothing better holds the budget: plain FP32 onnxruntime stays the plan")
         return
     gain = plan.fp32_p50_ms / plan.p50_ms if tuned.goal == "latency" else plan.fps / plan.fp32_fps
-    sys.stdout.write(
+    say(
         f"{bundle}: plan for this machine: {plan.engine} {plan.precision} [{plan.variant}], {plan.p50_ms:.2f} ms, "
-        f"{plan.fps:.0f} fps, {gain:.2f}x plain FP32 onnxruntime\n"
+        f"{plan.fps:.0f} fps, {gain:.2f}x plain FP32 onnxruntime"
     )
 
 

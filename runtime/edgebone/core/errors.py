@@ -5,6 +5,8 @@ Each class carries the exit code of the command line, so that scripts can tell t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EdgeboneError(Exception):
     """Anything that edgebone refuses or cannot do. Exit code 1."""
@@ -35,7 +37,17 @@ class EngineStalledError(EngineError):
 
 
 class NoEngineError(EngineError):
-    """No engine on this machine runs the bundle; the message lists each candidate's reason. Exit code 5."""
+    """No engine on this machine runs the bundle; the message has a line for each candidate. Exit code 5.
+
+    Attributes:
+        problem: The first line.
+        reasons: Each candidate's, in a line.
+    """
+
+    def __init__(self, problem: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__("\n  ".join([problem, *reasons]))
+        self.problem = problem
+        self.reasons = tuple(reasons)
 
 
 class DeviceOutOfMemoryError(EngineError):

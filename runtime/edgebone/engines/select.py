@@ -237,8 +237,8 @@ def choose(
     fits = [verdict for verdict in verdicts if isinstance(verdict, Fit)]
     rejects = tuple(verdict for verdict in verdicts if isinstance(verdict, Reject))
     if not fits:
-        lines = "".join(f"\n  {reject.candidate}: {reject.reason}" for reject in rejects)
-        raise NoEngineError(f"no engine on this machine runs the bundle:{lines}")
+        reasons = [f"{reject.candidate}: {reject.reason}" for reject in rejects]
+        raise NoEngineError("no engine on this machine runs the bundle:", reasons)
     on_arm = machine.arch in ("aarch64", "arm64")
     order = _ON_ARM if on_arm else ENGINES
     fits.sort(key=lambda fit: order.index(fit.candidate.engine))
@@ -435,5 +435,4 @@ def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, 
             raise
         except EdgeboneError as error:
             failures.append(f"{fit.candidate}: {error}")
-    lines = "".join(f"\n  {line}" for line in failures)
-    raise NoEngineError(f"{bundle.path}: every engine that should fit failed to open:{lines}")
+    raise NoEngineError(f"{bundle.path}: every engine that should fit failed to open:", failures)

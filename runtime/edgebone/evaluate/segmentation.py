@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from edgebone.core.errors import SourceError
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.model import Looker
-from edgebone.sources.images import SUFFIXES
+from edgebone.sources.images import SUFFIXES, open_picture
 
 # What Pascal VOC and Cityscapes mark as "do not count".
 _IGNORED = 255
@@ -121,15 +120,10 @@ def read_mask(path: Path, classes: int) -> NDArray[np.uint8]:
     Raises:
         SourceError: It cannot be read, has colours, or a class beyond the labels.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P", "1"):
-                raise SourceError(f"{path}: a mask has one channel or a palette, this is {image.mode}")
-            mask = np.asarray(image).astype(np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{path}: not a readable picture ({error})") from error
+    with open_picture(path) as image:
+        if image.mode not in ("L", "P", "1"):
+            raise SourceError(f"{path}: a mask has one channel or a palette, this is {image.mode}")
+        mask = np.asarray(image).astype(np.uint8)
     most = int(mask[mask != _IGNORED].max(initial=0))
     if most >= classes:
         raise SourceError(f"{path}: it holds class {most}, the bundle has {classes} labels")

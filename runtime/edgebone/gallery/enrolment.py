@@ -23,6 +23,7 @@ from edgebone.gallery.vectors import Floats
 from edgebone.gallery.views import SIGNATURE
 from edgebone.model import Model
 from edgebone.sources import open_source
+from edgebone.sources.globs import files_matching
 from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
 from edgebone.sources.undamaged import undamaged
@@ -71,7 +72,7 @@ def picture_files(text: str) -> list[Path] | None:
         if "://" in text or text.startswith(("usb:", "csi:")):
             return None
         if glob.has_magic(text):
-            found = sorted(path for path in map(Path, glob.glob(text, recursive=True)) if path.is_file())  # noqa: PTH207
+            found = files_matching(text)
             if not found:
                 raise SourceError(f"{text}: no file matches")
             return found

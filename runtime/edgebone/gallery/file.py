@@ -243,6 +243,7 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
         cuts = [*range(0, header.indexed, BLOCK_ROWS), *range(header.indexed, n, BLOCK_ROWS), n]
         for start, end in itertools.pairwise(cuts):
             blocks.append(Block(vectors[start:end], None if lengths is None else lengths[start:end]))
+            blocks[-1].check_lengths()
     if (
         len(sources) != n
         or (np.diff(serials) <= 0).any()
@@ -250,13 +251,13 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
         or (n and serials[-1] >= header.next_serial)
     ):
         raise ValueError("its parts do not belong together")
-    graph = _graph(header, members[_GRAPH]) if _GRAPH in members and has_usearch() else None
+    graph = _graph(header, members[_GRAPH]) if n and _GRAPH in members and has_usearch() else None
     covered = len(range(0, header.indexed, BLOCK_ROWS)) if graph else 0
     return Entries(tuple(blocks), ids, serials, label_index, header.labels, sources, graph, covered, header.next_serial)
 
 
 def _graph(header: Header, content: NDArray[np.uint8]) -> Graph | None:
-    """The index; None where another version of usearch wrote it, and this one cannot read it."""
+    """The index; None where it is damaged, or of another version of usearch that this one cannot read."""
     try:
         return open_graph(content, header.dimension, header.storage, header.graph_size)
     except ValueError as error:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import missing
+from edgebone.gallery.graph_layout import check_layout, vectors_of
 from edgebone.gallery.vectors import Block, Floats, Storage
 
 # How widely is looked around while building and searching. Twice usearch's own here would double the minutes that a
@@ -110,19 +111,24 @@ def build_graph(serials: NDArray[np.int64], blocks: Sequence[Block], storage: St
 def open_graph(content: NDArray[np.uint8], dimension: int, storage: Storage, entries: int) -> Graph:
     """An index as :meth:`Graph.save` wrote it, used where it lies.
 
+    It comes with the gallery, from anybody, and usearch believes every number in it: all are checked first. Building it
+    anew instead would take a hundred times as long.
+
     Raises:
         ValueError: It cannot be read, or is not the index that the gallery says.
         MissingDependencyError: usearch is not installed.
     """
-    usearch = _usearch()
+    usearch, dtype = _usearch(), np.dtype(storage)
+    row_bytes = dimension * dtype.itemsize
+    empty = np.frombuffer(usearch.Index(ndim=dimension, metric="cos", dtype=_SCALARS[storage]).save(), np.uint8)
+    check_layout(content, empty, entries, row_bytes)
+    if dtype != np.int8:
+        Block(vectors_of(content, entries * row_bytes).view(dtype).reshape(entries, dimension)).check_lengths()
     try:
         index = usearch.Index.restore(content, view=True)
-        found = (index.ndim, len(index), index.dtype.name.lower()) if index else None
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
         raise ValueError(f"this usearch cannot read it ({error})") from error
-    if found != (dimension, entries, _SCALARS[storage]):
-        raise ValueError(f"it is of another gallery: {found} instead of {(dimension, entries, storage)}")
-    return Graph(index, np.dtype(storage), content)
+    return Graph(index, dtype, content)
 
 
 def _fill(index: Any, serials: NDArray[np.int64], blocks: Sequence[Block]) -> None:

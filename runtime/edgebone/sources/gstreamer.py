@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import os
 import select
-import shutil
 import subprocess
 import threading
 import time
@@ -26,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.apart import find_program
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode
 from edgebone.sources.network import READ_TIMEOUT_S, open_container, rate_of
@@ -69,7 +69,7 @@ def _nv12(size_hw: tuple[int, int]) -> str:
 
 def why_no_hardware(has_element: Callable[[str], bool] | None = None) -> str:
     """Why a Jetson's decoder cannot be used here, in a few words; empty where it can."""
-    if shutil.which(PROGRAM) is None:
+    if find_program(PROGRAM) is None:
         return f"{PROGRAM} is not installed (apt-get install gstreamer1.0-tools)"
     for element in ("nvv4l2decoder", "nvvidconv"):
         if not (has_element or _has_element)(element):
@@ -78,7 +78,10 @@ def why_no_hardware(has_element: Callable[[str], bool] | None = None) -> str:
 
 
 def _has_element(name: str) -> bool:
-    return subprocess.run(["gst-inspect-1.0", "--exists", name], check=False, capture_output=True).returncode == 0
+    inspect = find_program("gst-inspect-1.0")
+    if inspect is None:
+        return False
+    return subprocess.run([inspect, "--exists", name], check=False, capture_output=True).returncode == 0
 
 
 class Pipeline:
@@ -103,20 +106,20 @@ class Pipeline:
         self._size_hw = size_hw
         self._began = False
         self._said: collections.deque[str] = collections.deque(maxlen=20)
-        try:
-            # A process group of its own: Ctrl-C in the terminal is for edgebone to act on.
-            self._process = subprocess.Popen(
-                [PROGRAM, "-q", *elements, "!", "fdsink", "fd=1", "sync=false"],
-                stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                bufsize=0,
-            )
-        except FileNotFoundError as error:
+        program = find_program(PROGRAM)
+        if program is None:
             raise SourceError(
                 f"{name}: {PROGRAM} is not installed: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good"
-            ) from error
+            )
+        # A process group of its own: Ctrl-C in the terminal is for edgebone to act on.
+        self._process = subprocess.Popen(
+            [program, "-q", *elements, "!", "fdsink", "fd=1", "sync=false"],
+            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
         assert self._process.stdout is not None
         self._frames = self._process.stdout
         with contextlib.suppress(OSError):

@@ -20,6 +20,7 @@ from edgebone.sources import gstreamer, network
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
+from edgebone.sources.globs import files_matching
 from edgebone.sources.images import SUFFIXES, ImageFiles, is_picture
 from edgebone.sources.protocol import Source
 from edgebone.sources.redact import redact
@@ -113,8 +114,7 @@ def _open_text(text: str, give_up_s: float | None) -> Source:
     if os.path.isfile(text):  # noqa: PTH113
         return _open_file(path)
     if glob.has_magic(text):
-        names = glob.glob(text, recursive=True)  # noqa: PTH207
-        found = sorted(path for path in map(Path, names) if path.is_file())
+        found = files_matching(text)
         if not found:
             raise SourceError(f"{text}: no file matches")
         return ImageFiles(found, text)

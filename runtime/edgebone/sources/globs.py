@@ -1,0 +1,33 @@
+"""Files by a pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_DEEP = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
+
+
+def files_matching(pattern: str) -> list[Path]:
+    """The files that a pattern matches, sorted.
+
+    Args:
+        pattern: As for :func:`glob.glob`. Unlike there, ``**`` does not go through links to folders: one that leads
+            back to a folder above it has no end, and two of them more paths than can be listed.
+    """
+    return sorted(path for path in map(Path, set(_names(pattern))) if path.is_file())
+
+
+def _names(pattern: str) -> Iterator[str]:
+    before, *rest = _DEEP.split(pattern, maxsplit=1)
+    if not rest:
+        yield from glob.glob(pattern)  # noqa: PTH207
+        return
+    for top in glob.glob(before) if before else ["."]:  # noqa: PTH207
+        for folder, subfolders, _ in os.walk(top):
+            # As everywhere in patterns: what is hidden has to be named.
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from _names(os.path.join(glob.escape(folder), rest[0] or "*"))  # noqa: PTH118
