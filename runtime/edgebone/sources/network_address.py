@@ -100,6 +100,14 @@ def redact(text: str) -> str:
         return f"{text.partition(':')[0]}://{_HIDDEN}"
 
 
+def redact_word(text: str) -> str:
+    """A word that is no source, for a message; without what is secret where it was meant as a camera's address."""
+    begins = re.match(r"(rtsp|http)s?\W", text, re.IGNORECASE)
+    if begins:
+        return begins[0] + _HIDDEN
+    return _HIDDEN + text[text.rindex("@") :] if "@" in text else text
+
+
 def _split(text: str) -> NetworkAddress:
     scheme, _, rest = text.partition("://")
     if _CONTROL.search(rest):

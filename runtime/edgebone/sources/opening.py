@@ -21,7 +21,7 @@ from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
 from edgebone.sources.images import SUFFIXES, ImageFiles, is_picture
-from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address
+from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
 from edgebone.sources.protocol import Source
 from edgebone.sources.synthetic import SyntheticCamera
 from edgebone.sources.usb import UsbConnection
@@ -117,9 +117,9 @@ def _open_text(text: str, give_up_s: float | None) -> Source:
         names = glob.glob(text, recursive=True)  # noqa: PTH207
         found = sorted(path for path in map(Path, names) if path.is_file())
         if not found:
-            raise SourceError(f"{text}: no file matches")
+            raise SourceError(f"{redact_word(text)}: no file matches")
         return ImageFiles(found, text)
-    raise SourceError(f"{text}: no such file; give {FORMS}")
+    raise SourceError(f"{redact_word(text)}: no such file; give {FORMS}")
 
 
 def _connect(address: Address, name: str) -> Connection:
