@@ -40,6 +40,8 @@ class HttpStream:
     Attributes:
         name: The camera's, without credentials.
         multipart: Whether it says that it is Motion JPEG.
+        failure: Why reading ended before the end: the connection is lost, or the camera sends too slowly, or too much
+            for one packet. None where it did not.
 
     Raises:
         RefusedError: The camera answers, but not with a stream: wrong credentials, nothing under this address.
@@ -51,6 +53,7 @@ class HttpStream:
         self._timeout_s = timeout_s
         self._allowance = Allowance(timeout_s, limits.PACKET_BYTES)
         self._connections: list[socket.socket] = []
+        self.failure: SourceError | None = None
         self._response = self._open(address)
         self.multipart = self._response.headers.get_content_maintype() == "multipart"
 
@@ -95,17 +98,14 @@ class HttpStream:
             size: How many at most.
 
         Returns:
-            None of them at the end.
-
-        Raises:
-            SourceError: The connection is lost, or the camera sends too slowly, or too much for one packet.
+            None of them at the end, which is also where something failed: FFmpeg, which calls this, would lose what is
+            raised, or tell it on its own.
         """
         try:
-            content: bytes = self._response.read1(size)
-            return content
+            return b"" if self.failure else self._response.read1(size)
         except Exception as error:
-            failure = self._explain(error, "the connection is lost")
-        raise failure
+            self.failure = self._explain(error, "the connection is lost")
+            return b""
 
     def _explain(self, error: Exception, what: str) -> SourceError:
         """An error of ours, without the whole address, or anything that the camera says."""

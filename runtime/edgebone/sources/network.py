@@ -114,6 +114,8 @@ class NetworkStream:
         kinds = self._av.error
         if isinstance(error, SourceError):
             return error
+        if self._http and self._http.failure:
+            return self._http.failure
         text = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, (kinds.HTTPUnauthorizedError, kinds.HTTPForbiddenError)):
             return RefusedError(f"{self.name}: {refusal(text)}")
@@ -139,24 +141,25 @@ class NetworkStream:
                 raise SourceError(f"{self.name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
             if self._http:
                 self._http.grant(READ_TIMEOUT_S)
+            packet = None
+            failure = ""
             try:
                 packet = next(self._packets)
             except (StopIteration, self._av.error.EOFError):
-                return None
-            except SourceError:
-                raise
+                pass
             except (self._av.error.ExitError, self._av.error.TimeoutError):
                 failure = f"no data for {READ_TIMEOUT_S:g} s"
             except Exception as error:
                 failure = f"the connection is lost ({getattr(error, 'strerror', None) or type(error).__name__})"
-            else:
-                # An empty part of MJPEG; or the end, after which the next one is no packet.
-                if not packet.size:
-                    continue
-                if packet.size <= limits.PACKET_BYTES:
-                    return packet
+            if self._http and self._http.failure:
+                raise self._http.failure
+            if packet is not None and packet.size > limits.PACKET_BYTES:
                 failure = f"it sends more than {in_words(limits.PACKET_BYTES)} for one picture"
-            raise SourceError(f"{self.name}: {failure}")
+            if failure:
+                raise SourceError(f"{self.name}: {failure}")
+            # Nothing in it: an empty part of MJPEG; or the end, after which the next one is no packet.
+            if packet is None or packet.size:
+                return packet
 
     def interrupt(self) -> None:
         """Have a wait in another thread end soon, over HTTP; FFmpeg's RTSP comes back at its read time-out."""
