@@ -28,6 +28,8 @@ _ANALYSE_US = 1_000_000
 _CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "h263", "mpeg2video", "vp8", "vp9", "av1", "libdav1d")
 # None of them opens anything else, as playlists do.
 _DEMUXERS = ("mpjpeg", "mjpeg", "jpeg_pipe", "mpegts", "flv", "mov", "matroska", "h264", "hevc")
+# RTP brings their frames in pieces, which FFmpeg's demuxer would put together to any length.
+_IN_PIECES = ("h264", "hevc", "mpeg4", "mpeg2video")
 # FFmpeg cuts what is longer.
 _LONGEST_USER_INFO = 127
 
@@ -73,11 +75,13 @@ class NetworkStream:
         self.size_hw = (int(stream.height), int(stream.width))
         rate = float(stream.average_rate or 0)
         self.fps = rate if 0 < rate < 1000 else None
-        self._packets = self._container.demux(stream)
+        self._parts = self._container.demux(stream)
+        self._in_pieces = self._http is None and self.codec in _IN_PIECES
+        self._unfinished_bytes = 0
+        self._ready: list[Any] = []
 
     def _open(self, address: NetworkAddress) -> Any:
         options = {
-            "fflags": "nobuffer",
             "analyzeduration": str(_ANALYSE_US),
             "codec_whitelist": ",".join(_CODECS),
             "max_pixels": str(limits.VIDEO_PIXELS),
@@ -85,12 +89,18 @@ class NetworkStream:
         timeouts_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
         try:
             if self._http:
-                options |= {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "none"}
+                options |= {
+                    "fflags": "nobuffer",
+                    "format_whitelist": ",".join(_DEMUXERS),
+                    "protocol_whitelist": "none",
+                }
                 form = "mpjpeg" if self._http.multipart else None
                 return self._av.open(self._http, "r", format=form, options=options, timeout=timeouts_s)
             udp = address.scheme == "rtsp+udp"
             options |= {
+                "fflags": "nobuffer+noparse+nofillin",
                 "rtsp_transport": "udp" if udp else "tcp",
+                # Without rtsp itself, FFmpeg follows no redirect, from 8.1 on.
                 "protocol_whitelist": "tcp,udp,rtp" if udp else "tcp,tls",
                 "allowed_media_types": "video",
                 "tls_verify": "0",
@@ -135,31 +145,39 @@ class NetworkStream:
             SourceError: The connection is lost, or nothing came for too long.
         """
         until_s = time.monotonic() + READ_TIMEOUT_S
-        while True:
-            left_s = until_s - time.monotonic()
-            if left_s <= 0:
+        while not self._ready:
+            if time.monotonic() > until_s:
                 raise SourceError(f"{self.name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
-            if self._http:
-                self._http.grant(READ_TIMEOUT_S)
-            packet = None
-            failure = ""
-            try:
-                packet = next(self._packets)
-            except (StopIteration, self._av.error.EOFError):
-                pass
-            except (self._av.error.ExitError, self._av.error.TimeoutError):
-                failure = f"no data for {READ_TIMEOUT_S:g} s"
-            except Exception as error:
-                failure = f"the connection is lost ({getattr(error, 'strerror', None) or type(error).__name__})"
-            if self._http and self._http.failure:
-                raise self._http.failure
-            if packet is not None and packet.size > limits.PACKET_BYTES:
-                failure = f"it sends more than {in_words(limits.PACKET_BYTES)} for one picture"
-            if failure:
-                raise SourceError(f"{self.name}: {failure}")
-            # Nothing in it: an empty part of MJPEG; or the end, after which the next one is no packet.
-            if packet is None or packet.size:
-                return packet
+            part = self._next_part()
+            if part is None:
+                return None
+            # Empty is a part of MJPEG with no picture in it; or the end, after which the next one is no packet.
+            if part.size:
+                self._unfinished_bytes += part.size
+                self._ready = self.decoder.parse(bytes(part)) if self._in_pieces else [part]
+            if self._unfinished_bytes > limits.PACKET_BYTES:
+                raise SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
+        self._unfinished_bytes = 0
+        return self._ready.pop(0)
+
+    def _next_part(self) -> Any | None:
+        if self._http:
+            self._http.grant(READ_TIMEOUT_S)
+        part = None
+        failure = ""
+        try:
+            part = next(self._parts)
+        except (StopIteration, self._av.error.EOFError):
+            pass
+        except (self._av.error.ExitError, self._av.error.TimeoutError):
+            failure = f"no data for {READ_TIMEOUT_S:g} s"
+        except Exception as error:
+            failure = f"the connection is lost ({getattr(error, 'strerror', None) or type(error).__name__})"
+        if self._http and self._http.failure:
+            raise self._http.failure
+        if failure:
+            raise SourceError(f"{self.name}: {failure}")
+        return part
 
     def interrupt(self) -> None:
         """Have a wait in another thread end soon, over HTTP; FFmpeg's RTSP comes back at its read time-out."""
@@ -210,7 +228,7 @@ class NetworkConnection:
                 data = np.frombuffer(bytes(packet), np.uint8)
                 return lambda: decode_jpeg(data, self._name)
             try:
-                self._ready = packet.decode()
+                self._ready = self._stream.decoder.decode(packet)
             except Exception as error:
                 self._damaged_since_s = self._damaged_since_s or time.monotonic()
                 return _raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
