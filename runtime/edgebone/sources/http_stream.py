@@ -118,6 +118,8 @@ class HttpStream:
             kind = SourceError if error.code >= 500 else RefusedError
             return kind(f"{self.name}: no video there (HTTP {error.code}); is the path right?")
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, UnicodeEncodeError):
+            return RefusedError(f"{self.name}: a user name or password for Digest is of ASCII only")
         if isinstance(reason, TooMuchError):
             return SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
         if isinstance(reason, TimeoutError):

@@ -6,15 +6,16 @@ protocols are on lists, and what comes is bounded before memory is taken for it.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError, missing, raise_interrupt
-from edgebone.core.frame import Decode
+from edgebone.core.frame import Decode, raising
 from edgebone.core.reading import in_words
 from edgebone.sources.camera import RefusedError
 from edgebone.sources.http_stream import HttpStream, refusal
@@ -28,8 +29,6 @@ _ANALYSE_US = 1_000_000
 _CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "h263", "mpeg2video", "vp8", "vp9", "av1", "libdav1d")
 # None of them opens anything else, as playlists do.
 _DEMUXERS = ("mpjpeg", "mjpeg", "jpeg_pipe", "mpegts", "flv", "mov", "matroska", "h264", "hevc")
-# RTP brings their frames in pieces, which FFmpeg's demuxer would put together to any length.
-_IN_PIECES = ("h264", "hevc", "mpeg4", "mpeg2video")
 # FFmpeg cuts what is longer.
 _LONGEST_USER_INFO = 127
 
@@ -75,13 +74,11 @@ class NetworkStream:
         self.size_hw = (int(stream.height), int(stream.width))
         rate = float(stream.average_rate or 0)
         self.fps = rate if 0 < rate < 1000 else None
-        self._parts = self._container.demux(stream)
-        self._in_pieces = self._http is None and self.codec in _IN_PIECES
-        self._unfinished_bytes = 0
-        self._ready: list[Any] = []
+        self._packets = self._container.demux(stream)
 
     def _open(self, address: NetworkAddress) -> Any:
         options = {
+            "fflags": "nobuffer",
             "analyzeduration": str(_ANALYSE_US),
             "codec_whitelist": ",".join(_CODECS),
             "max_pixels": str(limits.VIDEO_PIXELS),
@@ -89,16 +86,11 @@ class NetworkStream:
         timeouts_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
         try:
             if self._http:
-                options |= {
-                    "fflags": "nobuffer",
-                    "format_whitelist": ",".join(_DEMUXERS),
-                    "protocol_whitelist": "none",
-                }
+                options |= {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "none"}
                 form = "mpjpeg" if self._http.multipart else None
                 return self._av.open(self._http, "r", format=form, options=options, timeout=timeouts_s)
             udp = address.scheme == "rtsp+udp"
             options |= {
-                "fflags": "nobuffer+noparse+nofillin",
                 "rtsp_transport": "udp" if udp else "tcp",
                 # Without rtsp itself, FFmpeg follows no redirect, from 8.1 on.
                 "protocol_whitelist": "tcp,udp,rtp" if udp else "tcp,tls",
@@ -145,28 +137,24 @@ class NetworkStream:
             SourceError: The connection is lost, or nothing came for too long.
         """
         until_s = time.monotonic() + READ_TIMEOUT_S
-        while not self._ready:
+        while True:
             if time.monotonic() > until_s:
                 raise SourceError(f"{self.name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
-            part = self._next_part()
-            if part is None:
-                return None
-            # Empty is a part of MJPEG with no picture in it; or the end, after which the next one is no packet.
-            if part.size:
-                self._unfinished_bytes += part.size
-                self._ready = self.decoder.parse(bytes(part)) if self._in_pieces else [part]
-            if self._unfinished_bytes > limits.PACKET_BYTES:
-                raise SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
-        self._unfinished_bytes = 0
-        return self._ready.pop(0)
+            packet = self._next()
+            # Nothing in it: an empty part of MJPEG; or the end, after which the next one is no packet.
+            if packet is None or packet.size:
+                break
+        if packet is not None and packet.size > limits.PACKET_BYTES:
+            raise SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
+        return packet
 
-    def _next_part(self) -> Any | None:
+    def _next(self) -> Any | None:
         if self._http:
             self._http.grant(READ_TIMEOUT_S)
-        part = None
+        packet = None
         failure = ""
         try:
-            part = next(self._parts)
+            packet = next(self._packets)
         except (StopIteration, self._av.error.EOFError):
             pass
         except (self._av.error.ExitError, self._av.error.TimeoutError):
@@ -177,7 +165,7 @@ class NetworkStream:
             raise self._http.failure
         if failure:
             raise SourceError(f"{self.name}: {failure}")
-        return part
+        return packet
 
     def interrupt(self) -> None:
         """Have a wait in another thread end soon, over HTTP; FFmpeg's RTSP comes back at its read time-out."""
@@ -231,7 +219,7 @@ class NetworkConnection:
                 self._ready = self._stream.decoder.decode(packet)
             except Exception as error:
                 self._damaged_since_s = self._damaged_since_s or time.monotonic()
-                return _raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
+                return raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
         self._damaged_since_s = None
         frame = self._ready.pop(0)
         return lambda: frame.to_ndarray(format="bgr24")
@@ -245,13 +233,6 @@ class NetworkConnection:
         self._stream.close()
 
 
-def _raising(error: SourceError) -> Decode:
-    def decode() -> NDArray[np.uint8]:
-        raise error
-
-    return decode
-
-
 def _import_av() -> Any:
     try:
         import av
@@ -263,4 +244,8 @@ def _import_av() -> Any:
         raise SourceError(f"PyAV is installed but cannot be imported: {error}") from error
     # FFmpeg's remarks about damaged packets would fill a log of days.
     av.logging.set_level(None)
+    # Otherwise what RTP brings in pieces is put together to any length. PyAV does not offer the function itself; it is
+    # not found where FFmpeg is a part of PyAV's own modules, as in no wheel of today.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(av.error.__file__).av_max_alloc(ctypes.c_size_t(limits.FFMPEG_BLOCK_BYTES))
     return av
