@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 import traceback
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from helpers import edgebone
+from camera_servers import rtsp_server, wait_for
+from helpers import PROGRAM, edgebone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,3 +163,32 @@ def test_an_address_that_is_mistyped_or_misplaced_is_not_repeated(address: str, 
         assert done.returncode in (2, 3, 4)
         assert "Xq7vW" not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_no_process_list_shows_a_secret_that_comes_from_the_environment(colors_bundle: Path, tmp_path: Path) -> None:
+    out, secret = tmp_path / "o.jsonl", tmp_path / "secret"
+    secret.write_text("Xq7vW/@\n")
+    with rtsp_server(user="bob", password="Xq7vW/@") as server:
+        url = server.url.replace("//", "//bob:$CAM_PASS@")
+        process = subprocess.Popen(
+            [str(PROGRAM), "run", str(colors_bundle), url, "--restart", "--out", str(out)],
+            env={**os.environ, "CAM_PASS_FILE": str(secret)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        wait_for(lambda: out.exists() and out.stat().st_size > 0, 30)
+        shown = [read_or_nothing(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert len([line for line in shown if b"$CAM_PASS@" in line]) == 2
+    # The test's own server is told its password.
+    assert not [line for line in shown if b"Xq7vW" in line and b"rtsp_server" not in line]
+    assert "Xq7vW" not in said.decode() + out.read_text()
+
+
+def read_or_nothing(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
