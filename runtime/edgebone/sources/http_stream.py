@@ -52,7 +52,7 @@ class HttpStream:
         self.name = address.name
         self._timeout_s = timeout_s
         self._allowance = Allowance(timeout_s, limits.PACKET_BYTES)
-        self._connections: list[socket.socket] = []
+        self._answers: list[_Response] = []
         self.failure: SourceError | None = None
         self._response = self._open(address)
         self.multipart = self._response.headers.get_content_maintype() == "multipart"
@@ -64,7 +64,7 @@ class HttpStream:
             # The second one is where the camera may redirect to.
             places = [f"{address.scheme}://{address.host_and_port}", f"https://{address.host}"]
             passwords.add_password(None, places, address.user, address.password or "")
-        response = partial(_Response, self._connections, self._allowance)
+        response = partial(_Response, self._answers, self._allowance)
         for handler in (
             urllib.request.ProxyHandler(),
             _Http(response),
@@ -83,7 +83,7 @@ class HttpStream:
         except Exception as error:
             failure = self._explain(error, "cannot connect")
         # Not where it was caught: the trace of that has the whole address in it.
-        self._disconnect()
+        self.close()
         raise failure
 
     def grant(self, seconds: float) -> None:
@@ -129,19 +129,16 @@ class HttpStream:
 
     def interrupt(self) -> None:
         """End a ``read`` in another thread."""
-        for connection in self._connections:
+        for answer in self._answers:
             with contextlib.suppress(OSError):
                 # Past TLS, whose state is the reading thread's.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+                socket.socket.shutdown(answer.connection, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Disconnect."""
-        self._response.close()
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        for answer in self._answers:
+            answer.close()
+            answer.connection.close()
 
 
 def refusal(reason: object) -> str:
@@ -156,12 +153,13 @@ class _Response(http.client.HTTPResponse):
     """An answer that is read within an allowance, from its first line on."""
 
     def __init__(
-        self, connections: list[socket.socket], allowance: Allowance, sock: socket.socket, *args: Any, **more: Any
+        self, answers: list[_Response], allowance: Allowance, sock: socket.socket, *args: Any, **more: Any
     ) -> None:
         super().__init__(sock, *args, **more)
         self.fp.close()
         self.fp = io.BufferedReader(BoundedSocket(sock, allowance))
-        connections[:] = [sock]
+        self.connection = sock
+        answers.append(self)
 
 
 class _Http(urllib.request.HTTPHandler):
