@@ -4,6 +4,7 @@
 #   docker build --target jetson      -t edgebone:jetson .    Jetson, JetPack 6
 #   docker build --target export      -t edgebone:export .    workstation: PyTorch to bundle
 # Run: docker run --rm -v "$PWD:/data" edgebone run mobilenet_v2.bundle photo.jpg
+# Metrics, from inside a container: -p 127.0.0.1:9477:9477 before the image's name, --metrics 0.0.0.0:9477 behind it.
 
 FROM python:3.11-slim-bookworm AS runtime
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

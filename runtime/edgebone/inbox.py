@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -19,6 +20,8 @@ _AHEAD = 4
 _CLOSE_LIVE_S = 1.0
 _CLOSE_FILE_S = 5.0
 
+_log = logging.getLogger("edgebone.sources")
+
 
 @dataclass
 class _Slot:
@@ -35,6 +38,7 @@ class _Slot:
     dropped: int = 0
     skipped: int = 0
     damaged: int = 0
+    fitted: bool = False
 
 
 class Inbox:
@@ -93,12 +97,23 @@ class Inbox:
             try:
                 # Here, not in the reading thread: most frames of a camera that is faster than the model never are.
                 frame.image  # noqa: B018
-            except SourceError:
+                if slot.fitted or not slot.source.live:
+                    return number, slot.limits.cut(frame)
+            except SourceError as error:
                 if not slot.source.live:
                     raise
-                slot.damaged += 1
+                self._count_damaged(slot, error)
                 continue
-            return number, slot.limits.cut(frame)
+            # A region that does not fit a camera's first picture is a mistake of whoever wrote it.
+            cut = slot.limits.cut(frame)
+            slot.fitted = True
+            return number, cut
+
+    def _count_damaged(self, slot: _Slot, error: SourceError) -> None:
+        slot.damaged += 1
+        if slot.damaged == 1:
+            # A camera that gives nothing else would be waited for in silence.
+            _log.warning("%s; such frames are left out, and counted", error)
 
     def _wait(self, wait: bool, until_s: float | None, unless: Callable[[], bool]) -> int | None:
         """The number of the source whose turn it is."""

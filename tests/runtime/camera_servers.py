@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -124,6 +124,48 @@ def mjpeg_server(parts: list[bytes], fps: float = 50.0, forever: bool = True) ->
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class RawServer:
+    """A TCP server whose every connection a function answers, byte by byte, until it returns or the server ends.
+
+    Attributes:
+        requests: What each connection sent first.
+    """
+
+    def __init__(self, answer: Callable[[socket.socket, bytes], None], host: str = "127.0.0.1") -> None:
+        self._answer = answer
+        self._listener = socket.create_server((host, 0))
+        self._connections: list[socket.socket] = []
+        self.place = f"{host}:{self._listener.getsockname()[1]}"
+        self.requests: list[bytes] = []
+        self._threads = [threading.Thread(target=self._listen)]
+        self._threads[0].start()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.append(connection)
+                self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+                self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            request = connection.recv(65536)
+            self.requests.append(request)
+            self._answer(connection, request)
+
+    def __enter__(self) -> RawServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for open_socket in (self._listener, *self._connections):
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+            open_socket.close()
+        for thread in self._threads:
+            thread.join()
 
 
 def wait_for(condition: object, seconds: float = 10.0) -> float:

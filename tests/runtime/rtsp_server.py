@@ -23,13 +23,15 @@ def main() -> None:
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
     parser.add_argument("--damage", type=float, default=0.0, help="Share of the H.264 packets with a byte changed.")
-    parser.add_argument("--codec", choices=("h264", "mjpeg"), default="h264")
+    parser.add_argument("--codec", choices=("h264", "hevc", "mjpeg"), default="h264")
     options = parser.parse_args()
     Gst.init(None)
     width, height = options.size.split("x")
     encode = {
         "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! identity name=damage ! "
         "rtph264pay name=pay0 pt=96 config-interval=1",
+        "hevc": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! identity name=damage ! "
+        "rtph265pay name=pay0 pt=96 config-interval=1",
         "mjpeg": "jpegenc ! identity name=damage ! rtpjpegpay name=pay0 pt=26",
     }[options.codec]
     factory = GstRtspServer.RTSPMediaFactory()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from camera_servers import free_port, mjpeg_server, rtsp_server, wait_for
 from conftest import GREEN, RED, picture, write_colors_bundle, write_video
 from test_real_time import other_colors
@@ -55,8 +56,32 @@ def test_fewer_frames_and_a_part_of_them(colors_bundle: Path, tmp_path: Path) ->
     code, _, err = finish(start("run", colors_bundle, video, "--roi", "8,8,400,40"))
     assert (code, err.count("\n")) == (4, 1)
     assert "not within the picture of 64x48" in err
-    for wrong in (("--roi", "1,2,3"), ("--sink-error", "shrug"), ("--events", "e"), ("--zones", "z"), ("--metrics", 0)):
+    for wrong in (("--roi", "1,2,3"), ("--sink-error", "shrug"), ("--events", "e"), ("--zones", "z")):
         assert finish(start("run", colors_bundle, video, *wrong))[0] == 2
+    code, _, err = finish(start("run", colors_bundle, video, "--metrics", "1.2.3.4"))
+    assert code == 2
+    assert "--metrics is a port" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("9477", ("127.0.0.1", 9477)),
+        ("0.0.0.0:9477", ("0.0.0.0", 9477)),
+        ("[::]:9477", ("::", 9477)),
+        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
+        ("localhost:65535", ("localhost", 65535)),
+        *((wrong, None) for wrong in ("0", "65536", "x", "::1:9477", "1.2.3.4", "127.0.0.1:", "[::1:9477", ":1", "-1")),
+    ],
+)
+def test_where_metrics_are_served(text: str, place: tuple[str, int] | None) -> None:
+    from edgebone.cli.run import _host_and_port
+
+    if place:
+        assert _host_and_port(text) == place
+    else:
+        with pytest.raises(typer.BadParameter, match="--metrics is a port"):
+            _host_and_port(text)
 
 
 def test_a_file_that_is_appended_to_keeps_its_lines(colors_bundle: Path, tmp_path: Path) -> None:

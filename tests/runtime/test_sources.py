@@ -18,6 +18,7 @@ import pytest
 from conftest import BLUE, GREEN, RED, picture, write_video
 from PIL import Image
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.inbox import Inbox
@@ -392,6 +393,13 @@ def test_an_interrupt_wakes_a_waiting_read() -> None:
     source.interrupt()
     thread.join(5)
     assert found == [None]
+
+
+def test_a_video_of_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "v.avi", [RED])
+    monkeypatch.setattr(limits, "FRAME_PIXELS", 64 * 48 - 1)
+    with pytest.raises(SourceError, match=r"v\.avi: frames of 64x48, and at most 3,071 pixels"):
+        open_source(path)
 
 
 def test_a_video_closes_twice(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -15,7 +19,10 @@ from conftest import RED, picture
 from prometheus_client.parser import text_string_to_metric_families
 
 import edgebone
+from edgebone.core import limits
 from edgebone.core.errors import EdgeboneError
+from edgebone.core.timing import Percentiles
+from edgebone.stream_stats import STAGES, StreamStats
 from edgebone.telemetry import Reading, probe_sensors, serve_metrics
 from edgebone.telemetry.sensors import PackagePower, read_card
 
@@ -126,15 +133,15 @@ def fetch(port: int) -> dict[str, dict[frozenset[str], float]]:
 def test_a_streams_figures_are_fetched_while_it_runs(colors_bundle: Path) -> None:
     threads = threading.active_count()
     with edgebone.load(colors_bundle) as model, model.stream([picture(RED)] * 30) as stream:
-        server = serve_metrics(lambda: stream.stats, 0, host="127.0.0.1")
+        server = serve_metrics(lambda: stream.stats, 0)
         seen = []
         for number, _ in enumerate(stream):
             if number in (9, 29):
                 seen.append(fetch(server.port))
-        with pytest.raises(EdgeboneError, match=f"port {server.port}: .*in use; choose another"):
-            serve_metrics(lambda: stream.stats, server.port, host="127.0.0.1")
+        with pytest.raises(EdgeboneError, match=f"port {server.port} of 127.0.0.1: .*in use; choose another"):
+            serve_metrics(lambda: stream.stats, server.port)
         server.close()
-        again = serve_metrics(lambda: stream.stats, server.port, host="127.0.0.1")
+        again = serve_metrics(lambda: stream.stats, server.port)
         again.close()
     assert [found["edgebone_frames_total"][frozenset(["arrays"])] for found in seen] == [10, 30]
     assert seen[0]["edgebone_stage_seconds"][frozenset(["infer", "0.5"])] > 0
@@ -142,3 +149,88 @@ def test_a_streams_figures_are_fetched_while_it_runs(colors_bundle: Path) -> Non
     assert seen[0]["edgebone_machine_memory_bytes"][frozenset(["process"])] > 20e6
     # The last answer's own thread ends a moment later.
     wait_for(lambda: threading.active_count() <= threads)
+
+
+def fetch_from(host: str, port: int) -> bytes:
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def no_stats() -> StreamStats:
+    spreads = dict.fromkeys(STAGES, Percentiles(0.0, 0.0, 0.0, 0.0))
+    return StreamStats(frames=0, dropped=0, seconds=0.0, fps=0.0, sources=(), **spreads)
+
+
+def test_only_this_machines_programs_reach_the_figures_unless_an_address_is_given() -> None:
+    server = serve_metrics(no_stats, 0, [])
+    assert b"edgebone_frames" in fetch_from("127.0.0.1", server.port)
+    with pytest.raises(OSError, match="refused"):
+        fetch_from("127.0.0.2", server.port)
+    server.close()
+    for host, reached in (("0.0.0.0", "127.0.0.2"), ("::1", "[::1]"), ("localhost", "127.0.0.1")):
+        server = serve_metrics(no_stats, 0, [], host)
+        assert b"edgebone_frames" in fetch_from(reached, server.port)
+        server.close()
+    for host in ("192.0.2.1", "no.such.host.invalid", "x" * 99):
+        with pytest.raises(EdgeboneError, match=f"port 1234 of {host}: .*; choose another"):
+            serve_metrics(no_stats, 1234, [], host)
+
+
+@pytest.mark.slow
+def test_slow_connections_are_few_and_end_and_others_are_served_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "METRICS_TIMEOUT_S", 3.0)
+    threads = threading.active_count()
+    server = serve_metrics(no_stats, 0, [])
+    slow = []
+    stop = threading.Event()
+
+    def drip() -> None:
+        # Never silent for long: the time is for all of a request.
+        while not stop.wait(0.3):
+            for connection in slow:
+                with contextlib.suppress(OSError):
+                    connection.send(b"X")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        for _ in range(60):
+            slow.append(socket.create_connection(("127.0.0.1", server.port)))
+            with contextlib.suppress(OSError):
+                slow[-1].send(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+            assert threading.active_count() <= threads + 2 + limits.METRICS_CONNECTIONS
+        wait_for(lambda: threading.active_count() <= threads + 2)
+        assert b"edgebone_frames" in fetch_from("127.0.0.1", server.port)
+    finally:
+        stop.set()
+        dripping.join()
+        for connection in slow:
+            connection.close()
+        server.close()
+
+
+def test_a_request_of_megabytes_is_not_read() -> None:
+    server = serve_metrics(no_stats, 0, [])
+    with socket.create_connection(("127.0.0.1", server.port)) as connection, contextlib.suppress(OSError):
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n" + 50 * (b"X: " + b"a" * 60000 + b"\r\n") + b"\r\n")
+        assert connection.makefile("rb").read() == b""
+    assert b"edgebone_frames" in fetch_from("127.0.0.1", server.port)
+    server.close()
+
+
+def test_the_server_rests_where_no_descriptor_is_left_for_a_connection() -> None:
+    program = """
+import resource, socket, time
+from edgebone.telemetry import serve_metrics
+
+server = serve_metrics(lambda: None, 0, [])
+waiting = socket.socket()
+resource.setrlimit(resource.RLIMIT_NOFILE, (waiting.fileno() + 1,) * 2)
+waiting.connect(("127.0.0.1", server.port))
+began_s = time.process_time()
+time.sleep(1)
+print(time.process_time() - began_s)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.2

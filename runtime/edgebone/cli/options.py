@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
-Bundle = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle: its directory or zip.")]
+
+def _no_address(text: str) -> str:
+    # Not in its own words: an address may have a password in it.
+    if re.match(r"[\w+]+://|(rtsp|http)s?(:|//)", text, re.IGNORECASE):
+        raise typer.BadParameter("an address is no bundle; the bundle comes before what it looks at")
+    return text
+
+
+Bundle = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle: its directory or zip.", callback=_no_address)]
 Engine = Annotated[
     str,
     typer.Option(

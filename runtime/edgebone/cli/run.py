@@ -41,7 +41,8 @@ def run_command(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, videos, folders, globs, rtsp://…, http://…, usb:0, csi:0, synthetic://640x480@30.",
+            help="Pictures, videos, folders, globs, rtsp://…, http://…, usb:0, csi:0, synthetic://640x480@30. "
+            "'rtsp://USER:$CAM_PASS@…' takes the password from the environment.",
         ),
     ],
     engine: options.Engine = "auto",
@@ -101,7 +102,12 @@ def run_command(
         typer.Option("--sink-error", help="When a file cannot be written: raise, stop in good order, or log."),
     ] = "raise",
     metrics: Annotated[
-        int | None, typer.Option("--metrics", min=1, max=65535, help="Serve figures to Prometheus on this port.")
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="PORT",
+            help="Serve figures to Prometheus on this port, to this machine's own programs; ADDRESS:PORT to others.",
+        ),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start again when the run fails.")] = False,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")] = None,
@@ -131,6 +137,7 @@ def run_command(
     rates = _rates(head_every)
     galleries = _by_head(gallery)
     limits = Limits(max_fps, every, _region(roi))
+    listen_at = _host_and_port(metrics)
     follow = Follow.of(track, zones, events, append, _print_line)
     sources = open_sources(source, give_up)
     with contextlib.ExitStack() as closing:
@@ -151,10 +158,11 @@ def run_command(
         opened.pop_all()
         _say_engine(model)
         sinks = _sinks(sources, out, append, video, json, follow)
-        if metrics is not None:
+        if listen_at is not None:
             from edgebone.telemetry import serve_metrics
 
-            closing.callback(serve_metrics(lambda: stream.stats, metrics).close)
+            host, port = listen_at
+            closing.callback(serve_metrics(lambda: stream.stats, port, host=host).close)
         # Only cameras run long enough: of a terminal that is closed, a run over files should end as others do.
         if any(item.live for item in sources):
             listen_for_reload()
@@ -176,6 +184,18 @@ def _region(text: str | None) -> tuple[int, int, int, int] | None:
         raise typer.BadParameter(f"--roi is left,top,right,bottom in pixels, such as 0,200,1280,720, not {text}")
     left, top, right, bottom = map(int, found.groups())
     return left, top, right, bottom
+
+
+def _host_and_port(text: str | None) -> tuple[str, int] | None:
+    """``9477`` to ("127.0.0.1", 9477), ``[::]:9477`` to ("::", 9477)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]+)):)?(\d{1,5})", text)
+    if not found or not 0 < int(found[3]) < 65536:
+        raise typer.BadParameter(
+            f"--metrics is a port, such as 9477, or ADDRESS:PORT, such as 0.0.0.0:9477, not {text}"
+        )
+    return found[1] or found[2] or "127.0.0.1", int(found[3])
 
 
 def _rates(texts: list[str] | None) -> dict[str, int]:

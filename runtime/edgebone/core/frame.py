@@ -64,3 +64,12 @@ class Frame:
     def __repr__(self) -> str:
         """Without the pixels."""
         return f"Frame(index={self.index}, source={self.source!r}, position_s={self.position_s})"
+
+
+def raising(error: Exception) -> Decode:
+    """What decodes a frame that came damaged: it raises."""
+
+    def decode() -> NDArray[np.uint8]:
+        raise error
+
+    return decode

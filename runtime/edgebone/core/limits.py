@@ -46,8 +46,20 @@ PICTURE_PIXELS = 100_000_000
 FRAME_PIXELS = 64_000_000
 """A camera's or a video's frame, likewise."""
 
+VIDEO_PIXELS = 36_000_000
+"""A frame of H.264, H.265 and the like, of which a decoder keeps up to 17: 8192x4320 and a little."""
+
+JPEG_SCANS = 32
+"""Passes over the pixels in one frame of Motion JPEG; a progressive picture has about ten."""
+
 PACKET_BYTES = 64 * _MB
 """One packet of a camera on the network."""
+
+FFMPEG_BLOCK_BYTES = 128 * _MB
+"""One block of memory that FFmpeg takes for cameras on the network: a picture of VIDEO_PIXELS in BGR, and a little."""
+
+SECRET_BYTES = 4 * _KB
+"""A file with a camera's password."""
 
 NETWORK_SIDE = 8192
 """Height or width of a network's input."""
@@ -71,7 +83,10 @@ METRICS_CONNECTIONS = 8
 """Connections to the metrics' port at a time."""
 
 METRICS_TIMEOUT_S = 10.0
-"""How long one of them may be silent."""
+"""How long one of them may take."""
+
+METRICS_REQUEST_BYTES = 64 * _KB
+"""What one of them may ask."""
 
 LOCK_TIMEOUT_S = 60.0
 """How long a writer waits for another one of the same file."""

@@ -7,7 +7,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode, Frame
@@ -131,7 +135,7 @@ class Camera:
                 continue
             self._welcome()
             self._index += 1
-            return Frame(decode, self._index - 1, self._seen_ns, self.name)
+            return Frame(partial(_decoded, decode, self.name), self._index - 1, self._seen_ns, self.name)
         return None
 
     def _welcome(self) -> None:
@@ -180,6 +184,16 @@ class Camera:
         self._interrupted.set()
         self._ended = True
         self._drop_connection()
+
+
+def _decoded(decode: Decode, name: str) -> NDArray[np.uint8]:
+    """The picture; whatever a decoder raises of what a camera sent is a damaged frame, and no more than that."""
+    try:
+        return decode()
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{name}: a damaged picture ({type(error).__name__})") from error
 
 
 def wait_s(tries: int, chance: float) -> float:

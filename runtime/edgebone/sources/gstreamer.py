@@ -19,17 +19,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
 from edgebone.core.apart import find_program
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode
-from edgebone.sources.network import READ_TIMEOUT_S, open_container, rate_of
-from edgebone.sources.redact import redact
+from edgebone.sources.network import READ_TIMEOUT_S, NetworkStream
+from edgebone.sources.network_address import NetworkAddress
 
 PROGRAM = "gst-launch-1.0"
 # The camera's process starts, finds its sensor and sets its exposure before the first frame.
@@ -190,44 +191,45 @@ class HardwareConnection:
     The address, and the password in it, stay in this process: the pipeline gets the stream through its standard input.
 
     Args:
-        url: ``rtsp://``, …
+        address: ``rtsp://``, …
         decoder: The element that decodes.
         converter: The element that brings frames to main memory.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
         SoftwareOnlyError: The stream is of another codec.
-        SourceError: The camera or the pipeline cannot be opened.
+        SourceError: The camera or the pipeline cannot be opened, or the frames are larger than ``limits`` allows.
     """
 
-    def __init__(self, url: str, decoder: str = "nvv4l2decoder", converter: str = "nvvidconv") -> None:
-        self._name = redact(url)
-        self._container: Any = open_container(url)
-        stream = self._container.streams.video[0]
-        codec = stream.codec_context.name
-        size_hw = (stream.height // 2 * 2, stream.width // 2 * 2)
+    def __init__(self, address: NetworkAddress, decoder: str = "nvv4l2decoder", converter: str = "nvvidconv") -> None:
+        self._name = address.name
+        self._stream = NetworkStream(address)
+        codec = self._stream.codec
+        height, width = self._stream.size_hw
+        size_hw = (height // 2 * 2, width // 2 * 2)
         try:
             if codec not in _PARSERS:
                 raise SoftwareOnlyError(f"{codec} is not among {', '.join(_PARSERS)}")
+            if not 0 < size_hw[0] * size_hw[1] <= limits.VIDEO_PIXELS:
+                raise SourceError(
+                    f"{self._name}: frames of {width}x{height}, and from 1 to {limits.VIDEO_PIXELS:,} pixels are taken"
+                )
             elements = decoding_pipeline(codec, size_hw, decoder, converter)
             self._pipeline = Pipeline(elements, size_hw, self._name, feeds=True)
         except SourceError:
-            self._container.close()
+            self._stream.close()
             raise
-        self.fps = rate_of(stream)
+        self.fps = self._stream.fps
         self._error: Exception | None = None
-        self._feeder = threading.Thread(
-            target=self._feed, args=(stream,), name=f"edgebone-read-{self._name}-packets", daemon=True
-        )
+        self._feeder = threading.Thread(target=self._feed, name=f"edgebone-read-{self._name}-packets", daemon=True)
         self._feeder.start()
 
-    def _feed(self, stream: Any) -> None:
+    def _feed(self) -> None:
         try:
-            if stream.codec_context.extradata:
-                self._pipeline.feed.write(bytes(stream.codec_context.extradata))
-            for packet in self._container.demux(stream):
-                if packet.size:
-                    self._pipeline.feed.write(bytes(packet))
+            if self._stream.decoder.extradata:
+                self._pipeline.feed.write(bytes(self._stream.decoder.extradata))
+            while (packet := self._stream.next_packet()) is not None:
+                self._pipeline.feed.write(bytes(packet))
         except Exception as error:
             self._error = error
         finally:
@@ -240,8 +242,8 @@ class HardwareConnection:
         try:
             return self._pipeline.grab()
         except SourceError as error:
-            if self._error is not None and not isinstance(self._error, BrokenPipeError):
-                raise SourceError(f"{self._name}: the connection is lost") from self._error
+            if isinstance(self._error, SourceError):
+                raise self._error from None
             raise error
 
     def interrupt(self) -> None:
@@ -252,7 +254,7 @@ class HardwareConnection:
         """End the pipeline and disconnect."""
         self._pipeline.close()
         self._feeder.join()
-        self._container.close()
+        self._stream.close()
 
 
 def to_bgr(nv12: NDArray[np.uint8]) -> NDArray[np.uint8]:

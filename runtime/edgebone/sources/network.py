@@ -1,134 +1,236 @@
-"""Cameras on the network: RTSP over TCP or UDP, MJPEG and other video over HTTP."""
+"""Cameras on the network: RTSP over TCP or UDP, MJPEG and other video over HTTP.
+
+A camera is not trusted. FFmpeg opens what was asked for and nothing that the camera names: the demuxers, codecs and
+protocols are on lists, and what comes is bounded before memory is taken for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import time
 from typing import Any
 
 import numpy as np
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError, missing, raise_interrupt
-from edgebone.core.frame import Decode
+from edgebone.core.frame import Decode, raising
+from edgebone.core.reading import in_words
 from edgebone.sources.camera import RefusedError
+from edgebone.sources.http_stream import HttpStream, refusal
 from edgebone.sources.jpeg import decode_jpeg
-from edgebone.sources.redact import redact, scrub
+from edgebone.sources.network_address import NetworkAddress
 
-SCHEMES = ("rtsp", "rtsps", "rtsp+udp", "http", "https")
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
 # How much of a stream FFmpeg looks at before it says what is in it: its own 5 s are for files of unknown kind.
 _ANALYSE_US = 1_000_000
+_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "h263", "mpeg2video", "vp8", "vp9", "av1", "libdav1d")
+# None of them opens anything else, as playlists do.
+_DEMUXERS = ("mpjpeg", "mjpeg", "jpeg_pipe", "mpegts", "flv", "mov", "matroska", "h264", "hevc")
+# FFmpeg cuts what is longer.
+_LONGEST_USER_INFO = 127
 
 
-def open_container(url: str) -> Any:
-    """Connect.
+class NetworkStream:
+    """A connection to a camera on the network, and the packets that come over it, still coded.
 
     Args:
-        url: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
+        address: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
 
-    Returns:
-        PyAV's input container.
+    Attributes:
+        codec: What the packets are coded in, as FFmpeg calls it: ``h264``, ``mjpeg``.
+        size_hw: Height and width of a frame, as the camera says at the beginning; 0 where it does not.
+        fps: Frames a second, as the camera says; None where it says none, or one that no camera has.
+        decoder: PyAV's context that decodes the packets; takes no frame of more than ``limits.VIDEO_PIXELS``.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
         RefusedError: The camera answers, but not with video: wrong credentials, nothing under this address.
         SourceError: It does not answer.
     """
-    av = _import_av()
-    name = redact(url)
-    scheme = url.split(":", 1)[0]
-    options = {"fflags": "nobuffer", "analyzeduration": str(_ANALYSE_US)}
-    if scheme.startswith("rtsp"):
-        options["rtsp_transport"] = "udp" if scheme == "rtsp+udp" else "tcp"
-    try:
-        container = av.open(
-            url.replace("rtsp+udp://", "rtsp://", 1), options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S)
-        )
-    except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
-        raise RefusedError(
-            f"{name}: the camera refuses the user name or password ({error.strerror}); "
-            f"write them as {scheme}://USER:PASSWORD@…, special characters as %40 and so on"
-        ) from error
-    except (av.error.HTTPClientError, av.error.InvalidDataError, av.error.ProtocolNotFoundError) as error:
-        raise RefusedError(f"{name}: no video there ({scrub(error.strerror, url)}); is the path right?") from error
-    except (av.error.ExitError, av.error.TimeoutError) as error:
-        raise SourceError(f"{name}: no answer within {OPEN_TIMEOUT_S:g} s") from error
-    except av.error.FFmpegError as error:
-        raise SourceError(f"{name}: cannot connect ({scrub(error.strerror, url)})") from error
-    if not container.streams.video:
-        container.close()
-        raise RefusedError(f"{name}: the stream has no video in it")
-    return container
 
+    def __init__(self, address: NetworkAddress) -> None:
+        self.name = address.name
+        self._av = _import_av()
+        self._http = None if address.scheme.startswith("rtsp") else HttpStream(address, OPEN_TIMEOUT_S)
+        self._container: Any = None
+        try:
+            self._container = self._open(address)
+            if not self._container.streams.video:
+                raise RefusedError(f"{self.name}: the stream has no video in it")
+            stream = self._container.streams.video[0]
+            self.decoder = stream.codec_context
+            self.codec: str = self.decoder.name if self.decoder else "unknown"
+            if self.codec not in _CODECS:
+                raise RefusedError(f"{self.name}: its video is {self.codec}, and not {', '.join(_CODECS[:-1])}")
+        except BaseException:
+            self.close()
+            raise
+        self.decoder.options = {"max_pixels": str(limits.VIDEO_PIXELS)}
+        # Threads of their own frame each would keep that many frames back.
+        self.decoder.thread_type = "SLICE"
+        self.size_hw = (int(stream.height), int(stream.width))
+        rate = float(stream.average_rate or 0)
+        self.fps = rate if 0 < rate < 1000 else None
+        self._packets = self._container.demux(stream)
 
-def rate_of(stream: Any) -> float | None:
-    """Frames a second, as PyAV's video stream says; None where it says none, or one that no camera has."""
-    rate = float(stream.average_rate or 0)
-    return rate if 0 < rate < 1000 else None
+    def _open(self, address: NetworkAddress) -> Any:
+        options = {
+            "fflags": "nobuffer",
+            "analyzeduration": str(_ANALYSE_US),
+            "codec_whitelist": ",".join(_CODECS),
+            "max_pixels": str(limits.VIDEO_PIXELS),
+        }
+        timeouts_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+        try:
+            if self._http:
+                options |= {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "none"}
+                form = "mpjpeg" if self._http.multipart else None
+                return self._av.open(self._http, "r", format=form, options=options, timeout=timeouts_s)
+            udp = address.scheme == "rtsp+udp"
+            options |= {
+                "rtsp_transport": "udp" if udp else "tcp",
+                # Without rtsp itself, FFmpeg follows no redirect, from 8.1 on.
+                "protocol_whitelist": "tcp,udp,rtp" if udp else "tcp,tls",
+                "allowed_media_types": "video",
+                "tls_verify": "0",
+            }
+            if len(address.user_info) > _LONGEST_USER_INFO + 1:
+                raise RefusedError(
+                    f"{self.name}: user name and password have more than {_LONGEST_USER_INFO} characters, as they are "
+                    "written in an address"
+                )
+            scheme = address.scheme.partition("+")[0]
+            return self._av.open(
+                f"{scheme}://{address.user_info}{address.host_and_port}{address.path}",
+                "r", format="rtsp", options=options, timeout=timeouts_s,
+            )  # fmt: skip
+        except Exception as error:
+            failure = self._explain(error)
+        # Not where it was caught: FFmpeg's error, and the trace, have the whole address in them.
+        raise failure
+
+    def _explain(self, error: Exception) -> SourceError:
+        kinds = self._av.error
+        if isinstance(error, SourceError):
+            return error
+        if self._http and self._http.failure:
+            return self._http.failure
+        text = getattr(error, "strerror", None) or type(error).__name__
+        if isinstance(error, (kinds.HTTPUnauthorizedError, kinds.HTTPForbiddenError)):
+            return RefusedError(f"{self.name}: {refusal(text)}")
+        if isinstance(error, (kinds.HTTPClientError, kinds.InvalidDataError, kinds.ProtocolNotFoundError)):
+            return RefusedError(f"{self.name}: no video there ({text}); is the path right?")
+        if isinstance(error, (kinds.ExitError, kinds.TimeoutError)):
+            return SourceError(f"{self.name}: no answer within {OPEN_TIMEOUT_S:g} s")
+        return SourceError(f"{self.name}: cannot connect ({text})")
+
+    def next_packet(self) -> Any | None:
+        """Wait for the next packet with something in it.
+
+        Returns:
+            PyAV's packet, of at most ``limits.PACKET_BYTES``; None at the end of the stream.
+
+        Raises:
+            SourceError: The connection is lost, or nothing came for too long.
+        """
+        until_s = time.monotonic() + READ_TIMEOUT_S
+        while True:
+            if time.monotonic() > until_s:
+                raise SourceError(f"{self.name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
+            packet = self._next()
+            # Nothing in it: an empty part of MJPEG; or the end, after which the next one is no packet.
+            if packet is None or packet.size:
+                break
+        if packet is not None and packet.size > limits.PACKET_BYTES:
+            raise SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
+        return packet
+
+    def _next(self) -> Any | None:
+        if self._http:
+            self._http.grant(READ_TIMEOUT_S)
+        packet = None
+        failure = ""
+        try:
+            packet = next(self._packets)
+        except (StopIteration, self._av.error.EOFError):
+            pass
+        except (self._av.error.ExitError, self._av.error.TimeoutError):
+            failure = f"no data for {READ_TIMEOUT_S:g} s"
+        except Exception as error:
+            failure = f"the connection is lost ({getattr(error, 'strerror', None) or type(error).__name__})"
+        if self._http and self._http.failure:
+            raise self._http.failure
+        if failure:
+            raise SourceError(f"{self.name}: {failure}")
+        return packet
+
+    def interrupt(self) -> None:
+        """Have a wait in another thread end soon, over HTTP; FFmpeg's RTSP comes back at its read time-out."""
+        if self._http:
+            self._http.interrupt()
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._container is not None:
+            self._container.close()
+        if self._http:
+            self._http.close()
 
 
 class NetworkConnection:
     """One connection to a camera on the network, decoded by FFmpeg.
 
-    Damaged packets are left out: the decoder goes on with what it can. MJPEG is decoded only when a frame is looked at;
-    of H.264 and the like every frame must be decoded, and only the conversion to BGR is left until then.
+    Packets that cannot be decoded are damaged frames, and the decoder goes on with what it can. MJPEG is decoded only
+    when a frame is looked at; of H.264 and the like every frame must be decoded, and only the conversion to BGR is left
+    until then.
 
     Args:
-        url: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
+        address: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
 
     Raises:
         MissingDependencyError: PyAV is not installed.
-        SourceError: As :func:`open_container`.
+        SourceError: As :class:`NetworkStream`.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._name = redact(url)
-        self._container = open_container(url)
-        stream = self._container.streams.video[0]
-        # Threads of their own frame each would keep that many frames back.
-        stream.thread_type = "SLICE"
-        self.fps = rate_of(stream)
-        self._jpeg = stream.codec_context.name == "mjpeg"
-        self._packets = self._container.demux(stream)
-        self._errors = _import_av().error
+    def __init__(self, address: NetworkAddress) -> None:
+        self._stream = NetworkStream(address)
+        self.fps = self._stream.fps
+        self._name = self._stream.name
+        self._jpeg = self._stream.codec == "mjpeg"
         self._ready: list[Any] = []
+        self._damaged_since_s: float | None = None
 
     def grab(self) -> Decode | None:
         """Wait for the next frame; see :class:`edgebone.sources.camera.Connection`."""
         began_s = time.monotonic()
         while not self._ready:
-            if time.monotonic() - began_s > READ_TIMEOUT_S:
+            if time.monotonic() - (self._damaged_since_s or began_s) > READ_TIMEOUT_S:
                 raise SourceError(f"{self._name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
+            packet = self._stream.next_packet()
+            if packet is None:
+                return None
+            if self._jpeg:
+                data = np.frombuffer(bytes(packet), np.uint8)
+                return lambda: decode_jpeg(data, self._name)
             try:
-                packet = next(self._packets)
-                if packet.size == 0:
-                    # An empty part of MJPEG; or the end, after which the next one is no packet.
-                    continue
-                if self._jpeg:
-                    data = np.frombuffer(bytes(packet), np.uint8)
-                    return lambda: decode_jpeg(data, self._name)
-                self._ready = packet.decode()
-            except StopIteration:
-                return None
-            except self._errors.InvalidDataError:
-                continue
-            except self._errors.EOFError:
-                return None
-            except (self._errors.ExitError, self._errors.TimeoutError) as error:
-                raise SourceError(f"{self._name}: no data for {READ_TIMEOUT_S:g} s") from error
-            except self._errors.FFmpegError as error:
-                message = scrub(str(error.strerror), self._url)
-                raise SourceError(f"{self._name}: the connection is lost ({message})") from error
+                self._ready = self._stream.decoder.decode(packet)
+            except Exception as error:
+                self._damaged_since_s = self._damaged_since_s or time.monotonic()
+                return raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
+        self._damaged_since_s = None
         frame = self._ready.pop(0)
         return lambda: frame.to_ndarray(format="bgr24")
 
     def interrupt(self) -> None:
-        """FFmpeg cannot be woken; it comes back at the read time-out at the latest."""
+        """Have a ``grab`` in another thread end as soon as it can."""
+        self._stream.interrupt()
 
     def close(self) -> None:
         """Disconnect."""
-        self._container.close()
+        self._stream.close()
 
 
 def _import_av() -> Any:
@@ -142,4 +244,8 @@ def _import_av() -> Any:
         raise SourceError(f"PyAV is installed but cannot be imported: {error}") from error
     # FFmpeg's remarks about damaged packets would fill a log of days.
     av.logging.set_level(None)
+    # Otherwise what RTP brings in pieces is put together to any length. PyAV does not offer the function itself; it is
+    # not found where FFmpeg is a part of PyAV's own modules, as in no wheel of today.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(av.error.__file__).av_max_alloc(ctypes.c_size_t(limits.FFMPEG_BLOCK_BYTES))
     return av

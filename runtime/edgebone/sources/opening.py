@@ -22,8 +22,8 @@ from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
 from edgebone.sources.globs import files_matching
 from edgebone.sources.images import SUFFIXES, ImageFiles, is_picture
+from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
 from edgebone.sources.protocol import Source
-from edgebone.sources.redact import redact
 from edgebone.sources.synthetic import SyntheticCamera
 from edgebone.sources.usb import UsbConnection
 from edgebone.sources.video import VideoFile
@@ -101,8 +101,9 @@ def _open_text(text: str, give_up_s: float | None) -> Source:
         return Camera(text, lambda: _connect(address, text), first=_connect(address, text), give_up_s=give_up_s)
     if "://" in text:
         scheme = text.split("://", 1)[0]
-        if scheme in network.SCHEMES:
-            return Camera(redact(text), _way_to(text), give_up_s=give_up_s)
+        if scheme.lower() in SCHEMES:
+            place = read_address(text)
+            return Camera(place.name, _way_to(place), give_up_s=give_up_s)
         raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
@@ -116,9 +117,9 @@ def _open_text(text: str, give_up_s: float | None) -> Source:
     if glob.has_magic(text):
         found = files_matching(text)
         if not found:
-            raise SourceError(f"{text}: no file matches")
+            raise SourceError(f"{redact_word(text)}: no file matches")
         return ImageFiles(found, text)
-    raise SourceError(f"{text}: no such file; give {FORMS}")
+    raise SourceError(f"{redact_word(text)}: no such file; give {FORMS}")
 
 
 def _connect(address: Address, name: str) -> Connection:
@@ -130,26 +131,26 @@ def _connect(address: Address, name: str) -> Connection:
     return gstreamer.Pipeline(gstreamer.csi_pipeline(address.number, size_hw, fps), size_hw, name, float(fps))
 
 
-def _way_to(url: str) -> Callable[[], Connection]:
+def _way_to(address: NetworkAddress) -> Callable[[], Connection]:
     """How to connect: on a Jetson with its own decoder, which leaves the processor to the rest; elsewhere with FFmpeg.
 
     Looked into once, and told once where the decoder cannot be used: a camera is connected to again and again.
     """
-    software: Callable[[], Connection] = partial(network.NetworkConnection, url)
+    software: Callable[[], Connection] = partial(network.NetworkConnection, address)
     if not Machine.probe().jetson:
         return software
     reason = gstreamer.why_no_hardware()
     if reason:
-        _log.warning("%s is decoded in software: %s", redact(url), reason)
+        _log.warning("%s is decoded in software: %s", address.name, reason)
         return software
-    way: Callable[[], Connection] = partial(gstreamer.HardwareConnection, url)
+    way: Callable[[], Connection] = partial(gstreamer.HardwareConnection, address)
 
     def connect() -> Connection:
         nonlocal way
         try:
             return way()
         except gstreamer.SoftwareOnlyError as error:
-            _log.warning("%s is decoded in software: %s", redact(url), error)
+            _log.warning("%s is decoded in software: %s", address.name, error)
             way = software
             return way()
 

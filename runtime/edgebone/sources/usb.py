@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgebone.core.errors import SourceError
-from edgebone.core.frame import Decode
+from edgebone.core.frame import Decode, raising
 from edgebone.sources.address import Mode
 from edgebone.sources.jpeg import decode_jpeg
 
@@ -72,9 +72,14 @@ class UsbConnection:
 
     def grab(self) -> Decode:
         """Wait for the next frame; see :class:`edgebone.sources.camera.Connection`."""
-        good, image = self._capture.read()
+        try:
+            good, image = self._capture.read()
+        except cv2.error as error:
+            return raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
         if not good:
             raise SourceError(f"{self._name} gives no more frames after {self._frames}; unplugged?")
+        if not isinstance(image, np.ndarray):
+            return raising(SourceError(f"{self._name}: a damaged picture ({type(image).__name__})"))
         self._frames += 1
         if self._jpeg:
             return lambda: decode_jpeg(image.reshape(-1), self._name)

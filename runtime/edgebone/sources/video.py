@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 
@@ -24,7 +25,7 @@ class VideoFile:
         path: Any container and codec that OpenCV's FFmpeg reads.
 
     Raises:
-        SourceError: The file cannot be opened as a video.
+        SourceError: The file cannot be opened as a video, or its frames are larger than ``limits`` allows.
     """
 
     live = False
@@ -36,6 +37,13 @@ class VideoFile:
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(_UNREADABLE.format(path))
+        width = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+        height = self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if width * height > limits.FRAME_PIXELS:
+            self._capture.release()
+            raise SourceError(
+                f"{path}: frames of {width:g}x{height:g}, and at most {limits.FRAME_PIXELS:,} pixels are decoded"
+            )
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps: float | None = rate if 0 < rate < 10_000 else None
@@ -46,9 +54,12 @@ class VideoFile:
         """Decode the next frame.
 
         Raises:
-            SourceError: The video ends well before the number of frames that it announces.
+            SourceError: The video ends well before the number of frames that it announces, or one is damaged.
         """
-        good, image = self._capture.read()
+        try:
+            good, image = self._capture.read()
+        except cv2.error as error:
+            raise SourceError(f"{self.name}: frame {self._index} is damaged") from error
         if not good:
             self._check_complete()
             return None

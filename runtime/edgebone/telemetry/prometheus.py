@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import socket
+import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from edgebone.core import limits
+from edgebone.core.bounded_socket import Allowance, BoundedSocket
 from edgebone.core.errors import EdgeboneError, missing
 from edgebone.core.timing import Percentiles
 from edgebone.stream_stats import STAGES, StreamStats
@@ -18,6 +25,7 @@ _COUNTS = {
     "damaged": "Frames that could not be decoded.",
     "reconnects": "How often a source came back after it was lost.",
 }
+_PAUSE_S = 0.1
 _QUANTILES = {"0.5": "p50_ms", "0.9": "p90_ms", "0.99": "p99_ms", "1": "max_ms"}
 
 
@@ -28,10 +36,11 @@ class MetricsServer:
         port: The port it listens on.
     """
 
-    def __init__(self, server: Any, thread: threading.Thread) -> None:
+    def __init__(self, server: _Server) -> None:
         self.port = int(server.server_port)
         self._server = server
-        self._thread = thread
+        self._thread = threading.Thread(target=server.serve_forever, name="edgebone-metrics", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop serving and free the port."""
@@ -44,19 +53,21 @@ def serve_metrics(
     stats: Callable[[], StreamStats],
     port: int,
     sensors: Sequence[Sensor] | None = None,
-    host: str = "0.0.0.0",
+    host: str = "127.0.0.1",
 ) -> MetricsServer:
     """Serve a stream's figures to Prometheus; nothing is computed before somebody asks.
+
+    Anybody who reaches the port may read them: names of cameras are among them.
 
     Args:
         stats: Gives the figures, such as ``lambda: stream.stats``.
         port: Where; 0 takes a free one.
         sensors: The machine's; None looks for what there is.
-        host: The address to listen on; all of this machine's by default, as Prometheus' exporters do.
+        host: The address to listen on, IPv4 or IPv6; this machine's own programs only, by default.
 
     Raises:
         MissingDependencyError: prometheus-client is not installed.
-        EdgeboneError: The port is taken, or not allowed.
+        EdgeboneError: The port is taken, or not allowed; the address is none of this machine's.
     """
     try:
         import prometheus_client
@@ -65,10 +76,68 @@ def serve_metrics(
     registry = prometheus_client.CollectorRegistry()
     registry.register(_Collector(stats, probe_sensors() if sensors is None else sensors))
     try:
-        server, thread = prometheus_client.start_http_server(port, host, registry)
-    except OSError as error:
-        raise EdgeboneError(f"metrics cannot be served on port {port}: {error.strerror}; choose another") from error
-    return MetricsServer(server, thread)
+        server = _Server(host, port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no such address"
+        raise EdgeboneError(f"metrics cannot be served on port {port} of {host}: {reason}; choose another") from error
+    server.set_app(prometheus_client.make_wsgi_app(registry))
+    return MetricsServer(server)
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """Answers a few connections at a time, each in a thread; more are closed at once."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._free = threading.BoundedSemaphore(limits.METRICS_CONNECTIONS)
+        super().__init__((host, port), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; called by socketserver."""
+        try:
+            return super().get_request()
+        except OSError:
+            # No descriptor is left, say: the connection stays in the queue, and would be tried again without a pause.
+            time.sleep(_PAUSE_S)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer, or hang up; called by socketserver."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            # No thread could be started.
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer; called by socketserver."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is slow, or gone, is no news."""
+
+
+class _Handler(WSGIRequestHandler):
+    """Reads a request within a time and a size, and logs nothing."""
+
+    def setup(self) -> None:
+        """Called by socketserver."""
+        super().setup()
+        self.rfile.close()
+        allowance = Allowance(limits.METRICS_TIMEOUT_S, limits.METRICS_REQUEST_BYTES)
+        self.rfile = io.BufferedReader(BoundedSocket(self.connection, allowance))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Called by http.server."""
 
 
 class _Collector:

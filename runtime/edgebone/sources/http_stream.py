@@ -1,0 +1,216 @@
+"""A camera's stream over HTTP, read here and handed to FFmpeg as a file.
+
+FFmpeg's own HTTP follows redirects to wherever a camera says, and its playlists open what they name. Here every
+connection is to the camera's own host, and what comes has a time and a size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from edgebone.core import limits
+from edgebone.core.bounded_socket import Allowance, BoundedSocket, TooMuchError
+from edgebone.core.errors import SourceError
+from edgebone.core.reading import in_words
+from edgebone.sources.camera import RefusedError
+from edgebone.sources.network_address import NetworkAddress
+
+_AS_TYPED = "!$%&'()*+,/:;=?@[]~"
+
+
+class HttpStream:
+    """The body of a camera's answer: a file that FFmpeg reads.
+
+    Credentials are sent when the camera asks for them, by Basic or Digest. Certificates are not checked: cameras sign
+    their own.
+
+    Args:
+        address: ``http://…`` or ``https://…``.
+        timeout_s: For the whole way to the end of the answer's header.
+
+    Attributes:
+        name: The camera's, without credentials.
+        multipart: Whether it says that it is Motion JPEG.
+        failure: Why reading ended before the end: the connection is lost, or the camera sends too slowly, or too much
+            for one packet. None where it did not.
+
+    Raises:
+        RefusedError: The camera answers, but not with a stream: wrong credentials, nothing under this address.
+        SourceError: It does not answer.
+    """
+
+    def __init__(self, address: NetworkAddress, timeout_s: float) -> None:
+        self.name = address.name
+        self._timeout_s = timeout_s
+        self._allowance = Allowance(timeout_s, limits.PACKET_BYTES)
+        self._answers: list[_Response] = []
+        self.failure: SourceError | None = None
+        self._response = self._open(address)
+        self.multipart = self._response.headers.get_content_maintype() == "multipart"
+
+    def _open(self, address: NetworkAddress) -> Any:
+        opener = urllib.request.OpenerDirector()
+        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        if address.user is not None:
+            # The second one is where the camera may redirect to.
+            places = [f"{address.scheme}://{address.host_and_port}", f"https://{address.host}"]
+            passwords.add_password(None, places, address.user, address.password or "")
+        response = partial(_Response, self._answers, self._allowance)
+        for handler in (
+            urllib.request.ProxyHandler(),
+            _Http(response),
+            _Https(response),
+            _SameHost(),
+            urllib.request.HTTPBasicAuthHandler(passwords),
+            urllib.request.HTTPDigestAuthHandler(passwords),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+        ):
+            opener.add_handler(handler)
+        url = f"{address.scheme}://{address.host_and_port}{quote(address.path, safe=_AS_TYPED)}"
+        request = urllib.request.Request(url, headers={"User-Agent": "edgebone", "Accept": "*/*"})
+        try:
+            return opener.open(request, timeout=self._timeout_s)
+        except Exception as error:
+            failure = self._explain(error, "cannot connect")
+        # Not where it was caught: the trace of that has the whole address in it.
+        self.close()
+        raise failure
+
+    def grant(self, seconds: float) -> None:
+        """Allow another packet, within so many seconds."""
+        self._timeout_s = seconds
+        self._allowance.grant(seconds, limits.PACKET_BYTES)
+
+    def read(self, size: int) -> bytes:
+        """Wait for some bytes.
+
+        Args:
+            size: How many at most.
+
+        Returns:
+            None of them at the end, which is also where something failed: FFmpeg, which calls this, would lose what is
+            raised, or tell it on its own.
+        """
+        try:
+            return b"" if self.failure else self._response.read1(size)
+        except Exception as error:
+            self.failure = self._explain(error, "the connection is lost")
+            return b""
+
+    def _explain(self, error: Exception, what: str) -> SourceError:
+        """An error of ours, without the whole address, or anything that the camera says."""
+        if isinstance(error, _RedirectError):
+            return RefusedError(f"{self.name}: it redirects to another place, and that is not followed")
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+            if error.code in (401, 403):
+                return RefusedError(f"{self.name}: {refusal(error.code)}")
+            kind = SourceError if error.code >= 500 else RefusedError
+            return kind(f"{self.name}: no video there (HTTP {error.code}); is the path right?")
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, UnicodeEncodeError):
+            return RefusedError(f"{self.name}: a user name or password for Digest is of ASCII only")
+        if isinstance(reason, TooMuchError):
+            return SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
+        if isinstance(reason, TimeoutError):
+            return SourceError(f"{self.name}: no data for {self._timeout_s:g} s")
+        text = reason.strerror if isinstance(reason, OSError) else None
+        return SourceError(f"{self.name}: {what} ({text or f'no HTTP: {type(reason).__name__}'})")
+
+    def interrupt(self) -> None:
+        """End a ``read`` in another thread."""
+        for answer in self._answers:
+            with contextlib.suppress(OSError):
+                # Past TLS, whose state is the reading thread's.
+                socket.socket.shutdown(answer.connection, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Disconnect."""
+        for answer in self._answers:
+            answer.close()
+            answer.connection.close()
+
+
+def refusal(reason: object) -> str:
+    """What to tell whose user name or password the camera does not take."""
+    return (
+        f"the camera refuses the user name or password ({reason}); write them as USER:PASSWORD@ before the host, "
+        "special characters as %40 and so on"
+    )
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is read within an allowance, from its first line on."""
+
+    def __init__(
+        self, answers: list[_Response], allowance: Allowance, sock: socket.socket, *args: Any, **more: Any
+    ) -> None:
+        super().__init__(sock, *args, **more)
+        self.fp.close()
+        self.fp = io.BufferedReader(BoundedSocket(sock, allowance))
+        self.connection = sock
+        answers.append(self)
+
+
+class _Http(urllib.request.HTTPHandler):
+    """HTTP whose answers are of a class of ours."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        self._response = response
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        """Send a request; called by urllib."""
+        return self.do_open(partial(_connect, http.client.HTTPConnection, self._response), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """HTTPS whose answers are of a class of ours."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        self._response = response
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        """Send a request; called by urllib."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        kind = partial(http.client.HTTPSConnection, context=context)
+        return self.do_open(partial(_connect, kind, self._response), req)
+
+
+def _connect(kind: Any, response: Any, host: str, **more: Any) -> Any:
+    connection = kind(host, **more)
+    connection.response_class = response
+    return connection
+
+
+class _RedirectError(Exception):
+    """The camera redirects to another place."""
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect within the same host and port, or to the same host's HTTPS."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        """Make the request that follows a redirect; called by urllib."""
+        here, there = _place(req.full_url), _place(newurl)
+        if there not in (here, ("https", here[1], 443)):
+            raise _RedirectError
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _place(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
