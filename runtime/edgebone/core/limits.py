@@ -32,7 +32,13 @@ LABELS_BYTES = 16 * _MB
 """A file of class names."""
 
 ANNOTATIONS_BYTES = 1 * _GB
-"""A file of annotations: COCO's JSON, a CSV."""
+"""A file of annotations: COCO's JSON."""
+
+TABLE_BYTES = 256 * _MB
+"""A CSV of pictures and what they show."""
+
+TABLE_ROWS = 2_000_000
+"""Rows of it."""
 
 PICTURE_BYTES = 512 * _MB
 """A picture's file."""
@@ -47,13 +53,49 @@ PACKET_BYTES = 64 * _MB
 """One packet of a camera on the network."""
 
 NETWORK_SIDE = 8192
-"""Height or width of a network's input."""
+"""Height or width of a network's input, and of what a picture is resized to before it is cropped."""
+
+TENSOR_BYTES = 1 * _GB
+"""A tensor of a network, as its manifest declares it, at its least batch."""
+
+AXIS = 1 << 24
+"""One axis of a tensor."""
+
+AXES = 8
+"""Axes of a tensor."""
 
 BATCH = 4096
 """Pictures in one run."""
 
 THREADS = 1024
 """Threads of one engine."""
+
+LABELS = 1 << 20
+"""Classes of a head."""
+
+NAMES = 4096
+"""Outputs of a head, variants, taps and whatever else a manifest lists by names."""
+
+NAME_LENGTH = 1024
+"""Characters of a name or a label."""
+
+PATH_LENGTH = 4096
+"""Characters of a file's path within a bundle."""
+
+RESULTS = 1 << 20
+"""Classes or boxes that a result may list."""
+
+CANDIDATES = 30_000
+"""Boxes of a picture that overlaps are looked for among, the best ones."""
+
+VECTOR_NUMBERS = 65_536
+"""Numbers of a gallery's vector."""
+
+ZONES = 256
+"""Zones and lines of a file of zones."""
+
+CORNERS = 1000
+"""Corners of a zone."""
 
 GRAPH_NESTING = 16
 """Graphs within graphs (``If``, ``Loop``, ``Scan``) of a network."""

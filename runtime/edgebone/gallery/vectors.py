@@ -74,6 +74,25 @@ def pack(unit: Floats, storage: Storage) -> Block:
     return Block(unit.astype(storage, copy=False))
 
 
+def off_unit(block: Block, within: float) -> int | None:
+    """The first row whose length is not one, NaN and infinity included; None where there is none.
+
+    Args:
+        block: Rows as they were read.
+        within: How far off a length may be.
+    """
+    step = max(1, _PIECE_BYTES // (4 * block.stored.shape[1]))
+    for start in range(0, len(block), step):
+        part = block.part(start, start + step)
+        rows = np.asarray(part.stored, np.float32)
+        with np.errstate(all="ignore"):
+            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)) / (1 if part.lengths is None else part.lengths)
+            wrong = np.flatnonzero(~(np.abs(lengths - 1) <= within))
+        if len(wrong):
+            return start + int(wrong[0])
+    return None
+
+
 def joined(blocks: Sequence[Block]) -> Block:
     """Several blocks as one."""
     if len(blocks) == 1:
