@@ -1,7 +1,7 @@
 """``python tests/fuzz/fuzz.py [TARGET ...] --seconds 60``: mutated inputs for everything that reads what others made.
 
 Prints a line a target: inputs used, accepted, refused, and what must not be: tracebacks, crashes, hangs, too much
-memory, anything outside touched. Exits with 1 where there is any; the inputs are saved, and ``--replay`` uses one again.
+memory, anything outside touched. Exits with 1 where there is any; the inputs are saved, ``--replay`` uses one again.
 Where atheris is installed, ``--atheris`` lets it choose the inputs by what they reach, and stops at the first failure.
 """
 
@@ -51,7 +51,7 @@ def plain(names: list[str], out: Path, seconds: float, inputs: int, seed: int) -
     from targets import TARGETS
 
     heads = ("target", "inputs", "per s", "accepted", "refused", *COLUMNS, "peak MB")
-    print("{:<18}".format(heads[0]), *(f"{head:>9}" for head in heads[1:]), flush=True)
+    print(f"{heads[0]:<18}", *(f"{head:>9}" for head in heads[1:]), flush=True)
     failed = False
     for name in names:
         found = fuzz(name, TARGETS[name], out, seconds=seconds, inputs=inputs, seed=seed)

@@ -281,7 +281,16 @@ class Guard:
             return
         if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
             self._found.append(f"{event} {arguments[0]}")
-        elif event in ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate"):
+        elif event in (
+            "open",
+            "os.mkdir",
+            "os.remove",
+            "os.rename",
+            "os.rmdir",
+            "os.symlink",
+            "os.link",
+            "os.truncate",
+        ):
             for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
                 if isinstance(path, (str, bytes)) and not self._is_allowed(os.fsdecode(path)):
                     self._found.append(f"{event} {os.fsdecode(path)!r}")

@@ -17,11 +17,11 @@ PutRight = Callable[[bytes, dict[str, bytes]], bytes]
 
 # What JSON can say that a reader may not have thought of; put into the text as it stands.
 _TOKENS = (
-    "null", "true", "0", "-1", "1", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808", "1" + "0" * 30,
-    "1" + "0" * 400, "-9223372036854775808", "1e308", "-1e308", "5e-324", "1e999", "-0", "0.5", "NaN", "Infinity", '""',
+    "null", "true", "0", "-1", "1", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
+    "1" + "0" * 30, "1" + "0" * 400, "-9223372036854775808", "1e308", "-1e308", "5e-324", "1e999", "-0", "0.5", "NaN", "Infinity", '""',
     '"x"', '"' + "x" * 5000 + '"', '"\\ud800"', '"a\\u0000b"', '"\\u001b[31m"', '"../outside/secret"', '"/etc/passwd"',
-    '"manifest.json"', '"./onnx/fp32.onnx"', '"onnx//fp32.onnx"', "[]", "{}", "[[1,2],[3]]", '{"a":{"b":[1]}}', "[" * 600,
-    "[" * 2000 + "]" * 2000,
+    '"manifest.json"', '"./onnx/fp32.onnx"', '"onnx//fp32.onnx"', "[]", "{}", "[[1,2],[3]]", '{"a":{"b":[1]}}',
+    "[" * 600, "[" * 2000 + "]" * 2000,
 )  # fmt: skip
 _WORDS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80")
 
@@ -76,7 +76,17 @@ def mutate_json(text: bytes, rng: random.Random) -> bytes:
             twice = f"{json.dumps(rng.choice(list(old)))}:{rng.choice(_TOKENS)}"
             parent[key] = _marked(tokens, json.dumps(old)[:-1] + f",{twice}}}")
         elif kind == 4 and isinstance(old, (int, float)) and not isinstance(old, bool):
-            new = (old + 1, old - 1, -old, old * 1000, old * 10**9, old / 3, float(old), str(old), rng.randrange(-5, 300))
+            new = (
+                old + 1,
+                old - 1,
+                -old,
+                old * 1000,
+                old * 10**9,
+                old / 3,
+                float(old),
+                str(old),
+                rng.randrange(-5, 300),
+            )
             parent[key] = rng.choice(new)
         elif kind == 5 and isinstance(old, str):
             parent[key] = rng.choice((old[:-1], old + "x", old.upper(), old * 50, [old], {"a": old}))
@@ -196,7 +206,16 @@ def mutate_npy(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.3:
         descr = rng.choice((b"'|O'", b"'<f8'", b"'<f2'", b"'<U9'", b"'|V99999999'", b"[('a', '<f4')]", b"'", b"'m8'"))
         return data[:10] + b"{'descr': " + descr + b", 'fortran_order': False, " + data[start:]
-    shapes = (b"99999999999,", b"1000000000,", b"0,", b"-1,", b"4611686018427387904, 4", b"1, 4, 1,", b"1e9", b"(" * 200)
+    shapes = (
+        b"99999999999,",
+        b"1000000000,",
+        b"0,",
+        b"-1,",
+        b"4611686018427387904, 4",
+        b"1, 4, 1,",
+        b"1e9",
+        b"(" * 200,
+    )
     return data[: start + 10] + rng.choice(shapes) + data[data.find(b")", start) :]
 
 
@@ -231,7 +250,9 @@ def _operator(model: Any, rng: random.Random) -> None:
 
 
 def _domain(model: Any, rng: random.Random) -> None:
-    rng.choice(model.graph.node).domain = rng.choice(("com.microsoft", "evil", "ai.onnx.ml", "ai.onnx.preview.training"))
+    rng.choice(model.graph.node).domain = rng.choice(
+        ("com.microsoft", "evil", "ai.onnx.ml", "ai.onnx.preview.training")
+    )
 
 
 def _sizes(model: Any, rng: random.Random) -> None:
@@ -285,15 +306,15 @@ def _outside(model: Any, rng: random.Random) -> None:
 
 _GRAPH_CHANGES = (_operator, _domain, _sizes, _element_type, _link, _port, _opset, _values, _outside)
 _OPERATORS = (
-    "Cast", "Loop", "If", "NonZero", "Identity", "Tile", "Expand", "ConstantOfShape", "EyeLike", "Range", "OneHot", "Scan",
-    "StringNormalizer", "TfIdfVectorizer", "Resize", "MaxPool", "NonMaxSuppression", "Evil", "DequantizeLinear", "Einsum",
-    "GridSample", "SequenceEmpty", "Optional", "RegexFullMatch", "DFT", "STFT",
+    "Cast", "Loop", "If", "NonZero", "Identity", "Tile", "Expand", "ConstantOfShape", "EyeLike", "Range", "OneHot",
+    "Scan", "StringNormalizer", "TfIdfVectorizer", "Resize", "MaxPool", "NonMaxSuppression", "Evil", "DequantizeLinear",
+    "Einsum", "GridSample", "SequenceEmpty", "Optional", "RegexFullMatch", "DFT", "STFT",
 )  # fmt: skip
 
 HOSTILE_NAMES = (
-    "../outside/secret", "../../outside/secret", "/etc/passwd", "a/../../outside/secret", "..", ".", "", "onnx", "golden",
-    "onnx/FP32.onnx", "golden/image.png/x", "./manifest.json", "manifest.json", "a\\..\\b", "C:\\x", "é", "e\u0301", "a" * 300,
-    "x/" + "y/" * 120 + "z", "\u202egpj", "a\nb", "a\0b", "onnx/fp32.onnx/", "-rf", "~",
+    "../outside/secret", "../../outside/secret", "/etc/passwd", "a/../../outside/secret", "..", ".", "", "onnx",
+    "golden", "onnx/FP32.onnx", "golden/image.png/x", "./manifest.json", "manifest.json", "a\\..\\b", "C:\\x", "é", "e\u0301",
+    "a" * 300, "x/" + "y/" * 120 + "z", "\u202egpj", "a\nb", "a\0b", "onnx/fp32.onnx/", "-rf", "~",
 )  # fmt: skip
 
 

@@ -56,8 +56,8 @@ def _with_plans(folder: Path) -> Path:
         "metric": "top-1", "value": 90.0, "fp32": 91.0, "agreement": 99.0, "pictures": 10, "data": "x", "engine": "y",
     }  # fmt: skip
     plan = {
-        "machine": "this", "goal": "latency", "engine": "onnxruntime", "variant": "fp32", "precision": "fp32", "hint": "latency",
-        "threads": 1, "batch": 1, "p50_ms": 1.0, "fps": 2.0, "fp32_p50_ms": 3.0, "fp32_fps": 1.0, "accuracy": accuracy,
+        "machine": "this", "goal": "latency", "engine": "onnxruntime", "variant": "fp32", "precision": "fp32",
+        "hint": "latency", "threads": 1, "batch": 1, "p50_ms": 1.0, "fps": 2.0, "fp32_p50_ms": 3.0, "fp32_fps": 1.0, "accuracy": accuracy,
         "measured_at": "now",
     }  # fmt: skip
     manifest["plans"] = {Machine.probe().key: plan}
@@ -118,7 +118,10 @@ def indexed_galleries(folder: Path) -> list[bytes]:
 
 def graphs(folder: Path) -> list[bytes]:
     """The networks of two bundles."""
-    return [(path / "onnx/fp32.onnx").read_bytes() for path in (write_colors_bundle(folder / "colors.bundle"), two_heads(folder))]
+    return [
+        (path / "onnx/fp32.onnx").read_bytes()
+        for path in (write_colors_bundle(folder / "colors.bundle"), two_heads(folder))
+    ]
 
 
 def pictures(folder: Path) -> list[bytes]:
@@ -129,7 +132,11 @@ def pictures(folder: Path) -> list[bytes]:
     forms: list[tuple[str, str, dict[str, Any]]] = [
         *(("RGB", name, {}) for name in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "ICO", "TGA", "PCX")),
         *(("RGB", name, {}) for name in ("JPEG2000", "SGI", "EPS", "PDF", "IM", "DDS", "AVIF", "ICNS", "MPO")),
-        *((mode, name, {}) for mode in ("L", "P", "1", "LA", "RGBA", "CMYK", "I", "F") for name in ("PNG", "TIFF", "JPEG")),
+        *(
+            (mode, name, {})
+            for mode in ("L", "P", "1", "LA", "RGBA", "CMYK", "I", "F")
+            for name in ("PNG", "TIFF", "JPEG")
+        ),
         *(("RGB", "TIFF", {"compression": name}) for name in ("tiff_lzw", "jpeg", "tiff_deflate")),
         ("RGB", "JPEG", {"progressive": True}),
         ("RGB", "JPEG", {"exif": exif}),
@@ -165,8 +172,8 @@ ZONES = {
     "schema": 1,
     "zones": [
         {
-            "name": "shelf", "polygon": [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9], [0.1, 0.9]], "dwell_s": 5, "labels": ["red"],
-            "anchor": "center", "source": "x",
+            "name": "shelf", "polygon": [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9], [0.1, 0.9]], "dwell_s": 5,
+            "labels": ["red"], "anchor": "center", "source": "x",
         },
         {"name": "corner", "polygon": [[0, 0], [1, 0], [1, 1]]},
     ],

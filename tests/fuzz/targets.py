@@ -249,7 +249,9 @@ class _Nothing:
     def __call__(self, pictures: list[Any]) -> list[Any]:
         from edgebone.core.detections import CLASS_NAME, Detections
 
-        empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), {CLASS_NAME: np.array([])})
+        empty = Detections(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), {CLASS_NAME: np.array([])}
+        )
         return [empty for _ in pictures]
 
 
@@ -348,9 +350,7 @@ TARGETS: dict[str, Target] = {
         use_head,
     ),
     "gallery": Target(seeds.galleries, either(mutate_bytes, of_manifest("gallery.json"), _ARRAYS), use_gallery),
-    "index": Target(
-        seeds.indexed_galleries, of_members("gallery.json", (".usearch",), mutate_bytes), use_gallery
-    ),
+    "index": Target(seeds.indexed_galleries, of_members("gallery.json", (".usearch",), mutate_bytes), use_gallery),
     "picture": Target(seeds.pictures, mutate_bytes, use_picture),
     "mjpeg": Target(seeds.jpegs, mutate_bytes, use_frame),
     "video": Target(seeds.videos, mutate_bytes, use_video),

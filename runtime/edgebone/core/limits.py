@@ -92,10 +92,16 @@ VECTOR_NUMBERS = 65_536
 """Numbers of a gallery's vector."""
 
 ZONES = 256
-"""Zones and lines of a file of zones."""
+"""Zones of a file of zones, and lines."""
 
 CORNERS = 1000
 """Corners of a zone."""
+
+FACINGS = 10_000
+"""Facings of a shelf, and looks at each that are remembered."""
+
+PRODUCTS = 1000
+"""Zones of a shelf, and products that belong in each."""
 
 GRAPH_NESTING = 16
 """Graphs within graphs (``If``, ``Loop``, ``Scan``) of a network."""

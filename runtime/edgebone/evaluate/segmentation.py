@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.foreign import foreign
+from edgebone.core.reading import read_regular
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.model import Looker
 from edgebone.sources.images import SUFFIXES
@@ -121,15 +125,14 @@ def read_mask(path: Path, classes: int) -> NDArray[np.uint8]:
     Raises:
         SourceError: It cannot be read, has colours, or a class beyond the labels.
     """
-    try:
-        with Image.open(path) as image:
+    with foreign(lambda reason: SourceError(f"{path}: not a readable picture ({reason})")):
+        content = io.BytesIO(read_regular(path, limits.PICTURE_BYTES))
+        with Image.open(content, formats=("PNG",)) as image:
             if image.mode not in ("L", "P", "1"):
                 raise SourceError(f"{path}: a mask has one channel or a palette, this is {image.mode}")
+            if image.width * image.height > limits.PICTURE_PIXELS:
+                raise SourceError(f"{path}: a mask has {limits.PICTURE_PIXELS:,} pixels at most")
             mask = np.asarray(image).astype(np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{path}: not a readable picture ({error})") from error
     most = int(mask[mask != _IGNORED].max(initial=0))
     if most >= classes:
         raise SourceError(f"{path}: it holds class {most}, the bundle has {classes} labels")
