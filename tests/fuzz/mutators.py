@@ -18,7 +18,8 @@ PutRight = Callable[[bytes, dict[str, bytes]], bytes]
 # What JSON can say that a reader may not have thought of; put into the text as it stands.
 _TOKENS = (
     "null", "true", "0", "-1", "1", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
-    "1" + "0" * 30, "1" + "0" * 400, "-9223372036854775808", "1e308", "-1e308", "5e-324", "1e999", "-0", "0.5", "NaN", "Infinity", '""',
+    "1" + "0" * 30, "1" + "0" * 400, "-9223372036854775808", "1e308", "-1e308", "5e-324", "1e999", "-0", "0.5", "NaN",
+    "Infinity", '""',
     '"x"', '"' + "x" * 5000 + '"', '"\\ud800"', '"a\\u0000b"', '"\\u001b[31m"', '"../outside/secret"', '"/etc/passwd"',
     '"manifest.json"', '"./onnx/fp32.onnx"', '"onnx//fp32.onnx"', "[]", "{}", "[[1,2],[3]]", '{"a":{"b":[1]}}',
     "[" * 600, "[" * 2000 + "]" * 2000,
@@ -313,8 +314,8 @@ _OPERATORS = (
 
 HOSTILE_NAMES = (
     "../outside/secret", "../../outside/secret", "/etc/passwd", "a/../../outside/secret", "..", ".", "", "onnx",
-    "golden", "onnx/FP32.onnx", "golden/image.png/x", "./manifest.json", "manifest.json", "a\\..\\b", "C:\\x", "é", "e\u0301",
-    "a" * 300, "x/" + "y/" * 120 + "z", "\u202egpj", "a\nb", "a\0b", "onnx/fp32.onnx/", "-rf", "~",
+    "golden", "onnx/FP32.onnx", "golden/image.png/x", "./manifest.json", "manifest.json", "a\\..\\b", "C:\\x",
+    "é", "e\u0301", "a" * 300, "x/" + "y/" * 120 + "z", "\u202egpj", "a\nb", "a\0b", "onnx/fp32.onnx/", "-rf", "~",
 )  # fmt: skip
 
 

@@ -57,7 +57,8 @@ def _with_plans(folder: Path) -> Path:
     }  # fmt: skip
     plan = {
         "machine": "this", "goal": "latency", "engine": "onnxruntime", "variant": "fp32", "precision": "fp32",
-        "hint": "latency", "threads": 1, "batch": 1, "p50_ms": 1.0, "fps": 2.0, "fp32_p50_ms": 3.0, "fp32_fps": 1.0, "accuracy": accuracy,
+        "hint": "latency", "threads": 1, "batch": 1, "p50_ms": 1.0, "fps": 2.0, "fp32_p50_ms": 3.0, "fp32_fps": 1.0,
+        "accuracy": accuracy,
         "measured_at": "now",
     }  # fmt: skip
     manifest["plans"] = {Machine.probe().key: plan}
