@@ -96,7 +96,7 @@ class Zones:
 
         Raises:
             EdgeboneError: The detections have no tracks.
-            ZonesError: A line is shorter than a pixel in this picture.
+            ZonesError: A line is so short that it has no direction in this picture.
         """
         if detections.tracker_id is None:
             raise EdgeboneError("zones need to know which box is which object: track the detections first (--track)")
@@ -149,7 +149,6 @@ class Zones:
             corners = np.rint(np.array(what.polygon) * (width - 1, height - 1)).astype(np.int64)
             return sv.PolygonZone(corners, triggering_anchors=anchor)
         start, end = (sv.Point(x * width, y * height) for x, y in (what.start, what.end))
-        # supervision drops what follows the point: of a line shorter than a pixel nothing may be left.
         with foreign(lambda why: ZonesError(f"line {what.name} is none in a picture of {width}x{height}: {why}")):
             return sv.LineZone(start, end, anchor, minimum_crossing_threshold=_STEADY_FRAMES)
 
