@@ -172,6 +172,8 @@ def _watch(process: Any, reader: Connection, state: Any, outcome: Outcome) -> It
             yield ("hang" if hangs else "memory"), state[0], f"after {limit_s:g} s" if hangs else f"{resident} MB"
             return
     process.join()
+    if limit_s == _START_S:
+        raise RuntimeError(f"{outcome.target}: the process ended before it had used a good input: {process.exitcode}")
     if process.exitcode and not reported:
         state[1] += 1
         yield "crash", state[0], f"exit code {process.exitcode}"
