@@ -34,8 +34,9 @@ def main() -> int:
     unknown = set(asked.targets) - TARGETS.keys()
     if unknown or ((asked.replay or asked.atheris) and len(asked.targets) != 1):
         parser.error(f"there is no target {', '.join(unknown)}" if unknown else "this takes one target")
-    if asked.seconds == float("inf") and asked.inputs == 2**62 and not asked.replay:
-        parser.error("say for how long: --seconds, or --inputs")
+    endless = asked.seconds == float("inf") and (asked.atheris or asked.inputs == 2**62)
+    if endless and not asked.replay:
+        parser.error("say for how long: --seconds" + ("" if asked.atheris else ", or --inputs"))
     asked.out.mkdir(parents=True, exist_ok=True)
     out = asked.out.absolute()
     if asked.replay:

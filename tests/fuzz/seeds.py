@@ -173,6 +173,13 @@ def jpegs(folder: Path) -> list[bytes]:
     return [cv2.imencode(".jpg", np.asarray(_noise()))[1].tobytes()]
 
 
+def streams(folder: Path) -> list[bytes]:
+    """Five parts of Motion JPEG, as a camera sends them over HTTP."""
+    frame = jpegs(folder)[0]
+    part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(frame), frame)
+    return [part * 5]
+
+
 def videos(folder: Path) -> list[bytes]:
     """Short videos in three containers, and Motion JPEG with none."""
     shades = [(shade, shade, shade) for shade in range(0, 150, 10)]

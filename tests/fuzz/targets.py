@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.server
 import io
 import json
 import os
 import random
 import shutil
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,42 @@ def use_video(data: bytes, place: Path) -> None:
             _ = frame.image
 
 
+class _Answer(http.server.BaseHTTPRequestHandler):
+    """What a camera on the network answers: the input, whatever it is."""
+
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(_Answer.body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing is written."""
+
+
+@functools.cache
+def _camera() -> int:
+    """The port of a camera on this machine."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return int(server.server_address[1])
+
+
+def use_stream(data: bytes, place: Path) -> None:
+    """Motion JPEG from a camera on the network, its parts and their headers included."""
+    from edgebone.sources import open_source
+
+    _Answer.body = data
+    with contextlib.closing(open_source(f"http://127.0.0.1:{_camera()}/cam.mjpg", give_up_s=0.1)) as source:
+        for _ in range(3):
+            frame = source.read()
+            assert frame is not None
+            _ = frame.image
+
+
 def use_zones(data: bytes, place: Path) -> None:
     """A file of zones, with something that walks through them."""
     from edgebone.core.detections import Detections
@@ -353,6 +391,7 @@ TARGETS: dict[str, Target] = {
     "index": Target(seeds.indexed_galleries, of_members("gallery.json", (".usearch",), mutate_bytes), use_gallery),
     "picture": Target(seeds.pictures, mutate_bytes, use_picture),
     "mjpeg": Target(seeds.jpegs, mutate_bytes, use_frame),
+    "stream": Target(seeds.streams, mutate_bytes, use_stream),
     "video": Target(seeds.videos, mutate_bytes, use_video),
     "zones": Target(seeds.zones, mutate_json, use_zones),
     "shelf": Target(seeds.shelves, mutate_json, use_shelf),

@@ -143,6 +143,17 @@ def test_values_that_cannot_be_meant_are_refused(text: str, where: tuple[str, ..
         parse_manifest(changed(text, lambda m: at(m, where[:-1]).update({where[-1]: value})), "x")
 
 
+def test_pictures_that_no_memory_holds_at_the_least_batch_are_refused(text: str) -> None:
+    def large(m: dict[str, Any], batch: int) -> None:
+        m["preprocess"].update(size_hw=[4096, 4096])
+        m["variants"]["fp32"].update(batch=[batch, 4096])
+
+    words = r"images: uint8\[batch,4096,4096,3\] at a batch of 22 takes more than 1 GB"
+    with pytest.raises(BundleError, match=words):
+        parse_manifest(changed(text, lambda m: large(m, 22)), "x")
+    assert parse_manifest(changed(text, lambda m: large(m, 21)), "x").variants["fp32"].batch == (21, 4096)
+
+
 def test_labels_with_spaces_digits_and_other_scripts_survive(tmp_path: Path) -> None:
     labels = (
         "traffic light 2",

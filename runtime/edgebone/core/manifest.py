@@ -486,7 +486,8 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
     """Refuse tensors that no memory holds, before anything is made for them."""
     batches = [variant.batch[0] for variant in manifest.variants.values()]
     batches += [plan.batch for plan in manifest.plans.values() if plan.batch is not None]
-    for spec in (manifest.input, *manifest.outputs):
+    pictures = TensorSpec(manifest.input.name, "uint8", ("batch", *manifest.preprocess.size_hw, 3))
+    for spec in (pictures, manifest.input, *manifest.outputs):
         inner = bytes_of(spec.shape[1:], spec.dtype)
         if inner * max(batches) > limits.TENSOR_BYTES:
             raise BundleError(
