@@ -114,8 +114,7 @@ def fuzz(
         process = context.Process(target=_work, args=arguments)
         process.start()
         writer.close()
-        failure = _watch(process, reader, state, outcome)
-        for kind, failed, text in failure:
+        for kind, failed, text in _watch(process, reader, state, outcome, scratch):
             _note(outcome, kind, text)
             if outcome.places[_place(kind, text)] <= 3:
                 saved = folder / f"{name}-{kind}-{failed}"
@@ -144,7 +143,9 @@ def _place(kind: str, text: str) -> str:
     return f"{kind}: {own[-1].removeprefix('File ')}: {raised.partition(':')[0]}"
 
 
-def _watch(process: Any, reader: Connection, state: Any, outcome: Outcome) -> Iterator[tuple[str, int, str]]:
+def _watch(
+    process: Any, reader: Connection, state: Any, outcome: Outcome, scratch: Path
+) -> Iterator[tuple[str, int, str]]:
     """What a process reports, and what becomes of it: kind, input's number, text."""
     seen, since = -1, time.monotonic()
     limit_s = _START_S
@@ -176,7 +177,13 @@ def _watch(process: Any, reader: Connection, state: Any, outcome: Outcome) -> It
         raise RuntimeError(f"{outcome.target}: the process ended before it had used a good input: {process.exitcode}")
     if process.exitcode and not reported:
         state[1] += 1
-        yield "crash", state[0], f"exit code {process.exitcode}"
+        yield "crash", state[0], f"exit code {process.exitcode}\n{_last_words(scratch)}"
+
+
+def _last_words(scratch: Path) -> str:
+    """What Python said of a signal that ended it."""
+    said = (scratch / "stderr").read_text(encoding="utf-8", errors="replace")
+    return said[said.rfind("Fatal Python error") :][:4000] if "Fatal Python error" in said else ""
 
 
 def _resident_mb(pid: int) -> int:

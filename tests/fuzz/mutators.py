@@ -19,8 +19,8 @@ PutRight = Callable[[bytes, dict[str, bytes]], bytes]
 _TOKENS = (
     "null", "true", "0", "-1", "1", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
     "1" + "0" * 30, "1" + "0" * 400, "-9223372036854775808", "1e308", "-1e308", "5e-324", "1e999", "-0", "0.5", "NaN",
-    "Infinity", '""',
-    '"x"', '"' + "x" * 5000 + '"', '"\\ud800"', '"a\\u0000b"', '"\\u001b[31m"', '"../outside/secret"', '"/etc/passwd"',
+    "Infinity", '""', '"x"',
+    '"' + "x" * 5000 + '"', '"\\ud800"', '"a\\u0000b"', '"\\u001b[31m"', '"../../outside/secret"', '"/etc/passwd"',
     '"manifest.json"', '"./onnx/fp32.onnx"', '"onnx//fp32.onnx"', "[]", "{}", "[[1,2],[3]]", '{"a":{"b":[1]}}',
     "[" * 600, "[" * 2000 + "]" * 2000,
 )  # fmt: skip
@@ -301,7 +301,7 @@ def _outside(model: Any, rng: random.Random) -> None:
     tensor.ClearField("raw_data")
     tensor.ClearField("float_data")
     tensor.data_location = 1
-    where = ("../outside/secret", "outside/secret", "/etc/passwd", "golden/image.png", "w.bin")
+    where = ("../outside/secret", "../../../outside/secret", "/etc/passwd", "golden/image.png", "w.bin")
     tensor.external_data.add(key="location", value=rng.choice(where))
 
 
@@ -340,7 +340,7 @@ def mutate_names(data: bytes, rng: random.Random) -> bytes:
             info.filename = name
             if rng.random() < 0.1:
                 info.external_attr = 0o120777 << 16
-                content = b"../outside/secret"
+                content = b"../../outside/secret"
             archive.writestr(info, content, _method(rng))
     return made.getvalue()
 
