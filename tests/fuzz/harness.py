@@ -30,6 +30,7 @@ PEAK_MB = 1024
 _PROJECT = Path(__file__).parents[2]
 _START_S = 120.0
 _SPARE_MB = 2048
+_TWO_PATHS = ("os.rename", "os.link", "os.symlink")
 # What says which machine this is.
 _SYSTEM = ("/dev/null", "/dev/urandom", "/etc/localtime", "/etc/nv_tegra_release")
 _ADDRESSES_BYTES = 16 << 30
@@ -300,7 +301,8 @@ class Guard:
             "os.link",
             "os.truncate",
         ):
-            for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
+            # What a symbolic link says is no place that anything is done at.
+            for path in arguments[event == "os.symlink" : 2 if event in _TWO_PATHS else 1]:
                 if isinstance(path, (str, bytes)) and not self._is_allowed(os.fsdecode(path)):
                     self._found.append(f"{event} {os.fsdecode(path)!r}")
 

@@ -126,6 +126,13 @@ def graphs(folder: Path) -> list[bytes]:
     ]
 
 
+def foreign_graphs(folder: Path) -> list[bytes]:
+    """A detector as other people export one."""
+    from foreign import yolox
+
+    return [yolox(folder / "foreign.onnx", 3).read_bytes()]
+
+
 def pictures(folder: Path) -> list[bytes]:
     """Pictures in the formats that are read, in every mode that Pillow writes."""
     image = _noise()

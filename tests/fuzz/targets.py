@@ -79,6 +79,8 @@ def as_folder(data: bytes, place: Path, engine: str = "onnxruntime") -> None:
             with contextlib.suppress(OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
                 if inside:
                     target.parent.mkdir(parents=True, exist_ok=True)
+                    # Not through a link of the same name.
+                    target.unlink(missing_ok=True)
                     if info.external_attr >> 16 == 0o120777:
                         target.symlink_to(archive.read(info).decode())
                     else:
@@ -323,6 +325,15 @@ def use_table(data: bytes, place: Path) -> None:
         read_evaluation(path, bundle.manifest)
 
 
+def use_import(data: bytes, place: Path) -> None:
+    """A foreign network, as it is read before anything is made of it."""
+    from edgebone_export.importers.onnx_file import read_onnx
+
+    path = place / "foreign.onnx"
+    path.write_bytes(data)
+    read_onnx(path)
+
+
 def use_labels(data: bytes, place: Path) -> None:
     """A file of class names."""
     from edgebone_export.importers.conventions import find_labels
@@ -378,6 +389,7 @@ TARGETS: dict[str, Target] = {
     ),
     "onnx-onnxruntime": Target(seeds.graphs, mutate_graph, functools.partial(use_graph, "onnxruntime")),
     "onnx-openvino": Target(seeds.graphs, mutate_graph, functools.partial(use_graph, "openvino")),
+    "import": Target(seeds.foreign_graphs, mutate_graph, use_import),
     "head": Target(
         seeds.heads,
         either(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from conftest import GREEN, picture, write_boxes_bundle, write_colors_bundle
+from conftest import GREEN, picture, write_boxes_bundle, write_colors_bundle, write_video
 from helpers import edgebone
 
 from edgebone.core import limits
@@ -28,6 +29,7 @@ from edgebone.evaluate.pictures import read_rows
 from edgebone.gallery import Gallery
 from edgebone.gallery.errors import GalleryError
 from edgebone.preprocess import preprocess
+from edgebone.sources import open_source
 
 WHOLE = Geometry((32, 32), (32, 32), (1.0, 1.0), (0.0, 0.0))
 
@@ -189,6 +191,16 @@ def test_a_frame_variant_of_more_pixels_than_a_frame_has_is_refused() -> None:
         FrameVariant("f", "fp32", (16_000, 16_000), "bgr", 0, 0.0, 1)
     raw = msgspec.json.encode(FrameVariant("f", "fp32", (1080, 1920), "bgr", 0, 0.0, 1))
     assert msgspec.json.decode(raw, type=FrameVariant).size_hw == (1080, 1920)
+
+
+def test_a_video_of_larger_frames_than_may_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.avi", [GREEN] * 3)
+    monkeypatch.setattr(limits, "FRAME_PIXELS", 48 * 64 - 1)
+    with pytest.raises(SourceError, match=r"a\.avi: its frames of 64x48 are more than 3,071 pixels"):
+        open_source(path)
+    monkeypatch.setattr(limits, "FRAME_PIXELS", 48 * 64)
+    with contextlib.closing(open_source(path)) as source:
+        assert source.read() is not None
 
 
 def test_a_table_with_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 
 # A container's frame count may be an estimate from its duration, off by a few.
@@ -24,7 +26,7 @@ class VideoFile:
         path: Any container and codec that OpenCV's FFmpeg reads.
 
     Raises:
-        SourceError: The file cannot be opened as a video.
+        SourceError: The file cannot be opened as a video, or its frames are too large.
     """
 
     live = False
@@ -36,6 +38,12 @@ class VideoFile:
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(_UNREADABLE.format(path))
+        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > limits.FRAME_PIXELS:
+            self._capture.release()
+            raise SourceError(
+                f"{path}: its frames of {width:g}x{height:g} are more than {limits.FRAME_PIXELS:,} pixels"
+            )
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps: float | None = rate if 0 < rate < 10_000 else None
@@ -46,9 +54,10 @@ class VideoFile:
         """Decode the next frame.
 
         Raises:
-            SourceError: The video ends well before the number of frames that it announces.
+            SourceError: The video ends well before the number of frames that it announces, or cannot be read.
         """
-        good, image = self._capture.read()
+        with foreign(lambda reason: SourceError(f"{self.name}: frame {self._index} cannot be read ({reason})")):
+            good, image = self._capture.read()
         if not good:
             self._check_complete()
             return None
