@@ -20,6 +20,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.npz import read_npz
 from edgebone.core.reading import in_words
 from edgebone.core.tensors import Array
+from edgebone.decode import make_decoders
 from edgebone.engines.select import Candidate, open_engine
 from edgebone.preprocess import preprocess
 
@@ -103,7 +104,14 @@ def _read_png(bundle: Bundle, name: str) -> NDArray[np.uint8]:
 def _read_tensors(bundle: Bundle, name: str) -> dict[str, Array]:
     content = bundle.read(name)
     with foreign(lambda reason: BundleError(f"{bundle.path}: {name} is not readable: {reason}")):
-        return read_npz(content, limits.GOLDEN_BYTES)
+        arrays = read_npz(content, limits.GOLDEN_BYTES)
+    for key, array in arrays.items():
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise BundleError(
+                f"{bundle.path}: {key} in {name} holds no numbers, but {array.dtype} of shape {list(array.shape)}; "
+                "export the bundle again"
+            )
+    return arrays
 
 
 def read_recorded(bundle: Bundle, variant: str) -> dict[str, Array]:
@@ -136,6 +144,8 @@ def preprocess_off_by(bundle: Bundle, sample: GoldenSample) -> int:
 def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay:
     """Run the recorded input on one engine and compare its outputs with the recorded ones."""
     try:
+        # What an output is compared as depends on its head, which is checked here.
+        make_decoders(bundle.manifest)
         with open_engine(bundle, candidate) as engine:
             precision = engine.precision
             low = bundle.manifest.variants[candidate.variant].batch[0]

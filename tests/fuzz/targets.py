@@ -48,16 +48,18 @@ def use_bundle(path: Path, engine: str) -> None:
     from edgebone.core.frame import Frame
     from edgebone.core.results import results_to_text
     from edgebone.decode import make_decoders
-    from edgebone.selftest import preprocess_off_by, read_golden, read_recorded
+    from edgebone.engines.select import Candidate
+    from edgebone.selftest import preprocess_off_by, read_golden, replay
     from edgebone.sinks.jsonl import to_line
 
     with contextlib.redirect_stdout(io.StringIO()):
         inspect_command(str(path))
     with open_bundle(path) as bundle:
         make_decoders(bundle.manifest)
-        preprocess_off_by(bundle, read_golden(bundle))
+        sample = read_golden(bundle)
+        preprocess_off_by(bundle, sample)
         for variant in bundle.manifest.variants:
-            read_recorded(bundle, variant)
+            replay(bundle, sample, Candidate(engine, "fp32", variant))
         planned = bool(bundle.manifest.plans)
     # A plan is looked at where nothing else is asked for.
     with edgebone.load(path, engine="auto" if planned else engine) as model:

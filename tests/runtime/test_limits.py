@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -18,6 +19,8 @@ from conftest import GREEN, picture, write_boxes_bundle, write_colors_bundle, wr
 from helpers import edgebone
 
 from edgebone.core import limits
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError, SourceError, TensorError
 from edgebone.core.foreign import foreign, in_one_line
 from edgebone.core.geometry import Geometry
@@ -110,8 +113,6 @@ def test_an_export_does_not_wait_for_a_fifo(option: str, tmp_path: Path) -> None
 
 
 def test_arrays_that_unpack_to_more_than_they_may_are_not_unpacked() -> None:
-    import io
-
     made = io.BytesIO()
     np.savez_compressed(made, a=np.zeros(5 << 20, np.uint8), b=np.zeros(5 << 20, np.uint8))
     assert made.tell() < 1 << 16
@@ -121,6 +122,20 @@ def test_arrays_that_unpack_to_more_than_they_may_are_not_unpacked() -> None:
         "a": 5 << 20,
         "b": 5 << 20,
     }
+
+
+@pytest.mark.parametrize(
+    "logits", [np.array([["a", "b", "c", "d"]]), np.zeros((1, 0), np.float32), np.zeros((1, 4), np.complex64)]
+)
+def test_recorded_outputs_that_are_no_numbers_are_refused(logits: np.ndarray, tmp_path: Path) -> None:
+    path = write_colors_bundle(tmp_path / "a.bundle")
+    with open_bundle(path) as bundle:
+        recorded = read_npz(bundle.read("golden/tensors.npz"), limits.GOLDEN_BYTES)
+        made = io.BytesIO()
+        np.savez(made, **{**recorded, "logits": logits})
+        files = {name: bundle.read(name) for name in bundle.manifest.files}
+        write_bundle(tmp_path / "b.bundle", bundle.manifest, {**files, "golden/tensors.npz": made.getvalue()})
+    assert "logits in golden/tensors.npz holds no numbers" in refused("doctor", tmp_path / "b.bundle", code=3)
 
 
 def test_a_plan_of_an_engine_that_there_is_not_leaves_the_choice_to_others(tmp_path: Path) -> None:
