@@ -2,14 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all fuzz lint clean
 
 help:
 	@echo "make demo       set up, export MobileNetV2 with its ImageNet weights, run it on photographs and a video"
 	@echo "make test       set up, then run the tests, but for the slow ones"
 	@echo "make test-all   set up, then run every test, as CI does"
+	@echo "make fuzz       set up, then mutated inputs for all that reads files: FUZZ_SECONDS=3600 a target"
 	@echo "make lint       set up, then ruff and mypy"
-	@echo "make clean      remove .venv and demo-out"
+	@echo "make clean      remove .venv, demo-out and fuzz-out"
 
 demo: .venv/.demo
 	$(BIN)/python -m edgebone_export.demo demo-out
@@ -23,6 +24,12 @@ test: .venv/.dev
 
 test-all: .venv/.dev
 	$(PYTEST)
+
+# An hour for each target, unless told otherwise. Inputs that fail are saved in fuzz-out.
+FUZZ_SECONDS ?= 3600
+
+fuzz: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -45,4 +52,4 @@ lint: .venv/.dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv demo-out
+	rm -rf .venv demo-out fuzz-out

@@ -18,7 +18,14 @@ from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Pr
 from edgebone.core.tensors import TensorSpec
 from edgebone.preprocess import preprocess
 
-LONGEST = ("test_readme.py", "test_detectors.py", "test_benchmarks.py", "test_exporter.py", "test_real_data.py")
+LONGEST = (
+    "test_fuzz.py",
+    "test_readme.py",
+    "test_detectors.py",
+    "test_benchmarks.py",
+    "test_exporter.py",
+    "test_real_data.py",
+)
 SHARED = Path(__file__).parents[2] / "shared"
 COLORS = ("blue", "green", "red", "traffic light ☂ 2")
 COLORS_PREPROCESS = Preprocess(

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgebone.core import limits
 from edgebone.core.errors import TensorError
+from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Preprocess
 
@@ -45,7 +47,8 @@ def preprocess(spec: Preprocess, image_bgr: NDArray[Any], out: Pixels) -> Geomet
         The map between the picture's pixels and the network's.
 
     Raises:
-        TensorError: The picture is not uint8 with three channels, or has no pixels.
+        TensorError: The picture is not uint8 with three channels, has no pixels, or is so long and narrow that it
+            cannot be resized.
     """
     if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or not image_bgr.size:
         raise TensorError(
@@ -53,7 +56,9 @@ def preprocess(spec: Preprocess, image_bgr: NDArray[Any], out: Pixels) -> Geomet
             f"got {image_bgr.dtype} of shape {image_bgr.shape}"
         )
     geometry = plan(spec, image_bgr.shape[0], image_bgr.shape[1])
-    _resample(spec, image_bgr, geometry, out)
+    height, width = image_bgr.shape[:2]
+    with foreign(lambda reason: TensorError(f"a picture of {width}x{height} cannot be resized: {reason}")):
+        _resample(spec, image_bgr, geometry, out)
     return geometry
 
 
@@ -142,4 +147,9 @@ def _pillow(
 def _opencv(spec: Preprocess, image_bgr: Pixels, geometry: Geometry) -> Pixels:
     height, width = geometry.source_hw
     size_wh = (round(width * geometry.scale_xy[0]), round(height * geometry.scale_xy[1]))
+    if size_wh[0] * size_wh[1] > limits.PICTURE_PIXELS:
+        raise TensorError(
+            f"a picture of {width}x{height} would be resized to {size_wh[0]}x{size_wh[1]} before it is cropped; "
+            f"{limits.PICTURE_PIXELS:,} pixels are the most"
+        )
     return np.asarray(cv2.resize(image_bgr, size_wh, interpolation=_OPENCV[spec.interpolation]), np.uint8)

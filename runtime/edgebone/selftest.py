@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 import logging
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgebone.apart_heads import ApartHeads
+from edgebone.core import limits
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError, EngineError
+from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
+from edgebone.core.npz import read_npz
+from edgebone.core.reading import in_words
 from edgebone.core.tensors import Array
+from edgebone.decode import make_decoders
 from edgebone.engines.openvino import OpenVinoEngine
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, open_engine
@@ -79,24 +83,42 @@ def read_golden(bundle: Bundle) -> GoldenSample:
         BundleError: It is not readable, or lacks an output.
     """
     golden = bundle.manifest.golden
-    encoded = np.frombuffer(bundle.read(golden.image), np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    image = _read_png(bundle, golden.image)
     tensors = _read_tensors(bundle, golden.tensors)
     names = {spec.name for spec in bundle.manifest.outputs}
-    if image is None or not ({"input"} | names) <= tensors.keys():
+    if not ({"input"} | names) <= tensors.keys():
         raise BundleError(f"{bundle.path}: the golden sample is incomplete; export the bundle again")
     shape = (1, *bundle.manifest.preprocess.size_hw, 3)
     if tensors["input"].shape != shape or tensors["input"].dtype != np.uint8:
         raise BundleError(f"{bundle.path}: the golden input is not uint8 of shape {list(shape)}")
-    return GoldenSample(np.asarray(image, np.uint8), tensors["input"], {name: tensors[name] for name in sorted(names)})
+    return GoldenSample(image, tensors["input"], {name: tensors[name] for name in sorted(names)})
+
+
+def _read_png(bundle: Bundle, name: str) -> NDArray[np.uint8]:
+    content = bundle.read(name)
+    with foreign(lambda reason: BundleError(f"{bundle.path}: {name} is not readable: {reason}")):
+        # Its size, before OpenCV takes the memory for it.
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as header:
+            width, height = header.size
+        if 3 * width * height > limits.GOLDEN_BYTES:
+            raise ValueError(f"{width}x{height} pixels are more than {in_words(limits.GOLDEN_BYTES)}")
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise BundleError(f"{bundle.path}: {name} is a damaged picture; copy or export the bundle again")
+    return np.asarray(image, np.uint8)
 
 
 def _read_tensors(bundle: Bundle, name: str) -> dict[str, Array]:
-    try:
-        with np.load(io.BytesIO(bundle.read(name)), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(f"{bundle.path}: {name} is not readable: {error}") from error
+    content = bundle.read(name)
+    with foreign(lambda reason: BundleError(f"{bundle.path}: {name} is not readable: {reason}")):
+        arrays = read_npz(content, limits.GOLDEN_BYTES)
+    for key, array in arrays.items():
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise BundleError(
+                f"{bundle.path}: {key} in {name} holds no numbers, but {array.dtype} of shape {list(array.shape)}; "
+                "export the bundle again"
+            )
+    return arrays
 
 
 def read_recorded(bundle: Bundle, variant: str) -> dict[str, Array]:
@@ -129,6 +151,8 @@ def preprocess_off_by(bundle: Bundle, sample: GoldenSample) -> int:
 def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay:
     """Run the recorded input on one engine and compare its outputs with the recorded ones."""
     try:
+        # What an output is compared as depends on its head, which is checked here.
+        make_decoders(bundle.manifest)
         with open_engine(bundle, candidate) as engine:
             precision = engine.precision
             outputs = _run(bundle, sample, candidate, engine)

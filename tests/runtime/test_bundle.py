@@ -154,7 +154,7 @@ def test_a_listed_path_outside_the_bundle_is_refused(bundle: Path, tmp_path: Pat
 @pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30)])
 def test_a_listed_path_that_no_file_system_takes_is_refused(bundle: Path, name: str) -> None:
     rewrite_manifest(bundle, lambda manifest: manifest["files"].update({name: {"sha256": "0", "size": 1}}))
-    with pytest.raises(BundleError, match="xxx"):
+    with pytest.raises(BundleError, match=r"xxx|length <= 4096"):
         open_bundle(bundle)
 
 

@@ -195,7 +195,7 @@ def test_numbers_have_names_and_how_far_off_they_are() -> None:
         (Head("detection@9", ("x",)), [(1, 4)], "needs decoder detection@9, this edgebone has anomaly@1, boxes@1"),
         (Head("classification@1", ("x",), ("a",), {}), [(1, 1)], "activation"),
         (Head("classification@1", ("x",), ("a",), {"activation": "relu"}), [(1, 1)], "relu"),
-        (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "top_k": 0}), [(1, 1)], "at least 1"),
+        (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "top_k": 0}), [(1, 1)], ">= 1"),
         (Head("classification@1", ("x",), ("a",), {"activation": "softmax", "k": 1}), [(1, 1)], "k"),
         (Head("classification@1", ("x",), ("a",), {"activation": "softmax"}), [(1, 2)], r"\[batch, 1\]"),
         (Head("classification@1", ("x",), (), {"activation": "softmax"}), [(1, 2)], r"\[batch, 0\]"),

@@ -102,11 +102,14 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("where", "value", "words"),
     [
-        (("preprocess", "size_hw"), [0, 32], "size_hw must be positive"),
+        (("preprocess", "size_hw"), [0, 32], r"Expected `int` >= 1 - at `\$\.preprocess\.size_hw"),
+        (("preprocess", "size_hw"), [40_000, 40_000], r"Expected `int` <= 8192 - at `\$\.preprocess\.size_hw"),
         (("preprocess", "size_hw"), [32, 32, 3], "size_hw"),
         (("preprocess", "resize"), None, "resize goes with mode crop"),
-        (("preprocess", "resize"), 0, "resize must be positive"),
-        (("preprocess", "resize"), [36, -1], "resize must be positive"),
+        (("preprocess", "resize"), 0, "resize must be 1 to 8192"),
+        (("preprocess", "resize"), 20_000, "resize must be 1 to 8192"),
+        (("preprocess", "resize"), [36, 10**9], "resize must be 1 to 8192"),
+        (("preprocess", "resize"), [36, -1], "resize must be 1 to 8192"),
         (("preprocess", "mode"), "letterbox", "resize goes with mode crop"),
         (("preprocess", "mode"), "zoom", "mode"),
         (("preprocess", "std"), [1, 0, 1], "std must be positive"),
@@ -117,6 +120,17 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
         (("variants", "fp32", "batch"), [0, 0], "batch"),
         (("variants", "fp32", "batch"), [3, 1], "batch"),
         (("variants", "fp32", "batch"), [-1, 1], "batch"),
+        (("variants", "fp32", "batch"), [1, 10**9], "batch"),
+        (("variants", "fp32", "parity", "max_abs"), -1, "max_abs"),
+        (("input", "shape"), [1, 0, 32, 3], r"input\.shape"),
+        (("input", "shape"), [1, 2**40, 32, 3], r"input\.shape"),
+        (("input", "shape"), [1] * 9, r"input\.shape"),
+        (("input", "shape"), ["batch", 8192, 8192, 8192], "takes more than 1 GB"),
+        (("input", "dtype"), "object", r"input\.dtype"),
+        (("model", "parameters"), 10**18, "parameters"),
+        (("golden", "max_rel"), 1e305, "max_rel"),
+        (("name",), "x" * 5000, "length <= 1024"),
+        (("heads", "classification", "labels"), ["x" * 5000], "length <= 1024"),
         (("variants",), {}, "at least one variant"),
         (("heads",), {}, "at least one variant and one head"),
         (("heads", "classification", "outputs"), ["other"], "other"),
@@ -127,6 +141,17 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
 def test_values_that_cannot_be_meant_are_refused(text: str, where: tuple[str, ...], value: object, words: str) -> None:
     with pytest.raises(BundleError, match=words):
         parse_manifest(changed(text, lambda m: at(m, where[:-1]).update({where[-1]: value})), "x")
+
+
+def test_pictures_that_no_memory_holds_at_the_least_batch_are_refused(text: str) -> None:
+    def large(m: dict[str, Any], batch: int) -> None:
+        m["preprocess"].update(size_hw=[4096, 4096])
+        m["variants"]["fp32"].update(batch=[batch, 4096])
+
+    words = r"images: uint8\[batch,4096,4096,3\] at a batch of 22 takes more than 1 GB"
+    with pytest.raises(BundleError, match=words):
+        parse_manifest(changed(text, lambda m: large(m, 22)), "x")
+    assert parse_manifest(changed(text, lambda m: large(m, 21)), "x").variants["fp32"].batch == (21, 4096)
 
 
 def test_labels_with_spaces_digits_and_other_scripts_survive(tmp_path: Path) -> None:

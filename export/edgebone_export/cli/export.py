@@ -86,12 +86,13 @@ def export(
 def _read_labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
+    from edgebone.core import limits
+    from edgebone.core.foreign import foreign
+    from edgebone.core.reading import read_text
     from edgebone_export.errors import ExportError
 
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: labels cannot be read ({error})") from error
+    with foreign(lambda reason: ExportError(f"{path}: labels cannot be read ({reason})")):
+        lines = read_text(path, limits.LABELS_BYTES).splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -100,10 +101,11 @@ def _read_preprocess(path: Path | None) -> Preprocess | None:
         return None
     import msgspec
 
+    from edgebone.core import limits
+    from edgebone.core.foreign import foreign
     from edgebone.core.manifest import Preprocess
+    from edgebone.core.reading import read_regular
     from edgebone_export.errors import ExportError
 
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Preprocess)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ExportError(f"{path}: preprocessing cannot be read ({error})") from error
+    with foreign(lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason})")):
+        return msgspec.json.decode(read_regular(path, limits.SETTINGS_BYTES), type=Preprocess)

@@ -10,8 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
+from edgebone.core.reading import is_regular, read_regular, read_text
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.segmentation import read_mask, read_masks
 from edgebone_export.errors import ExportError
@@ -47,10 +50,8 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
     file = labels or next((path for path in (data / "labels.txt", data.parent / "labels.txt") if path.is_file()), None)
     if file is None:
         raise SourceError(f"{data}: no labels.txt with a class name a line in it; say them with --labels FILE")
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{file}: labels cannot be read ({error})") from error
+    with foreign(lambda reason: SourceError(f"{file}: labels cannot be read ({reason})")):
+        lines = read_text(file, limits.LABELS_BYTES).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) < 2 or len(set(names)) != len(names):
         raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
@@ -94,13 +95,11 @@ def read_detection(data: Path, images: Path | None) -> Dense:
         ExportError: Names of categories differ only in case.
     """
     file = data / "instances.json" if data.is_dir() else data
-    try:
-        found = msgspec.json.decode(file.read_bytes(), type=_Instances)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SourceError(f"{file}: not COCO's annotations ({error}); give an instances.json") from error
+    with foreign(lambda reason: SourceError(f"{file}: not COCO's annotations ({reason}); give an instances.json")):
+        found = msgspec.json.decode(read_regular(file, limits.ANNOTATIONS_BYTES), type=_Instances)
     folder = images or file.parent / "images"
     paths = {picture.id: folder / picture.file_name for picture in found.images}
-    lost = [path for path in paths.values() if not path.is_file()]
+    lost = [path for path in paths.values() if not is_regular(path)]
     if lost or not paths:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
         raise SourceError(f"{file}: {what}; say where they are with --images DIR")

@@ -92,6 +92,7 @@ def average_precision(
         "annotations": annotations,
     }
     data = CocoData(
+        "the test pictures",
         msgspec.json.encode(instances),
         {row: Path(str(row)) for row in range(len(truth))},
         {index: index for index in range(len(labels))},

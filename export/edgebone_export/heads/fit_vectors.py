@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
 from edgebone.core.manifest import Accuracy, Tap
+from edgebone.core.reading import read_text
 from edgebone_export.heads.alike import Alike, groups_alike
 from edgebone_export.heads.features import FeatureEngine, Features
 from edgebone_export.heads.fit import CLASSIFIERS, Fitted, Settings, Work
@@ -100,10 +102,10 @@ def _has_classes(data: Path) -> bool:
     """Whether there are classes to learn from, or just pictures."""
     if data.suffix.lower() == ".csv":
         try:
-            with data.open(encoding="utf-8-sig") as file:
-                return "label" in [name.strip() for name in file.readline().split(",")]
+            first = read_text(data, limits.TABLE_BYTES).partition("\n")[0]
         except (OSError, UnicodeDecodeError):
             return False
+        return "label" in [name.strip() for name in first.split(",")]
     return data.is_dir() and len(class_folders(data)) > 1
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
+from edgebone.core import limits
+from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Preprocess
+from edgebone.core.reading import is_regular, read_regular, read_text
 from edgebone_export.errors import ExportError
 
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -72,12 +74,12 @@ def find_preprocess(
         preset = _PRESETS[stated]
         resize = None if preset.resize is None else round(min(size_hw) * 256 / 224)
         return msgspec.structs.replace(preset, size_hw=size_hw, resize=resize)
-    try:
-        read = msgspec.json.decode(Path(stated).read_bytes(), type=Preprocess)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ExportError(
-            f"{stated} is neither one of {', '.join(_PRESETS)} nor a readable JSON file ({error})"
-        ) from error
+    with foreign(
+        lambda reason: ExportError(
+            f"{stated} is neither one of {', '.join(_PRESETS)} nor a readable JSON file ({reason})"
+        )
+    ):
+        read = msgspec.json.decode(read_regular(stated, limits.SETTINGS_BYTES), type=Preprocess)
     return _same_size(read, size_hw, stated)
 
 
@@ -104,18 +106,18 @@ def find_labels(stated: str | None, metadata: Mapping[str, str]) -> tuple[str, .
     """
     if stated is None:
         return _ultralytics_names(metadata["names"]) if is_ultralytics(metadata) else None
-    if not Path(stated).is_file():
+    if not is_regular(stated):
         if stated in ("coco", "imagenet"):
             return _known_labels(stated)
         if "," in stated:
             return tuple(name.strip() for name in stated.split(","))
-    try:
-        lines = Path(stated).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(
-            f"labels {stated}: not a readable file ({error}); give a file with one name a line, names with commas "
+    with foreign(
+        lambda reason: ExportError(
+            f"labels {stated}: not a readable file ({reason}); give a file with one name a line, names with commas "
             "between, coco or imagenet"
-        ) from error
+        )
+    ):
+        lines = read_text(stated, limits.LABELS_BYTES).splitlines()
     return tuple(line.strip() for line in lines if line.strip())
 
 

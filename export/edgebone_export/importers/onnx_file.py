@@ -7,9 +7,9 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
+from edgebone.core.foreign import foreign
 from edgebone_export.errors import ExportError
 
 _NEWEST_OPSET = int(onnx.defs.onnx_opset_version())
@@ -25,10 +25,8 @@ def read_onnx(path: Path) -> ir.Model:
     """
     if not path.is_file():
         raise ExportError(f"{path}: no such file")
-    try:
+    with foreign(lambda reason: ExportError(f"{path}: not an ONNX file ({reason})")):
         proto = onnx.load(path, load_external_data=False)
-    except (DecodeError, OSError, ValueError) as error:
-        raise ExportError(f"{path}: not an ONNX file ({_first_line(error)})") from error
     if not proto.graph.node or not proto.graph.input:
         raise ExportError(f"{path}: not an ONNX file: it holds no network")
     for entry in proto.opset_import:
@@ -38,12 +36,9 @@ def read_onnx(path: Path) -> ir.Model:
                 "export it with an older opset, or pip install --upgrade onnx"
             )
     _check_external(proto, path)
-    try:
+    with foreign(lambda reason: ExportError(f"{path}: its data cannot be read ({reason})")):
         onnx.load_external_data_for_model(proto, str(path.parent))
-        model = ir.from_proto(proto)
-    except (onnx.checker.ValidationError, OSError, ValueError, TypeError) as error:
-        raise ExportError(f"{path}: its data cannot be read ({_first_line(error)})") from error
-    return model
+        return ir.from_proto(proto)
 
 
 def _check_external(proto: onnx.ModelProto, path: Path) -> None:
@@ -127,7 +122,3 @@ def _shape_text(value: ir.Value) -> str:
 
 def _x(size_hw: tuple[int, int]) -> str:
     return f"{size_hw[0]}x{size_hw[1]}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:200]

@@ -35,7 +35,13 @@ LABELS_BYTES = 16 * _MB
 """A file of class names."""
 
 ANNOTATIONS_BYTES = 1 * _GB
-"""A file of annotations: COCO's JSON, a CSV."""
+"""A file of annotations: COCO's JSON."""
+
+TABLE_BYTES = 256 * _MB
+"""A CSV of pictures and what they show."""
+
+TABLE_ROWS = 2_000_000
+"""Rows of it."""
 
 PICTURE_BYTES = 512 * _MB
 """A picture's file."""
@@ -62,13 +68,55 @@ SECRET_BYTES = 4 * _KB
 """A file with a camera's password."""
 
 NETWORK_SIDE = 8192
-"""Height or width of a network's input."""
+"""Height or width of a network's input, and of what a picture is resized to before it is cropped."""
+
+TENSOR_BYTES = 1 * _GB
+"""A tensor of a network, as its manifest declares it, at its least batch."""
+
+AXIS = 1 << 24
+"""One axis of a tensor."""
+
+AXES = 8
+"""Axes of a tensor."""
 
 BATCH = 4096
 """Pictures in one run."""
 
 THREADS = 1024
 """Threads of one engine."""
+
+LABELS = 1 << 20
+"""Classes of a head."""
+
+NAMES = 4096
+"""Outputs of a head, variants, taps and whatever else a manifest lists by names."""
+
+NAME_LENGTH = 1024
+"""Characters of a name or a label."""
+
+PATH_LENGTH = 4096
+"""Characters of a file's path within a bundle."""
+
+RESULTS = 1 << 20
+"""Classes or boxes that a result may list."""
+
+CANDIDATES = 30_000
+"""Boxes of a picture that overlaps are looked for among, the best ones."""
+
+VECTOR_NUMBERS = 65_536
+"""Numbers of a gallery's vector."""
+
+ZONES = 256
+"""Zones of a file of zones, and lines."""
+
+CORNERS = 1000
+"""Corners of a zone."""
+
+FACINGS = 10_000
+"""Facings of a shelf, and looks at each that are remembered."""
+
+PRODUCTS = 1000
+"""Zones of a shelf, and products that belong in each."""
 
 GRAPH_NESTING = 16
 """Graphs within graphs (``If``, ``Loop``, ``Scan``) of a network."""

@@ -6,17 +6,24 @@ it does not understand would run the network in another way than the one that wa
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from edgebone.core import limits
+from edgebone.core.bounded import Batch, Count, Finite, Labels, Name, Names, NotNegative, Path, Side, Size, Threads
 from edgebone.core.errors import BundleError
-from edgebone.core.tensors import TensorSpec
+from edgebone.core.foreign import foreign
+from edgebone.core.reading import in_words
+from edgebone.core.tensors import TensorSpec, bytes_of
 
 SCHEMA = 1
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 FrameLayout = Literal["bgr", "nv12"]
+
+Value = TypeVar("Value")
+ByName = Annotated[dict[Name, Value], msgspec.Meta(max_length=limits.NAMES)]
 
 
 class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,12 +48,13 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     mode: Literal["crop", "letterbox", "stretch"]
-    size_hw: tuple[int, int]
+    size_hw: tuple[Side, Side]
     interpolation: Interpolation
     antialias: bool
     color: Literal["rgb", "bgr"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Finite, Finite, Finite]
+    # Bounded below: msgspec 0.22 crashes on a bounded number beside a tuple of a fixed length.
     resize: int | tuple[int, int] | None = None
     pad_value: int | tuple[int, int, int] = 114
     anchor: Literal["center", "top_left"] = "center"
@@ -59,9 +67,9 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if (self.mode == "crop") != (self.resize is not None):
             raise ValueError(f"resize goes with mode crop, and only with it; got mode {self.mode}")
         if self.resize is not None:
-            shorter = self.resize if isinstance(self.resize, int) else min(self.resize)
-            if shorter < 1:
-                raise ValueError(f"resize must be positive, got {self.resize}")
+            sides = (self.resize,) if isinstance(self.resize, int) else self.resize
+            if not all(1 <= side <= limits.NETWORK_SIDE for side in sides):
+                raise ValueError(f"resize must be 1 to {limits.NETWORK_SIDE} pixels, got {self.resize}")
         if not self.antialias and self.interpolation in ("lanczos", "box"):
             raise ValueError(f"interpolation {self.interpolation} is there with antialias true only")
         if min(self.std) <= 0:
@@ -97,9 +105,9 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weights: The weights' record.
     """
 
-    name: str
+    name: Name
     library: str
-    parameters: int
+    parameters: Count
     weights: Weights
 
 
@@ -116,11 +124,11 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             rate of its own and be swapped; else its nodes are in the network's graph.
     """
 
-    decoder: str
-    outputs: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    decoder: Name
+    outputs: Names
+    labels: Labels = ()
     params: dict[str, Any] = {}
-    file: str = ""
+    file: Path = ""
     apart: bool = False
 
     def __post_init__(self) -> None:
@@ -140,11 +148,16 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output: The float32 output that gives it to heads that are apart; empty where there is none.
     """
 
-    value: str
-    shape: tuple[int, ...]
-    fingerprint: str
-    stride: int = 0
-    output: str = ""
+    value: Name
+    shape: Annotated[tuple[Size, ...], msgspec.Meta(min_length=1, max_length=limits.AXES)]
+    fingerprint: Name
+    stride: Annotated[int, msgspec.Meta(ge=0, le=limits.NETWORK_SIDE)] = 0
+    output: Name = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no memory holds."""
+        if bytes_of(self.shape, "float32") > limits.TENSOR_BYTES:
+            raise ValueError(f"a tap cannot have shape {list(self.shape)}")
 
 
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,12 +178,12 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         reference: What the outputs were held against.
     """
 
-    max_abs: float
-    max_rel: float
-    cosine: float
-    pictures: int
-    top1_agreement: float | None = None
-    matched: float | None = None
+    max_abs: NotNegative
+    max_rel: NotNegative
+    cosine: Finite
+    pictures: Count
+    top1_agreement: NotNegative | None = None
+    matched: NotNegative | None = None
     reference: str = "PyTorch"
 
 
@@ -188,11 +201,11 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         engine: Where it was counted.
     """
 
-    metric: str
-    value: float
-    fp32: float
-    agreement: float
-    pictures: int
+    metric: Name
+    value: Finite
+    fp32: Finite
+    agreement: Finite
+    pictures: Count
     data: str
     engine: str
 
@@ -220,10 +233,10 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dialect: str
     method: str
     calibration: str
-    calibration_pictures: int
-    layers: int
+    calibration_pictures: Count
+    layers: Count
     kept: tuple[str, ...] = ()
-    speedup: float | None = None
+    speedup: NotNegative | None = None
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -240,14 +253,14 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         golden: Path of an NPZ with its own outputs for the golden input; empty for FP32, whose are the bundle's.
     """
 
-    file: str
-    precision: str
-    batch: tuple[int, int]
+    file: Path
+    precision: Name
+    batch: tuple[Batch, Batch]
     parity: Parity
-    engines: tuple[str, ...] = ()
+    engines: Names = ()
     accuracy: Accuracy | None = None
     quantization: Quantization | None = None
-    golden: str = ""
+    golden: Path = ""
 
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be run."""
@@ -271,13 +284,13 @@ class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             hand runs the variant.
     """
 
-    file: str
-    variant: str
-    size_hw: tuple[int, int]
+    file: Path
+    variant: Name
+    size_hw: tuple[Size, Size]
     layout: FrameLayout
-    input_steps: int
-    input_mean_steps: float
-    frames: int
+    input_steps: Count
+    input_mean_steps: NotNegative
+    frames: Count
     parity: Parity | None = None
 
     def __post_init__(self) -> None:
@@ -285,6 +298,8 @@ class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         height, width = self.size_hw
         if min(self.size_hw) < 1 or (self.layout == "nv12" and (height % 2 or width % 2)):
             raise ValueError(f"a {self.layout} frame cannot have size {list(self.size_hw)}")
+        if height * width > limits.FRAME_PIXELS:
+            raise ValueError(f"a frame has {limits.FRAME_PIXELS:,} pixels at most, not {height}x{width}")
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -307,9 +322,9 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_rel: The largest relative difference at which a replay passes.
     """
 
-    image: str
-    tensors: str
-    max_rel: float
+    image: Path
+    tensors: Path
+    max_rel: NotNegative
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -334,16 +349,16 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     machine: str
     goal: Literal["latency", "throughput"]
-    engine: str
-    variant: str
-    precision: str
+    engine: Name
+    variant: Name
+    precision: Name
     hint: Literal["latency", "throughput"]
-    threads: int | None
-    batch: int | None
-    p50_ms: float
-    fps: float
-    fp32_p50_ms: float
-    fp32_fps: float
+    threads: Threads | None
+    batch: Batch | None
+    p50_ms: NotNegative
+    fps: NotNegative
+    fp32_p50_ms: NotNegative
+    fp32_fps: NotNegative
     accuracy: Accuracy | None
     measured_at: str
 
@@ -361,19 +376,19 @@ class CompiledEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         size_bytes: Its size.
     """
 
-    file: str
-    target: str
-    variant: str
+    file: Path
+    target: Name
+    variant: Name
     provenance: dict[str, str]
-    seconds: float
-    size_bytes: int
+    seconds: NotNegative
+    size_bytes: Count
 
 
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file's fingerprint: hex SHA-256 and size in bytes."""
 
-    sha256: str
-    size: int
+    sha256: Name
+    size: Count
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -399,21 +414,21 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     schema: int
-    name: str
-    created_by: str
-    created_at: str
+    name: Name
+    created_by: Name
+    created_at: Name
     model: ModelInfo
     preprocess: Preprocess
     input: TensorSpec
-    outputs: tuple[TensorSpec, ...]
-    heads: dict[str, Head]
-    variants: dict[str, Variant]
+    outputs: Annotated[tuple[TensorSpec, ...], msgspec.Meta(max_length=limits.NAMES)]
+    heads: ByName[Head]
+    variants: ByName[Variant]
     golden: Golden
-    files: dict[str, FileRecord]
-    engines: dict[str, CompiledEngine] = {}
-    plans: dict[str, Plan] = {}
-    frame_variants: dict[str, FrameVariant] = {}
-    taps: dict[str, Tap] = {}
+    files: Annotated[dict[Path, FileRecord], msgspec.Meta(max_length=limits.ARCHIVE_MEMBERS)]
+    engines: ByName[CompiledEngine] = {}
+    plans: ByName[Plan] = {}
+    frame_variants: ByName[FrameVariant] = {}
+    taps: ByName[Tap] = {}
 
     @property
     def graph_heads(self) -> dict[str, Head]:
@@ -453,21 +468,32 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
     Raises:
         BundleError: It is not JSON, of another schema, or has a wrong, unknown or missing key.
     """
-    try:
+    with foreign(lambda reason: BundleError(f"{where}: manifest.json is not a JSON object ({reason})")):
         found = msgspec.json.decode(raw, type=_Version).schema
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{where}: manifest.json is not a JSON object ({error})") from error
     if found != SCHEMA or isinstance(found, bool):
         raise BundleError(
             f"{where}: manifest has schema {found!r}, but this edgebone reads schema {SCHEMA}; "
             "install the edgebone that wrote it, or export the bundle again"
         )
-    try:
+    with foreign(lambda reason: BundleError(f"{where}: manifest.json does not follow schema {SCHEMA}: {reason}")):
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{where}: manifest.json does not follow schema {SCHEMA}: {error}") from error
     _check_references(manifest, where)
+    _check_sizes(manifest, where)
     return manifest
+
+
+def _check_sizes(manifest: Manifest, where: str) -> None:
+    """Refuse tensors that no memory holds, before anything is made for them."""
+    batches = [variant.batch[0] for variant in manifest.variants.values()]
+    batches += [plan.batch for plan in manifest.plans.values() if plan.batch is not None]
+    pictures = TensorSpec(manifest.input.name, "uint8", ("batch", *manifest.preprocess.size_hw, 3))
+    for spec in (pictures, manifest.input, *manifest.outputs):
+        inner = bytes_of(spec.shape[1:], spec.dtype)
+        if inner * max(batches) > limits.TENSOR_BYTES:
+            raise BundleError(
+                f"{where}: {spec} at a batch of {max(batches)} takes more than "
+                f"{in_words(limits.TENSOR_BYTES)}, which is the most of one tensor"
+            )
 
 
 def _check_references(manifest: Manifest, where: str) -> None:

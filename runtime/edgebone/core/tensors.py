@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
+from edgebone.core.bounded import Name, Size
 from edgebone.core.errors import TensorError
 
 Array = NDArray[Any]
@@ -23,13 +26,18 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shape: One entry an axis: a size, or a name such as ``batch`` where the size is free.
     """
 
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
+    name: Name
+    dtype: Annotated[str, msgspec.Meta(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
+    shape: Annotated[tuple[Size | Name, ...], msgspec.Meta(min_length=1, max_length=limits.AXES)]
 
     def __str__(self) -> str:
         """Show as ``images: uint8[batch,224,224,3]``."""
         return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def bytes_of(shape: Sequence[int | str], dtype: str) -> int:
+    """The bytes of a tensor; axes that are free count as one."""
+    return math.prod(size for size in shape if isinstance(size, int)) * np.dtype(dtype).itemsize
 
 
 def check_feeds(

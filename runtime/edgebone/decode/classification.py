@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.bounded import Most
 from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import ABSTAIN, Classification
@@ -33,7 +34,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     activation: Literal["softmax", "sigmoid", "none"]
-    top_k: int = 5
+    top_k: Most = 5
     positive: str | None = None
     threshold: float | None = None
     abstain: tuple[float, float] | None = None
@@ -41,8 +42,6 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse a result without classes, and settings of a decision that do not go together."""
-        if self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, got {self.top_k}")
         if self.positive is None and (self.threshold is not None or self.abstain is not None):
             raise ValueError("threshold and abstain need positive: the class whose probability they are about")
         if self.positive is not None and self.abstain_below is not None:

@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
+from edgebone.core.bounded import Most
 from edgebone.core.detections import CLASS_NAME, Detections, class_names
 from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
@@ -35,7 +37,7 @@ class BoxParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     score: float
     iou: float | None
-    max_detections: int = 300
+    max_detections: Most = 300
     class_agnostic: bool = False
 
     def __post_init__(self) -> None:
@@ -44,8 +46,6 @@ class BoxParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be 0 to 1, got {value}")
-        if self.max_detections < 1:
-            raise ValueError(f"max_detections must be at least 1, got {self.max_detections}")
 
 
 def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxReader) -> Decoder:
@@ -64,6 +64,10 @@ def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxRea
                 raise not_finite(name)
         xyxy, scores, class_id = read(floats)
         keep = np.flatnonzero(scores >= params.score)
+        # Each is held against the better ones: the time grows with the square of their number.
+        if len(keep) > limits.CANDIDATES:
+            best = np.argpartition(scores[keep], -limits.CANDIDATES)[-limits.CANDIDATES :]
+            keep = keep[np.sort(best)]
         xyxy, scores, class_id = xyxy[keep], scores[keep], class_id[keep]
         if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(labels):
             raise EngineError(

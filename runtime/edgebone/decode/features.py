@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from edgebone.core.bounded import Stride
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import FeatureMaps
 from edgebone.core.tensors import TensorSpec
@@ -21,7 +22,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         strides: Network input pixels per cell, one an output.
     """
 
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
 
 
 def make(

@@ -99,9 +99,32 @@ def make_decoder(
         from edgebone.decode.detections import detector
 
         reader = module.make_reader(name, params, head.labels, tuple(outputs), size_hw)
-        return detector(name, params, head.labels, reader)
+        return _checked(name, detector(name, params, head.labels, reader), outputs, may_be_empty=True)
     decoder: Decoder = module.make(name, params, head.labels, tuple(outputs), size_hw)
-    return decoder
+    return _checked(name, decoder, outputs, may_be_empty=False)
+
+
+def _checked(name: str, decode: Decoder, outputs: Sequence[TensorSpec], may_be_empty: bool) -> Decoder:
+    """A decoder that refuses tensors of other shapes than the manifest says: a graph may give what it did not declare.
+
+    Axes that the manifest leaves free have a size of 1 or more; those of detectors, which may find nothing, also 0.
+    """
+
+    def checked(tensors: Sequence[NDArray[Any]], geometry: Geometry) -> Result:
+        for spec, tensor in zip(outputs, tensors, strict=True):
+            wanted, empty = spec.shape[1:], not may_be_empty and 0 in tensor.shape
+            if (
+                empty
+                or len(wanted) != len(tensor.shape)
+                or any(isinstance(want, int) and want != have for want, have in zip(wanted, tensor.shape, strict=True))
+            ):
+                raise EngineError(
+                    f"head {name}: the network gave {spec.name} of shape {list(tensor.shape)} a picture, the bundle "
+                    f"says {list(wanted)}; export the bundle again"
+                )
+        return decode(tensors, geometry)
+
+    return checked
 
 
 def make_box_reader(

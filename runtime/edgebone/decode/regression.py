@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.bounded import Names
 from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Regression
@@ -24,7 +25,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         half_width: One a number: how far off nine of ten are at most.
     """
 
-    names: tuple[str, ...]
+    names: Names
     half_width: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.bounded import Finite
 from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.segmentation import SegmentationMap
@@ -25,7 +26,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threshold: For a network with one channel: values above it are the second label.
     """
 
-    threshold: float | None = None
+    threshold: Finite | None = None
 
 
 def make(

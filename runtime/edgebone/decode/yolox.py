@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.bounded import Stride
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, from_cxcywh
 from edgebone.decode.registry import misfit
@@ -23,15 +24,15 @@ class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
         strides: Network pixels per cell, one a level, in the order of the rows.
     """
 
-    strides: tuple[int, ...] = (8, 16, 32)
+    strides: tuple[Stride, ...] = (8, 16, 32)
 
 
 def make_reader(
     name: str, params: Params, labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], size_hw: tuple[int, int]
 ) -> BoxReader:
     """Build the reader; the one output must be (batch, cells, 5 + classes)."""
-    corners, strides = grid(size_hw, params.strides)
-    wanted = [len(strides), 5 + len(labels)]
+    cells = sum(rows * columns for rows, columns in _levels(size_hw, params.strides))
+    wanted = [cells, 5 + len(labels)]
     if len(outputs) != 1 or list(outputs[0].shape[1:]) != wanted:
         levels = ", ".join(map(str, params.strides))
         raise misfit(
@@ -41,6 +42,7 @@ def make_reader(
             f"strides {levels}; 5 + {len(labels)} labels)",
             outputs,
         )
+    corners, strides = grid(size_hw, params.strides)
 
     def candidates(tensors: Sequence[Floats]) -> Candidates:
         rows = tensors[0]
@@ -66,9 +68,20 @@ def grid(size_hw: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.f
     Returns:
         The cells' corners as (x, y) in cells, shape (cells, 2), and their strides, shape (cells, 1).
     """
-    corners, sizes = [], []
-    for stride in strides:
-        rows, columns = np.mgrid[: size_hw[0] // stride, : size_hw[1] // stride]
-        corners.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
-        sizes.append(np.full((rows.size, 1), stride))
-    return np.concatenate(corners).astype(np.float32), np.concatenate(sizes).astype(np.float32)
+    levels = _levels(size_hw, strides)
+    cells = sum(rows * columns for rows, columns in levels)
+    corners, sizes = np.empty((cells, 2), np.float32), np.empty((cells, 1), np.float32)
+    start = 0
+    for stride, (rows, columns) in zip(strides, levels, strict=True):
+        end = start + rows * columns
+        level = corners[start:end].reshape(rows, columns, 2)
+        level[..., 0] = np.arange(columns)
+        level[..., 1] = np.arange(rows)[:, None]
+        sizes[start:end] = stride
+        start = end
+    return corners, sizes
+
+
+def _levels(size_hw: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """How many rows and columns of cells each level has."""
+    return [(size_hw[0] // stride, size_hw[1] // stride) for stride in strides]

@@ -144,6 +144,8 @@ def planned(manifest: Manifest, machine: Machine) -> Candidate | None:
 
 def check(candidate: Candidate, machine: Machine, variant: Variant | None = None) -> Fit | Reject:
     """Whether a candidate runs on a machine; ``variant`` is its variant, None one in FP32."""
+    if candidate.engine not in ENGINES:
+        return Reject(candidate, f"this edgebone has no such engine, only {', '.join(ENGINES)}")
     if variant is not None and variant.engines and candidate.engine not in variant.engines:
         return Reject(candidate, f"variant {candidate.variant} is made for {' and '.join(variant.engines)}")
     if candidate.precision not in (*precisions_of(candidate.engine, variant), "auto"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
 from edgebone.evaluate.pictures import read_rows
@@ -63,7 +64,8 @@ def _from_csv(path: Path, classes: int) -> list[LabelledPicture]:
     found = []
     for number, row in enumerate(rows, start=2):
         text = (row["class_index"] or "").strip()
-        if not text.isdecimal() or int(text) >= classes:
+        # Python does not read numbers of thousands of digits.
+        if not text.isdecimal() or len(text) > len(str(limits.LABELS)) or int(text) >= classes:
             raise SourceError(f"{path}, line {number}: class_index {text!r} is not 0 to {classes - 1}")
         picture = path.parent / (row["file"] or "").strip()
         if not os.path.isfile(picture):  # noqa: PTH113  (Path.is_file raises on a name that is too long)

@@ -11,9 +11,12 @@ from typing import Any
 
 import msgspec
 
+from edgebone.core import limits
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError, missing
+from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
+from edgebone.core.reading import is_regular, read_regular
 from edgebone.model import Looker
 
 # Boxes below it change nothing that could be seen in the figures.
@@ -51,12 +54,14 @@ class CocoData:
     """Annotated pictures.
 
     Attributes:
-        json: The annotation file's bytes.
+        where: The annotation file, for messages.
+        json: Its bytes.
         paths: The pictures' files by their id in it.
         category_ids: The file's category id by the bundle's class id; a class that the file does not have is
             not in it.
     """
 
+    where: str
     json: bytes
     paths: Mapping[int, Path]
     category_ids: Mapping[int, int]
@@ -74,14 +79,12 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
         SourceError: The file or a picture is missing, it is no annotation file, or it annotates a class that
             the bundle does not have.
     """
-    try:
-        raw = data.read_bytes()
+    with foreign(lambda reason: SourceError(f"{data}: not COCO's annotations ({reason}); give an instances.json")):
+        raw = read_regular(data, limits.ANNOTATIONS_BYTES)
         found = msgspec.json.decode(raw, type=_Instances)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SourceError(f"{data}: not COCO's annotations ({error}); give an instances.json") from error
     folder = images or data.parent / "images"
     paths = {picture.id: folder / picture.file_name for picture in found.images}
-    lost = [path for path in paths.values() if not path.is_file()]
+    lost = [path for path in paths.values() if not is_regular(path)]
     if lost or not paths:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
         raise SourceError(f"{data}: {what}; say where they are with --images DIR")
@@ -91,7 +94,9 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
     if unknown:
         listed = ", ".join(sorted(str(names.get(number, number)) for number in unknown)[:5])
         raise SourceError(f"{data}: it annotates classes that are no labels of the bundle: {listed}")
-    return CocoData(raw, paths, {by_label[name]: number for number, name in names.items() if name in by_label})
+    return CocoData(
+        str(data), raw, paths, {by_label[name]: number for number, name in names.items() if name in by_label}
+    )
 
 
 def evaluate_detector(
@@ -111,12 +116,19 @@ def evaluate_detector(
 
     Raises:
         MissingDependencyError: faster-coco-eval is not installed.
-        SourceError: A picture cannot be read.
+        SourceError: A picture cannot be read, or the annotations lack what COCO's metrics need.
     """
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ModuleNotFoundError as error:
         raise missing("faster_coco_eval", "eval", "COCO's average precision") from error
+
+    def unusable(reason: str) -> SourceError:
+        return SourceError(f"{data.where}: COCO's metrics cannot be counted on its annotations ({reason})")
+
+    # Before all pictures are looked at.
+    with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(msgspec.json.decode(data.json))
     rows: list[dict[str, Any]] = []
     items = list(data.paths.items())
     for start in range(0, len(items), model.max_batch):
@@ -126,8 +138,7 @@ def evaluate_detector(
             assert isinstance(result, Detections)
             rows += _rows(result, number, data.category_ids)
         progress(start + len(batch))
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(msgspec.json.decode(data.json))
+    with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
         evaluation.evaluate()
         evaluation.accumulate()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.foreign import foreign
+from edgebone.core.reading import read_regular, read_text
 from edgebone.sources.images import SUFFIXES
 
 Item = TypeVar("Item")
@@ -58,15 +63,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV by column.
 
     Raises:
-        SourceError: It cannot be read, or is no CSV in UTF-8.
+        SourceError: It cannot be read, is no CSV in UTF-8, or is too large.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: not a CSV in UTF-8 ({error})") from error
+    with foreign(lambda reason: SourceError(f"{path}: not a CSV in UTF-8 ({reason})")):
+        try:
+            text = read_text(path, limits.TABLE_BYTES)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        rows = list(itertools.islice(csv.DictReader(io.StringIO(text, newline="")), limits.TABLE_ROWS + 1))
+    if len(rows) > limits.TABLE_ROWS:
+        raise SourceError(f"{path}: it has more than {limits.TABLE_ROWS:,} rows")
+    return rows
 
 
 def _of_csv(path: Path) -> list[Path]:
@@ -77,10 +84,8 @@ def _of_csv(path: Path) -> list[Path]:
 
 
 def _of_coco(path: Path) -> list[Path]:
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Instances)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: not COCO's annotations ({error})") from error
+    with foreign(lambda reason: SourceError(f"{path}: not COCO's annotations ({reason})")):
+        found = msgspec.json.decode(read_regular(path, limits.ANNOTATIONS_BYTES), type=_Instances)
     return [path.parent / "images" / item.file_name for item in found.images]
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.bounded import Count, Finite
 from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats
@@ -34,13 +35,18 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         with_company: How many were asked about that have another entry of their label.
     """
 
-    threshold: float
-    false_accept_rate: float
-    false_accepts: int
-    strangers: int
+    threshold: Finite
+    false_accept_rate: Finite
+    false_accepts: Count
+    strangers: Count
     own_strangers: bool
-    recognised: int
-    with_company: int
+    recognised: Count
+    with_company: Count
+
+    def __post_init__(self) -> None:
+        """Refuse shares above one."""
+        if self.false_accepts > self.strangers or self.recognised > self.with_company:
+            raise ValueError("more were taken for known than there were")
 
     def __str__(self) -> str:
         """``known from 0.812 on; of 500 strangers 4 are taken for known (95 %: 0.3-2.0 %); of 490 entries …``."""

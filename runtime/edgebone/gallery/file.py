@@ -12,14 +12,17 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.bundle import ZIP_ERRORS
+from edgebone.core import limits
+from edgebone.core.bounded import Count, Labels, Name
+from edgebone.core.foreign import foreign
 from edgebone.core.manifest import FileRecord
+from edgebone.core.reading import in_words, open_regular, read_member
 from edgebone.core.staging import replace_file, staging
 from edgebone.core.writing import writing
 from edgebone.gallery.calibration import Calibration
@@ -32,7 +35,6 @@ from edgebone.gallery.views import View
 SCHEMA = 1
 _HEADER, _VECTORS, _LENGTHS, _GRAPH = "gallery.json", "vectors.npy", "lengths.npy", "graph.usearch"
 _IDS, _SERIALS, _LABELS, _SOURCES = "ids.npy", "serials.npy", "label_index.npy", "sources.json"
-_DAMAGE = (*ZIP_ERRORS, KeyError, struct.error, msgspec.MsgspecError)
 _PIECE = 1 << 20
 
 _log = logging.getLogger("edgebone.gallery")
@@ -60,20 +62,25 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     schema: int
-    created_by: str
-    created_at: str
-    space: str
-    about: str
-    views: tuple[View, ...]
-    dimension: int
+    created_by: Name
+    created_at: Name
+    space: Name
+    about: Name
+    views: Annotated[tuple[View, ...], msgspec.Meta(min_length=1, max_length=2)]
+    dimension: Annotated[int, msgspec.Meta(ge=1, le=limits.VECTOR_NUMBERS)]
     storage: Storage
-    count: int
-    labels: tuple[str, ...]
-    next_serial: int
-    indexed: int
-    graph_size: int
+    count: Count
+    labels: Labels
+    next_serial: Count
+    indexed: Count
+    graph_size: Count
     calibration: Calibration | None
-    files: dict[str, FileRecord] = {}
+    files: Annotated[dict[Name, FileRecord], msgspec.Meta(max_length=limits.ARCHIVE_MEMBERS)] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse an index over more entries than there are."""
+        if self.indexed > self.count:
+            raise ValueError(f"{self.indexed} of {self.count} entries cannot be in the index")
 
 
 class _Version(msgspec.Struct):
@@ -156,8 +163,8 @@ def read_header(path: Path) -> Header:
     Raises:
         GalleryError: It is missing, cut off, no gallery, or of another version.
     """
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        return _header(path, archive.read(_HEADER))
+    with _reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        return _header(path, read_member(archive, _HEADER, limits.MANIFEST_BYTES))
 
 
 def read_gallery(path: Path) -> tuple[Header, Entries]:
@@ -169,9 +176,16 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
         GalleryError: It is missing, damaged, no gallery, or of another version.
     """
     with _reading(path):
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            header = _header(path, archive.read(_HEADER))
-            members = {name: _read(file, archive.getinfo(name)) for name in header.files}
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
+            if size > limits.GALLERY_BYTES:
+                raise ValueError(f"it is larger than {in_words(limits.GALLERY_BYTES)}")
+            header = _header(path, read_member(archive, _HEADER, limits.MANIFEST_BYTES))
+            listed = {name: archive.getinfo(name) for name in header.files}
+            # None is compressed: together they are no larger than the file, unless some lie on each other.
+            if sum(info.file_size for info in listed.values()) > size:
+                raise ValueError("it is cut off, or its parts lie on each other")
+            members = {name: _read(file, info) for name, info in listed.items()}
         for name, content in members.items():
             record = header.files[name]
             if (hashlib.sha256(content.data).hexdigest(), len(content)) != (record.sha256, record.size):
@@ -182,28 +196,28 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn what a missing or damaged file raises into one clear error."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise GalleryError(f"{path}: no such gallery; make one with: edgebone gallery enrol {path} PICTURES") from error
-    except OSError as error:
-        raise GalleryError(f"{path}: the gallery cannot be read ({error.strerror or error})") from error
-    except GalleryError:
-        raise
-    except _DAMAGE as error:
-        raise GalleryError(
-            f"{path}: not a gallery, or a damaged one ({error}); a gallery is what `edgebone gallery enrol` wrote"
-        ) from error
+
+    def damaged(reason: str) -> GalleryError:
+        made = "a gallery is what `edgebone gallery enrol` wrote"
+        return GalleryError(f"{path}: not a gallery, or a damaged one ({reason}); {made}")
+
+    with foreign(damaged):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise GalleryError(
+                f"{path}: no such gallery; make one with: edgebone gallery enrol {path} PICTURES"
+            ) from error
+        except OSError as error:
+            raise GalleryError(f"{path}: the gallery cannot be read ({error.strerror or error})") from error
 
 
 def _header(path: Path, raw: bytes) -> Header:
-    try:
+    with foreign(lambda reason: GalleryError(f"{path}: gallery.json does not follow schema {SCHEMA}: {reason}")):
         found = msgspec.json.decode(raw, type=_Version).schema
         if found != SCHEMA or isinstance(found, bool):
             raise GalleryError(f"{path}: the gallery has schema {found!r}, this edgebone reads {SCHEMA}")
         return msgspec.json.decode(raw, type=Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise GalleryError(f"{path}: gallery.json does not follow schema {SCHEMA}: {error}") from error
 
 
 def _read(file: IO[bytes], info: zipfile.ZipInfo) -> NDArray[np.uint8]:
@@ -213,9 +227,6 @@ def _read(file: IO[bytes], info: zipfile.ZipInfo) -> NDArray[np.uint8]:
     file.seek(info.header_offset)
     name, extra = struct.unpack("<26x2H", file.read(30))
     file.seek(name + extra, os.SEEK_CUR)
-    # Not from a size that a damaged file only claims.
-    if info.file_size > os.fstat(file.fileno()).st_size:
-        raise ValueError(f"{info.filename} is cut off")
     return np.fromfile(file, np.uint8, info.file_size)
 
 
@@ -248,7 +259,8 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
         len(sources) != n
         or (np.diff(serials) <= 0).any()
         or (n and not 0 <= label_index.min() <= label_index.max() < len(header.labels))
-        or (n and serials[-1] >= header.next_serial)
+        or (n and not 0 <= serials[0] <= serials[-1] < header.next_serial)
+        or len(np.unique(ids[ids >= 0])) != n
     ):
         raise ValueError("its parts do not belong together")
     graph = _graph(header, members[_GRAPH]) if n and _GRAPH in members and has_usearch() else None

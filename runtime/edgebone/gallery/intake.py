@@ -80,6 +80,8 @@ def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, c
     """
     if given is None:
         first = max(entries.next_serial, int(entries.ids.max(initial=-1)) + 1)
+        if first + count > np.iinfo(np.int64).max:
+            raise GalleryError(f"the largest id is {first - 1}, so that none is left to count on; give ids")
         return np.arange(first, first + count, dtype=np.int64)
     ids = as_ids(given)
     if len(ids) != count:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 
 # A container's frame count may be an estimate from its duration, off by a few.
@@ -37,12 +38,11 @@ class VideoFile:
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(_UNREADABLE.format(path))
-        width = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)
-        height = self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > limits.FRAME_PIXELS:
             self._capture.release()
             raise SourceError(
-                f"{path}: frames of {width:g}x{height:g}, and at most {limits.FRAME_PIXELS:,} pixels are decoded"
+                f"{path}: its frames of {width:g}x{height:g} are more than {limits.FRAME_PIXELS:,} pixels"
             )
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -54,12 +54,10 @@ class VideoFile:
         """Decode the next frame.
 
         Raises:
-            SourceError: The video ends well before the number of frames that it announces, or one is damaged.
+            SourceError: The video ends well before the number of frames that it announces, or cannot be read.
         """
-        try:
+        with foreign(lambda reason: SourceError(f"{self.name}: frame {self._index} cannot be read ({reason})")):
             good, image = self._capture.read()
-        except cv2.error as error:
-            raise SourceError(f"{self.name}: frame {self._index} is damaged") from error
         if not good:
             self._check_complete()
             return None

@@ -7,7 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
+from edgebone.core import limits
 from edgebone.core.errors import EdgeboneError
+from edgebone.core.foreign import foreign
+from edgebone.core.reading import read_regular
 
 Content = TypeVar("Content")
 
@@ -22,13 +25,12 @@ def read_json_file(path: Path, kind: type[Content], error: type[EdgeboneError], 
         what: What it is a file of, for the message.
 
     Raises:
-        EdgeboneError: ``error``: it is not there, is not JSON, or says something else.
+        EdgeboneError: ``error``: it is not there, is too large, is not JSON, or says something else.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as cause:
-        raise error(f"{path} cannot be read: {cause.strerror}") from cause
-    except msgspec.ValidationError as cause:
-        raise error(f"{path}: {cause}; see README for what a file of {what} holds") from cause
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
-        raise error(f"{path} is not JSON: {cause}") from cause
+    with foreign(lambda reason: error(f"{path} cannot be read: {reason}")):
+        content = read_regular(path, limits.SETTINGS_BYTES)
+    with foreign(lambda reason: error(f"{path} is not JSON: {reason}")):
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.ValidationError as cause:
+            raise error(f"{path}: {cause}; see README for what a file of {what} holds") from cause

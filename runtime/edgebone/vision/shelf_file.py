@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edgebone.core import limits
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.matches import UNKNOWN
 from edgebone.vision.json_file import read_json_file
@@ -15,12 +16,9 @@ from edgebone.vision.json_file import read_json_file
 EMPTY = "empty"
 """The label of a facing where nothing stands; a gallery learns it from pictures of the empty shelf."""
 
-MOST = 10_000
-"""The most looks that are remembered, and the most facings of a shelf."""
-
-Count = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
-Name = Annotated[str, msgspec.Meta(min_length=1)]
-Edge = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=limits.FACINGS)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME_LENGTH)]
+Edge = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
 Box = tuple[int, int, int, int]
 
 
@@ -55,7 +53,7 @@ class ShelfZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     xyxy: tuple[Edge, Edge, Edge, Edge]
     rows: Count = 1
     columns: Count = 1
-    expected: list[Expected] = []
+    expected: Annotated[list[Expected], msgspec.Meta(max_length=limits.PRODUCTS)] = []
 
     @property
     def products(self) -> frozenset[str]:
@@ -77,7 +75,7 @@ class ShelfFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     schema: Literal[1]
-    zones: Annotated[list[ShelfZone], msgspec.Meta(min_length=1)]
+    zones: Annotated[list[ShelfZone], msgspec.Meta(min_length=1, max_length=limits.PRODUCTS)]
     units: Literal["shares", "pixels"] = "shares"
     agree: Count = 3
     looks: Count = 5
@@ -107,8 +105,8 @@ def _reason_against(file: ShelfFile) -> str | None:
     if not file.looks / 2 < file.agree <= file.looks:
         return f"agree is more than half of looks and not more than all, not {file.agree} of {file.looks}"
     facings = sum(zone.rows * zone.columns for zone in file.zones)
-    if facings > MOST:
-        return f"a shelf has {MOST:,} facings at most, not {facings:,}; leave rows, columns or zones out"
+    if facings > limits.FACINGS:
+        return f"a shelf has {limits.FACINGS:,} facings at most, not {facings:,}; leave rows, columns or zones out"
     names = [zone.name for zone in file.zones]
     for zone in file.zones:
         left, top, right, bottom = zone.xyxy

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edgebone.core import limits
+from edgebone.core.bounded import Name
 from edgebone.core.errors import EdgeboneError
 from edgebone.vision.json_file import read_json_file
 
@@ -31,8 +33,8 @@ class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: The source that it belongs to, by its name; None for all.
     """
 
-    name: str
-    polygon: Annotated[list[Point], msgspec.Meta(min_length=3)]
+    name: Name
+    polygon: Annotated[list[Point], msgspec.Meta(min_length=3, max_length=limits.CORNERS)]
     labels: list[str] = []
     anchor: Anchor = "bottom_center"
     dwell_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
@@ -51,7 +53,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: The source that it belongs to, by its name; None for all.
     """
 
-    name: str
+    name: Name
     start: Point
     end: Point
     labels: list[str] = []
@@ -69,8 +71,8 @@ class ZoneFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     schema: Literal[1]
-    zones: list[Zone] = []
-    lines: list[Line] = []
+    zones: Annotated[list[Zone], msgspec.Meta(max_length=limits.ZONES)] = []
+    lines: Annotated[list[Line], msgspec.Meta(max_length=limits.ZONES)] = []
 
 
 def read_zones(path: Path) -> ZoneFile:

@@ -10,11 +10,12 @@ import numpy as np
 
 from edgebone.core.detections import Detections, import_supervision
 from edgebone.core.errors import EdgeboneError
+from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 from edgebone.vision.clock import time_s
 from edgebone.vision.events import Event
 from edgebone.vision.tracking import LOST_AFTER_S
-from edgebone.vision.zone_file import Line, Zone, ZoneFile, read_zones
+from edgebone.vision.zone_file import Line, Zone, ZoneFile, ZonesError, read_zones
 
 # An anchor that trembles on a line, or on a zone's edge, must have been on one side for so many frames.
 _STEADY_FRAMES = 2
@@ -95,6 +96,7 @@ class Zones:
 
         Raises:
             EdgeboneError: The detections have no tracks.
+            ZonesError: A line is so short that it has no direction in this picture.
         """
         if detections.tracker_id is None:
             raise EdgeboneError("zones need to know which box is which object: track the detections first (--track)")
@@ -147,7 +149,8 @@ class Zones:
             corners = np.rint(np.array(what.polygon) * (width - 1, height - 1)).astype(np.int64)
             return sv.PolygonZone(corners, triggering_anchors=anchor)
         start, end = (sv.Point(x * width, y * height) for x, y in (what.start, what.end))
-        return sv.LineZone(start, end, anchor, minimum_crossing_threshold=_STEADY_FRAMES)
+        with foreign(lambda why: ZonesError(f"line {what.name} is none in a picture of {width}x{height}: {why}")):
+            return sv.LineZone(start, end, anchor, minimum_crossing_threshold=_STEADY_FRAMES)
 
     def _update_zone(self, place: _Place, frame: Frame, detections: Detections) -> list[Event]:
         assert isinstance(place.what, Zone)
