@@ -22,10 +22,10 @@ from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout
 from edgebone.core.results import Result, Results
 from edgebone.decode import Decoder, make_decoders
-from edgebone.engines.in_flight import InFlight
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned
+from edgebone.engines.threads import EngineThreads
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.sources.images import read_image
@@ -152,7 +152,8 @@ class Model:
         self._decoders = decoders
         self._apart = apart
         self.head_every = dict(head_every)
-        self._chained = InFlight(self._chain, engine.name, max(2, engine.in_flight)) if apart.names else None
+        # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
+        self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if apart.names else None
         # A head that leaves frames out gives a dict, so that a frame without it is one, too.
         self._single = len(self.manifest.heads) == 1 and all(rate == 1 for rate in self.head_every.values())
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
@@ -315,7 +316,7 @@ class Model:
             buffer: From :meth:`new_buffer`.
             heads: Of the heads that are apart, those to run; None for all but those that run on demand.
         """
-        return self._chain((self.engine, buffer, heads))
+        return self._chain(self.engine, buffer, heads)
 
     def submit(self, buffer: Pixels, heads: Collection[str] | None = None) -> Future[Outputs]:
         """Start the network on a filled buffer, which must stay unchanged until the future is done; see `infer`."""
@@ -324,11 +325,10 @@ class Model:
     def _start(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Future[Outputs]:
         if self._chained is None:
             return engine.submit({self._input: feed})
-        return self._chained.submit((engine, feed, heads))
+        return self._chained.submit(self._chain, engine, feed, heads)
 
-    def _chain(self, work: tuple[AsyncEngine, NDArray[Any], Collection[str] | None]) -> Outputs:
+    def _chain(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Outputs:
         """The backbone, and behind it the heads that are apart."""
-        engine, feed, heads = work
         outputs = engine.run({self._input: feed})
         if self._chained is None:
             return outputs
@@ -366,7 +366,7 @@ class Model:
             TensorError: No engine takes such frames, or they are of several sizes.
             EngineError: The engine failed while running.
         """
-        return self._chain((*self._frame_feed(frames), heads))
+        return self._chain(*self._frame_feed(frames), heads)
 
     def submit_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Future[Outputs]:
         """Start the network on frames, which must stay unchanged until the future is done; see infer_frames."""

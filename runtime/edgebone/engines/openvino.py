@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from edgebone.core.errors import EngineError, missing, raise_interrupt
+from edgebone.core.machine import usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
-from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
+from edgebone.engines.threads import EngineThreads
 
 _OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -52,9 +52,25 @@ class OpenVinoEngine:
         self.overlaps = True
         self._batch_range = batch_range
         ov = _import_openvino()
+        # In throughput mode it computes as many at a time as there are cores, at most.
+        limit = max(2, usable_cores()) if hint == "throughput" else 2
+        self._threads = EngineThreads(self.name, limit, self._free, _last_line)
+        self._threads.open(self._open, ov, model, precision, hint, threads, cache, limit)
+
+    def _open(
+        self,
+        ov: Any,
+        model: bytes | Path,
+        precision: str,
+        hint: str,
+        threads: int | None,
+        cache: Path | None,
+        limit: int,
+    ) -> None:
         self._tensor = ov.Tensor
         quantized, _, rest = precision.partition("+") if precision.startswith("int8") else ("", "", precision)
         rest = rest or "fp32"
+        batch_range = self._batch_range
         batch = batch_range[0] if batch_range and batch_range[0] == batch_range[1] else None
         config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
         if rest != "auto":
@@ -75,51 +91,43 @@ class OpenVinoEngine:
         # Compiled, an output answers to the name of whatever it was fused with, too.
         names = [port.get_any_name() for port in graph.outputs]
         self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, names, strict=True))
-        self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        limit = max(2, self.in_flight)
+        self.in_flight = min(limit, int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         # A request runs one inference at a time: each thread that runs takes one from here. All are made now, since
         # OpenVINO may crash where one is made while another runs.
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(limit):
-            self._idle.put(self._compiled.create_infer_request())
-        self._in_flight = InFlight(self.run, self.name, limit)
+        self._idle: list[Any] = [self._compiled.create_infer_request() for _ in range(limit)]
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
+        return self._threads.call(self._run, feeds)
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
+        return self._threads.submit(self._run, feeds)
+
+    def _run(self, feeds: Mapping[str, Array]) -> Outputs:
         check_feeds(feeds, self.inputs, self._batch_range)
-        request = self._idle.get()
-        if request is None:
-            # Left by close, for whoever comes next as well.
-            self._idle.put(None)
-            raise EngineError(f"{self.name}: the engine is closed")
+        request = self._idle.pop()
         try:
             for index, spec in enumerate(self.inputs):
                 # OpenVINO shares the caller's memory, for which it asks that it can be written to.
                 array = np.require(feeds[spec.name], requirements=["C", "W"])
                 request.set_input_tensor(index, self._tensor(array, shared_memory=True))
             request.infer()
-            outputs = {
+            return {
                 # The request overwrites its own output memory at its next run: the caller gets a copy.
                 spec.name: request.get_output_tensor(index).data.copy()
                 for index, spec in enumerate(self.outputs)
             }
-        except RuntimeError as error:
-            raise EngineError(f"openvino failed while running: {_first_line(error)}") from error
         finally:
-            self._idle.put(request)
-        return outputs
-
-    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
-        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
-        return self._in_flight.submit(feeds)
+            self._idle.append(request)
 
     def close(self) -> None:
         """Wait for the runs in flight and free the network."""
-        self._in_flight.close()
+        self._threads.close()
+
+    def _free(self) -> None:
+        self._idle = []
         self._compiled = None
-        while not self._idle.empty():
-            self._idle.get_nowait()
-        self._idle.put(None)
 
     def __enter__(self) -> OpenVinoEngine:
         """Return itself."""
@@ -139,7 +147,7 @@ def _import_openvino() -> Any:
         raise missing("openvino", "openvino", "the engine openvino") from error
     except ImportError as error:
         raise_interrupt(error)
-        raise EngineError(f"openvino is installed but cannot be imported: {_first_line(error)}") from error
+        raise EngineError(f"openvino is installed but cannot be imported: {_last_line(error)}") from error
     return openvino
 
 
@@ -153,7 +161,7 @@ def _read(ov: Any, model: bytes | Path, batch: int | None) -> Any:
                 shape[0] = batch
             graph.reshape(shapes)
     except RuntimeError as error:
-        raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+        raise EngineError(f"openvino cannot load the network: {_last_line(error)}") from error
     return graph
 
 
@@ -168,7 +176,7 @@ def _compile(ov: Any, graph: Any, config: dict[str, Any], cache: Path | None) ->
             # A cache that is damaged or on a full disk must not be worse than none.
             return core.compile_model(graph, "CPU", config)
     except RuntimeError as error:
-        raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+        raise EngineError(f"openvino cannot load the network: {_last_line(error)}") from error
 
 
 def _precision_used(compiled: Any) -> str:
@@ -184,7 +192,7 @@ def _spec(port: Any, name: str) -> TensorSpec:
     return TensorSpec(name, np.dtype(port.get_element_type().to_dtype()).name, shape)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     # OpenVINO puts the C++ check that failed first, and what a person wants to know last.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
