@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from edgebone.apart_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.errors import BundleError, EdgeboneError, TensorError
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout
 from edgebone.core.results import Result, Results
+from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
@@ -301,9 +302,18 @@ class Model:
         return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
-        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch."""
+        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.
+
+        Raises:
+            EngineError: There is not enough memory for it.
+        """
         shape = (max(pictures, self._min_batch), *self.manifest.preprocess.size_hw, 3)
-        return np.zeros(shape, np.uint8)
+        try:
+            return np.zeros(shape, np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise EngineError(
+                f"{self.bundle.path}: there is no memory for the network's input of {'x'.join(map(str, shape))} bytes"
+            ) from error
 
     def preprocess(self, images: Sequence[NDArray[Any]], buffer: Pixels) -> list[Geometry]:
         """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
@@ -395,7 +405,12 @@ class Model:
             outputs: Of a batch.
             geometries: Of each picture in it.
             heads: The heads wanted of each picture; None for all that ran.
+
+        Raises:
+            EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
         """
+        for name in self._decoders:
+            check_rows(outputs, self._head_outputs[name], len(geometries))
         wanted = heads or [None] * len(geometries)
         return [self._decode_one(outputs, index, geometry, wanted[index]) for index, geometry in enumerate(geometries)]
 
