@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import traceback
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -46,11 +48,12 @@ class EngineThreads:
         self._limit = limit
         self._free = free
         self._reason = reason
-        self._pid = os.getpid()
+        self._forked = False
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(limit, thread_name_prefix=f"edgebone-{name}")
         self._changed = threading.Condition()
         self._under_way = 0
         self._closed = False
+        _opened.add(self)
 
     def open(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do the work that opens the engine, and wait for it; where it fails, what there is by then is freed.
@@ -86,8 +89,7 @@ class EngineThreads:
         Raises:
             EngineError: The engine could not be freed.
         """
-        if os.getpid() != self._pid:
-            # A forked process has the engine's memory, but none of the threads that could free it.
+        if self._forked:
             return
         with self._changed:
             self._closed = True
@@ -100,7 +102,7 @@ class EngineThreads:
 
     def _submit(self, failed: str, work: Callable[..., T], arguments: tuple[Any, ...]) -> Future[T]:
         # Asked first: a lock that some thread held at the moment of a fork stays taken in the child.
-        if os.getpid() != self._pid:
+        if self._forked:
             raise EngineError(
                 f"{self._name}: the engine was loaded by another process, and a fork has none of its threads: load it "
                 'in this process, or start processes by multiprocessing\'s "spawn"'
@@ -112,6 +114,14 @@ class EngineThreads:
             future = self._pool.submit(self._do, failed, work, arguments)
             self._under_way += 1
             return future
+
+    def _after_fork(self) -> None:
+        """In the child: the engine is here, but none of the threads that it is made of, nor ours.
+
+        It is never freed: that would wait for its threads without end, be it at the child's exit.
+        """
+        self._forked = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def _do(self, failed: str, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         try:
@@ -144,3 +154,16 @@ def _let_go(error: BaseException) -> None:
     while cause is not None:
         traceback.clear_frames(cause.__traceback__)
         cause = cause.__cause__ or cause.__context__
+
+
+_opened: weakref.WeakSet[EngineThreads] = weakref.WeakSet()
+
+
+def _tell_of_fork() -> None:
+    for threads in _opened:
+        threads._after_fork()
+
+
+# Windows has no fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_tell_of_fork)
