@@ -1,11 +1,12 @@
 """Does a run live through being loaded again and again? Whole processes, counted dead or alive.
 
-Usage: python benchmarks/reload_storm.py [sighup|swap] [--bundle BUNDLE] [--engine NAME]... [--processes 10] [--at-once 2]
-           [--every 0.05] [--seconds 60] [--busy 2] [--json FILE]
+Usage: python benchmarks/reload_storm.py [sighup|swap] [--bundle BUNDLE] [--head NAME=FILE] [--engine NAME]...
+           [--processes 10] [--at-once 2] [--every 0.05] [--seconds 60] [--busy 2] [--json FILE]
 
-``sighup`` starts ``edgebone run BUNDLE synthetic://64x48@60`` and sends it SIGHUP every so many seconds. ``swap`` starts
-a Python process in which four threads swap the model of one stream as fast as they can. ``--busy`` processes turn in
-circles beside them: what races shows itself on a machine that is short of cores.
+``sighup`` starts ``edgebone run BUNDLE synthetic://64x48@60`` and sends it SIGHUP every so many seconds. ``swap``
+starts a Python process in which four threads swap the model of one stream as fast as they can, or with ``--head`` a
+head that is apart from the model's graph. ``--busy`` processes turn in circles beside them: what races shows itself on
+a machine that is short of cores.
 """
 
 from __future__ import annotations
@@ -36,16 +37,19 @@ SWAPS = """
 import sys, threading, time
 import edgebone
 
-bundle, engine, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-stop_s = time.monotonic() + seconds
+bundle, engine, source, seconds, head = sys.argv[1:]
+stop_s = time.monotonic() + float(seconds)
 swaps = []
 
 def swap():
     while time.monotonic() < stop_s:
-        stream.swap(bundle, engine=engine)
+        if head:
+            model.swap_head(*head.split("=", 1))
+        else:
+            stream.swap(bundle, engine=engine)
         swaps.append(1)
 
-with edgebone.load(bundle, engine=engine) as model, model.stream(sys.argv[4]) as stream:
+with edgebone.load(bundle, engine=engine) as model, model.stream(source) as stream:
     threads = [threading.Thread(target=swap) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -103,9 +107,9 @@ def _wait_until_it_listens(run: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
-def swap(bundle: Path, engine: str, seconds: float) -> Outcome:
-    """One process of four threads that swap."""
-    command = [sys.executable, "-c", SWAPS, str(bundle), engine, str(seconds), SOURCE]
+def swap(bundle: Path, engine: str, seconds: float, head: str = "") -> Outcome:
+    """One process of four threads that swap; well if it ends by itself."""
+    command = [sys.executable, "-c", SWAPS, str(bundle), engine, SOURCE, str(seconds), head]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 2 * START_S)
     return Outcome(done.returncode, int(done.stdout or 0), "".join(done.stderr.splitlines()[-1:]))
 
@@ -132,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("sighup", "swap"), default="sighup")
     parser.add_argument("--bundle", type=Path, help="if not given, a network that names the picture's colour")
+    parser.add_argument("--head", default="", metavar="NAME=FILE", help="for swap: this head, not the model")
     parser.add_argument("--engine", action="append", help="if not given: openvino and onnxruntime")
     parser.add_argument("--processes", type=int, default=10, help="for each engine")
     parser.add_argument("--at-once", type=int, default=2)
@@ -149,7 +154,7 @@ def main() -> None:
             if args.what == "sighup":
                 runs = [pool.submit(sighup, bundle, engine, args.every, args.seconds) for _ in range(args.processes)]
             else:
-                runs = [pool.submit(swap, bundle, engine, args.seconds) for _ in range(args.processes)]
+                runs = [pool.submit(swap, bundle, engine, args.seconds, args.head) for _ in range(args.processes)]
             outcomes = [run.result() for run in runs]
             dead = [outcome for outcome in outcomes if outcome.code]
             reloads = [outcome.reloads for outcome in outcomes]
