@@ -34,29 +34,33 @@ PROGRAM = Path(sys.executable).with_name("edgebone")
 SOURCE = "synthetic://64x48@60"
 START_S = 60.0
 SWAPS = """
-import sys, threading, time
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
 import edgebone
 
 bundle, engine, source, seconds, head = sys.argv[1:]
 stop_s = time.monotonic() + float(seconds)
-swaps = []
 
 def swap():
+    swaps = 0
     while time.monotonic() < stop_s:
         if head:
             model.swap_head(*head.split("=", 1))
         else:
             stream.swap(bundle, engine=engine)
-        swaps.append(1)
+        swaps += 1
+    return swaps
 
-with edgebone.load(bundle, engine=engine) as model, model.stream(source) as stream:
-    threads = [threading.Thread(target=swap) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+with (
+    edgebone.load(bundle, engine=engine) as model,
+    model.stream(source) as stream,
+    ThreadPoolExecutor(4) as pool,
+):
+    swapped = [pool.submit(swap) for _ in range(4)]
     for _ in stream:
-        if not any(thread.is_alive() for thread in threads):
+        if all(thread.done() for thread in swapped):
             break
-print(len(swaps))
+    print(sum(thread.result() for thread in swapped))
 """
 
 

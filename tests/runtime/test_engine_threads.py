@@ -324,4 +324,4 @@ def test_a_stream_lives_through_swaps_by_four_threads(colors_bundle: Path, engin
 
 @pytest.mark.slow
 def test_a_stream_lives_through_swaps_of_a_head_by_four_threads(apart: Path, engine: str) -> None:
-    _lives(swap(apart, engine, 30, f"slow={apart.with_name('new.head')}"))
+    _lives(swap(apart, engine, 30, f"slow={apart.with_name('slow.head')}"))
