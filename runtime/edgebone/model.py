@@ -118,7 +118,8 @@ _UNSAID = ("auto", None, "latency", None)
 class Model:
     """A loaded bundle; make one with :func:`load`.
 
-    May be called from several threads at once. A context manager: leaving it frees the engine.
+    May be called from several threads at once, but not by a forked process, which gets ``EngineError``: it loads the
+    bundle itself. A context manager: leaving it frees the engine.
 
     Attributes:
         bundle: The open bundle.
