@@ -52,10 +52,9 @@ class OpenVinoEngine:
         self.overlaps = True
         self._batch_range = batch_range
         ov = _import_openvino()
-        # In throughput mode it computes as many at a time as there are cores, at most.
-        limit = max(2, usable_cores()) if hint == "throughput" else 2
-        self._threads = EngineThreads(self.name, limit, self._free, _last_line)
-        self._threads.open(self._open, ov, model, precision, hint, threads, cache, limit)
+        # What it computes at a time it says once it is open: no more than there are cores.
+        self._threads = EngineThreads(self.name, max(2, usable_cores()), self._free, _last_line)
+        self._threads.open(self._open, ov, model, precision, hint, threads, cache)
 
     def _open(
         self,
@@ -65,7 +64,6 @@ class OpenVinoEngine:
         hint: str,
         threads: int | None,
         cache: Path | None,
-        limit: int,
     ) -> None:
         self._tensor = ov.Tensor
         quantized, _, rest = precision.partition("+") if precision.startswith("int8") else ("", "", precision)
@@ -91,10 +89,11 @@ class OpenVinoEngine:
         # Compiled, an output answers to the name of whatever it was fused with, too.
         names = [port.get_any_name() for port in graph.outputs]
         self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, names, strict=True))
-        self.in_flight = min(limit, int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
+        self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._threads.limit = min(self._threads.limit, max(2, self.in_flight))
         # A request runs one inference at a time: each thread that runs takes one from here. All are made now, since
         # OpenVINO may crash where one is made while another runs.
-        self._idle: list[Any] = [self._compiled.create_infer_request() for _ in range(limit)]
+        self._idle: list[Any] = [self._compiled.create_infer_request() for _ in range(self._threads.limit)]
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""

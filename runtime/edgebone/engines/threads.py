@@ -30,9 +30,12 @@ class EngineThreads:
 
     Whatever native code raises becomes an ``EngineError`` of one line here, for every engine alike.
 
+    Attributes:
+        limit: How many calls may be under way; an engine that turns out to do fewer at a time lowers it as it opens.
+
     Args:
         name: The engine's name.
-        limit: How many calls may be under way; a further one waits for one to end.
+        limit: How many calls may be under way, of which there is a thread each; a further one waits for one to end.
         free: Frees the engine, at :meth:`close` or after an :meth:`open` that failed; called once.
         reason: From an error of the engine's to one line.
     """
@@ -45,7 +48,7 @@ class EngineThreads:
         reason: Callable[[BaseException], str] = first_line,
     ) -> None:
         self._name = name
-        self._limit = limit
+        self.limit = limit
         self._free = free
         self._reason = reason
         self._forked = False
@@ -108,7 +111,7 @@ class EngineThreads:
                 'in this process, or start processes by multiprocessing\'s "spawn"'
             )
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._under_way < self._limit)
+            self._changed.wait_for(lambda: self._closed or self._under_way < self.limit)
             if self._closed or self._pool is None:
                 raise EngineError(f"{self._name}: the engine is closed")
             future = self._pool.submit(self._do, failed, work, arguments)
