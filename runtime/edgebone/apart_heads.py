@@ -22,7 +22,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head, read_head, refusal
 from edgebone.core.manifest import Manifest
 from edgebone.core.results import Embedding, Result
-from edgebone.core.tensors import Array
+from edgebone.core.tensors import Array, check_rows
 from edgebone.decode.registry import Decoder, make_decoder, setting_names
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, open_model
@@ -76,7 +76,12 @@ class ApartHead:
         return self._engine.run({name: outputs[tap] for name, tap in self._taps.items()})
 
     def decode(self, outputs: Mapping[str, Array], index: int, geometry: Geometry) -> Result:
-        """One picture's result out of a batch."""
+        """One picture's result out of a batch.
+
+        Raises:
+            EngineError: The head gave too few rows.
+        """
+        check_rows(outputs, self._outputs, index + 1)
         found = self._decoder([outputs[name][index] for name in self._outputs], geometry)
         return HeadEmbedding(found.vector, self.artefact.manifest) if isinstance(found, Embedding) else found
 
@@ -137,19 +142,27 @@ class ApartHeads:
     def _open(self, name: str, artefact: HeadFile) -> ApartHead:
         manifest = self._manifest
         own = artefact.manifest
-        absent = [key for key in own.reads if key not in manifest.taps or not manifest.taps[key].output]
+        given = {spec.name for spec in manifest.outputs}
+        absent = [key for key in own.reads if key not in manifest.taps or manifest.taps[key].output not in given]
         if absent:
             raise BundleError(f"head {name} reads {', '.join(absent)}, which the backbone's graph does not give")
         known = setting_names(name, own.head)
-        given = {key: value for key, value in self._settings.items() if value is not None and key in known}
+        settings = {key: value for key, value in self._settings.items() if value is not None and key in known}
         specs = {spec.name: spec for spec in own.outputs}
         outputs = [specs[output] for output in own.head.outputs]
-        decoder = make_decoder(name, own.head, outputs, manifest.preprocess.size_hw, **given)
+        decoder = make_decoder(name, own.head, outputs, manifest.preprocess.size_hw, **settings)
         batch = manifest.variants[self._candidate.variant].batch
         try:
             engine = open_model(self._candidate, artefact.graph, batch, behind_another=True)
         except EngineError as error:
             raise EngineError(f"head {name}: {error}") from error
+        gives = {spec.name for spec in engine.outputs}
+        if not gives.issuperset(own.head.outputs):
+            engine.close()
+            raise BundleError(
+                f"head {name}: its graph gives {', '.join(sorted(gives))}, its head.json says "
+                f"{', '.join(own.head.outputs)}; fit it again"
+            )
         return ApartHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})
 
     def run(self, outputs: Outputs, wanted: Collection[str] | None = None) -> dict[str, Ran]:

@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from edgebone.apart_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.errors import BundleError, EdgeboneError, TensorError
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
 from edgebone.core.results import Result, Results
+from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
-from edgebone.engines.in_flight import InFlight
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned, read_first
+from edgebone.engines.threads import EngineThreads
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.selftest import compiled_anew_if_wrong
@@ -122,7 +123,8 @@ _UNSAID = ("auto", None, "latency", None)
 class Model:
     """A loaded bundle; make one with :func:`load`.
 
-    May be called from several threads at once. A context manager: leaving it frees the engine.
+    May be called from several threads at once, but not by a forked process, which gets ``EngineError``: it loads the
+    bundle itself. A context manager: leaving it frees the engine.
 
     Attributes:
         bundle: The open bundle.
@@ -157,7 +159,8 @@ class Model:
         self._decoders = decoders
         self._apart = apart
         self.head_every = dict(head_every)
-        self._chained = InFlight(self._chain, engine.name, max(2, engine.in_flight)) if apart.names else None
+        # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
+        self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if apart.names else None
         # A head that leaves frames out gives a dict, so that a frame without it is one, too.
         self._single = len(self.manifest.heads) == 1 and all(rate == 1 for rate in self.head_every.values())
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
@@ -305,9 +308,18 @@ class Model:
         return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
-        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch."""
+        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.
+
+        Raises:
+            EngineError: There is not enough memory for it.
+        """
         shape = (max(pictures, self._min_batch), *self.manifest.preprocess.size_hw, 3)
-        return np.zeros(shape, np.uint8)
+        try:
+            return np.zeros(shape, np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise EngineError(
+                f"{self.bundle.path}: there is no memory for the network's input of {'x'.join(map(str, shape))} bytes"
+            ) from error
 
     def preprocess(self, images: Sequence[NDArray[Any]], buffer: Pixels) -> list[Geometry]:
         """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
@@ -320,7 +332,7 @@ class Model:
             buffer: From :meth:`new_buffer`.
             heads: Of the heads that are apart, those to run; None for all but those that run on demand.
         """
-        return self._chain((self.engine, buffer, heads))
+        return self._chain(self.engine, buffer, heads)
 
     def submit(self, buffer: Pixels, heads: Collection[str] | None = None) -> Future[Outputs]:
         """Start the network on a filled buffer, which must stay unchanged until the future is done; see `infer`."""
@@ -329,11 +341,10 @@ class Model:
     def _start(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Future[Outputs]:
         if self._chained is None:
             return engine.submit({self._input: feed})
-        return self._chained.submit((engine, feed, heads))
+        return self._chained.submit(self._chain, engine, feed, heads)
 
-    def _chain(self, work: tuple[AsyncEngine, NDArray[Any], Collection[str] | None]) -> Outputs:
+    def _chain(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Outputs:
         """The backbone, and behind it the heads that are apart."""
-        engine, feed, heads = work
         outputs = engine.run({self._input: feed})
         if self._chained is None:
             return outputs
@@ -371,7 +382,7 @@ class Model:
             TensorError: No engine takes such frames, or they are of several sizes.
             EngineError: The engine failed while running.
         """
-        return self._chain((*self._frame_feed(frames), heads))
+        return self._chain(*self._frame_feed(frames), heads)
 
     def submit_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Future[Outputs]:
         """Start the network on frames, which must stay unchanged until the future is done; see infer_frames."""
@@ -400,7 +411,12 @@ class Model:
             outputs: Of a batch.
             geometries: Of each picture in it.
             heads: The heads wanted of each picture; None for all that ran.
+
+        Raises:
+            EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
         """
+        for name in self._decoders:
+            check_rows(outputs, self._head_outputs[name], len(geometries))
         wanted = heads or [None] * len(geometries)
         return [self._decode_one(outputs, index, geometry, wanted[index]) for index, geometry in enumerate(geometries)]
 

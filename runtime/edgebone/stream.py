@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgebone.apart_heads import HeadTurns, check_rates
 from edgebone.core.errors import EngineError, EngineStalledError
@@ -27,13 +27,12 @@ from edgebone.preprocess import Pixels
 from edgebone.sources.limits import Limits
 from edgebone.sources.protocol import Source
 from edgebone.stream_stats import Delivered, Meter, SourceStats, StreamStats
+from edgebone.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from edgebone.model import Model
 
 Taken = tuple[int, Frame]
-# Longer than any run, also the first one of an engine that still prepares itself.
-_STALL_S = 60.0
 # How much sooner than needed the next frame is taken up, for threads that wake late.
 _SPARE_S = 0.001
 
@@ -80,6 +79,8 @@ class Stream:
         sources: Where they come from.
         limits: What is wanted of each source's frames; none for all of them.
         forgiving: A source that fails ends, and the others go on; its error is in ``stats``. Else it raises.
+        stall_s: After so long without an answer an engine counts as stalled: longer than any run, also the first one
+            of an engine that still prepares itself. Time in which the process stood still does not count.
 
     Attributes:
         sources: The sources, in the order of the call.
@@ -88,7 +89,13 @@ class Stream:
     """
 
     def __init__(
-        self, model: Model, sources: Sequence[Source], limits: Sequence[Limits] = (), *, forgiving: bool = False
+        self,
+        model: Model,
+        sources: Sequence[Source],
+        limits: Sequence[Limits] = (),
+        *,
+        forgiving: bool = False,
+        stall_s: float = 60.0,
     ) -> None:
         self.sources = sources
         self.model = model
@@ -111,6 +118,7 @@ class Stream:
         self._next_model: Model | None = None
         self._swapping = threading.Lock()
         self._ended = False
+        self._stall_s = stall_s
         self._stalled = False
         # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
         self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
@@ -330,12 +338,13 @@ class Stream:
         stop = threading.Event()
         worker = threading.Thread(target=self._work, args=(outbox, stop), name="edgebone-stream", daemon=True)
         worker.start()
+        watchdog = Watchdog(self._stall_s)
         try:
             while True:
                 try:
-                    delivery = outbox.take(1.0)
+                    delivery = outbox.take(watchdog.tick_s)
                 except TimeoutError:
-                    self._check_engine()
+                    self._look_after_engine(watchdog)
                     continue
                 if delivery is None:
                     return
@@ -344,7 +353,8 @@ class Stream:
             stop.set()
             outbox.close()
             self._inbox.poke()
-            worker.join(0 if self._stalled else _STALL_S)
+            if not self._stalled:
+                Watchdog(self._stall_s).wait(lambda wait_s: _ends(worker, wait_s))
 
     def _work(self, outbox: Outbox, stop: threading.Event) -> None:
         failure: BaseException | None = None
@@ -436,10 +446,9 @@ class Stream:
         """Wait for the oldest run and decode its results."""
         ran = self._under_way[0]
         try:
-            outputs = ran.future.result(_STALL_S)
-        except FutureTimeoutError:
-            self._check_engine()
-            raise
+            if not Watchdog(self._stall_s).wait(lambda wait_s: _answers(ran.future, wait_s)):
+                self._give_up(ran)
+            outputs = ran.future.result()
         finally:
             self._under_way.popleft()
         done_ns = ran.done_ns[0] if ran.done_ns else time.monotonic_ns()
@@ -458,29 +467,35 @@ class Stream:
             for (number, frame), result, turn in zip(ran.batch, results, ran.turns, strict=True)
         ]
 
-    def _check_engine(self) -> None:
-        """The watchdog: an engine that gives no answer is an error, not a stream that stands still.
+    def _look_after_engine(self, watchdog: Watchdog) -> None:
+        """An engine that gives no answer is an error, not a stream that stands still."""
+        waiting = next((ran for ran in tuple(self._under_way) if not ran.future.done()), None)
+        if watchdog.wake(None if waiting is None else waiting.submitted_ns) and waiting is not None:
+            self._give_up(waiting)
 
-        Raises:
-            EngineStalledError: It has not answered for a minute.
-        """
-        oldest = next(iter(self._under_way), None)
-        if oldest is None or oldest.future.done():
-            return
-        waits_s = (time.monotonic_ns() - oldest.submitted_ns) / 1e9
-        if waits_s >= _STALL_S:
-            self._stalled = True
-            raise EngineStalledError(
-                f"the engine {oldest.model.engine.name} has not answered for {waits_s:.0f} s; the device may be lost: "
-                "start the program again, or have `edgebone run --restart` do it"
-            )
+    def _give_up(self, ran: _InFlight) -> NoReturn:
+        self._stalled = True
+        raise EngineStalledError(
+            f"the engine {ran.model.engine.name} has not answered for {self._stall_s:.0f} s; the device may be lost: "
+            "start the program again, or have `edgebone run --restart` do it"
+        )
 
     def _abandon(self) -> None:
         """Wait for what is still under way: its buffers must not be freed under it. A stalled engine never ends."""
         while self._under_way and not self._stalled:
-            left = self._under_way.popleft()
-            with contextlib.suppress(FutureTimeoutError):
-                left.future.exception(_STALL_S)
+            future = self._under_way.popleft().future
+            Watchdog(self._stall_s).wait(lambda wait_s: _answers(future, wait_s))  # noqa: B023
+
+
+def _answers(future: Future[Outputs], wait_s: float) -> bool:
+    with contextlib.suppress(FutureTimeoutError):
+        future.exception(wait_s)
+    return future.done()
+
+
+def _ends(thread: threading.Thread, wait_s: float) -> bool:
+    thread.join(wait_s)
+    return not thread.is_alive()
 
 
 def _smooth(before_s: float, latest_ns: int) -> float:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -396,3 +397,22 @@ def test_a_closed_model_takes_no_head_and_leaves_no_engine_open(
         model.swap_head("slow", new)
     assert len(opened) == 5
     assert open_engines() == 0
+
+
+def test_a_tap_that_the_network_does_not_give_is_refused_by_name(bundle: Path, engine: str, tmp_path: Path) -> None:
+    manifest, files = contents(bundle)
+    taps = {name: msgspec.structs.replace(tap, output="nowhere") for name, tap in manifest.taps.items()}
+    broken = write_bundle(tmp_path / "b.bundle", msgspec.structs.replace(manifest, taps=taps), files)
+    with pytest.raises(BundleError, match=r"head slow reads \w+, which the backbone's graph does not give"):
+        edgebone.load(broken, engine=engine)
+
+
+def test_a_head_whose_graph_gives_something_else_is_refused_and_the_old_one_goes_on(bundle: Path, engine: str) -> None:
+    with edgebone.load(bundle, engine=engine) as model:
+        head: Any = model.head_file("slow")
+        outputs = tuple(msgspec.structs.replace(spec, name="other") for spec in head.manifest.outputs)
+        own = msgspec.structs.replace(head.manifest.head, outputs=("other",))
+        altered = msgspec.structs.replace(head.manifest, outputs=outputs, head=own)
+        with pytest.raises(BundleError, match=r"head slow: its graph gives scores, its head.json says other"):
+            model.swap_head("slow", replace(head, manifest=altered))
+        assert named(model(PICTURES[0])) == ("classification", "slow", "rare")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -32,8 +33,6 @@ def two_heads_bundle(path: Path) -> Path:
     graph = onnx.load_model_from_string(files["onnx/fp32.onnx"])
     graph.graph.output.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, [1, 3]))
     import io
-
-    import msgspec
 
     golden = dict(np.load(io.BytesIO(files["golden/tensors.npz"])))
     recorded = io.BytesIO()
@@ -212,3 +211,58 @@ def test_openvino_bf16_is_used_when_asked_for(colors_bundle: Path) -> None:
     with model:
         assert model.engine.precision == "bf16"
         assert model(picture(GREEN)).label == "green"
+
+
+def with_output(path: Path, nodes: list[Any], shape: list[Any], constants: list[Any], spec: TensorSpec) -> Path:
+    """The colour network for 1 to 4 pictures, whose ``logits`` further nodes make its output ``last`` of."""
+    manifest, files = contents(write_colors_bundle(path.with_name(f"whole-{path.name}"), (1, 4)))
+    graph = onnx.load_model_from_string(files["onnx/fp32.onnx"])
+    graph.graph.node.extend(nodes)
+    graph.graph.initializer.extend(constants)
+    del graph.graph.output[:]
+    graph.graph.output.append(helper.make_tensor_value_info("last", TensorProto.FLOAT, shape))
+    manifest = msgspec.structs.replace(manifest, outputs=(spec,), heads={"raw": Head("raw@1", ("last",))})
+    return write_bundle(path, manifest, {**files, "onnx/fp32.onnx": graph.SerializeToString()})
+
+
+def test_outputs_without_a_row_for_each_picture_are_refused_in_one_line(tmp_path: Path, engine: str) -> None:
+    zero = helper.make_tensor("zero", TensorProto.INT64, [1], [0])
+    one_row = with_output(
+        tmp_path / "one.bundle",
+        [helper.make_node("ReduceMean", ["logits", "zero"], ["last"], keepdims=1)],
+        [1, 4],
+        [zero],
+        TensorSpec("last", "float32", ("batch", 4)),
+    )
+    number = with_output(
+        tmp_path / "number.bundle",
+        [helper.make_node("ReduceMean", ["logits"], ["last"], keepdims=0)],
+        [],
+        [],
+        TensorSpec("last", "float32", ()),
+    )
+    none = with_output(
+        tmp_path / "none.bundle",
+        [helper.make_node("Compress", ["logits", "never"], ["last"], axis=0)],
+        ["rows", 4],
+        [helper.make_tensor("never", TensorProto.BOOL, [1], [False])],
+        TensorSpec("last", "float32", ("batch", 4)),
+    )
+    # Of the third one OpenVINO knows at once that it gives none, onnxruntime once it runs.
+    for path, said in (
+        (one_row, r"float32\[1,4\] for 4"),
+        (number, r"float32\[\] for 4"),
+        (none, r"(float32\[0,4\] for 4|shape \[0, 4\] for 1)"),
+    ):
+        with (
+            pytest.raises(EngineError, match=f"last.*{said} pictures, not a row for each"),
+            edgebone.load(path, engine=engine) as model,
+        ):
+            model(picture(RED))
+
+
+def test_an_input_that_no_memory_holds_is_refused_in_one_line(colors_batch_bundle: Path) -> None:
+    with edgebone.load(colors_batch_bundle) as model:
+        for pictures in (10**12, 10**18, 10**30):
+            with pytest.raises(EngineError, match=r"there is no memory for the network's input of 10+x32x32x3 bytes"):
+                model.new_buffer(pictures)

@@ -18,9 +18,10 @@ from slow_engine import SlowEngine, slow_model
 
 import edgebone
 from edgebone import Limited, Limits
-from edgebone import stream as streams
 from edgebone.core.errors import BundleError, EngineError, EngineStalledError, SourceError
 from edgebone.core.frame import Frame
+from edgebone.sources import open_source
+from edgebone.stream import Stream
 
 
 class Ticking:
@@ -283,14 +284,15 @@ def test_a_swap_after_the_end_says_so_and_leaves_nothing_open(colors_bundle: Pat
         assert model(picture(RED)).label == "red"
 
 
-def test_an_engine_that_does_not_answer_is_an_error_and_not_a_silence(
-    colors_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(streams, "_STALL_S", 0.5)
-    for source in (Ticking("camera", 50, 100), write_video(tmp_path / "v.avi", [RED] * 9)):
+def test_an_engine_that_does_not_answer_is_an_error_and_not_a_silence(colors_bundle: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.avi", [RED] * 9)
+    for source in (Ticking("camera", 50, 100), open_source(video)):
         with slow_model(colors_bundle, 0.001) as model:
             engine: Any = model.engine
-            with pytest.raises(EngineStalledError, match="has not answered for"), model.stream(source) as stream:
+            with (
+                pytest.raises(EngineStalledError, match="has not answered for 1 s"),
+                Stream(model, [source], stall_s=1.0) as stream,
+            ):
                 for number, _ in enumerate(stream):
                     if number == 2:
                         engine.answers.clear()

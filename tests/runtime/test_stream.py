@@ -174,13 +174,12 @@ def test_an_engine_that_fails_is_heard_at_once(
         given = [picture(color) for color in COLORS]
     runs = iter(range(100))
 
-    def run(feeds: Any, real: Any = model.engine.run) -> Any:
+    def run(feeds: Any, real: Any = model.engine._run) -> Any:
         if next(runs) == 3:
             raise EngineError("the driver is gone")
         return real(feeds)
 
-    monkeypatch.setattr(model.engine, "run", run)
-    monkeypatch.setattr(model.engine._in_flight, "_run", run)
+    monkeypatch.setattr(model.engine, "_run", run)
     stream = model.stream(given)
     found = []
     with pytest.raises(EngineError, match="the driver is gone"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -73,3 +73,20 @@ def check_feeds(
                     f"input {spec} takes a batch of {low} to {high}, but was given {array.shape[0]}; "
                     f"split the batch, or export with --batch {low}-{array.shape[0]}"
                 )
+
+
+def check_rows(outputs: Mapping[str, Array], names: Collection[str], rows: int) -> None:
+    """Refuse outputs that have no row for each picture, which a network may turn out to give when it runs.
+
+    Args:
+        outputs: Arrays by output name, as an engine gave them.
+        names: Those that are read.
+        rows: How many pictures there are.
+
+    Raises:
+        TensorError: The first that has fewer.
+    """
+    for name in names:
+        shape = outputs[name].shape
+        if shape[:1] < (rows,):
+            raise TensorError(f"the network gave {name} of shape {list(shape)} for {rows} pictures, not a row for each")

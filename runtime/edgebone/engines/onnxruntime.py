@@ -14,9 +14,9 @@ from edgebone.core.caches import CachedFolder, NetworkCache, cached_folder
 from edgebone.core.errors import EngineError, missing, raise_interrupt
 from edgebone.core.machine import Machine, usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
-from edgebone.engines.in_flight import InFlight
 from edgebone.engines.onnxruntime_gpu import BoundRuns, providers
 from edgebone.engines.protocol import Outputs
+from edgebone.engines.threads import EngineThreads, first_line
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -70,39 +70,48 @@ class OnnxRuntimeEngine:
         self.overlaps = device != "cpu"
         self._batch_range = batch_range
         self._kept = None if cache is None or device != "tensorrt" else _place(cache, batch_range)
-        self._session: Any = _open_session(model, device, threads, as_written, batch_range, self._kept, spins)
+        ort = _import_onnxruntime(device)
+        self._threads = EngineThreads(self.name, max(2, self.in_flight), self._free)
+        self._threads.open(self._open, ort, model, device, threads, as_written, spins)
+
+    def _open(
+        self, ort: Any, model: bytes | Path, device: str, threads: int | None, as_written: bool, spins: bool
+    ) -> None:
+        self._session: Any = _open_session(
+            ort, model, device, threads, as_written, self._batch_range, self._kept, spins
+        )
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
         self._bound = None if device == "cpu" else BoundRuns(self._session, "cuda", self.inputs, self.outputs)
-        self._in_flight = InFlight(self.run, self.name, max(2, self.in_flight))
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
-        session, bound = self._session, self._bound
-        if session is None:
-            raise EngineError(f"{self.name}: the engine is closed")
-        check_feeds(feeds, self.inputs, self._batch_range)
-        try:
-            if bound is not None:
-                return bound.run(feeds)
-            values = session.run(self._output_names, feeds)
-        except Exception as error:
-            raise EngineError(f"{self.name} failed while running: {_first_line(error)}") from error
-        return dict(zip(self._output_names, values, strict=True))
-
-    def keep(self, names: Collection[str]) -> None:
-        """Leave outputs on the device; see :class:`edgebone.engines.on_device.KeepsOnDevice`."""
-        if self._bound is not None:
-            self._bound = BoundRuns(self._session, "cuda", self.inputs, self.outputs, names)
+        return self._threads.call(self._run, feeds)
 
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
         """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
-        return self._in_flight.submit(feeds)
+        return self._threads.submit(self._run, feeds)
+
+    def _run(self, feeds: Mapping[str, Array]) -> Outputs:
+        check_feeds(feeds, self.inputs, self._batch_range)
+        if self._bound is not None:
+            return self._bound.run(feeds)
+        return dict(zip(self._output_names, self._session.run(self._output_names, feeds), strict=True))
+
+    def keep(self, names: Collection[str]) -> None:
+        """Leave outputs on the device; see :class:`edgebone.engines.on_device.KeepsOnDevice`."""
+        self._threads.call(self._keep, names)
+
+    def _keep(self, names: Collection[str]) -> None:
+        if self._bound is not None:
+            self._bound = BoundRuns(self._session, "cuda", self.inputs, self.outputs, names)
 
     def close(self) -> None:
         """Wait for the runs in flight and free the session."""
-        self._in_flight.close()
+        self._threads.close()
+
+    def _free(self) -> None:
         self._session = self._bound = None
         if self._kept is not None:
             # For shapes that it was not told of, TensorRT has compiled since.
@@ -119,7 +128,20 @@ class OnnxRuntimeEngine:
         self.close()
 
 
+def _import_onnxruntime(device: str) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        extra = "cpu" if device == "cpu" else "gpu"
+        raise missing("onnxruntime", extra, f"the engine onnxruntime on {device}") from error
+    except ImportError as error:
+        raise_interrupt(error)
+        raise EngineError(f"onnxruntime is installed but cannot be imported: {first_line(error)}") from error
+    return onnxruntime
+
+
 def _open_session(
+    ort: Any,
     model: bytes | Path,
     device: str,
     threads: int | None,
@@ -128,14 +150,6 @@ def _open_session(
     cache: CachedFolder | None,
     spins: bool,
 ) -> Any:
-    try:
-        import onnxruntime as ort
-    except ModuleNotFoundError as error:
-        extra = "cpu" if device == "cpu" else "gpu"
-        raise missing("onnxruntime", extra, f"the engine onnxruntime on {device}") from error
-    except ImportError as error:
-        raise_interrupt(error)
-        raise EngineError(f"onnxruntime is installed but cannot be imported: {_first_line(error)}") from error
     provider = _PROVIDERS[device]
     if provider not in ort.get_available_providers():
         raise EngineError(
@@ -154,24 +168,21 @@ def _open_session(
     # Not what the bytes look like: onnxruntime has a format of its own, which it checks less.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     source = model if isinstance(model, bytes) else str(model)
-    try:
-        if device == "cpu":
-            session = ort.InferenceSession(source, options, providers=[provider])
-            # It would keep them as long as it lives, to begin anew with other providers.
-            session._model_bytes = None
-            return session
-        inputs = _inputs_of(ort, source) if device == "tensorrt" else ()
-        wanted = providers(device, inputs, batch_range, None if cache is None else cache.path)
-        if cache is not None:
-            # onnxruntime reads the engines there itself, and runs whatever they are.
-            cache.clean()
-        # Told to fall back, it would print on stdout that it goes on with the CPU, at loading and at any run.
-        session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
+    if device == "cpu":
+        session = ort.InferenceSession(source, options, providers=[provider])
+        # It would keep them as long as it lives, to begin anew with other providers.
         session._model_bytes = None
-        if cache is not None:
-            cache.seal()
-    except Exception as error:
-        raise EngineError(f"onnxruntime cannot load the network: {_first_line(error)}") from error
+        return session
+    inputs = _inputs_of(ort, source) if device == "tensorrt" else ()
+    wanted = providers(device, inputs, batch_range, None if cache is None else cache.path)
+    if cache is not None:
+        # onnxruntime reads the engines there itself, and runs whatever they are.
+        cache.clean()
+    # Told to fall back, it would print on stdout that it goes on with the CPU, at loading and at any run.
+    session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
+    session._model_bytes = None
+    if cache is not None:
+        cache.seal()
     session.disable_fallback()
     if session.get_providers()[0] != provider:
         needs = "CUDA, cuDNN or TensorRT" if device == "tensorrt" else "CUDA or cuDNN"
@@ -202,9 +213,7 @@ def _inputs_of(ort: Any, model: bytes | str) -> tuple[TensorSpec, ...]:
 def _spec(node: Any) -> TensorSpec:
     dtype = node.type.removeprefix("tensor(").removesuffix(")")
     name = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    if name not in np.sctypeDict:
+        raise EngineError(f"onnxruntime: {node.name} is a {node.type}; a network takes and gives arrays of numbers")
     shape = tuple(size if isinstance(size, int) else str(size or "any") for size in node.shape)
     return TensorSpec(node.name, np.dtype(name).name, shape)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import queue
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
@@ -14,10 +13,10 @@ import numpy as np
 
 from edgebone.core.caches import Cached, NetworkCache, cached
 from edgebone.core.errors import EngineError, missing, raise_interrupt
-from edgebone.core.machine import Machine
+from edgebone.core.machine import Machine, usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
-from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
+from edgebone.engines.threads import EngineThreads
 
 _OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -59,9 +58,23 @@ class OpenVinoEngine:
         self.overlaps = True
         self._batch_range = batch_range
         ov = _import_openvino()
+        # What it computes at a time it says once it is open: no more than there are cores.
+        self._threads = EngineThreads(self.name, max(2, usable_cores()), self._free, _last_line)
+        self._threads.open(self._open, ov, model, precision, hint, threads, cache)
+
+    def _open(
+        self,
+        ov: Any,
+        model: bytes | Callable[[], bytes],
+        precision: str,
+        hint: str,
+        threads: int | None,
+        cache: NetworkCache | None,
+    ) -> None:
         self._tensor = ov.Tensor
         quantized, _, rest = precision.partition("+") if precision.startswith("int8") else ("", "", precision)
         rest = rest or "fp32"
+        batch_range = self._batch_range
         batch = batch_range[0] if batch_range and batch_range[0] == batch_range[1] else None
         config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
         if rest != "auto":
@@ -73,7 +86,7 @@ class OpenVinoEngine:
         self.from_cache = found is not None
         if found is None:
             graph = _read(ov, model if isinstance(model, bytes) else model(), batch)
-            found = _compile(ov, graph, config), [port.get_any_name() for port in graph.outputs]
+            found = ov.Core().compile_model(graph, "CPU", config), [port.get_any_name() for port in graph.outputs]
             place = place if place is not None and _keep(place, *found) else None
         self.cached = place
         self._compiled: Any = found[0]
@@ -87,50 +100,43 @@ class OpenVinoEngine:
         # Compiled, an output answers to the name of whatever it was fused with, too.
         self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, found[1], strict=True))
         self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        limit = max(2, self.in_flight)
+        self._threads.limit = min(self._threads.limit, max(2, self.in_flight))
         # A request runs one inference at a time: each thread that runs takes one from here. All are made now, since
         # OpenVINO may crash where one is made while another runs.
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(limit):
-            self._idle.put(self._compiled.create_infer_request())
-        self._in_flight = InFlight(self.run, self.name, limit)
+        self._idle: list[Any] = [self._compiled.create_infer_request() for _ in range(self._threads.limit)]
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`."""
+        return self._threads.call(self._run, feeds)
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
+        return self._threads.submit(self._run, feeds)
+
+    def _run(self, feeds: Mapping[str, Array]) -> Outputs:
         check_feeds(feeds, self.inputs, self._batch_range)
-        request = self._idle.get()
-        if request is None:
-            # Left by close, for whoever comes next as well.
-            self._idle.put(None)
-            raise EngineError(f"{self.name}: the engine is closed")
+        request = self._idle.pop()
         try:
             for index, spec in enumerate(self.inputs):
                 # OpenVINO shares the caller's memory, for which it asks that it can be written to.
                 array = np.require(feeds[spec.name], requirements=["C", "W"])
                 request.set_input_tensor(index, self._tensor(array, shared_memory=True))
             request.infer()
-            outputs = {
+            return {
                 # The request overwrites its own output memory at its next run: the caller gets a copy.
                 spec.name: request.get_output_tensor(index).data.copy()
                 for index, spec in enumerate(self.outputs)
             }
-        except RuntimeError as error:
-            raise EngineError(f"openvino failed while running: {_first_line(error)}") from error
         finally:
-            self._idle.put(request)
-        return outputs
-
-    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
-        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
-        return self._in_flight.submit(feeds)
+            self._idle.append(request)
 
     def close(self) -> None:
         """Wait for the runs in flight and free the network."""
-        self._in_flight.close()
+        self._threads.close()
+
+    def _free(self) -> None:
+        self._idle = []
         self._compiled = None
-        while not self._idle.empty():
-            self._idle.get_nowait()
-        self._idle.put(None)
 
     def __enter__(self) -> OpenVinoEngine:
         """Return itself."""
@@ -150,43 +156,32 @@ def _import_openvino() -> Any:
         raise missing("openvino", "openvino", "the engine openvino") from error
     except ImportError as error:
         raise_interrupt(error)
-        raise EngineError(f"openvino is installed but cannot be imported: {_first_line(error)}") from error
+        raise EngineError(f"openvino is installed but cannot be imported: {_last_line(error)}") from error
     return openvino
 
 
 def _read(ov: Any, model: bytes, batch: int | None) -> Any:
     from openvino.frontend import FrontEndManager
 
-    try:
-        # By its name: left to itself, OpenVINO would look for the one of its seven formats that the bytes are like.
-        reader = FrontEndManager().load_by_framework("onnx")
-        graph = reader.convert(reader.load(io.BytesIO(model), False))
-        shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
-        if batch is not None and shapes:
-            # A known batch is computed faster than one that may change.
-            for shape in shapes.values():
-                shape[0] = batch
-            graph.reshape(shapes)
-    except Exception as error:
-        # The reader's own errors are no RuntimeError.
-        raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
+    # By its name: left to itself, OpenVINO would look for the one of its seven formats that the bytes are like.
+    reader = FrontEndManager().load_by_framework("onnx")
+    graph = reader.convert(reader.load(io.BytesIO(model), False))
+    shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
+    if batch is not None and shapes:
+        # A known batch is computed faster than one that may change.
+        for shape in shapes.values():
+            shape[0] = batch
+        graph.reshape(shapes)
     if not graph.outputs:
         raise EngineError("openvino cannot load the network: it gives nothing")
     return graph
 
 
-def _compile(ov: Any, graph: Any, config: dict[str, Any]) -> Any:
-    try:
-        return ov.Core().compile_model(graph, "CPU", config)
-    except Exception as error:
-        raise EngineError(f"openvino cannot load the network: {_first_line(error)}") from error
-
-
-# OpenVINO's own cache (CACHE_DIR) checks no weights: of 40 files with flipped bits, it answered wrongly from 24.
-
-
 def _place(ov: Any, cache: NetworkCache, batch: int | None, config: dict[str, Any]) -> Cached:
-    """Where a network is kept: under all that its compiled form depends on."""
+    """Where a network is kept: under all that its compiled form depends on.
+
+    OpenVINO's own cache (CACHE_DIR) checks no weights: of 40 files with flipped bits, it answered wrongly from 24.
+    """
     core = ov.Core()
     plugin = {name: version.build_number for name, version in core.get_versions("CPU").items()}
     device = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
@@ -229,7 +224,7 @@ def _spec(port: Any, name: str) -> TensorSpec:
     return TensorSpec(name, np.dtype(port.get_element_type().to_dtype()).name, shape)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     # OpenVINO puts the C++ check that failed first, and what a person wants to know last.
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
     operators = [line for line in lines if "No conversion rule found" in line]

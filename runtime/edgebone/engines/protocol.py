@@ -15,8 +15,9 @@ Outputs = dict[str, Array]
 class Engine(Protocol):
     """A network, ready to run.
 
-    ``run`` may be called from several threads at once. The arrays that it returns belong to the caller: a
-    later call does not overwrite them. The arrays that were fed may be reused as soon as ``run`` is back.
+    Threads of the engine's own make every call into native code. A forked process has none of them: there every run
+    raises ``EngineError``. ``run`` may be called from several threads at once. The arrays that it returns belong to the
+    caller: a later call does not overwrite them. The arrays that were fed may be reused as soon as ``run`` is back.
     """
 
     @property
@@ -75,7 +76,8 @@ class AsyncEngine(Engine, Protocol):
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
         """Start a run and return at once; waits only while too many runs are in flight.
 
-        The arrays fed must stay unchanged until the future is done. Its result and errors are ``run``'s.
+        The arrays fed must stay unchanged until the future is done. Its result and errors are ``run``'s. What is
+        called when it is done is called by the engine's own thread, and must not wait for the engine.
         """
 
     def __enter__(self) -> AsyncEngine:

@@ -287,7 +287,7 @@ def open_engine(
         else:
             with bundle.private_copy(variant.file) as model:
                 engine = _open_onnxruntime(candidate, model, batch_range, kept)
-    _check_against_manifest(bundle, engine, candidate.variant)
+    _check_against_manifest(bundle, engine, candidate.variant, batch_range[1])
     return engine
 
 
@@ -381,7 +381,7 @@ def _open_onnxruntime(
     )
 
 
-def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str) -> None:
+def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str, batch: int) -> None:
     """Refuse a network whose inputs or outputs are not those that the manifest describes."""
     manifest = bundle.manifest
     own_input = manifest.input_of(variant)
@@ -401,6 +401,14 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str) -
             engine.close()
             raise EngineError(
                 f"{bundle.path}: the network has {is_}, its manifest says {said}; export the bundle again"
+            )
+    for name in sorted({output for head in manifest.heads.values() if not head.apart for output in head.outputs}):
+        rows = by_name[name].shape[0] if by_name[name].shape else 0
+        if isinstance(rows, int) and rows < batch:
+            engine.close()
+            raise EngineError(
+                f"{bundle.path}: the network gives {by_name[name]} for {batch} pictures, not a row for each; "
+                "export the bundle again"
             )
 
 

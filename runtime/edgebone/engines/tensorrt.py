@@ -16,14 +16,14 @@ from typing import Any
 from edgebone.core.errors import DeviceLostError, DeviceOutOfMemoryError, EngineError
 from edgebone.core.tensors import Array, check_feeds
 from edgebone.engines.cuda import Cuda, CudaBindings, Device
-from edgebone.engines.in_flight import InFlight
 from edgebone.engines.protocol import Outputs
 from edgebone.engines.tensorrt_runtime import Network, Shapes, import_runtime, shapes_of
 from edgebone.engines.tensorrt_slot import Graphs, Slot
+from edgebone.engines.threads import EngineThreads
 
 
 class TensorRTEngine:
-    """Runs an engine that ``edgebone compile`` made, on the GPU that is current.
+    """Runs an engine that ``edgebone compile`` made, on the GPU that is current in a thread that chose none.
 
     Each context has a stream and pinned memory of its own, so that one run's copies go on beside another's compute.
     Once the device ran out of memory or was lost, every run raises that error: close the engine and open another.
@@ -77,26 +77,30 @@ class TensorRTEngine:
         self.notes: list[str] = []
         trt = import_runtime(target) if trt is None else trt
         cuda = CudaBindings() if cuda is None else cuda
+        self._batch_range = batch_range
+        self._threads = EngineThreads(self.name, contexts, self._free)
+        self._held = ExitStack()
+        self._threads.open(self._open, plan, trt, cuda, contexts, graphs, host_code, dla_core)
+
+    def _open(
+        self, plan: bytes, trt: Any, cuda: Cuda, contexts: int, graphs: bool, host_code: bool, dla_core: int | None
+    ) -> None:
         self.device = cuda.device()
-        _check_device(target, self.device)
-        how: Graphs = "none" if not graphs else ("own" if target == "tensorrt-rtx" else "captured")
-        self._changed = threading.Condition()
-        self._closed = False
+        _check_device(self.name, self.device)
+        how: Graphs = "none" if not graphs else ("own" if self.name == "tensorrt-rtx" else "captured")
+        self._taking = threading.Lock()
         self._broken: type[EngineError] | None = None
         self._why = ""
-        with ExitStack() as stack:
-            self._network = Network(trt, cuda, plan, target, host_code=host_code, dla_core=dla_core)
-            stack.callback(self._network.close)
-            self._slots: list[Slot] = []
-            for _ in range(contexts):
-                slot = Slot(self._network, cuda, self.device.integrated, how, self._note)
-                stack.callback(slot.close)
-                self._slots.append(slot)
-            self._held = stack.pop_all()
+        self._network = Network(trt, cuda, plan, self.name, host_code=host_code, dla_core=dla_core)
+        self._held.callback(self._network.close)
+        self._slots: list[Slot] = []
+        for _ in range(contexts):
+            slot = Slot(self._network, cuda, self.device.integrated, how, self._note)
+            self._held.callback(slot.close)
+            self._slots.append(slot)
         self._idle = list(self._slots)
         self.inputs, self.outputs = self._network.inputs, self._network.outputs
-        self._batch_range = batch_range or self._network.batch_range
-        self._in_flight = InFlight(self.run, self.name, contexts)
+        self._batch_range = self._batch_range or self._network.batch_range
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait; see :class:`edgebone.engines.protocol.Engine`.
@@ -107,6 +111,13 @@ class TensorRTEngine:
             DeviceLostError: The device stopped answering; so does every further run.
             EngineError: The engine failed, or is closed.
         """
+        return self._threads.call(self._run, feeds)
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
+        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
+        return self._threads.submit(self._run, feeds)
+
+    def _run(self, feeds: Mapping[str, Array]) -> Outputs:
         check_feeds(feeds, self.inputs, self._batch_range)
         shapes = shapes_of(feeds, self.inputs)
         profile = self._network.profile_for(shapes)
@@ -118,14 +129,7 @@ class TensorRTEngine:
             self._broken, self._why = type(error), str(error)
             raise
         finally:
-            with self._changed:
-                self._idle.append(slot)
-                # All of them: of a broken engine, each one that waits has to hear it.
-                self._changed.notify_all()
-
-    def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
-        """Start a run; see :class:`edgebone.engines.protocol.AsyncEngine`."""
-        return self._in_flight.submit(feeds)
+            self._idle.append(slot)
 
     def close(self) -> None:
         """Wait for the runs in flight and free everything; a second call does nothing.
@@ -133,14 +137,11 @@ class TensorRTEngine:
         Raises:
             EngineError: Something could not be freed, of an engine that was not broken before; the rest is freed.
         """
-        self._in_flight.close()
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._idle) == len(self._slots))
-            held = self._held.pop_all()
+        self._threads.close()
+
+    def _free(self) -> None:
         try:
-            held.close()
+            self._held.close()
         except EngineError:
             # A device that is lost frees nothing in our name: that was told when it was lost.
             if self._broken is None:
@@ -157,16 +158,13 @@ class TensorRTEngine:
         self.close()
 
     def _take(self, shapes: Shapes) -> Slot:
-        """An idle slot, rather one that has run these shapes: another would give its graph up for them."""
-        with self._changed:
-            while True:
-                if self._closed:
-                    raise EngineError(f"{self.name}: the engine is closed")
-                if self._broken is not None:
-                    raise self._broken(f"{self.name}: the engine is broken, close it and open another: {self._why}")
-                if self._idle:
-                    break
-                self._changed.wait()
+        """An idle slot, rather one that has run these shapes: another would give its graph up for them.
+
+        There is one: there are as many slots as threads.
+        """
+        with self._taking:
+            if self._broken is not None:
+                raise self._broken(f"{self.name}: the engine is broken, close it and open another: {self._why}")
             found = next((slot for slot in self._idle if slot.shapes == shapes), self._idle[0])
             self._idle.remove(found)
             return found

@@ -68,7 +68,7 @@ class Camera:
         connect: Makes a connection; raises ``SourceError``. A ``RefusedError`` ends a camera that was never live.
         first: A connection that is made already, to a camera that is expected to be there: what fails before its first
             frame is raised.
-        give_up_s: After so long without a frame ``read`` raises; None never gives up.
+        give_up_s: After so long without a frame, and one more try that fails, ``read`` raises; None never gives up.
     """
 
     live = True
@@ -123,6 +123,7 @@ class Camera:
             SourceError: There was no frame for ``give_up_s``.
         """
         while not self._interrupted.is_set():
+            began_ns = time.monotonic_ns()
             try:
                 if self._connection is None:
                     self._connection = self._connect_now()
@@ -131,7 +132,7 @@ class Camera:
                 if decode is None:
                     raise SourceError(f"{self.name}: the camera ended the stream")
             except SourceError as error:
-                self._lose(error)
+                self._lose(error, began_ns)
                 continue
             self._welcome()
             self._index += 1
@@ -151,12 +152,14 @@ class Camera:
                 _log.warning("%s: connected", self.name)
         self._seen_ns = now_ns
 
-    def _lose(self, error: SourceError) -> None:
+    def _lose(self, error: SourceError, began_ns: int) -> None:
         if self._interrupted.is_set():
             return
         self._drop_connection()
         quiet_s = (time.monotonic_ns() - self._seen_ns) / 1e9
-        if self._give_up_s is not None and quiet_s >= self._give_up_s:
+        # A process that stood still finds every time-out over; the camera may be there. So what counts is a try that
+        # began when the time was up already.
+        if self._give_up_s is not None and (began_ns - self._seen_ns) / 1e9 >= self._give_up_s:
             raise SourceError(f"{error}; no frame for {quiet_s:.0f} s, given up") from error
         if not self._index and (self._must_be_there or isinstance(error, RefusedError)):
             raise error
