@@ -274,6 +274,7 @@ def hostile_rtsp(frame: Callable[[int], bytes], redirect: str = "") -> Callable[
     return answer
 
 
+@pytest.mark.slow
 def test_an_rtsp_frame_without_end_takes_little_memory() -> None:
     # One unit of the network abstraction layer, in fragments (RFC 6184, 5.8) of which none is the last.
     body = b"\xab" * 60000

@@ -281,5 +281,5 @@ def test_a_camera_over_http_on_the_command_line(colors_bundle: Path) -> None:
     with mjpeg_server([cv2.imencode(".jpg", picture(RED))[1].tobytes()]) as url:
         code, out, _ = finish(start("run", colors_bundle, f"{url}?token=abc", "--frames", 5))
     assert code == 0
-    assert "token=***: 5 frames, most often: red 100 %" in out
+    assert "cam.mjpg?***: 5 frames, most often: red 100 %" in out
     assert "abc" not in out
