@@ -431,7 +431,7 @@ def engine_of(bundle: Path, folder: Path) -> bytes:
 
 
 def test_an_engine_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, durable: bool) -> None:
         raise OSError(28, "No space left on device")
 
     bundle = write_colors_bundle(tmp_path / "b.bundle")

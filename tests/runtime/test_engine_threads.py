@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable
@@ -91,11 +92,13 @@ def record_onnxruntime(recorder: Recorder, patch: pytest.MonkeyPatch) -> set[str
 
 def record_openvino(recorder: Recorder, patch: pytest.MonkeyPatch) -> set[str]:
     import openvino
+    from openvino.frontend import FrontEnd
 
-    recorder.wrap(patch, openvino.Core, "read_model", "compile_model")
+    recorder.wrap(patch, FrontEnd, "load", "convert")
+    recorder.wrap(patch, openvino.Core, "compile_model")
     recorder.wrap(patch, openvino.CompiledModel, "create_infer_request")
     recorder.wrap(patch, openvino.InferRequest, "infer")
-    return {"read_model", "compile_model", "create_infer_request", "infer", "free"}
+    return {"load", "convert", "compile_model", "create_infer_request", "infer", "free"}
 
 
 def test_nobody_but_an_engines_own_threads_calls_into_it(
@@ -172,6 +175,15 @@ def test_an_error_holds_nothing_of_the_engine() -> None:
     threads.close()
 
 
+def callers_of(thread: threading.Thread) -> set[str]:
+    """The names of the functions that a thread is in."""
+    frame, names = sys._current_frames().get(thread.ident or 0), set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
 def test_ctrl_c_waits_for_the_run_whose_input_it_would_free() -> None:
     threads = EngineThreads("some")
     begun, interrupted, ended = threading.Event(), threading.Event(), []
@@ -183,6 +195,8 @@ def test_ctrl_c_waits_for_the_run_whose_input_it_would_free() -> None:
 
     def interrupt() -> None:
         begun.wait(30)
+        while "_wait_for" not in callers_of(threading.main_thread()):
+            time.sleep(0.001)
         _thread.interrupt_main()
         interrupted.set()
 

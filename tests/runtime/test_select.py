@@ -245,7 +245,7 @@ def test_an_engine_that_fails_to_open_makes_way_for_the_next_with_a_note(
     def fail(*_: object) -> None:
         raise EngineError("openvino cannot load the network: no such operator")
 
-    monkeypatch.setattr(module, "_compile", fail)
+    monkeypatch.setattr(module, "_read", fail)
     with edgebone.load(colors_bundle) as model:
         assert model.engine.name == model.candidate.engine == "onnxruntime"
         assert model.failures == ("openvino fp32: openvino cannot load the network: no such operator",)
