@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 import tracemalloc
 import zipfile
@@ -110,21 +111,16 @@ def test_a_refused_network_is_one_line_and_an_exit_code(bundle: Path, tmp_path: 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_files_that_the_manifest_does_not_list_are_refused_by_name(bundle: Path, kind: str) -> None:
-    for name in ("onnx/weights.bin", "w.bin", "deep/er/w.bin"):
+    # Of a folder that nothing is listed in, the folder is named.
+    for name, named in (("onnx/weights.bin", ""), ("w.bin", ""), ("deep/er/w.bin", "deep")):
         place = bundle / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"1")
-        with pytest.raises(
-            BundleError,
-            match="it holds (onnx/weights.bin|w.bin|deep), which its manifest does not list"
-            if kind == "folder"
-            else f"it holds {name}, which its manifest does not list",
-        ):
+        said = named if named and kind == "folder" else name
+        with pytest.raises(BundleError, match=f"it holds {said}, which its manifest does not list"):
             open_bundle(bundle if kind == "folder" else zipped(bundle))
         place.unlink()
-        if place.parent not in (bundle, bundle / "onnx"):
-            place.parent.rmdir()
-            place.parent.parent.rmdir()
+    shutil.rmtree(bundle / "deep")
     (bundle / "onnx" / "link").symlink_to("/etc/passwd")
     with pytest.raises(BundleError, match="it holds onnx/link"):
         open_bundle(bundle)

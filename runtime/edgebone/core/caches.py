@@ -113,7 +113,7 @@ class Cached:
                 digest = file.read(_DIGEST_BYTES)
                 note = file.read(min(int.from_bytes(file.read(_LENGTH_BYTES), "little"), size))
                 content = file.read(size)
-        except OSError:
+        except (OSError, MemoryError):
             return None
         return (content, note) if digest == self._digest(content, note) else None
 
