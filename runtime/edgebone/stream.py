@@ -81,6 +81,8 @@ class Stream:
         forgiving: A source that fails ends, and the others go on; its error is in ``stats``. Else it raises.
         stall_s: After so long without an answer an engine counts as stalled: longer than any run, also the first one
             of an engine that still prepares itself. Time in which the process stood still does not count.
+        pulse: Called at least once a second while the caller waits for a frame, and at each frame: who is told so
+            knows that neither the stream nor its caller stands still.
 
     Attributes:
         sources: The sources, in the order of the call.
@@ -96,6 +98,7 @@ class Stream:
         *,
         forgiving: bool = False,
         stall_s: float = 60.0,
+        pulse: Callable[[], None] = lambda: None,
     ) -> None:
         self.sources = sources
         self.model = model
@@ -119,6 +122,7 @@ class Stream:
         self._swapping = threading.Lock()
         self._ended = False
         self._stall_s = stall_s
+        self._pulse = pulse
         self._stalled = False
         # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
         self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
@@ -257,6 +261,7 @@ class Stream:
             self._close_models()
 
     def _hand_over(self, delivery: Delivery) -> tuple[Frame, Results]:
+        self._pulse()
         number, frame, result = delivery.number, delivery.frame, delivery.result
         now_ns = time.monotonic_ns()
         age_ns = now_ns - frame.captured_at_ns
@@ -344,6 +349,7 @@ class Stream:
                 try:
                     delivery = outbox.take(watchdog.tick_s)
                 except TimeoutError:
+                    self._pulse()
                     self._look_after_engine(watchdog)
                     continue
                 if delivery is None:

@@ -17,6 +17,7 @@ import typer
 from edgebone.cli import options
 from edgebone.cli.gallery_watch import GalleryWatch
 from edgebone.cli.output import note, say, say_json
+from edgebone.cli.service import service_pulse, service_stopping
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError, EngineStalledError
 
@@ -154,7 +155,10 @@ def run_command(
         if follow is not None:
             _check_boxes_come(model, rates)
         named = Naming(model, galleries)
-        stream = closing.enter_context(Stream(model, sources, [limits] * len(sources), forgiving=forgiving))
+        closing.callback(service_stopping)
+        stream = closing.enter_context(
+            Stream(model, sources, [limits] * len(sources), forgiving=forgiving, pulse=service_pulse())
+        )
         opened.pop_all()
         _say_engine(model)
         sinks = _sinks(sources, out, append, video, json, follow)

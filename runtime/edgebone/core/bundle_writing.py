@@ -174,8 +174,11 @@ def _write(target: Path, manifest: Manifest, files: Iterable[tuple[str, bytes]],
     with staging(place) as folder:
         made = folder / ("bundle.zip" if as_zip else "bundle")
         (_fill_zip if as_zip else _fill_folder)(made, chain([(MANIFEST, text)], files))
+        graphs = {manifest.graph(name).file for name in (*manifest.variants, *manifest.frame_variants)}
         try:
-            open_bundle(made).close()
+            with open_bundle(made, read_next=lambda _: graphs) as opened:
+                for name in graphs:
+                    opened.read(name)
         except BundleError as error:
             # What is reported as written must be readable; a kept file may have been altered since it was checked.
             raise BundleError(str(error).replace(str(made), str(target))) from error

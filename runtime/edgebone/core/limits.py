@@ -46,11 +46,11 @@ TABLE_ROWS = 2_000_000
 PICTURE_BYTES = 512 * _MB
 """A picture's file."""
 
-PICTURE_PIXELS = 100_000_000
-"""A picture: width times height, compared before it is decoded."""
+PICTURE_PIXELS = 51_000_000
+"""Pixels of a picture: a decoder takes up to 16 bytes of memory for each."""
 
 FRAME_PIXELS = 64_000_000
-"""A camera's or a video's frame, likewise."""
+"""Pixels of a camera's or a video's frame."""
 
 VIDEO_PIXELS = 36_000_000
 """A frame of H.264, H.265 and the like, of which a decoder keeps up to 17: 8192x4320 and a little."""
