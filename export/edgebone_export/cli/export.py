@@ -86,13 +86,9 @@ def export(
 def _read_labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
-    from edgebone_export.errors import ExportError
+    from edgebone_export.labels import read_labels
 
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: labels cannot be read ({error})") from error
-    return [line.strip() for line in lines if line.strip()]
+    return list(read_labels(path))
 
 
 def _read_preprocess(path: Path | None) -> Preprocess | None:

@@ -18,6 +18,7 @@ from edgebone_export.errors import ExportError
 from edgebone_export.heads.detection_metrics import Boxes
 from edgebone_export.heads.labelled import check_spelling
 from edgebone_export.heads.masks import mask_to_network
+from edgebone_export.labels import read_labels
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,16 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
 
     Raises:
         SourceError: A folder, a picture or the names are missing, or a mask cannot be read.
-        ExportError: There are fewer than two names, or two are the same or differ only in case.
+        ExportError: The names cannot be read, one is empty, there are fewer than two, or two are the same or differ
+            only in case.
     """
     pairs = read_masks(data, images)
     file = labels or next((path for path in (data / "labels.txt", data.parent / "labels.txt") if path.is_file()), None)
     if file is None:
         raise SourceError(f"{data}: no labels.txt with a class name a line in it; say them with --labels FILE")
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{file}: labels cannot be read ({error})") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = read_labels(file)
+    if "" in names:
+        raise ExportError(f"{file}: line {names.index('') + 1} is empty; line n names the masks' value n - 1: write one")
     if len(names) < 2 or len(set(names)) != len(names):
         raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
     check_spelling(file, names)
