@@ -162,7 +162,7 @@ def test_several_outputs_have_a_decoder_each(tmp_path: Path, pictures: Path) -> 
     net.give(net.node("Concat", net.boxes((96, 64)), net.scores(1), net.scores(3), axis=2), (CELLS, 8), "found")
     net.give(net.cells(5, 1.0), (CELLS, 5), "unread")
     file = net.save(tmp_path / "m.onnx")
-    (tmp_path / "names.txt").write_text("person\ntraffic light ☂ 2\n\n車\n", encoding="utf-8")
+    (tmp_path / "names.txt").write_text("person\r\ntraffic light ☂ 2\r\n車\r\n\r\n", encoding="utf-8")
     done = subprocess.run(
         [
             PROGRAM, "import", file, "-o", tmp_path / "b", "--decoder", "area=segmentation", "--decoder",

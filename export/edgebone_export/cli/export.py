@@ -94,12 +94,6 @@ def _read_labels(path: Path | None) -> list[str] | None:
 def _read_preprocess(path: Path | None) -> Preprocess | None:
     if path is None:
         return None
-    import msgspec
+    from edgebone_export.importers.conventions import read_preprocess
 
-    from edgebone.core.manifest import Preprocess
-    from edgebone_export.errors import ExportError
-
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Preprocess)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ExportError(f"{path}: preprocessing cannot be read ({error})") from error
+    return read_preprocess(path)

@@ -51,7 +51,9 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
         raise SourceError(f"{data}: no labels.txt with a class name a line in it; say them with --labels FILE")
     names = read_labels(file)
     if "" in names:
-        raise ExportError(f"{file}: line {names.index('') + 1} is empty; line n names the masks' value n - 1: write one")
+        raise ExportError(
+            f"{file}: line {names.index('') + 1} is empty; line n names the masks' value n - 1: write one"
+        )
     if len(names) < 2 or len(set(names)) != len(names):
         raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
     check_spelling(file, names)

@@ -46,6 +46,9 @@ FRAME_PIXELS = 64_000_000
 PACKET_BYTES = 64 * _MB
 """One packet of a camera on the network."""
 
+ONNX_BYTES = 2**31 - 1
+"""One ONNX file, and the data that a file to be imported keeps in others: protobuf holds no more."""
+
 NETWORK_SIDE = 8192
 """Height or width of a network's input."""
 
