@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgebone.core.manifest import Head
 from edgebone_export.errors import ExportError
 
-_ROUNDING = 1e-3
+_ROUNDING, _MARGIN = 1e-3, 0.05
 # The best rows of a picture: further down, a sound network's boxes may be anything.
 _BEST = 100
 # Boxes in pixels of an input of at least this side are not all within two pixels of its corner.
@@ -52,6 +52,8 @@ def check_meaning(
     doubts = []
     if rows is not None:
         _scores(name, head, outputs)
+        if head.decoder == "detr@1":
+            _shares(name, outputs[head.outputs[1]])
         doubts += _boxes(name, head, rows, size_hw)
     elif head.decoder in ("classification@1", "multilabel@1"):
         doubts += _classes(name, head, outputs[head.outputs[0]].astype(np.float64))
@@ -159,6 +161,16 @@ def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
         "ssd@1": "if they are logits, export the network with its softmax, or read it with --decoder detr",
     }.get(decoder, "if they are logits, export the network with its sigmoid; else say another --decoder")
     raise ExportError(f"head {name}: scores are {low:.3g} to {high:.3g}, which are no probabilities: {fits}")
+
+
+def _shares(name: str, boxes: NDArray[Any]) -> None:
+    """Refuse boxes that no sigmoid gave."""
+    wrong = float(((boxes < -_MARGIN) | (boxes > 1 + _MARGIN)).any(axis=-1).mean())
+    if wrong > _NEVER:
+        raise ExportError(
+            f"head {name}: of the boxes, {100 * wrong:.0f} % are no shares of the sides, which are 0 to 1, but "
+            f"{boxes.min():.3g} to {boxes.max():.3g}: {_columns('detr@1')}"
+        )
 
 
 def _class_ids(name: str, head: Head, ids: NDArray[np.float32]) -> None:
