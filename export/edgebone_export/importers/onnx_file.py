@@ -150,7 +150,7 @@ def _keep_numbers(proto: onnx.ModelProto, path: Path) -> None:
 
 
 def _is_tensor(value: onnx.ValueInfoProto) -> bool:
-    return value.type.WhichOneof("value") == "tensor_type"
+    return bool(value.type.WhichOneof("value") == "tensor_type")
 
 
 def rename_clashes(model: ir.Model, heads: Collection[str]) -> dict[str, str]:
