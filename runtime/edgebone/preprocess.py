@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -131,8 +130,9 @@ def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
     padded = cv2.copyMakeBorder(
         image_bgr, top, padded_h - height - top, left, padded_w - width - left, cv2.BORDER_CONSTANT, value=bgr
     )
-    whole = msgspec.structs.replace(spec, mode="stretch", pad="after")
-    _resample(whole, np.asarray(padded, np.uint8), plan(whole, padded_h, padded_w), out)
+    net_h, net_w = spec.size_hw
+    whole = Geometry((padded_h, padded_w), spec.size_hw, (net_w / padded_w, net_h / padded_h), (0.0, 0.0))
+    _resample(spec, np.asarray(padded, np.uint8), whole, out)
 
 
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:

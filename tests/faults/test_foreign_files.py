@@ -292,6 +292,7 @@ def test_one_number_is_no_softmax(tmp_path: Path, pictures: Path) -> None:
         assert float(model(picture).probabilities[0]) == pytest.approx(1 / (1 + np.exp(-wanted[0, 0])), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_doubt_is_said_and_recorded(tmp_path: Path, pictures: Path) -> None:
     net = Foreign()
     zero = net.node("Mul", vector(net, 3), net.constant(np.float32(0)))
@@ -599,6 +600,7 @@ def test_rows_of_another_number_for_every_picture_are_refused(tmp_path: Path, pi
     refused("for one picture and .* for another", net.save(tmp_path / "m.onnx"), pictures, HeadSpec("raw"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["images", "images_float", "normalize_scale", "normalize_cast_out", "detections_boxes",
                                   "detections_boxes/value_2", "frame_input/0", "v1_normalized_1"])  # fmt: skip
 def test_names_in_the_file_do_not_clash_with_ours(name: str, tmp_path: Path, pictures: Path) -> None:
