@@ -512,7 +512,11 @@ def rtdetr(path: Path, classes: int = TensorProto.INT64, size: str = "orig_targe
     boxes = net.boxes((1, 1))
     corner, extent = net.node("Slice", boxes, first, middle, axis), net.node("Slice", boxes, middle, last, axis)
     shares = net.node("Concat", corner, net.node("Add", corner, extent), axis=2)
-    sides = net.node("Cast", size, to=TensorProto.FLOAT)
+    # Joined to a number a picture: a row a picture is needed, one for all does not do.
+    number = net.node("Reshape", net.node("ReduceMean", net.start, axes=[1, 2, 3]), net.constant(np.array([-1, 1])))
+    sides = net.node("Concat", net.node("Cast", size, to=TensorProto.FLOAT), number, axis=1)
+    zero, two, one_axis = (net.constant(np.array([i], np.int64)) for i in (0, 2, 1))
+    sides = net.node("Slice", sides, zero, two, one_axis)
     sides = net.node("Concat", sides, sides, axis=1)
     one = net.constant(np.array([1], np.int64))
     net.give(labels, (CELLS,), "labels", classes)

@@ -93,7 +93,7 @@ def find_input(
         found = ", ".join(f"{value.dtype} {value.name} {_shape_text(value)}" for value in inputs)
         raise ExportError(
             f"{path}: one input should take the picture: float or uint8 [batch, 3, height, width] or "
-            f"[batch, height, width, 3], found {found}"
+            f"[batch, height, width, 3], found {found}; grey pictures, and other numbers of channels, have no way in"
         )
     (value,) = pictures
     others = [str(other.name) for other in inputs if other is not value]
