@@ -144,7 +144,7 @@ def main() -> None:
         print(json.dumps(rows[-1], indent=1), flush=True)
         if args.yolox:
             nano = work / "yolox.bundle"
-            import_onnx(args.yolox, nano, heads=HeadSpec("yolox", labels=find_labels("coco", {})), preprocess="yolox")
+            import_onnx(args.yolox, nano, heads=HeadSpec("yolox", labels=find_labels("coco")), preprocess="yolox")
             rows.append(measure("yolox_nano 416", nano, {}, video, work))
             print(json.dumps(rows[-1], indent=1))
     if args.json:

@@ -79,7 +79,7 @@ def test_yolox_has_the_average_precision_of_a_plain_script(shared: Path, tmp_pat
     script = BENCHMARKS / "coco_reference.py"
     wanted = json.loads(subprocess.run([sys.executable, script, model, data], capture_output=True, check=True).stdout)
     import_onnx(
-        model, tmp_path / "b", heads=HeadSpec("yolox", labels=find_labels("coco", {})), preprocess="yolox",
+        model, tmp_path / "b", heads=HeadSpec("yolox", labels=find_labels("coco")), preprocess="yolox",
         samples=data.parent / "images",
     )  # fmt: skip
     command = [Path(sys.executable).with_name("edgebone"), "eval", tmp_path / "b", "--data", data, "--json"]

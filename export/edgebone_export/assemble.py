@@ -42,6 +42,19 @@ _LIBRARIES = (
 
 
 @dataclass(frozen=True)
+class ImportedReading:
+    """What is known of how an imported file is read.
+
+    Attributes:
+        doubts: What is doubtful about it, a sentence each.
+        agreement: How far it gives the user's own answers, in words; None where there were none.
+    """
+
+    doubts: tuple[str, ...]
+    agreement: str | None
+
+
+@dataclass(frozen=True)
 class ExportReport:
     """What an export or import made.
 
@@ -52,6 +65,7 @@ class ExportReport:
         preprocess_parity: Preprocessing against the library's transform; None where the library has none.
         seconds: Time from the call to the written bundle.
         size_bytes: Size of all its files.
+        reading: How an imported file is read; None of an export, whose library says it.
     """
 
     path: Path
@@ -60,6 +74,7 @@ class ExportReport:
     preprocess_parity: PreprocessParity | None
     seconds: float
     size_bytes: int
+    reading: ImportedReading | None = None
 
 
 def manifest_of(

@@ -9,6 +9,7 @@ step of 255.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -32,7 +33,19 @@ _PILLOW = {
     "bicubic": (Image.Resampling.BICUBIC, 2.0),
     "lanczos": (Image.Resampling.LANCZOS, 3.0),
 }
-_OPENCV = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_OPENCV = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "lanczos4": cv2.INTER_LANCZOS4,
+    "area": cv2.INTER_AREA,
+}
+# A hair, so that a side that fits exactly is not moved by the rounding of the product.
+_WHOLE: dict[str, Callable[[float], int]] = {
+    "nearest": round,
+    "down": lambda value: math.floor(value + 1e-6),
+    "up": lambda value: math.ceil(value - 1e-6),
+}
 
 
 def preprocess(spec: Preprocess, image_bgr: NDArray[Any], out: Pixels) -> Geometry:
@@ -58,7 +71,10 @@ def preprocess(spec: Preprocess, image_bgr: NDArray[Any], out: Pixels) -> Geomet
     geometry = plan(spec, image_bgr.shape[0], image_bgr.shape[1])
     height, width = image_bgr.shape[:2]
     with foreign(lambda reason: TensorError(f"a picture of {width}x{height} cannot be resized: {reason}")):
-        _resample(spec, image_bgr, geometry, out)
+        if spec.pad == "before":
+            _resample_padded(spec, image_bgr, out)
+        else:
+            _resample(spec, image_bgr, geometry, out)
     return geometry
 
 
@@ -68,10 +84,13 @@ def plan(spec: Preprocess, height: int, width: int) -> Geometry:
     if spec.mode == "crop":
         resized_h, resized_w = _resized_hw(spec.resize, height, width)
         offset = (_crop_offset(resized_w, net_w), _crop_offset(resized_h, net_h))
-    elif spec.mode == "letterbox":
-        scale = min(net_h / height, net_w / width)
-        # A hair is added, so that a side that fits exactly is not cut by the rounding of the product.
-        whole = round if spec.rounding == "nearest" else lambda value: math.floor(value + 1e-6)
+    elif spec.pad == "before":
+        left, top, padded_w, padded_h = _padded(spec, height, width)
+        scale_x, scale_y = net_w / padded_w, net_h / padded_h
+        return Geometry((height, width), spec.size_hw, (scale_x, scale_y), (left * scale_x, top * scale_y))
+    elif spec.mode in ("letterbox", "height"):
+        scale = net_h / height if spec.mode == "height" else min(net_h / height, net_w / width)
+        whole = _WHOLE[spec.rounding]
         resized_h = min(net_h, max(1, whole(height * scale)))
         resized_w = min(net_w, max(1, whole(width * scale)))
         centered = spec.anchor == "center"
@@ -82,6 +101,15 @@ def plan(spec: Preprocess, height: int, width: int) -> Geometry:
     else:
         resized_h, resized_w, offset = net_h, net_w, (0.0, 0.0)
     return Geometry((height, width), spec.size_hw, (resized_w / width, resized_h / height), offset)
+
+
+def _padded(spec: Preprocess, height: int, width: int) -> tuple[int, int, int, int]:
+    """Where a picture lies when it is padded to the input's aspect (left, top), and the width and height then."""
+    net_h, net_w = spec.size_hw
+    padded_w, padded_h = max(width, round(height * net_w / net_h)), max(height, round(width * net_h / net_w))
+    if spec.anchor == "top_left":
+        return 0, 0, padded_w, padded_h
+    return (padded_w - width) // 2, (padded_h - height) // 2, padded_w, padded_h
 
 
 def _resized_hw(resize: int | tuple[int, int] | None, height: int, width: int) -> tuple[int, int]:
@@ -99,6 +127,19 @@ def _crop_offset(resized: int, net: int) -> float:
     return float((net - resized) // 2) if resized < net else float(-round((resized - net) / 2.0))
 
 
+def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
+    """Pad the picture to the input's aspect, then resize all of it."""
+    height, width = image_bgr.shape[:2]
+    left, top, padded_w, padded_h = _padded(spec, height, width)
+    bgr = spec.padding if spec.color == "bgr" else spec.padding[::-1]
+    padded = cv2.copyMakeBorder(
+        image_bgr, top, padded_h - height - top, left, padded_w - width - left, cv2.BORDER_CONSTANT, value=bgr
+    )
+    net_h, net_w = spec.size_hw
+    whole = Geometry((padded_h, padded_w), spec.size_hw, (net_w / padded_w, net_h / padded_h), (0.0, 0.0))
+    _resample(spec, np.asarray(padded, np.uint8), whole, out)
+
+
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:
     """Resize just what lands inside the network's input, and pad the rest."""
     net_h, net_w = geometry.network_hw
@@ -109,8 +150,7 @@ def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixe
     x1 = min(left + round(width * scale_x), net_w)
     y1 = min(top + round(height * scale_y), net_h)
     if (x0, y0, x1, y1) != (0, 0, net_w, net_h):
-        # torchvision's centre crop pads with black where the resized picture is too small.
-        out[:] = 0 if spec.mode == "crop" else spec.pad_value
+        out[:] = spec.padding
     box = ((x0 - left) / scale_x, (y0 - top) / scale_y, (x1 - left) / scale_x, (y1 - top) / scale_y)
     target = out[y0:y1, x0:x1]
     if spec.antialias:

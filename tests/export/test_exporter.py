@@ -243,7 +243,11 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
         (["no_such_net", "-o", "b"], 10, "there is no model no_such_net"),
         (["resnet18", "-o", "b", "--weights", "gone.pth"], 9, "gone.pth: no such weights file"),
         (["resnet18", "-o", "b", "--weights", "random", "--output", "boxes"], 8, "there is no output boxes"),
-        (["resnet18", "-o", "b", "--weights", "random", "--labels", "gone.txt"], 8, "labels cannot be read"),
+        (
+            ["resnet18", "-o", "b", "--weights", "random", "--labels", "gone.txt"],
+            8,
+            "labels gone.txt: not a readable file",
+        ),
         (["resnet18", "-o", "b", "--weights", "random", "--samples", "gone"], 4, "gone: no such file"),
         (["resnet18", "-o", "pyproject.toml/b", "--weights", "random"], 7, "part of its path is a file"),
         (["resnet18", "-o", "b", "--size", "big"], 2, "a size is HEIGHTxWIDTH"),

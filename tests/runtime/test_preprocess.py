@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -241,3 +243,56 @@ def test_sides_are_rounded_as_the_network_was_trained(height: int, width: int) -
     for geometry, whole in ((nearest, round), (down, int)):
         sides = geometry.scale_xy[1] * height, geometry.scale_xy[0] * width
         assert sides == pytest.approx((max(1, whole(height * scale)), max(1, whole(width * scale))))
+
+
+def said(**settings: object) -> Preprocess:
+    common = {"interpolation": "bilinear", "antialias": False, "color": "bgr", "mean": [0, 0, 0], "std": [1, 1, 1]}
+    return msgspec.convert({**common, **settings}, Preprocess)
+
+
+@pytest.mark.parametrize("anchor", ["top_left", "center"])
+@pytest.mark.parametrize("size_hw", [(300, 500), (500, 300), (100, 100), (37, 251)])
+def test_padding_before_the_resize_is_what_nudenet_does(size_hw: tuple[int, int], anchor: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3)).astype(np.uint8)
+    spec = said(mode="letterbox", size_hw=[320, 320], pad="before", pad_value=[7, 8, 9], anchor=anchor)
+    out = np.zeros((320, 320, 3), np.uint8)
+    geometry = preprocess(spec, image, out)
+    side = max(size_hw)
+    top, left = ((side - size_hw[0]) // 2, (side - size_hw[1]) // 2) if anchor == "center" else (0, 0)
+    padded = np.full((side, side, 3), (7, 8, 9), np.uint8)
+    padded[top : top + size_hw[0], left : left + size_hw[1]] = image
+    np.testing.assert_array_equal(out, cv2.resize(padded, (320, 320)))
+    corner = geometry.to_source(np.array([[left * 320 / side, top * 320 / side], [320, 320]]))
+    np.testing.assert_allclose(corner, [[0, 0], [side - left, side - top]], atol=1e-9)
+
+
+@pytest.mark.parametrize(("width", "fitted"), [(100, 96), (51, 49), (101, 97), (400, 192), (1, 1)])
+def test_a_text_line_keeps_its_height(width: int, fitted: int) -> None:
+    """PaddleOCR's resize_norm_img(): the width is rounded up, and squeezed where it would be too long."""
+    image = np.random.default_rng(0).integers(0, 256, (50, width, 3)).astype(np.uint8)
+    spec = said(
+        mode="height",
+        size_hw=[48, 192],
+        rounding="up",
+        anchor="top_left",
+        pad_value=127.5,
+        mean=[0.5] * 3,
+        std=[0.5] * 3,
+    )
+    out = np.zeros((48, 192, 3), np.uint8)
+    geometry = preprocess(spec, image, out)
+    assert round(width * geometry.scale_xy[0]) == fitted
+    np.testing.assert_array_equal(out[:, :fitted], cv2.resize(image, (fitted, 48)))
+    assert (out[:, fitted:] == 128).all()
+
+
+@pytest.mark.parametrize(("name", "flag"), [("lanczos4", cv2.INTER_LANCZOS4), ("area", cv2.INTER_AREA)])
+def test_opencvs_other_filters(name: str, flag: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (150, 220, 3)).astype(np.uint8)
+    out = np.zeros((64, 64, 3), np.uint8)
+    preprocess(said(mode="stretch", size_hw=[64, 64], interpolation=name), image, out)
+    np.testing.assert_array_equal(out, cv2.resize(image, (64, 64), interpolation=flag))
+    with pytest.raises(msgspec.ValidationError, match=f"{name} is there with antialias false only"):
+        said(mode="stretch", size_hw=[64, 64], interpolation=name, antialias=True)
+    with pytest.raises(msgspec.ValidationError, match="pad before goes with mode letterbox"):
+        said(mode="stretch", size_hw=[64, 64], pad="before")

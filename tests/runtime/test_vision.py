@@ -217,7 +217,7 @@ def test_cars_on_a_real_road_keep_their_ids(shared: Path, tmp_path: Path) -> Non
     import_onnx(
         shared / "models" / "yolox_nano.onnx",
         bundle,
-        heads=HeadSpec("yolox", labels=find_labels("coco", {})),
+        heads=HeadSpec("yolox", labels=find_labels("coco")),
         preprocess="yolox",
     )
     tracking = Tracking()

@@ -86,26 +86,14 @@ def export(
 def _read_labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
-    from edgebone.core import limits
-    from edgebone.core.foreign import foreign
-    from edgebone.core.reading import read_text
-    from edgebone_export.errors import ExportError
+    from edgebone_export.labels import read_labels
 
-    with foreign(lambda reason: ExportError(f"{path}: labels cannot be read ({reason})")):
-        lines = read_text(path, limits.LABELS_BYTES).splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return list(read_labels(path))
 
 
 def _read_preprocess(path: Path | None) -> Preprocess | None:
     if path is None:
         return None
-    import msgspec
+    from edgebone_export.importers.conventions import read_preprocess
 
-    from edgebone.core import limits
-    from edgebone.core.foreign import foreign
-    from edgebone.core.manifest import Preprocess
-    from edgebone.core.reading import read_regular
-    from edgebone_export.errors import ExportError
-
-    with foreign(lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason})")):
-        return msgspec.json.decode(read_regular(path, limits.SETTINGS_BYTES), type=Preprocess)
+    return read_preprocess(path)

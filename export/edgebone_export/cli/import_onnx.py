@@ -13,7 +13,7 @@ from edgebone_export.cli.report import show
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from edgebone_export.importers.importer import HeadSpec
+    from edgebone_export.importers.heads import HeadSpec
 
 
 def import_onnx(
@@ -22,24 +22,41 @@ def import_onnx(
     decoder: Annotated[
         list[str],
         typer.Option(
-            help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end, detr, ssd, classification, segmentation, "
-            "embedding, features or raw. For several heads: HEAD=DECODER[:OUTPUT,OUTPUT], once a head.",
+            help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end, detr, ssd, classification, multilabel, "
+            "regression, segmentation, embedding, features or raw. For several heads: HEAD=DECODER[:OUTPUT,OUTPUT], "
+            "once a head.",
         ),
     ],
     preprocess: Annotated[
         str | None,
         typer.Option(
-            help="How pictures become the input: yolox, ultralytics, rt-detr, rf-detr, stretch, imagenet, or a JSON "
-            "file. Not needed where the file says it itself (ultralytics' do).",
+            help="How pictures become the input: yolox, ultralytics, ultralytics-classify, rt-detr, rf-detr, stretch, "
+            "imagenet, or a JSON file. Not needed where the file says it itself (ultralytics' do).",
         ),
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option(help="[HEAD=] and a file with one name a line, names with commas between, coco or imagenet."),
+        typer.Option(
+            help="[HEAD=] and a file with one name a line, names with commas between, one name, coco or imagenet."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="[HEAD.]KEY=VALUE", help="A decoder's setting, such as iou=0.5."),
+        typer.Option(
+            "--set",
+            metavar="[HEAD.]KEY=VALUE",
+            help="A decoder's setting, such as iou=0.5; or how its outputs are written: batch_axis=1, "
+            "unit=relative, columns=cx,cy,width,height,score,class.",
+        ),
+    ] = None,
+    binding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bind",
+            metavar="INPUT=VALUE",
+            help="An input beside the picture's that is the same for every picture: a number or a JSON list. Those of "
+            "RT-DETR and PaddleDetection are known.",
+        ),
     ] = None,
     decode: Annotated[
         str, typer.Option(help="graph: boxes or classes leave the graph decoded; host: the runtime decodes.")
@@ -48,6 +65,13 @@ def import_onnx(
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH, where the file leaves it free.")] = None,
     batch: Annotated[str | None, typer.Option(help="1, or 1-8, where the file leaves it free.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON with answers of your own that the bundle must give, too: by picture, seen from the file, a "
+            'class\'s name, or boxes {"label": …, "bbox": [left, top, width, height]}.'
+        ),
+    ] = None,
     frame: Frames = None,
     nv12: Nv12 = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -74,6 +98,8 @@ def import_onnx(
             size_hw=size_hw,
             batch=batch_range,
             samples=samples,
+            bound=_bound(binding or []),
+            expect=expect,
             overwrite=force,
             progress=steps.begin,
         )
@@ -84,7 +110,7 @@ def import_onnx(
 
 def _heads(decoders: list[str], labels: list[str], settings: list[str]) -> dict[str, HeadSpec] | HeadSpec:
     from edgebone_export.importers.conventions import find_labels
-    from edgebone_export.importers.importer import HeadSpec
+    from edgebone_export.importers.heads import HeadSpec
 
     named: dict[str, tuple[str, tuple[str, ...]]] = {}
     for text in decoders:
@@ -98,7 +124,7 @@ def _heads(decoders: list[str], labels: list[str], settings: list[str]) -> dict[
     own_labels: dict[str, tuple[str, ...] | None] = {}
     for text in labels:
         name, value = _addressed(text, named, "=")
-        own_labels[name] = find_labels(value, {})
+        own_labels[name] = find_labels(value)
     own_settings: dict[str, dict[str, Any]] = {}
     for text in settings:
         name, pair = _addressed(text, named, ".")
@@ -111,6 +137,16 @@ def _heads(decoders: list[str], labels: list[str], settings: list[str]) -> dict[
         for name, (kind, outputs) in named.items()
     }
     return heads[""] if list(heads) == [""] else heads
+
+
+def _bound(bindings: list[str]) -> dict[str, Any]:
+    found = {}
+    for text in bindings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--bind takes INPUT=VALUE, not {text!r}")
+        found[name] = _value(value)
+    return found
 
 
 def _addressed(text: str, heads: dict[str, tuple[str, tuple[str, ...]]], separator: str) -> tuple[str, str]:

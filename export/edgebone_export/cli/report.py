@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgebone.cli.output import say
+from edgebone.cli.output import note, say
 
 if TYPE_CHECKING:
     from edgebone_export.assemble import ExportReport
@@ -27,6 +27,16 @@ def show(report: ExportReport) -> None:
             f"preprocessing against the library's: off by at most {pre.max_steps:.2f} of 255, "
             f"{pre.mean_steps:.4f} on average"
         )
+    reading = report.reading
+    if reading is not None:
+        lines.append(
+            "proved: the graph computes what the file computes; whether the file is read rightly, it cannot know: "
+            "--expect ANSWERS.json compares it with answers of your own"
+            if reading.agreement is None
+            else f"as expected: the bundle gives {reading.agreement}"
+        )
     lines.append(f"next: edgebone run {report.path} PICTURE")
     for line in lines:
         say(line)
+    for doubt in () if reading is None else reading.doubts:
+        note(f"WARNING: {doubt}")

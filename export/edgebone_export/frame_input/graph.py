@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.manifest import FrameLayout, Preprocess
 from edgebone.preprocess import plan
+from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.resampling import (
     Taps,
     Window,
@@ -55,7 +56,13 @@ def frame_graph(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout,
         size_hw: The frame's height and width, in pixels.
         layout: ``bgr`` or ``nv12``.
         frame: The graph's input: uint8 (n, height, width, 3), or (n, height * 3 / 2, width) for NV12.
+
+    Raises:
+        ExportError: The preprocessing has no such graph: it pads before it resizes, or its filter is unknown here.
     """
+    if spec.pad == "before" or spec.interpolation in ("lanczos4", "area"):
+        what = "pads before it resizes" if spec.pad == "before" else f"resizes with {spec.interpolation}"
+        raise ExportError(f"the preprocessing {what}, which the host alone can do: leave --frame out")
     seen = windows(plan(spec, *size_hw))
     writer = _Writer(frame, size_hw[0], layout)
     if spec.interpolation == "nearest":
@@ -68,9 +75,7 @@ def frame_graph(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout,
         value = writer.as_opencv(*(opencv_taps(spec.interpolation, window) for window in seen))
     if spec.color == "rgb":
         value = writer.swap_channels(value)
-    # torchvision's centre crop pads with black.
-    color = np.zeros(3) if spec.mode == "crop" else np.broadcast_to(np.array(spec.pad_value, np.float64), 3)
-    value = writer.pad(value, seen, color)
+    value = writer.pad(value, seen, np.array(spec.padding, np.float64))
     return FrameGraph(writer.nodes, writer.constants, value)
 
 

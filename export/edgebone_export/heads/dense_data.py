@@ -14,13 +14,14 @@ from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
-from edgebone.core.reading import is_regular, read_regular, read_text
+from edgebone.core.reading import is_regular, read_regular
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.segmentation import read_mask, read_masks
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.detection_metrics import Boxes
 from edgebone_export.heads.labelled import check_spelling
 from edgebone_export.heads.masks import mask_to_network
+from edgebone_export.labels import read_labels
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,18 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
 
     Raises:
         SourceError: A folder, a picture or the names are missing, or a mask cannot be read.
-        ExportError: There are fewer than two names, or two are the same or differ only in case.
+        ExportError: The names cannot be read, one is empty, there are fewer than two, or two are the same or differ
+            only in case.
     """
     pairs = read_masks(data, images)
     file = labels or next((path for path in (data / "labels.txt", data.parent / "labels.txt") if path.is_file()), None)
     if file is None:
         raise SourceError(f"{data}: no labels.txt with a class name a line in it; say them with --labels FILE")
-    with foreign(lambda reason: SourceError(f"{file}: labels cannot be read ({reason})")):
-        lines = read_text(file, limits.LABELS_BYTES).splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = read_labels(file)
+    if "" in names:
+        raise ExportError(
+            f"{file}: line {names.index('') + 1} is empty; line n names the masks' value n - 1: write one"
+        )
     if len(names) < 2 or len(set(names)) != len(names):
         raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
     check_spelling(file, names)

@@ -1,20 +1,21 @@
-"""How well-known families of networks take their pictures, what a file says of itself, and lists of class names.
+"""How well-known families of networks take their pictures, and lists of class names.
 
 Nothing here is guessed: the user names a convention, or the file carries its publisher's own record.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
-from edgebone.core import limits
 from edgebone.core.foreign import foreign
+from edgebone.core.limits import SETTINGS_BYTES
 from edgebone.core.manifest import Preprocess
-from edgebone.core.reading import is_regular, read_regular, read_text
+from edgebone.core.reading import is_regular, read_regular
 from edgebone_export.errors import ExportError
+from edgebone_export.importers.publishers import Said
+from edgebone_export.labels import read_labels
 
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,6 +33,8 @@ _PRESETS = {
     "yolox": _spec(mode="letterbox", color="bgr", std=_BYTE, pad_value=114, anchor="top_left", rounding="down"),
     # ultralytics/data/augment.py, LetterBox; YOLOv5 to YOLO26.
     "ultralytics": _spec(mode="letterbox", pad_value=114),
+    # The same file, classify_transforms(): torchvision's shorter side, then the centre, 0 to 1.
+    "ultralytics-classify": _spec(mode="crop", resize=1, antialias=True),
     # rtdetrv2_pytorch/references/deploy; D-FINE's tools/inference: Pillow's resize, 0 to 1.
     "rt-detr": _spec(mode="stretch", antialias=True),
     # rfdetr/detr.py: the same, and ImageNet's mean and standard deviation.
@@ -45,17 +48,14 @@ _EXAMPLE = (
     '{"mode": "letterbox", "size_hw": [416, 416], "interpolation": "bilinear", "antialias": false, "color": "bgr", '
     '"mean": [0, 0, 0], "std": [1, 1, 1], "pad_value": 114, "anchor": "top_left"}'
 )
-_ULTRALYTICS = "ultralytics"
 
 
-def find_preprocess(
-    stated: str | Preprocess | None, metadata: Mapping[str, str], size_hw: tuple[int, int]
-) -> Preprocess:
+def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[int, int]) -> Preprocess:
     """What the user states, or what the file's own metadata says.
 
     Args:
         stated: A convention's name, a JSON file, or the preprocessing itself.
-        metadata: The ONNX file's metadata.
+        said: What the file says of itself.
         size_hw: Height and width of the network's input, in pixels.
 
     Raises:
@@ -64,23 +64,43 @@ def find_preprocess(
     if isinstance(stated, Preprocess):
         return _same_size(stated, size_hw, "the preprocessing")
     if stated is None:
-        if not is_ultralytics(metadata):
+        if said.preprocess is not None:
+            return _same_size(said.preprocess, size_hw, "the file's own record")
+        if said.convention is None:
             raise ExportError(
                 f"say how pictures become the network's input: --preprocess {', '.join(_PRESETS)}, or a JSON file "
                 f"with: {_EXAMPLE}"
             )
-        stated = _ULTRALYTICS
+        stated = said.convention
+    elif stated == said.publisher and said.convention is not None:
+        # The publisher's convention is that of the file's task.
+        stated = said.convention
     if stated in _PRESETS:
-        preset = _PRESETS[stated]
-        resize = None if preset.resize is None else round(min(size_hw) * 256 / 224)
-        return msgspec.structs.replace(preset, size_hw=size_hw, resize=resize)
+        return msgspec.structs.replace(_PRESETS[stated], size_hw=size_hw, resize=_resize(stated, size_hw))
+    return _same_size(read_preprocess(Path(stated)), size_hw, stated)
+
+
+def _resize(convention: str, size_hw: tuple[int, int]) -> int | tuple[int, int] | None:
+    """What pictures are resized to before the centre is cut out."""
+    if convention == "imagenet":
+        return round(min(size_hw) * 256 / 224)
+    if convention == "ultralytics-classify":
+        return size_hw[0] if size_hw[0] == size_hw[1] else size_hw
+    return None
+
+
+def read_preprocess(path: Path) -> Preprocess:
+    """Read a JSON file with the preprocessing.
+
+    Raises:
+        ExportError: It cannot be read, or says what cannot be meant.
+    """
+    if not is_regular(path) and path.suffix != ".json":
+        raise ExportError(f"{path} is neither one of {', '.join(_PRESETS)} nor a JSON file")
     with foreign(
-        lambda reason: ExportError(
-            f"{stated} is neither one of {', '.join(_PRESETS)} nor a readable JSON file ({reason})"
-        )
+        lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason}); it should be like {_EXAMPLE}")
     ):
-        read = msgspec.json.decode(read_regular(stated, limits.SETTINGS_BYTES), type=Preprocess)
-    return _same_size(read, size_hw, stated)
+        return msgspec.json.decode(read_regular(path, SETTINGS_BYTES), type=Preprocess)
 
 
 def _same_size(stated: Preprocess, size_hw: tuple[int, int], what: str) -> Preprocess:
@@ -89,36 +109,24 @@ def _same_size(stated: Preprocess, size_hw: tuple[int, int], what: str) -> Prepr
     return stated
 
 
-def is_ultralytics(metadata: Mapping[str, str]) -> bool:
-    """Whether the file's metadata is what ultralytics' exporter writes."""
-    return metadata.get("author") == "Ultralytics" and {"stride", "names", "imgsz"} <= metadata.keys()
-
-
-def find_labels(stated: str | None, metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Class names that the user states, or that the file's own metadata lists; None where there are none.
+def find_labels(stated: str) -> tuple[str, ...]:
+    """Class names that the user states.
 
     Args:
-        stated: A file with one name a line; names with commas between; ``coco`` or ``imagenet``.
-        metadata: The ONNX file's metadata.
+        stated: A file with one name a line; names with commas between; one name; ``coco`` or ``imagenet``.
 
     Raises:
-        ExportError: The file cannot be read, or the metadata is damaged.
+        ExportError: The file cannot be read.
     """
-    if stated is None:
-        return _ultralytics_names(metadata["names"]) if is_ultralytics(metadata) else None
-    if not is_regular(stated):
+    path = Path(stated)
+    if not is_regular(path):
         if stated in ("coco", "imagenet"):
             return _known_labels(stated)
         if "," in stated:
             return tuple(name.strip() for name in stated.split(","))
-    with foreign(
-        lambda reason: ExportError(
-            f"labels {stated}: not a readable file ({reason}); give a file with one name a line, names with commas "
-            "between, coco or imagenet"
-        )
-    ):
-        lines = read_text(stated, limits.LABELS_BYTES).splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+        if stated and not path.exists() and "/" not in stated and not path.suffix:
+            return (stated,)
+    return read_labels(path)
 
 
 def _known_labels(name: str) -> tuple[str, ...]:
@@ -129,14 +137,3 @@ def _known_labels(name: str) -> tuple[str, ...]:
     if name == "imagenet":
         return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
     return tuple(item for item in coco_classes() if item not in (BACKGROUND, "N/A"))
-
-
-def _ultralytics_names(text: str) -> tuple[str, ...]:
-    """``{0: 'person', 1: 'bicycle'}``, as Python writes a dict."""
-    try:
-        names = ast.literal_eval(text)
-        return tuple(str(names[index]) for index in range(len(names)))
-    except (ValueError, SyntaxError, KeyError, TypeError) as error:
-        raise ExportError(
-            f"the file's metadata lists its class names in a form that is not known: {text[:80]}"
-        ) from error

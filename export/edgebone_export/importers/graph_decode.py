@@ -69,14 +69,11 @@ class AppendDecoding:
         graph = model.graph
         by_name = {value.name: value for value in graph.outputs}
         for decoding in self.decodings:
-            build = _Build(decoding.output)
+            build = Build(decoding.output)
             inputs = [build.floats(by_name[name]) for name in decoding.head.outputs]
             result = _append(build, decoding, inputs, self.size_hw)
             result.name = decoding.output
-            for node in build.tape.nodes:
-                graph.append(node)
-            for value in build.tape.initializers:
-                graph.register_initializer(value)
+            build.add_to(graph)
             by_name[decoding.output] = result
         graph.outputs[:] = [by_name[name] for name in self.outputs]
         RemoveUnusedNodesPass()(model)
@@ -89,7 +86,7 @@ class AppendDecoding:
             raise ExportError(f"the outputs should be {self.outputs}, found {found}")
 
 
-def _append(build: _Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int]) -> ir.Value:
+def _append(build: Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int]) -> ir.Value:
     decoder, params = decoding.head.decoder, decoding.head.params
     if decoder == "segmentation@1":
         return _classes(build, inputs[0], decoding.shapes[0], params.get("threshold"))
@@ -129,7 +126,7 @@ def _class_count(decoding: Decoding) -> int:
     return decoding.shapes[0][2] - softmax
 
 
-def _classes(build: _Build, scores: ir.Value, shape: Sequence[int], threshold: float | None) -> ir.Value:
+def _classes(build: Build, scores: ir.Value, shape: Sequence[int], threshold: float | None) -> ir.Value:
     """The best class of every pixel, uint8."""
     if threshold is not None:
         best = build.op("Greater", scores, build.constant(np.float32(threshold)))
@@ -139,7 +136,7 @@ def _classes(build: _Build, scores: ir.Value, shape: Sequence[int], threshold: f
     return build.op("Cast", flat, to=ir.DataType.UINT8)
 
 
-def _yolox(build: _Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int]) -> ir.Value:
+def _yolox(build: Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int]) -> ir.Value:
     strides = decoding.head.params.get("strides", (8, 16, 32))
     corners, stride = grid(size_hw, strides)
     scores = build.op("Mul", build.columns(output, 5), build.columns(output, 4, 5))
@@ -152,7 +149,7 @@ def _yolox(build: _Build, output: ir.Value, decoding: Decoding, size_hw: tuple[i
     return build.rows(build.corners(boxes), score, class_id)
 
 
-class _Build:
+class Build:
     """Collects nodes and constants under one prefix."""
 
     def __init__(self, prefix: str) -> None:
@@ -177,6 +174,17 @@ class _Build:
     def floats(self, value: ir.Value) -> ir.Value:
         """The value as float32: networks in half precision give their outputs in it."""
         return value if value.dtype in (None, ir.DataType.FLOAT) else self.op("Cast", value, to=ir.DataType.FLOAT)
+
+    def add_to(self, graph: ir.Graph) -> None:
+        """Append all of it to a graph."""
+        for node in self.tape.nodes:
+            graph.append(node)
+        for value in self.tape.initializers:
+            graph.register_initializer(value)
+
+    def pick(self, value: ir.Value, columns: Sequence[int]) -> ir.Value:
+        """``value[..., columns]`` of (n, rows, columns)."""
+        return self.op("Gather", value, self.constant(np.array(columns, np.int64)), axis=2)
 
     def columns(self, value: ir.Value, start: int, end: int | None = None) -> ir.Value:
         """``value[..., start:end]`` of (n, rows, columns)."""

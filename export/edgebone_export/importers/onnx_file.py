@@ -1,8 +1,9 @@
-"""Reads a foreign ONNX file, and refuses what could not be run everywhere."""
+"""Reads a foreign ONNX file into one form, and refuses what could not be run everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import onnx
@@ -10,40 +11,82 @@ import onnx_ir as ir
 from onnx import external_data_helper
 
 from edgebone.core.foreign import foreign
+from edgebone.core.limits import ONNX_BYTES
+from edgebone.core.reading import is_regular, read_regular
 from edgebone_export.errors import ExportError
+from edgebone_export.quantization.graph import at_least
+from edgebone_export.trace import INPUT, IR_VERSION
 
 _NEWEST_OPSET = int(onnx.defs.onnx_opset_version())
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+# Before it, operators broadcast by attributes, and a cast names its type by a string.
+_LEAST_OPSET, _CONVERTED_OPSET = 7, 13
+_NEWEST_IR_VERSION = 10
+_NO_NUMBERS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
+# Names that our own passes give, now or when frames or heads are added later.
+_OURS = re.compile(rf"({INPUT}|normalize|frame_input|imported)($|[_/].*)|.*_normalized_[0-9]+", re.DOTALL)
 
 
 def read_onnx(path: Path) -> ir.Model:
     """Load a file with all its data.
 
+    Old files list their weights among the inputs, some write free sizes as -1, some list nodes before what they
+    read: all of that is put right. Outputs that are no tensors of numbers (strings, sequences, maps) are dropped; of
+    a ZipMap, its scores are given instead.
+
     Raises:
-        ExportError: It is missing or no ONNX, its opset is unknown, it is built of functions of its own, or data
-            that it keeps in other files is missing or lies outside of its folder.
+        ExportError: It is missing or no ONNX, its opset is unknown, its nodes go in a circle, it has more data than
+            one ONNX file can hold, or data that it keeps in other files is missing or lies outside of its folder.
     """
-    if not path.is_file():
+    if not is_regular(path):
         raise ExportError(f"{path}: no such file")
+    _check_size(path, path.stat().st_size)
     with foreign(lambda reason: ExportError(f"{path}: not an ONNX file ({reason})")):
-        proto = onnx.load(path, load_external_data=False)
+        proto = onnx.load_model_from_string(read_regular(path, ONNX_BYTES))
     if not proto.graph.node or not proto.graph.input:
         raise ExportError(f"{path}: not an ONNX file: it holds no network")
-    for entry in proto.opset_import:
-        if entry.domain in ("", "ai.onnx") and entry.version > _NEWEST_OPSET:
-            raise ExportError(
-                f"{path}: opset {entry.version} is unknown here (the newest is {_NEWEST_OPSET}); "
-                "export it with an older opset, or pip install --upgrade onnx"
-            )
+    _check_opset(proto, path)
     _check_external(proto, path)
+    _free_sizes(proto)
+    _keep_numbers(proto, path)
     with foreign(lambda reason: ExportError(f"{path}: its data cannot be read ({reason})")):
         onnx.load_external_data_for_model(proto, str(path.parent))
-        return ir.from_proto(proto)
+        proto = at_least(proto, _LEAST_OPSET, _CONVERTED_OPSET, str(path))
+        model = ir.from_proto(proto)
+        model = ir.passes.common.InlinePass()(model).model
+        model = ir.passes.common.RemoveUnusedNodesPass()(model).model
+    try:
+        model.graph.sort()
+    except ValueError as error:
+        raise ExportError(f"{path}: not an ONNX network: its nodes go in a circle") from error
+    model.ir_version = min(max(model.ir_version, IR_VERSION), _NEWEST_IR_VERSION)
+    model.graph.inputs[:] = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    return model
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > ONNX_BYTES:
+        raise ExportError(
+            f"{path}: the network holds {size / 2**30:.2f} GiB, and one ONNX file, as a bundle has it, at most 2: "
+            "store its weights in half precision (onnxconverter_common.float16, or model.half() before "
+            "torch.onnx.export(…, external_data=True)), and import that"
+        )
+
+
+def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
+    plain = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if not plain:
+        raise ExportError(f"{path}: not an ONNX file: it does not say its opset")
+    if max(plain) > _NEWEST_OPSET:
+        raise ExportError(
+            f"{path}: opset {max(plain)} is unknown here (the newest is {_NEWEST_OPSET}); "
+            "export it with an older opset, or pip install --upgrade onnx"
+        )
 
 
 def _check_external(proto: onnx.ModelProto, path: Path) -> None:
-    """Refuse data in other files that is missing, or that the file has no business with."""
+    """Refuse data in other files that is missing, too large, or that the file has no business with."""
     folder = path.parent.resolve()
+    files = {}
     for tensor in _tensors(proto.graph):
         if not external_data_helper.uses_external_data(tensor):
             continue
@@ -55,6 +98,8 @@ def _check_external(proto: onnx.ModelProto, path: Path) -> None:
             raise ExportError(
                 f"{path}: {tensor.name} is kept in {location}, which is missing; copy it to {path.parent}"
             )
+        files[target] = target.stat().st_size
+    _check_size(path, path.stat().st_size + sum(files.values()))
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -68,57 +113,76 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from _tensors(inner)
 
 
-def fix_input(
-    model: ir.Model, path: Path, size_hw: tuple[int, int] | None, batch: tuple[int, int] | None
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Give the one input its sizes, in place.
+def _free_sizes(proto: onnx.ModelProto) -> None:
+    """Sizes of -1, as Paddle's exporter writes free ones, become free."""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_value < 0:
+                dimension.Clear()
+
+
+def _keep_numbers(proto: onnx.ModelProto, path: Path) -> None:
+    """Drop the outputs that are no tensors of numbers."""
+    graph = proto.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    types = {value.name: value for value in (*graph.value_info, *graph.output)}
+    kept: dict[str, onnx.ValueInfoProto] = {}
+    for value in graph.output:
+        node = made_by.get(value.name)
+        if node is not None and node.op_type == "ZipMap":
+            # The same scores as a tensor.
+            name = node.input[0]
+            kept[name] = types.get(name, onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        elif _is_tensor(value) and value.type.tensor_type.elem_type not in _NO_NUMBERS:
+            kept[value.name] = value
+    if not kept:
+        given = ", ".join(value.name for value in graph.output)
+        raise ExportError(f"{path}: its outputs are strings, sequences or maps ({given}), no tensors of numbers")
+    outputs, tensors = list(kept.values()), [value for value in graph.value_info if _is_tensor(value)]
+    for field, values in ((graph.output, outputs), (graph.value_info, tensors)):
+        copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in values]
+        del field[:]
+        field.extend(copies)
+
+
+def _is_tensor(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.WhichOneof("value") == "tensor_type")
+
+
+def rename_clashes(model: ir.Model, heads: Collection[str]) -> dict[str, str]:
+    """Give values and nodes whose names are ours other ones, in place.
 
     Args:
         model: The graph.
-        path: Its file, for messages.
-        size_hw: What the user says of a free height and width.
-        batch: Smallest and largest batch that the user wants; None takes the file's own, or 1 where it is free.
+        heads: The heads' names, under which decoding puts its nodes.
 
     Returns:
-        Height and width in pixels, and the smallest and largest batch.
-
-    Raises:
-        ExportError: There is another number of inputs, it is no picture, or sizes are free or contradict.
+        The new names of outputs by their old ones.
     """
-    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
-    shapes = ", ".join(f"{value.name} {_shape_text(value)}" for value in inputs)
-    if len(inputs) != 1:
-        raise ExportError(f"{path}: a picture goes in by one input, this network has {len(inputs)}: {shapes}")
-    value = inputs[0]
-    shape = value.shape
-    if shape is None or len(shape) != 4 or value.dtype not in _FLOATS or 3 not in (shape[1], shape[3]):
-        raise ExportError(
-            f"{path}: the input should be float [batch, 3, height, width] or [batch, height, width, 3], "
-            f"found {value.dtype} {shapes}"
-        )
-    first = 2 if shape[1] == 3 else 1
-    said: list[int | None] = [item if isinstance(item, int) else None for item in shape[first : first + 2]]
-    if size_hw is not None and any(item not in (None, want) for item, want in zip(said, size_hw, strict=True)):
-        raise ExportError(f"{path}: the input is {shapes}, its size is built in; --size {_x(size_hw)} cannot change it")
-    height, width = size_hw or said
-    if height is None or width is None:
-        raise ExportError(f"{path}: the input is {shapes}; say its height and width: --size HEIGHTxWIDTH")
-    own = shape[0] if isinstance(shape[0], int) else None
-    low, high = batch or (own or 1, own or 1)
-    if own is not None and (low, high) != (own, own):
-        raise ExportError(
-            f"{path}: the input is {shapes}, its batch of {own} is built in; --batch cannot change it: "
-            "export the network with a free batch"
-        )
-    free: int | str = low if low == high else "batch"
-    picture = (3, height, width) if first == 2 else (height, width, 3)
-    value.shape = ir.Shape([free, *picture])
-    return (height, width), (low, high)
+    own = {f"{head}{suffix}" for head in heads for suffix in ("_boxes", "_classes")}
+    under = tuple(f"{head}/" for head in heads)
+    graphs = [model.graph, *model.graph.subgraphs()]
+    values = [value for graph in graphs for value in (*graph.inputs, *graph.initializers.values())]
+    values += [value for node in model.graph.all_nodes() for value in node.outputs]
+    taken = {value.name for value in values}
+    renamed = {}
+    for value in dict.fromkeys(values):
+        if value in model.graph.inputs:
+            continue
+        name = value.name or ""
+        if _OURS.fullmatch(name) or name in own or name.startswith(under):
+            new = f"imported/{name}"
+            while new in taken:
+                new += "_"
+            taken.add(new)
+            if value in model.graph.outputs:
+                renamed[name] = new
+            value.name = new
+    for node in model.graph.all_nodes():
+        if node.name and (_OURS.fullmatch(node.name) or node.name.startswith(under)):
+            node.name = f"imported/{node.name}"
+    return renamed
 
 
-def _shape_text(value: ir.Value) -> str:
-    return "of unknown shape" if value.shape is None else f"[{', '.join(str(item) for item in value.shape)}]"
-
-
-def _x(size_hw: tuple[int, int]) -> str:
-    return f"{size_hw[0]}x{size_hw[1]}"
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:200]

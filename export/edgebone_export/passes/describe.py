@@ -8,9 +8,8 @@ import onnx
 import onnx_ir as ir
 
 import edgebone
+from edgebone.core.limits import ONNX_BYTES
 from edgebone_export.errors import ExportError
-
-_LARGEST_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Describe:
     def ensures(self, model: ir.Model) -> None:
         """The graph is valid ONNX, and small enough for one file."""
         proto = ir.to_proto(model)
-        if proto.ByteSize() > _LARGEST_BYTES:
+        if proto.ByteSize() > ONNX_BYTES:
             raise ExportError(f"the graph is {proto.ByteSize() / 2**30:.2f} GiB; one ONNX file holds at most 2")
         try:
             onnx.checker.check_model(proto, full_check=True)

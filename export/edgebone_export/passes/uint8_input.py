@@ -12,13 +12,15 @@ from edgebone.core.manifest import Preprocess
 from edgebone_export.errors import ExportError
 
 SUBTRACT, SCALE = "normalize_subtract", "normalize_scale"
+_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.UINT8)
 
 
 @dataclass(frozen=True)
 class Uint8Input:
     """Replaces the float input by a uint8 NHWC one, followed by (x - 255 mean) / (255 std).
 
-    A mean of zero, or a standard deviation of 1/255, adds nothing to the graph.
+    A mean of zero, or a standard deviation of 1/255, adds nothing to the graph. A network that takes bytes already
+    normalises them itself.
 
     Attributes:
         preprocess: Says mean and standard deviation.
@@ -34,7 +36,7 @@ class Uint8Input:
         shape = inputs[0].shape if len(inputs) == 1 else None
         if (
             shape is None
-            or inputs[0].dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+            or inputs[0].dtype not in _DTYPES
             or list(shape[1:]) not in ([3, height, width], [height, width, 3])
         ):
             raise ExportError(
@@ -46,7 +48,9 @@ class Uint8Input:
         graph = model.graph
         old = graph.inputs[0]
         assert old.shape is not None and old.name is not None and old.dtype is not None
-        planes = old.shape[1] == 3
+        planes, as_bytes = old.shape[1] == 3, old.dtype == ir.DataType.UINT8
+        if as_bytes and not planes:
+            return model
         name = old.name
         old.name = f"{name}_float"
         new = ir.Value(
@@ -70,14 +74,14 @@ class Uint8Input:
         shape = (1, -1, 1, 1) if planes else (1, 1, 1, -1)
         offset = 255 * np.array(self.preprocess.mean)
         factor = 1 / (255 * np.array(self.preprocess.std))
-        if offset.any():
+        if offset.any() and not as_bytes:
             value = add(
                 "Sub", SUBTRACT, value, _constant(graph, f"{SUBTRACT}_by", offset, shape), dtype=ir.DataType.FLOAT
             )
-        if not np.allclose(factor, 1, rtol=1e-7):
+        if not np.allclose(factor, 1, rtol=1e-7) and not as_bytes:
             value = add("Mul", SCALE, value, _constant(graph, f"{SCALE}_by", factor, shape), dtype=ir.DataType.FLOAT)
         if old.dtype != ir.DataType.FLOAT:
-            value = add("Cast", "normalize_half", value, dtype=old.dtype, to=old.dtype)
+            value = add("Cast", "normalize_type", value, dtype=old.dtype, to=old.dtype)
         ir.convenience.replace_all_uses_with(old, value)
         graph.inputs[0] = new
         graph.insert_before(graph[0], nodes)

@@ -10,12 +10,12 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 from numpy.typing import NDArray
 
+from edgebone.core.limits import ONNX_BYTES
 from edgebone_export.errors import ExportError
 
 QUANTIZED_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"})
 # The oldest opset with quantization a channel, and the one that our own exports have.
 _LEAST_OPSET, _OPSET = 13, 18
-_LARGEST_BYTES = 2**31 - 1
 
 
 def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.ModelProto:
@@ -83,7 +83,7 @@ def checked_bytes(model: ir.Model, what: str) -> bytes:
         ExportError: It is not valid, or larger than one file can be.
     """
     proto = ir.to_proto(model)
-    if proto.ByteSize() > _LARGEST_BYTES:
+    if proto.ByteSize() > ONNX_BYTES:
         raise ExportError(f"{what} is {proto.ByteSize() / 2**30:.2f} GiB; ONNX holds at most 2")
     try:
         onnx.checker.check_model(proto, full_check=True)

@@ -67,6 +67,9 @@ FFMPEG_BLOCK_BYTES = 128 * _MB
 SECRET_BYTES = 4 * _KB
 """A file with a camera's password."""
 
+ONNX_BYTES = 2**31 - 1
+"""One ONNX file, and the data that a file to be imported keeps in others: protobuf holds no more."""
+
 NETWORK_SIDE = 8192
 """Height or width of a network's input, and of what a picture is resized to before it is cropped."""
 

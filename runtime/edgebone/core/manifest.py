@@ -19,7 +19,10 @@ from edgebone.core.tensors import TensorSpec, bytes_of
 
 SCHEMA = 1
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "lanczos4", "area"]
+_PILLOW_ONLY, _OPENCV_ONLY = ("lanczos", "box"), ("lanczos4", "area")
+# No network takes pictures that far from 0 to 1; in units of 0 to 255 every known mean and deviation is beyond it.
+_LARGEST_MEAN, _LARGEST_STD = 1.0, 4.0
 FrameLayout = Literal["bgr", "nv12"]
 
 Value = TypeVar("Value")
@@ -31,23 +34,28 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         mode: ``crop`` resizes the shorter side to ``resize`` and cuts ``size_hw`` out of the centre;
-            ``letterbox`` fits the whole picture into ``size_hw`` and pads; ``stretch`` ignores the aspect.
+            ``letterbox`` fits the whole picture into ``size_hw`` and pads; ``stretch`` ignores the aspect;
+            ``height`` fits the height alone, as readers of text lines do: the width follows the aspect, is padded
+            where it is less than the input's, and squeezed where it is more.
         size_hw: Height and width of the network's input, in pixels.
-        interpolation: The resampling filter.
+        interpolation: The resampling filter; ``lanczos`` and ``box`` are Pillow's (antialias true), ``lanczos4`` and
+            ``area`` OpenCV's (antialias false).
         antialias: True resamples as Pillow does, which is what torchvision and timm train with; False as
             OpenCV does, which is what the YOLO family trains with.
         color: Channel order of the network's input.
-        mean: Subtracted a channel, in units of 0 to 1.
-        std: Divided by a channel, in units of 0 to 1.
+        mean: Subtracted a channel, in units of 0 to 1: -1 to 1.
+        std: Divided by a channel, in units of 0 to 1: above 0, at most 4.
         resize: For ``crop``: the shorter side's length in pixels, or (height, width).
-        pad_value: For ``letterbox``: the padding's value, 0 to 255; one for all channels, or one a channel in
-            the order of ``color``.
-        anchor: For ``letterbox``: where the picture lies in the padded input.
-        rounding: For ``letterbox``: how the fitted picture's sides become whole pixels; YOLOX and torchvision's
-            detectors cut off, the others round.
+        pad_value: For ``letterbox`` and ``height``: the padding's value, 0 to 255; one for all channels, or one a
+            channel in the order of ``color``. The input is bytes: a fraction is rounded, half to even.
+        anchor: For ``letterbox`` and ``height``: where the picture lies in the padded input.
+        rounding: For ``letterbox`` and ``height``: how the fitted picture's sides become whole pixels; YOLOX and
+            torchvision's detectors cut off, PaddleOCR rounds up, the others round.
+        pad: For ``letterbox``: whether the picture is padded ``after`` it was resized, or ``before``, to the
+            input's aspect, so that the filter mixes the picture's border with the padding.
     """
 
-    mode: Literal["crop", "letterbox", "stretch"]
+    mode: Literal["crop", "letterbox", "stretch", "height"]
     size_hw: tuple[Side, Side]
     interpolation: Interpolation
     antialias: bool
@@ -56,9 +64,10 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[Finite, Finite, Finite]
     # Bounded below: msgspec 0.22 crashes on a bounded number beside a tuple of a fixed length.
     resize: int | tuple[int, int] | None = None
-    pad_value: int | tuple[int, int, int] = 114
+    pad_value: int | float | tuple[int | float, int | float, int | float] = 114
     anchor: Literal["center", "top_left"] = "center"
-    rounding: Literal["nearest", "down"] = "nearest"
+    rounding: Literal["nearest", "down", "up"] = "nearest"
+    pad: Literal["after", "before"] = "after"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
@@ -70,13 +79,34 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sides = (self.resize,) if isinstance(self.resize, int) else self.resize
             if not all(1 <= side <= limits.NETWORK_SIDE for side in sides):
                 raise ValueError(f"resize must be 1 to {limits.NETWORK_SIDE} pixels, got {self.resize}")
-        if not self.antialias and self.interpolation in ("lanczos", "box"):
-            raise ValueError(f"interpolation {self.interpolation} is there with antialias true only")
+        if self.interpolation in (_OPENCV_ONLY if self.antialias else _PILLOW_ONLY):
+            fits = "false" if self.antialias else "true"
+            raise ValueError(f"interpolation {self.interpolation} is there with antialias {fits} only")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {list(self.std)}")
-        values = (self.pad_value,) if isinstance(self.pad_value, int) else self.pad_value
-        if not all(0 <= value <= 255 for value in values):
+        if not all(abs(value) <= _LARGEST_MEAN for value in self.mean) or max(self.std) > _LARGEST_STD:
+            # As their publishers print them, in units of 0 to 255.
+            mean, std = ([float(f"{value / 255:.6g}") for value in values] for values in (self.mean, self.std))
+            raise ValueError(
+                f"mean and std are in units of 0 to 1, got mean {list(self.mean)}, std {list(self.std)}; "
+                f"if they are in units of 0 to 255, write mean {mean}, std {std}"
+            )
+        if not all(0 <= value <= 255 for value in self._pad_values):
             raise ValueError(f"pad_value must be 0 to 255, got {self.pad_value}")
+        if self.pad == "before" and self.mode != "letterbox":
+            raise ValueError(f"pad before goes with mode letterbox, got mode {self.mode}")
+
+    @property
+    def _pad_values(self) -> tuple[int | float, int | float, int | float]:
+        return self.pad_value if isinstance(self.pad_value, tuple) else (self.pad_value,) * 3
+
+    @property
+    def padding(self) -> tuple[int, int, int]:
+        """The bytes that pad the input, in the order of ``color``: black for ``crop``, as torchvision pads."""
+        if self.mode == "crop":
+            return (0, 0, 0)
+        first, second, third = (round(value) for value in self._pad_values)
+        return first, second, third
 
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,210 @@
+"""What a reading would mean on the verification pictures.
+
+That a graph computes what its file computes says nothing of whether the user read the file rightly: the logits of a
+network, taken for its boxes, are computed just as exactly. Values that no right reading gives are refused, with the
+setting that would fit; values that a right reading hardly gives are warned of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.manifest import Head
+from edgebone_export.errors import ExportError
+
+_ROUNDING, _MARGIN = 1e-3, 0.05
+# The best rows of a picture: further down, a sound network's boxes may be anything.
+_BEST = 100
+# Boxes in pixels of an input of at least this side are not all within two pixels of its corner.
+_LEAST_SIDE, _SHARE = 16, 2.0
+_HUGE = 10.0
+# Of what a right reading never gives, and of what it seldom gives, the share that is one.
+_NEVER, _SELDOM = 0.2, 0.5
+_FEW = 4
+
+
+def check_meaning(
+    name: str,
+    head: Head,
+    outputs: Mapping[str, NDArray[Any]],
+    rows: NDArray[np.float32] | None,
+    size_hw: tuple[int, int],
+) -> list[str]:
+    """Hold the answers for the verification pictures against what they are said to be.
+
+    Args:
+        name: The head's name, for messages.
+        head: The head, before anything is decoded in the graph.
+        outputs: Its outputs by name, (n, …).
+        rows: Of a detector: the best boxes of all pictures, (k, 6), before suppression.
+        size_hw: Height and width of the network's input, in pixels.
+
+    Returns:
+        What is doubtful, a sentence each.
+
+    Raises:
+        ExportError: It cannot be what it is said to be; says the setting that would fit.
+    """
+    doubts = []
+    if rows is not None:
+        _scores(name, head, outputs)
+        if head.decoder == "detr@1":
+            _shares(name, outputs[head.outputs[1]])
+        doubts += _boxes(name, head, rows, size_hw)
+    elif head.decoder in ("classification@1", "multilabel@1"):
+        doubts += _classes(name, head, outputs[head.outputs[0]].astype(np.float64))
+    values = [outputs[item].astype(np.float64) for item in head.outputs]
+    if len(values[0]) > 1 and all(np.ptp(item, axis=0).max(initial=0) <= 1e-6 * np.abs(item).max() for item in values):
+        doubts.append(
+            f"head {name} answers the same for each of {len(values[0])} pictures: is the preprocessing what the "
+            "network was trained with?"
+        )
+    return doubts
+
+
+def _classes(name: str, head: Head, scores: NDArray[np.float64]) -> list[str]:
+    low, high = float(scores.min()), float(scores.max())
+    within = low >= -_ROUNDING and high <= 1 + _ROUNDING
+    activation = head.params.get("activation", "sigmoid")
+    sums_to_one = within and scores.shape[1] > 1 and bool((np.abs(scores.sum(axis=1) - 1) <= _ROUNDING).all())
+    if activation == "none" and not within:
+        raise ExportError(
+            f"head {name}: scores are {low:.3g} to {high:.3g}, which are no probabilities: say what makes some of "
+            "them, --set activation=softmax or --set activation=sigmoid"
+        )
+    if activation == "softmax" and sums_to_one:
+        raise ExportError(
+            f"head {name}: the file's scores are probabilities already, every picture's add up to 1; a second softmax "
+            "would flatten them: --set activation=none"
+        )
+    if activation == "sigmoid" and within and len(scores) > 1:
+        return [
+            f"head {name}: all scores are {low:.3g} to {high:.3g}, as if they were probabilities already, and a "
+            "sigmoid is taken of them; if they are: --decoder classification --set activation=none"
+        ]
+    return []
+
+
+def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int, int]) -> list[str]:
+    decoder = head.decoder
+    # Networks that suppress by themselves fill up with rows of nothing: zeros, or a class of -1.
+    real = rows[(rows[:, 4] > 0) & (rows[:, 5] != -1)]
+    if not len(real):
+        return [
+            f"head {name}: no box in any verification picture, at no score; give pictures that have some: --samples"
+        ]
+    if decoder == "boxes@1":
+        _class_ids(name, head, real[:, 5])
+    boxes = real[:, :4].astype(np.float64)
+    height, width = size_hw
+    with np.errstate(over="ignore", invalid="ignore"):
+        inverted = float(((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])).mean())
+        beyond = ~(np.abs(boxes) <= _HUGE * max(size_hw)).all(axis=1)
+        outside = (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0) | (boxes[:, 0] >= width) | (boxes[:, 1] >= height)
+        largest = float(np.nanmax(np.abs(boxes)))
+    if min(size_hw) >= _LEAST_SIDE and largest <= _SHARE:
+        form = f"{_columns(decoder)} and " if inverted else ""
+        raise ExportError(
+            f"head {name}: no box reaches further than {largest:.3g} pixels from the corner of {height}x{width}: "
+            f"they are shares of the sides, not pixels: {form}{_relative(decoder)}"
+        )
+    if decoder == "ssd@1" and largest > _SHARE * max(size_hw) and head.params.get("box_unit") != "pixels":
+        raise ExportError(
+            f"head {name}: boxes reach {largest:.3g} pixels, in an input of {height}x{width}, as shares of its sides: "
+            "they are pixels: --set box_unit=pixels"
+        )
+    if inverted > _NEVER:
+        raise ExportError(
+            f"head {name}: of {len(boxes)} boxes, {100 * inverted:.0f} % end before they begin, so that they are not "
+            f"what they are read as: {_columns(decoder)}"
+        )
+    if beyond.mean() > _SELDOM:
+        raise ExportError(
+            f"head {name}: of {len(boxes)} boxes, {100 * beyond.mean():.0f} % are more than {_HUGE:.0f} times as large "
+            f"as the input of {height}x{width} (up to {largest:.3g} pixels): {_too_large(decoder)}"
+        )
+    if outside.mean() > _SELDOM and len(boxes) >= _FEW:
+        text = (
+            f"head {name}: of {len(boxes)} boxes, {100 * outside.mean():.0f} % lie outside of the input of "
+            f"{height}x{width}: {_columns(decoder)}"
+        )
+        if outside.all():
+            raise ExportError(text)
+        return [text]
+    return []
+
+
+def best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The best rows of a picture, (k, 6)."""
+    return rows[np.argsort(-rows[:, 4], kind="stable")[:_BEST]]
+
+
+def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse scores that are no probabilities; the reader would drop those below 0 unseen."""
+    decoder, first = head.decoder, outputs[head.outputs[0]]
+    if decoder == "detr@1":
+        return
+    if decoder == "boxes@1":
+        # Rows of nothing have a class of -1, and may have a score of -1, too.
+        scores = first[..., 4][first[..., 5] >= 0]
+    else:
+        scores = first[:, 4:] if decoder == "yolov8@1" else first if decoder == "ssd@1" else first[..., 4:]
+    low, high = float(scores.min(initial=0)), float(scores.max(initial=0))
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return
+    fits = {
+        "boxes@1": "say what the columns are, such as --set columns=class,score,left,top,right,bottom",
+        "ssd@1": "if they are logits, export the network with its softmax, or read it with --decoder detr",
+    }.get(decoder, "if they are logits, export the network with its sigmoid; else say another --decoder")
+    raise ExportError(f"head {name}: scores are {low:.3g} to {high:.3g}, which are no probabilities: {fits}")
+
+
+def _shares(name: str, boxes: NDArray[Any]) -> None:
+    """Refuse boxes that no sigmoid gave."""
+    wrong = float(((boxes < -_MARGIN) | (boxes > 1 + _MARGIN)).any(axis=-1).mean())
+    if wrong > _NEVER:
+        raise ExportError(
+            f"head {name}: of the boxes, {100 * wrong:.0f} % are no shares of the sides, which are 0 to 1, but "
+            f"{boxes.min():.3g} to {boxes.max():.3g}: {_columns('detr@1')}"
+        )
+
+
+def _class_ids(name: str, head: Head, ids: NDArray[np.float32]) -> None:
+    wrong = ids[(ids != np.rint(ids)) | (ids < 0)]
+    if len(wrong):
+        raise ExportError(
+            f"head {name}: a box has the class {wrong[0]:.3g}, which is no class: say what the columns are, such as "
+            "--set columns=class,score,left,top,right,bottom"
+        )
+    most = int(ids.max())
+    if most >= len(head.labels):
+        raise ExportError(
+            f"head {name}: a box has class {most}, but there are {len(head.labels)} names; give one for each: "
+            "--labels FILE"
+        )
+
+
+def _columns(decoder: str) -> str:
+    if decoder == "boxes@1":
+        return "say what the columns are, such as --set columns=cx,cy,width,height,score,class"
+    if decoder == "detr@1":
+        return "name the logits first, then the boxes: --decoder HEAD=detr:LOGITS,BOXES"
+    return "say another --decoder"
+
+
+def _relative(decoder: str) -> str:
+    if decoder == "ssd@1":
+        return "--set box_unit=relative"
+    if decoder in ("boxes@1", "yolov5@1", "yolov8@1"):
+        return "--set unit=relative"
+    return "say another --decoder"
+
+
+def _too_large(decoder: str) -> str:
+    if decoder == "yolox@1":
+        return "if they are decoded already, as YOLOX's --decode_in_inference does, say --decoder yolov5"
+    return _columns(decoder)

@@ -1,0 +1,224 @@
+"""The one input that takes the picture, and the values of those beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebone_export.errors import ExportError
+
+# What a picture can go in as; the graph converts it. NumPy has no bfloat16 to run the file itself with.
+DTYPES = {
+    ir.DataType.FLOAT: np.float32,
+    ir.DataType.FLOAT16: np.float16,
+    ir.DataType.DOUBLE: np.float64,
+    ir.DataType.UINT8: np.uint8,
+}
+# Second inputs that publishers' exporters write, and what they are for boxes in pixels of the network's input.
+_KNOWN: dict[str, Callable[[int, int], list[float]]] = {
+    # RT-DETR's references/deploy, D-FINE, DEIM: width, height.
+    "orig_target_sizes": lambda height, width: [width, height],
+    # PaddleDetection's deploy: height, width, and the scale from picture to input.
+    "im_shape": lambda height, width: [height, width],
+    "scale_factor": lambda _height, _width: [1.0, 1.0],
+}
+
+
+@dataclass(frozen=True)
+class PictureInput:
+    """What a network takes.
+
+    Attributes:
+        name: The input's name in the file.
+        dtype: Its element type.
+        planes: Whether channels come first.
+        size_hw: Height and width, in pixels.
+        batch: Smallest and largest batch.
+        bound: The values of the other inputs, by name, for one picture.
+    """
+
+    name: str
+    dtype: ir.DataType
+    planes: bool
+    size_hw: tuple[int, int]
+    batch: tuple[int, int]
+    bound: Mapping[str, NDArray[Any]]
+
+    def feeds(self, pictures: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """What the file itself is run with.
+
+        Args:
+            pictures: (n, 3, height, width): normalised float32, or bytes where the file takes them.
+        """
+        own = pictures if self.planes else pictures.transpose(0, 2, 3, 1)
+        found = {self.name: np.ascontiguousarray(own, DTYPES[self.dtype])}
+        return {**found, **{name: _repeated(value, len(pictures)) for name, value in self.bound.items()}}
+
+
+def find_input(
+    model: ir.Model,
+    path: Path,
+    size_hw: tuple[int, int] | None,
+    batch: tuple[int, int] | None,
+    own_size_hw: tuple[int, int] | None,
+    stated: Mapping[str, Any],
+) -> PictureInput:
+    """Find the input of the picture and give it its sizes, in place.
+
+    Args:
+        model: The graph.
+        path: Its file, for messages.
+        size_hw: What the user says of a free height and width.
+        batch: Smallest and largest batch that the user wants; None takes the file's own, or 1 where it is free.
+        own_size_hw: What the file's metadata says of a free height and width.
+        stated: Values of other inputs, by name: numbers, or lists of them.
+
+    Raises:
+        ExportError: No input or several could be the picture's, another one has no value, or sizes are free or
+            contradict.
+    """
+    inputs = list(model.graph.inputs)
+    shapes = ", ".join(f"{value.name} {_shape_text(value)}" for value in inputs)
+    unknown = stated.keys() - {str(value.name) for value in inputs}
+    if unknown:
+        raise ExportError(f"{path}: there is no input {sorted(unknown)[0]} to bind; the file has {shapes}")
+    pictures = [value for value in inputs if value.name not in stated and _is_picture(value)]
+    if len(pictures) != 1:
+        found = ", ".join(f"{value.dtype} {value.name} {_shape_text(value)}" for value in inputs)
+        raise ExportError(
+            f"{path}: one input should take the picture: float or uint8 [batch, 3, height, width] or "
+            f"[batch, height, width, 3], found {found}; grey pictures, and other numbers of channels, have no way in"
+        )
+    (value,) = pictures
+    others = [str(other.name) for other in inputs if other is not value]
+    lost = [name for name in others if name not in stated and name not in _KNOWN]
+    if lost:
+        raise ExportError(
+            f"{path}: a picture goes in by one input, this network has {len(inputs)}: {shapes}; if the others are "
+            f"the same for every picture, say their values: --bind {lost[0]}=VALUE, a number or a JSON list"
+        )
+    size, batch_range, planes = _fix_sizes(value, path, size_hw, batch, own_size_hw)
+    bound = {}
+    for other in inputs:
+        if other is not value:
+            name = str(other.name)
+            content = stated[name] if name in stated else _KNOWN[name](*size)
+            bound[name] = _array(other, content, path)
+    assert value.dtype is not None
+    return PictureInput(str(value.name), value.dtype, planes, size, batch_range, bound)
+
+
+def _is_picture(value: ir.Value) -> bool:
+    shape = value.shape
+    return shape is not None and len(shape) == 4 and value.dtype in DTYPES and 3 in (shape[1], shape[3])
+
+
+def _fix_sizes(
+    value: ir.Value,
+    path: Path,
+    size_hw: tuple[int, int] | None,
+    batch: tuple[int, int] | None,
+    own_size_hw: tuple[int, int] | None,
+) -> tuple[tuple[int, int], tuple[int, int], bool]:
+    shape, text = value.shape, f"{value.name} {_shape_text(value)}"
+    assert shape is not None
+    if shape[1] == shape[3] == 3:
+        raise ExportError(f"{path}: the input is {text}: whether channels are first or last cannot be told")
+    planes = shape[1] == 3
+    first = 2 if planes else 1
+    said: list[int | None] = [item if isinstance(item, int) else None for item in shape[first : first + 2]]
+    if size_hw is not None and any(item not in (None, want) for item, want in zip(said, size_hw, strict=True)):
+        raise ExportError(f"{path}: the input is {text}, its size is built in; --size {_x(size_hw)} cannot change it")
+    if own_size_hw is not None and any(item not in (None, w) for item, w in zip(said, own_size_hw, strict=True)):
+        raise ExportError(
+            f"{path}: the input is {text}, but the file's own metadata says imgsz {list(own_size_hw)}: it was changed "
+            "after it was exported; export it again, or say with --preprocess how pictures become the input"
+        )
+    height, width = size_hw or own_size_hw or said
+    if height is None or width is None:
+        raise ExportError(f"{path}: the input is {text}; say its height and width: --size HEIGHTxWIDTH")
+    own = shape[0] if isinstance(shape[0], int) else None
+    low, high = batch or (own or 1, own or 1)
+    if own is not None and (low, high) != (own, own):
+        raise ExportError(
+            f"{path}: the input is {text}, its batch of {own} is built in; --batch cannot change it: "
+            "export the network with a free batch"
+        )
+    free: int | str = low if low == high else "batch"
+    picture = (3, height, width) if planes else (height, width, 3)
+    value.shape = ir.Shape([free, *picture])
+    return (height, width), (low, high), planes
+
+
+def _array(value: ir.Value, content: Any, path: Path) -> NDArray[Any]:
+    """A bound value in its input's element type and shape, its batch being 1."""
+    name, dtype = value.name, value.dtype
+    try:
+        assert dtype is not None
+        array = np.asarray(content, dtype.numpy())
+    except (AssertionError, TypeError, ValueError, OverflowError) as error:
+        raise ExportError(f"{path}: {content!r} is no value for the input {name} {_shape_text(value)}") from error
+    shape = value.shape
+    if shape is None:
+        return array
+    if array.ndim == len(shape) - 1:
+        array = array[None]
+    fits = array.ndim == len(shape) and all(
+        not isinstance(want, int) or want == have or (axis == 0 and have == 1)
+        for axis, (want, have) in enumerate(zip(shape, array.shape, strict=True))
+    )
+    if not fits:
+        raise ExportError(f"{path}: the input {name} is {_shape_text(value)}, its value {content} does not fit")
+    return array
+
+
+def _repeated(array: NDArray[Any], batch: int) -> NDArray[Any]:
+    """A row a picture; what has no batch, or is one for all, stays as it is."""
+    return np.repeat(array, batch, axis=0) if array.ndim > 1 and len(array) == 1 else array
+
+
+def bind(model: ir.Model, taken: PictureInput) -> None:
+    """Make constants of the inputs beside the picture's, in place: a row a picture of the batch."""
+    graph = model.graph
+    low, high = taken.batch
+    for value in [value for value in graph.inputs if value.name in taken.bound]:
+        name, array = str(value.name), taken.bound[str(value.name)]
+        rows = _repeated(array, low)
+        constant = ir.Value(
+            name=f"imported/{name}/value",
+            shape=ir.Shape(rows.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(rows.dtype)),
+            const_value=ir.tensor(rows, name=f"imported/{name}/value"),
+        )
+        graph.register_initializer(constant)
+        if low == high or array.ndim < 2 or len(array) != 1:
+            ir.convenience.replace_all_uses_with(value, constant)
+            continue
+        tape = ir.tape.Tape()
+        tail = [tape.initializer(ir.tensor(np.array(item, np.int64)), name=f"imported/{name}/{what}")
+                for what, item in (("rows", [0]), ("shape", array.shape[1:]))]  # fmt: skip
+        picture = next(item for item in graph.inputs if item.name == taken.name)
+        count = tape.op("Gather", [tape.op("Shape", [picture]), tail[0]], {"axis": 0})
+        expanded = tape.op("Expand", [constant, tape.op("Concat", [count, tail[1]], {"axis": 0})])
+        for index, node in enumerate(tape.nodes):
+            node.name = f"imported/{name}/{index}"
+            node.outputs[0].name = f"imported/{name}/{index}_out"
+        for item in tape.initializers:
+            graph.register_initializer(item)
+        ir.convenience.replace_all_uses_with(value, expanded)
+        graph.insert_before(graph[0], list(tape.nodes))
+    graph.inputs[:] = [value for value in graph.inputs if value.name not in taken.bound]
+
+
+def _shape_text(value: ir.Value) -> str:
+    return "of unknown shape" if value.shape is None else f"[{', '.join(str(item) for item in value.shape)}]"
+
+
+def _x(size_hw: tuple[int, int]) -> str:
+    return f"{size_hw[0]}x{size_hw[1]}"

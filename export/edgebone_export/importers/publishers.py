@@ -1,0 +1,120 @@
+"""What a file says of itself: the records that its publisher's exporter wrote into it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from edgebone.core.manifest import Preprocess
+from edgebone_export.errors import ExportError
+from edgebone_export.importers.arrange import CENTERED
+
+_RECORD = "edgebone.preprocess"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the file's metadata says; what it leaves open is None or empty.
+
+    Attributes:
+        publisher: Whose exporter wrote it, in words; empty where the file says nothing.
+        convention: The name of its preprocessing, one of conventions' own.
+        preprocess: The whole preprocessing.
+        labels: Class names.
+        size_hw: Height and width of the network's input, in pixels.
+        task: What the network is for, in the publisher's word.
+        decoders: The decoders that read such a network; empty where any may.
+        settings: Their settings.
+    """
+
+    publisher: str = ""
+    convention: str | None = None
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    size_hw: tuple[int, int] | None = None
+    task: str = ""
+    decoders: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Ultralytics' tasks, and the decoders that read them; whatever it is, its tensors can be given as they are.
+_TASKS = {
+    "detect": ("yolov8", "yolov5", "yolo-end2end"),
+    "classify": ("classification",),
+    "semantic": ("segmentation",),
+    "segment": (),
+    "pose": (),
+    "obb": (),
+    "depth": (),
+}
+_ANY = ("raw", "embedding", "features")
+
+
+def read_metadata(metadata: Mapping[str, str]) -> Said:
+    """Read what a file says of itself.
+
+    Raises:
+        ExportError: The record is damaged.
+    """
+    if _RECORD in metadata:
+        try:
+            preprocess = msgspec.json.decode(metadata[_RECORD], type=Preprocess)
+        except msgspec.MsgspecError as error:
+            raise ExportError(f"the file's own record of its preprocessing is damaged ({error})") from error
+        return Said("edgebone", preprocess=preprocess, size_hw=preprocess.size_hw)
+    if metadata.get("author") == "Ultralytics" and {"stride", "names", "imgsz"} <= metadata.keys():
+        return _ultralytics(metadata)
+    return Said()
+
+
+def _ultralytics(metadata: Mapping[str, str]) -> Said:
+    """Ultralytics' exporter, engine/exporter.py: ``task``, ``head``, ``names``, ``imgsz``, ``kpt_shape``."""
+    task = metadata.get("task", "detect")
+    if task not in _TASKS:
+        raise ExportError(f"the file says that it is for the task {task!r}; known are {', '.join(_TASKS)}")
+    if task != "pose" and "kpt_shape" in metadata:
+        raise ExportError(
+            f"the file says task {task}, and kpt_shape {metadata['kpt_shape'][:40]}, which pose has alone"
+        )
+    labels, size_hw = _names(metadata["names"]), _size(metadata["imgsz"])
+    decoders = (*_TASKS[task], *_ANY)
+    if task == "classify":
+        # Its last layer is a softmax; data/augment.py, classify_transforms().
+        return Said(
+            "ultralytics", "ultralytics-classify", None, labels, size_hw, task, decoders, {"activation": "none"}
+        )
+    if metadata.get("head") == "RTDETRDecoder":
+        # models/rtdetr/predict.py: pictures are stretched, boxes are shares.
+        settings = {"columns": [*CENTERED, "score", "class"], "unit": "relative"}
+        rows = ("yolo-end2end", *_ANY)
+        return Said("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
+    return Said("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """``{0: 'person', 1: 'bicycle'}``, as Python writes a dict."""
+    try:
+        names = ast.literal_eval(text)
+        return tuple(str(names[index]) for index in range(len(names)))
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
+        raise ExportError(
+            f"the file's metadata lists its class names in a form that is not known: {text[:80]}"
+        ) from error
+
+
+def _size(text: str) -> tuple[int, int]:
+    """``[640, 480]``, height and width, or ``640``."""
+    try:
+        found = ast.literal_eval(text)
+        height, width = (found, found) if isinstance(found, int) else found
+        if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
+            raise ValueError(f"{height}, {width}")
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ExportError(
+            f"the file's metadata gives its size (imgsz) in a form that is not known: {text[:80]}"
+        ) from error
+    return height, width

@@ -1,0 +1,181 @@
+"""Opens a bundle before it is said to be fine, and holds its answers against the user's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+import edgebone
+from edgebone.core.boxes import iou_matrix
+from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle_writing import write_bundle
+from edgebone.core.detections import Detections
+from edgebone.core.limits import ANNOTATIONS_BYTES
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import Head, Manifest
+from edgebone.core.reading import read_regular
+from edgebone.core.results import Classification
+from edgebone.engines.select import ENGINES, Candidate, Fit, check
+from edgebone.selftest import read_golden, replay
+from edgebone_export.errors import ExportError, ParityError
+
+# Engines that compile for minutes prove themselves when `edgebone compile` runs.
+_COMPILED = ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt")
+# Two implementations of one network differ by less; a wrong reading leaves next to nothing.
+_IOU = 0.7
+_SOUND, _LEAST = 0.9, 0.5
+
+
+class _Box(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    label: str
+    bbox: tuple[float, float, float, float]
+
+
+Expected = Mapping[str, str | list[_Box]]
+
+
+@contextmanager
+def trial_bundle(manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[Path]:
+    """The bundle in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="edgebone-import-") as folder:
+        yield write_bundle(Path(folder) / "trial.bundle", manifest, files)
+
+
+def try_engines(bundle: Path) -> dict[str, str]:
+    """Open the bundle on every engine here that runs it uncompiled, and replay its golden sample.
+
+    Returns:
+        What is wrong by engine; empty where it is right.
+
+    Raises:
+        ExportError: No engine runs it.
+    """
+    machine = Machine.probe()
+    with open_bundle(bundle) as opened:
+        sample = read_golden(opened)
+        (name,) = opened.manifest.variants
+        said = {}
+        for engine in ENGINES:
+            candidate = Candidate(engine, "fp32", name)
+            fits = isinstance(check(candidate, machine, opened.manifest.variants[name]), Fit)
+            if fits and engine not in _COMPILED:
+                said[engine] = replay(opened, sample, candidate).detail
+    if all(said.values()):
+        raise ExportError("no engine here runs it: " + "; ".join(f"{key}: {why}" for key, why in said.items()))
+    return said
+
+
+def read_expected(path: Path) -> Expected:
+    """Read the user's own answers.
+
+    Args:
+        path: A JSON file: by the picture's path, seen from the file, its class's name, or a list of boxes
+            ``{"label": "dog", "bbox": [left, top, width, height]}`` in its pixels.
+
+    Raises:
+        ExportError: It cannot be read, or names no picture.
+    """
+    try:
+        found = msgspec.json.decode(read_regular(path, ANNOTATIONS_BYTES), type=dict[str, str | list[_Box]])
+    except (OSError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError) as error:
+        raise ExportError(
+            f"{path}: no expected answers ({error}); they should be "
+            '{"dog.jpg": [{"label": "dog", "bbox": [left, top, width, height]}]}, or {"dog.jpg": "dog"} of a classifier'
+        ) from error
+    if not any(found.values()):
+        raise ExportError(f"{path}: it expects nothing; list pictures with boxes or a class's name")
+    return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many of the user's own answers the bundle gives.
+
+    Attributes:
+        found: How many.
+        of: How many there are.
+        pictures: In how many pictures.
+    """
+
+    found: int
+    of: int
+    pictures: int
+
+    def __str__(self) -> str:
+        """``19 of 20 expected answers in 8 pictures``."""
+        return f"{self.found} of {self.of} expected answers in {self.pictures} pictures"
+
+    @property
+    def doubt(self) -> str:
+        """What is doubtful about it, empty where nothing is."""
+        return "" if self.found >= _SOUND * self.of else f"the bundle gives only {self}"
+
+
+def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
+    """Run the bundle on the user's pictures.
+
+    Args:
+        bundle: The bundle.
+        expected: What :func:`read_expected` gave.
+        folder: Where the pictures lie.
+
+    Raises:
+        ExportError: No head, or more than one, gives such answers, or they are of a class that it does not have.
+        ParityError: The bundle gives less than half of them.
+        SourceError: A picture cannot be read.
+    """
+    decoder = "classification@1" if any(isinstance(item, str) for item in expected.values()) else "boxes"
+    found = of = 0
+    with edgebone.load(bundle) as model:
+        heads = {name: head for name, head in model.manifest.heads.items() if _answers(head, decoder)}
+        if len(heads) != 1:
+            known = ", ".join(f"{name}: {head.decoder}" for name, head in model.manifest.heads.items())
+            raise ExportError(f"{len(heads)} heads give such answers as are expected; the bundle has {known}")
+        ((name, head),) = heads.items()
+        for file, answers in expected.items():
+            _check_names(file, answers, head)
+            result = model(folder / file)
+            hits = _hits(result[name] if isinstance(result, dict) else result, answers)
+            found, of = found + int(hits.sum()), of + len(hits)
+    agreement = Agreement(found, of, len(expected))
+    if found < _LEAST * of:
+        raise ParityError(
+            f"the bundle gives {agreement}: its pictures are prepared, or its outputs read, otherwise than where the "
+            "answers are from; look at --preprocess, --decoder and the order of --labels"
+        )
+    return agreement
+
+
+def _answers(head: Head, decoder: str) -> bool:
+    if decoder == "boxes":
+        return "iou" in head.params
+    return head.decoder == decoder
+
+
+def _check_names(file: str, answers: str | list[_Box], head: Head) -> None:
+    names = {answers} if isinstance(answers, str) else {box.label for box in answers}
+    unknown = names - set(head.labels)
+    if unknown:
+        raise ExportError(f"{file}: a class {sorted(unknown)[0]!r} is expected, which is no label of the bundle")
+
+
+def _hits(result: Any, answers: str | list[_Box]) -> NDArray[np.bool_]:
+    """Which of the answers a result gives, too."""
+    if isinstance(answers, str):
+        return np.array([isinstance(result, Classification) and result.labels[0] == answers])
+    if not answers:
+        return np.zeros(0, np.bool_)
+    assert isinstance(result, Detections)
+    wanted = np.array([box.bbox for box in answers], np.float64)
+    wanted[:, 2:] += wanted[:, :2]
+    same = np.array([[box.label == label for label in result.labels] for box in answers]).reshape(len(answers), -1)
+    hits: NDArray[np.bool_] = ((iou_matrix(wanted, result.xyxy) >= _IOU) & same).any(axis=1)
+    return hits
