@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms import functional
 
 from edgebone.core.manifest import Head, Preprocess
+from edgebone.preprocess import plan
 from edgebone_export import torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, Decode, class_count_in
@@ -140,9 +141,8 @@ def _reference(transforms: Any, spec: Preprocess) -> Any:
     height, width = spec.size_hw
 
     def apply(picture: Any) -> Tensor:
-        scale = min(height / picture.height, width / picture.width)
-        size = [min(height, max(1, round(picture.height * scale))), min(width, max(1, round(picture.width * scale)))]
-        resized = functional.resize(picture, size, interpolation=transforms.interpolation)
+        size = plan(spec, picture.height, picture.width).resized_hw
+        resized = functional.resize(picture, list(size), interpolation=transforms.interpolation)
         top, left = (height - size[0]) // 2, (width - size[1]) // 2
         image = functional.pil_to_tensor(resized).float() / 255
         image = functional.normalize(image, transforms.mean, transforms.std)

@@ -97,12 +97,12 @@ def _crop_offset(resized: int, net: int) -> float:
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:
     """Resize just what lands inside the network's input, and pad the rest."""
     net_h, net_w = geometry.network_hw
-    height, width = geometry.source_hw
     scale_x, scale_y = geometry.scale_xy
+    resized_h, resized_w = geometry.resized_hw
     left, top = (int(value) for value in geometry.offset_xy)
     x0, y0 = max(left, 0), max(top, 0)
-    x1 = min(left + round(width * scale_x), net_w)
-    y1 = min(top + round(height * scale_y), net_h)
+    x1 = min(left + resized_w, net_w)
+    y1 = min(top + resized_h, net_h)
     if (x0, y0, x1, y1) != (0, 0, net_w, net_h):
         # torchvision's centre crop pads with black where the resized picture is too small.
         out[:] = 0 if spec.mode == "crop" else spec.pad_value
@@ -140,6 +140,5 @@ def _pillow(
 
 
 def _opencv(spec: Preprocess, image_bgr: Pixels, geometry: Geometry) -> Pixels:
-    height, width = geometry.source_hw
-    size_wh = (round(width * geometry.scale_xy[0]), round(height * geometry.scale_xy[1]))
+    size_wh = geometry.resized_hw[::-1]
     return np.asarray(cv2.resize(image_bgr, size_wh, interpolation=_OPENCV[spec.interpolation]), np.uint8)

@@ -20,6 +20,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import pil_to_tensor
 
 from edgebone.core.manifest import Head, Preprocess, Weights
+from edgebone.preprocess import plan
 from edgebone_export import torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, Transform
@@ -188,11 +189,8 @@ def _transform(transform: GeneralizedRCNNTransform, preprocess: Preprocess) -> T
 
     def apply(picture: Any) -> Tensor:
         image = transform.normalize(pil_to_tensor(picture).float() / 255)
-        scale = min(height / image.shape[1], width / image.shape[2])
-        sized: dict[str, Any] = {"scale_factor": scale, "recompute_scale_factor": True}
-        if preprocess.mode == "stretch":
-            sized = {"size": (height, width)}
-        image = F.interpolate(image[None], mode="bilinear", align_corners=False, **sized)[0]
+        resized_hw = plan(preprocess, picture.height, picture.width).resized_hw
+        image = F.interpolate(image[None], resized_hw, mode="bilinear", align_corners=False)[0]
         return F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
 
     return apply
