@@ -10,6 +10,7 @@ import msgspec
 from torch import nn
 
 from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export import checkpoints
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, resized
 from edgebone_export.errors import ExportError, UnknownModelError
@@ -66,7 +67,8 @@ def wrap(module: nn.Module, name: str, weights: str, size: InputSize, preprocess
         weights_.randomize(module, preprocess.size_hw)
     elif weights != "default":
         path, record = weights_.own_file(Path(weights))
-        weights_.load_into(module, weights_.read_state_dict(path), name)
+        state, record = checkpoints.read_weights(path, record, module)
+        checkpoints.load_into(module, state, name)
     return Network(
         name=name,
         library="user's own",

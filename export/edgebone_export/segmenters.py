@@ -14,7 +14,7 @@ from torchvision.transforms import functional
 
 from edgebone.core.manifest import Head, Preprocess
 from edgebone.preprocess import plan
-from edgebone_export import torchvision_models
+from edgebone_export import checkpoints, torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, Decode, class_count_in
 from edgebone_export.errors import ExportError
@@ -75,15 +75,16 @@ def build(
             path, record = weights_.own_file(Path(weights))
         else:
             path, record = torchvision_models.resolve(entry, weights_dir)
-        state = weights_.read_state_dict(path)
-        count = class_count_in(state, _module(name, len(published)), len(published))
+        model = _module(name, len(published))
+        state, record = checkpoints.read_weights(path, record, model)
+        count = class_count_in(state, model, len(published))
         classes = labels or (published if count == len(published) else tuple(map(str, range(count))))
         if len(classes) != count:
             raise ExportError(f"{name} has {count} classes, but {len(classes)} labels were given")
         model = _module(name, count)
         spec = _preprocess(entry.transforms(), size_hw)
         # The second classifier is for training only.
-        weights_.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
+        checkpoints.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
     if decode == "graph" and len(classes) > _MOST_CLASSES:
         raise ExportError(f"{name}: a class map holds {_MOST_CLASSES} classes, not {len(classes)}: --decode host")
     output = "classes" if decode == "graph" else "logits"
