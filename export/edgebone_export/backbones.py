@@ -302,7 +302,9 @@ def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tup
 
 
 def _features(outputs: tuple[torch.Tensor, ...], size_hw: tuple[int, int]) -> tuple[FeatureMap, ...]:
-    strides = [round(size_hw[0] / output.shape[2]) for output in outputs]
+    from edgebone_export.taps import stride_of
+
+    strides = [stride_of(size_hw[0], int(output.shape[2])) for output in outputs]
     return tuple(
         FeatureMap(f"features_s{stride}", int(output.shape[1]), stride)
         for stride, output in zip(strides, outputs, strict=True)

@@ -13,9 +13,11 @@ from torch import nn
 
 from edgebone.core.errors import missing
 from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export import checkpoints
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
+from edgebone_export.taps import stride_of
 
 _HUB_TIMEOUT_S = 10
 
@@ -122,13 +124,13 @@ def _load(
             f"timm/{name}: no file {weights}; timm's weights are chosen by a tag in the model's name, such as "
             f"{name.split('.')[0]}.{config.get('tag') or 'TAG'}; otherwise give a file or random"
         )
-    state = weights_.read_state_dict(path)
+    state, record = checkpoints.read_weights(path, record, module)
     classes = class_count_in(state, module, module.num_classes)
     if classes != module.num_classes:
         module = timm.create_model(name, pretrained=False, num_classes=classes, **sized)
     # Some architectures publish weights in their authors' own layout, and bring the function that adapts them.
     adapt = vars(sys.modules[type(module).__module__]).get("checkpoint_filter_fn")
-    weights_.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
+    checkpoints.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
     return module, record
 
 
@@ -200,7 +202,7 @@ class _Embedding(nn.Module):
 
 
 class _Maps(nn.Module):
-    """timm's intermediate maps, the last one of each stride."""
+    """timm's intermediate maps, the last one of each stride, finest first."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -208,5 +210,6 @@ class _Maps(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.model.forward_intermediates(images, intermediates_only=True, output_fmt="NCHW")
-        last = {tuple(item.shape[2:]): item for item in maps if item.shape[2] < images.shape[2]}
-        return tuple(last.values())
+        height = images.shape[2]
+        last = {stride_of(height, item.shape[2]): item for item in maps if item.shape[2] < height}
+        return tuple(last[stride] for stride in sorted(last))

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from edgebone_export.attention import FlatAttention
 from edgebone_export.backbones import Backbone
 from edgebone_export.errors import ExportError
 
@@ -58,6 +60,8 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     program, model = write_onnx(backbone.module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
     _name_batch(model, dynamic=low != high)
     _name_nodes(model)
+    # Those behind a tap compute nothing that leaves the graph.
+    program.graph.eliminate_dead_code()
     layer_norms = sum(
         node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
     )
@@ -86,7 +90,7 @@ def write_onnx(
         ExportError: torch cannot trace or write it.
     """
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), FlatAttention():
             program = torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
             written = torch.onnx.export(
                 program,
@@ -98,12 +102,20 @@ def write_onnx(
                 verbose=False,
             )
     except Exception as error:
-        # torch's own report runs over pages; its first line names the operator or the shape.
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{what} cannot be traced to ONNX: {reason.strip()[:300]}") from error
+        raise ExportError(f"{what} cannot be traced to ONNX: {_innermost(error)}") from error
     assert written is not None, "torch.onnx.export gives a program when it is given no file"
     written.model.ir_version = IR_VERSION
     return program, written.model
+
+
+def _innermost(error: BaseException) -> str:
+    """The first line of what an error goes back to: torch's own report runs over pages, the cause at its end."""
+    while error.__cause__ is not None and str(error.__cause__).strip():
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    reason = next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
+    # A KeyError's whole message is the key.
+    return reason if " " in reason else f"{type(error).__name__} {reason}".strip()
 
 
 def _name_batch(model: ir.Model, dynamic: bool) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import OutputError
+from edgebone.core.manifest import Preprocess
 from edgebone_export import export
 from edgebone_export.backbones import load_backbone, run_eager
 from edgebone_export.errors import ExportError, ParityError
@@ -138,6 +139,27 @@ def test_layer_norms_stay_whole(tmp_path: Path, name: str) -> None:
     if "vit" in name:
         check_lowered_builds(tmp_path / "b", tmp_path)
     assert sum(node.op_type == "LayerNormalization" for node in graph.graph.node) == len(calls)
+
+
+class NormsItsHead(torch.nn.Module):
+    """As ConvNeXt and DINOv2 have it: a layer norm after the last map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 4, stride=4)
+        self.norm = torch.nn.LayerNorm(8)
+        self.head = torch.nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.stem(images).mean((2, 3))))
+
+
+@pytest.mark.parametrize(("kind", "norms"), [("features", 0), ("embedding", 1), ("logits", 1)])
+def test_layer_norms_behind_a_tap_are_not_looked_for(tmp_path: Path, kind: str, norms: int) -> None:
+    preprocess = Preprocess("stretch", (32, 32), "bilinear", True, "rgb", (0.5,) * 3, (0.5,) * 3)
+    export(NormsItsHead(), tmp_path / "b", weights="random", preprocess=preprocess, output_kind=kind)
+    graph = onnx.load(tmp_path / "b/onnx/fp32.onnx").graph
+    assert sum(node.op_type == "LayerNormalization" for node in graph.node) == norms
 
 
 def test_samples_of_the_user_are_verified_on_and_become_the_golden_picture(tmp_path: Path) -> None:
