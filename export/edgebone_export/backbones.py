@@ -50,6 +50,8 @@ class Backbone:
         reference_transform: The library's own transform, a PIL picture to float32 (3, height, width); None
             where the library has none.
         library_detector: The library's own detector, whose weights ``module`` has; None for what is no detector.
+        merged: What computes the same as ``module`` in fewer layers, and is exported in its place; None for what has
+            no such form.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Backbone:
     weights: Weights
     reference_transform: Transform | None
     library_detector: nn.Module | None = None
+    merged: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Network:
     Attributes:
         embedding: The library's own way to one vector a picture; None where its layers are tapped.
         maps: The library's own way to multi-scale maps; None where its layers are tapped.
+        merge: Gives a copy of a module with parallel layers as one, where that is faster; None where it is not.
 
     The other attributes are as in :class:`Backbone`.
     """
@@ -98,6 +102,7 @@ class Network:
     reference_transform: Transform | None
     embedding: nn.Module | None = None
     maps: nn.Module | None = None
+    merge: Callable[[nn.Module], nn.Module] | None = None
 
 
 def load_backbone(
@@ -252,6 +257,7 @@ def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | Non
         reason = str(error).strip().split("\n", 1)[0]
         raise ExportError(f"{network.name} does not run at {height}x{width}: {reason}") from error
     outputs = tuple(item.name for item in features) or (kind,)
+    merged = None if network.merge is None else network.merge(module.eval())
     return Backbone(
         name=network.name,
         library=network.library,
@@ -263,6 +269,7 @@ def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | Non
         preprocess=network.preprocess,
         weights=network.weights,
         reference_transform=network.reference_transform,
+        merged=merged,
     )
 
 

@@ -20,6 +20,8 @@ from edgebone_export.errors import ExportError, WeightsError
 from edgebone_export.taps import stride_of
 
 _HUB_TIMEOUT_S = 10
+# Networks that are trained with parallel layers, and faster with these merged (benchmarks/merged_layers.py).
+_FASTER_MERGED = ("mobileone_", "fastvit_", "ghostnetv3_")
 
 
 def names() -> list[str]:
@@ -66,7 +68,19 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         reference_transform=_reference(data, wanted),
         embedding=_Embedding(module),
         maps=_Maps(module) if hasattr(module, "forward_intermediates") else None,
+        merge=merge if name.startswith(_FASTER_MERGED) else None,
     )
+
+
+def merge(module: nn.Module) -> nn.Module:
+    """A copy in which layers that only training keeps apart are one each (timm's reparameterisation).
+
+    Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again", https://arxiv.org/abs/2101.03697.
+    """
+    from timm.utils.model import reparameterize_model
+
+    merged: nn.Module = reparameterize_model(module)
+    return merged.eval().requires_grad_(False)
 
 
 def _size_argument(name: str, size_hw: tuple[int, int]) -> dict[str, Any]:

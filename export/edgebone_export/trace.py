@@ -57,7 +57,8 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     shapes = None
     if low != high:
         shapes = ({0: torch.export.Dim(BATCH, min=low, max=high)},)
-    program, model = write_onnx(backbone.module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
+    module = backbone.merged or backbone.module
+    program, model = write_onnx(module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
     _name_batch(model, dynamic=low != high)
     _name_nodes(model)
     # Those behind a tap compute nothing that leaves the graph.

@@ -26,6 +26,7 @@ from edgebone_export import export
 from edgebone_export.backbones import load_backbone, run_eager
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.pictures import synthesize
+from edgebone_export.verify import check_merged, make_reference, normalize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 
@@ -160,6 +161,36 @@ def test_layer_norms_behind_a_tap_are_not_looked_for(tmp_path: Path, kind: str, 
     export(NormsItsHead(), tmp_path / "b", weights="random", preprocess=preprocess, output_kind=kind)
     graph = onnx.load(tmp_path / "b/onnx/fp32.onnx").graph
     assert sum(node.op_type == "LayerNormalization" for node in graph.node) == norms
+
+
+def test_layers_that_only_training_keeps_apart_are_merged_and_proved_the_same(tmp_path: Path) -> None:
+    trained = load_backbone("timm/mobileone_s0", weights="random", size_hw=(64, 64))
+    assert trained.merged is not None
+    export("timm/mobileone_s0", tmp_path / "b", weights="random", size_hw=(64, 64))
+    with open_bundle(tmp_path / "b") as bundle:
+        report = msgspec.json.decode(bundle.read("report.json"))
+        golden = np.load(io.BytesIO(bundle.read("golden/tensors.npz")))
+    # What the bundle is held against is the network that was trained, not the merged one.
+    floats = normalize(trained.preprocess, golden["input"])
+    np.testing.assert_allclose(golden["logits"], run_eager(trained.module, torch.from_numpy(floats))[0], atol=1e-4)
+    convolutions = sum(isinstance(layer, torch.nn.Conv2d) for layer in trained.module.modules())
+    assert report["nodes"]["Conv"] < convolutions / 2
+    assert report["merged_against_trained"]["max_rel"] < 1e-3
+
+
+def test_a_merge_that_changes_the_network_is_refused() -> None:
+    trained = load_backbone("timm/mobileone_s0", weights="random", size_hw=(64, 64))
+    reference = make_reference(trained, [synthesize((90, 120), np.random.default_rng(3))])
+    assert trained.merged is not None
+    assert check_merged(trained, reference).max_rel < 1e-3
+    with torch.no_grad():
+        next(trained.merged.parameters()).mul_(1.1)
+    with pytest.raises(ParityError, match="output logits differs from PyTorch's"):
+        check_merged(trained, reference)
+
+
+def test_layers_are_merged_only_where_that_is_faster() -> None:
+    assert load_backbone("timm/repvgg_a0", weights="random", size_hw=(32, 32)).merged is None
 
 
 def test_samples_of_the_user_are_verified_on_and_become_the_golden_picture(tmp_path: Path) -> None:
