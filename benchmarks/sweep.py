@@ -173,16 +173,14 @@ def torchvision_families() -> list[str]:
 
 
 def timm_families(count: int) -> list[str]:
-    """Of timm's files, and then of the families in them, the network with the fewest parameters, as far as tried."""
+    """Of the families in timm's files, the network with the fewest parameters, as far as tried; smallest first."""
     import timm
 
-    first, more = [], []
+    found = []
     for file in timm.list_modules():
         members = [name for name in timm.list_models(module=file) if not name.startswith("test_")]
-        families = sorted(_by_family(members).values(), key=lambda names: min(map(_rank, names)))
-        first += [f"timm/{_smallest(names)}" for names in families[:1]]
-        more += families[1:]
-    return [*first, *(f"timm/{_smallest(names)}" for names in more[: max(0, count - len(first))])][:count]
+        found += [_smallest(names) for names in _by_family(members).values()]
+    return [f"timm/{name}" for _, name in sorted(found)[:count]]
 
 
 def _by_family(names: Sequence[str]) -> dict[str, list[str]]:
@@ -199,7 +197,8 @@ def _rank(name: str) -> tuple[int, list[Any]]:
     return size, [int(number) for number in re.findall(r"\d+", name)]
 
 
-def _smallest(names: Sequence[str]) -> str:
+def _smallest(names: Sequence[str]) -> tuple[int, str]:
+    """The network with the fewest parameters, and how many."""
     import timm
     import torch
 
@@ -211,7 +210,7 @@ def _smallest(names: Sequence[str]) -> str:
                 # Some look at the values of what they are built of.
                 return 10**9
 
-    return min(sorted(names, key=_rank)[:CANDIDATES], key=parameters)
+    return min((parameters(name), name) for name in sorted(names, key=_rank)[:CANDIDATES])
 
 
 if __name__ == "__main__":

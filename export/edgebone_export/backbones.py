@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,7 +18,7 @@ from torch import nn
 from edgebone.core.manifest import Head, Preprocess, Weights
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
 
-OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation"]
+OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Decode = Literal["graph", "host"]
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -88,6 +88,8 @@ class Network:
     Attributes:
         embedding: The library's own way to one vector a picture; None where its layers are tapped.
         maps: The library's own way to multi-scale maps; None where its layers are tapped.
+        returns: Shapes of what a network of the user's own returns for two pictures, by name; empty for a library's,
+            which returns logits.
         merge: Gives a copy of a module with parallel layers as one, where that is faster; None where it is not.
 
     The other attributes are as in :class:`Backbone`.
@@ -102,6 +104,7 @@ class Network:
     reference_transform: Transform | None
     embedding: nn.Module | None = None
     maps: nn.Module | None = None
+    returns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     merge: Callable[[nn.Module], nn.Module] | None = None
 
 
@@ -126,8 +129,8 @@ def load_backbone(
         weights: ``default``, a publisher's name, a file, or ``random``.
         weights_dir: A folder with publishers' files.
         size_hw: Another input size than the weights were trained at, in pixels.
-        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; None takes what the network is
-            made for: logits, detections, segmentation.
+        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; of a network of the user's own
+            ``segmentation``, or ``raw`` for all that it returns, too. None takes what the network is made for.
         labels: Class names, instead of the library's.
         preprocess: For a module of the user's own, which has no library to say it.
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
@@ -163,9 +166,9 @@ def load_backbone(
     if model in segmenters.names():
         _only(model, output_kind, "segmentation", preprocess)
         return segmenters.build(str(model), weights, weights_dir, size_hw, labels, decode)
-    if output_kind in ("detections", "segmentation"):
-        raise ExportError(f"{model} is a classifier: it gives logits, embedding or features, not {output_kind}")
-    output_kind = output_kind or "logits"
+    own = isinstance(model, nn.Module) or ":" in model
+    if output_kind == "detections" or (output_kind == "segmentation" and not own):
+        raise ExportError(f"{model} is a classifier: it gives logits, embedding, features or raw, not {output_kind}")
     network = _build(model, weights, weights_dir, InputSize(size_hw, resize), preprocess)
     network.module.eval().requires_grad_(False)
     return _with_output(network, output_kind, labels)
@@ -234,29 +237,41 @@ def list_models(pattern: str) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name.removeprefix("timm/"), pattern)]
 
 
-def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | None) -> Backbone:
-    from edgebone_export import taps
+def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[str] | None) -> Backbone:
+    from edgebone_export import own_outputs, taps
 
-    example = torch.zeros(1, 3, *network.preprocess.size_hw)
+    kind: OutputKind = asked or own_outputs.default_kind(network.returns)
+    size_hw = network.preprocess.size_hw
+    chosen = own_outputs.choose(kind, network.returns, size_hw, network.name)
+    example = torch.zeros(1, 3, *size_hw)
+    module: nn.Module
     features: tuple[FeatureMap, ...] = ()
     chosen_labels: tuple[str, ...] = ()
     try:
-        if kind == "logits":
+        if chosen:
+            module = own_outputs.Returned(network.module, chosen)
+            if kind == "features":
+                features = _features(run_eager(module, example), size_hw)
+            elif kind != "raw":
+                classes = network.returns[chosen[0]][1]
+                chosen_labels = _labels(network, labels, classes)
+        elif kind in ("logits", "raw"):
             module = network.module
-            classes = _classes(network.name, run_eager(module, example))
-            chosen_labels = _labels(network, labels, classes)
+            if kind == "logits":
+                classes = _classes(network.name, run_eager(module, example))
+                chosen_labels = _labels(network, labels, classes)
         elif kind == "embedding":
             module = network.embedding or taps.embedding(network.module, example, network.name)
         else:
             module = network.maps or taps.feature_maps(network.module, example, network.name)
             features = _features(run_eager(module, example), network.preprocess.size_hw)
-    except (RuntimeError, AssertionError) as error:
-        if isinstance(error, ExportError):
-            raise
+    except ExportError:
+        raise
+    except Exception as error:
         height, width = network.preprocess.size_hw
         reason = str(error).strip().split("\n", 1)[0]
         raise ExportError(f"{network.name} does not run at {height}x{width}: {reason}") from error
-    outputs = tuple(item.name for item in features) or (kind,)
+    outputs = tuple(item.name for item in features) or (chosen if kind == "raw" and chosen else (kind,))
     merged = None if network.merge is None else network.merge(module.eval())
     return Backbone(
         name=network.name,
@@ -280,6 +295,10 @@ def _head(
         return {kind: Head("features@1", outputs, (), {"strides": [item.stride for item in features]})}
     if kind == "embedding":
         return {kind: Head("embedding@1", outputs)}
+    if kind == "raw":
+        return {kind: Head("raw@1", outputs)}
+    if kind == "segmentation":
+        return {kind: Head("segmentation@1", outputs, labels)}
     return {"classification": Head("classification@1", outputs, labels, {"activation": "softmax", "top_k": 5})}
 
 
@@ -297,7 +316,10 @@ def _classes(name: str, outputs: tuple[torch.Tensor, ...]) -> int:
             f"{name}: logits are one output of shape (batch, classes), the network gives {shapes}; "
             "try --output features"
         )
-    return int(outputs[0].shape[1])
+    classes = int(outputs[0].shape[1])
+    if classes == 1:
+        raise ExportError(f"{name} gives one number a picture, and the best of one class says nothing: --output raw")
+    return classes
 
 
 def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:

@@ -65,8 +65,8 @@ def export(
         weights_dir: A folder with publishers' weights files.
         size_hw: Another input size than the weights were trained at, in pixels.
         batch: Smallest and largest batch; ``(1, 1)`` is static.
-        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; None takes what the network is
-            made for: logits, detections, segmentation.
+        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; of a network of your own
+            ``segmentation``, or ``raw`` for all that it returns, too. None takes what the network is made for.
         labels: Class names, instead of the library's; without the background for detectors.
         preprocess: For a module of your own, which has no library to say it.
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``.

@@ -131,7 +131,12 @@ def _name_nodes(model: ir.Model) -> None:
 
     Compilers name the node that they do not like, and quantization those that cost most: a person knows modules.
     """
+    ours = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     for node in model.graph:
+        for value in node.outputs:
+            # A user's own name for an output may be what the exporter calls a value inside.
+            if value.name in ours and not value.is_graph_output():
+                value.name = f"{value.name}_inside"
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         # The last scope is the operator itself, the first the whole network.
         module = next((scope for scope in reversed(scopes[:-1]) if scope), "")
