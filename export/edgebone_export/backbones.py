@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
-from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
+from edgebone_export.errors import ExportError, UnknownModelError, WeightsError, in_one_line
 
 OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Decode = Literal["graph", "host"]
@@ -88,6 +88,7 @@ class Network:
     Attributes:
         embedding: The library's own way to one vector a picture; None where its layers are tapped.
         maps: The library's own way to multi-scale maps; None where its layers are tapped.
+        strides: The maps' strides, where the library knows them.
         returns: Shapes of what a network of the user's own returns for two pictures, by name; empty for a library's,
             which returns logits.
         merge: Gives a copy of a module with parallel layers as one, where that is faster; None where it is not.
@@ -104,6 +105,7 @@ class Network:
     reference_transform: Transform | None
     embedding: nn.Module | None = None
     maps: nn.Module | None = None
+    strides: tuple[int, ...] = ()
     returns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     merge: Callable[[nn.Module], nn.Module] | None = None
 
@@ -251,7 +253,7 @@ def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[st
         if chosen:
             module = own_outputs.Returned(network.module, chosen)
             if kind == "features":
-                features = _features(run_eager(module, example), size_hw)
+                features = _features(run_eager(module, example), network)
             elif kind != "raw":
                 classes = network.returns[chosen[0]][1]
                 chosen_labels = _labels(network, labels, classes)
@@ -264,13 +266,12 @@ def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[st
             module = network.embedding or taps.embedding(network.module, example, network.name)
         else:
             module = network.maps or taps.feature_maps(network.module, example, network.name)
-            features = _features(run_eager(module, example), network.preprocess.size_hw)
+            features = _features(run_eager(module, example), network)
     except ExportError:
         raise
     except Exception as error:
         height, width = network.preprocess.size_hw
-        reason = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"{network.name} does not run at {height}x{width}: {reason}") from error
+        raise ExportError(f"{network.name} does not run at {height}x{width}: {in_one_line(error)}") from error
     outputs = tuple(item.name for item in features) or (chosen if kind == "raw" and chosen else (kind,))
     merged = None if network.merge is None else network.merge(module.eval())
     return Backbone(
@@ -330,10 +331,11 @@ def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tup
     return network.labels if len(network.labels) == classes else tuple(map(str, range(classes)))
 
 
-def _features(outputs: tuple[torch.Tensor, ...], size_hw: tuple[int, int]) -> tuple[FeatureMap, ...]:
+def _features(outputs: tuple[torch.Tensor, ...], network: Network) -> tuple[FeatureMap, ...]:
     from edgebone_export.taps import stride_of
 
-    strides = [stride_of(size_hw[0], int(output.shape[2])) for output in outputs]
+    height = network.preprocess.size_hw[0]
+    strides = [stride_of(height, int(output.shape[2]), network.strides) for output in outputs]
     return tuple(
         FeatureMap(f"features_s{stride}", int(output.shape[1]), stride)
         for stride, output in zip(strides, outputs, strict=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgebone.core.manifest import Preprocess
-from edgebone_export.errors import ExportError
+from edgebone_export.errors import ExportError, in_one_line
 from edgebone_export.taps import stride_of
 
 # ITU-R BT.601, as Pillow and OpenCV make grey of red, green and blue.
@@ -119,8 +119,7 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
         returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception):
         height, width = preprocess.size_hw
-        reason = str(returned).strip().split("\n", 1)[0] or type(returned).__name__
-        raise ExportError(f"{name} does not run at {height}x{width}: {reason}") from returned
+        raise ExportError(f"{name} does not run at {height}x{width}: {in_one_line(returned)}") from returned
     shapes = {key: tuple(map(int, tensor.shape)) for key, tensor in flatten(returned).items()}
     odd = [f"{key} {list(shape)}" for key, shape in shapes.items() if not shape or shape[0] != _TRIED]
     if odd or not shapes:

@@ -6,7 +6,7 @@ What to tap is found by running the network once and watching its layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -97,16 +97,25 @@ def feature_maps(module: nn.Module, example: torch.Tensor, name: str) -> nn.Modu
     return Tapped(module, finest_first, takes=False, reading=reading)
 
 
-def stride_of(pixels: int, cells: int) -> int:
+def stride_of(pixels: int, cells: int, known: Collection[int] = ()) -> int:
     """How many pixels of the network's input one cell of a map stands for, along one side.
 
     Layers round a side up or down, and without padding they lose cells at its ends: what networks halve step by step
     has a power of two as its stride, whatever the sides' quotient is. Patches of 14 pixels are told from that by
     dividing evenly.
+
+    Args:
+        pixels: The side of the network's input.
+        cells: The map's.
+        known: The strides that the network is known to have; none where nothing is known.
     """
-    power = max(1, 2 ** round(math.log2(pixels / cells)))
-    halved = cells in (pixels // power, -(-pixels // power))
-    return power if halved or pixels % cells else pixels // cells
+    exponent = math.log2(pixels / cells)
+    among = known or {2 ** max(0, math.floor(exponent)), 2 ** max(0, math.ceil(exponent))}
+    nearest = sorted(among, key=lambda stride: abs(math.log2(stride) - exponent))
+    for stride in nearest:
+        if cells in (pixels // stride, -(-pixels // stride)):
+            return stride
+    return nearest[0] if known or pixels % cells else pixels // cells
 
 
 Size = tuple[int, int] | None

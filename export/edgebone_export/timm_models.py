@@ -58,6 +58,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         weights_.randomize(module, wanted.size_hw)
     else:
         module, record = _load(name, module, weights, weights_dir, sized)
+    strides = tuple({info["reduction"] for info in getattr(module, "feature_info", ())})
     return Network(
         name=name,
         library=f"timm {timm.__version__}",
@@ -67,7 +68,8 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         weights=record,
         reference_transform=_reference(data, wanted),
         embedding=_Embedding(module),
-        maps=_Maps(module) if hasattr(module, "forward_intermediates") else None,
+        maps=_Maps(module, strides) if hasattr(module, "forward_intermediates") else None,
+        strides=strides,
         merge=merge if name.startswith(_FASTER_MERGED) else None,
     )
 
@@ -218,12 +220,13 @@ class _Embedding(nn.Module):
 class _Maps(nn.Module):
     """timm's intermediate maps, the last one of each stride, finest first."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, strides: tuple[int, ...]) -> None:
         super().__init__()
         self.model: Any = model
+        self._strides = strides
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.model.forward_intermediates(images, intermediates_only=True, output_fmt="NCHW")
         height = images.shape[2]
-        last = {stride_of(height, item.shape[2]): item for item in maps if item.shape[2] < height}
+        last = {stride_of(height, item.shape[2], self._strides): item for item in maps if item.shape[2] < height}
         return tuple(last[stride] for stride in sorted(last))

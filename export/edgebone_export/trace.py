@@ -6,7 +6,6 @@ import ast
 import contextlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 
 from edgebone_export.attention import FlatAttention
 from edgebone_export.backbones import Backbone
-from edgebone_export.errors import ExportError
+from edgebone_export.errors import ExportError, in_one_line
 
 # TensorRT 10.3 parses it, LayerNormalization is in it, and onnxruntime's CUDA kernels are complete for it.
 OPSET = 18
@@ -103,20 +102,10 @@ def write_onnx(
                 verbose=False,
             )
     except Exception as error:
-        raise ExportError(f"{what} cannot be traced to ONNX: {_innermost(error)}") from error
+        raise ExportError(f"{what} cannot be traced to ONNX: {in_one_line(error)}") from error
     assert written is not None, "torch.onnx.export gives a program when it is given no file"
     written.model.ir_version = IR_VERSION
     return program, written.model
-
-
-def _innermost(error: BaseException) -> str:
-    """The first line of what an error goes back to: torch's own report runs over pages, the cause at its end."""
-    while error.__cause__ is not None and str(error.__cause__).strip():
-        error = error.__cause__
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    reason = next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
-    # A KeyError's whole message is the key.
-    return reason if " " in reason else f"{type(error).__name__} {reason}".strip()
 
 
 def _name_batch(model: ir.Model, dynamic: bool) -> None:

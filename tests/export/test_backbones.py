@@ -105,10 +105,12 @@ def test_a_networks_strides_are_the_same_at_every_size(size: int) -> None:
     ("pixels", "cells", "stride"),
     # Inception's layers have no padding; ViTs have patches of 14 or 16; a side may be rounded up or down.
     [(299, 149, 2), (299, 71, 4), (299, 35, 8), (299, 17, 16), (299, 8, 32), (518, 37, 14), (224, 14, 16),
-     (300, 10, 32), (300, 9, 32), (96, 96, 1), (1080, 34, 32)],
+     (300, 10, 32), (300, 9, 32), (96, 96, 1), (1080, 34, 32), (65, 3, 32)],
 )  # fmt: skip
 def test_a_stride_is_what_the_layers_halve(pixels: int, cells: int, stride: int) -> None:
     assert stride_of(pixels, cells) == stride
+    # Five cells of 70 pixels could be either.
+    assert (stride_of(70, 5), stride_of(70, 5, {14})) == (16, 14)
 
 
 class Unpadded(nn.Module):
@@ -125,7 +127,7 @@ class Unpadded(nn.Module):
 
 
 def test_of_maps_whose_strides_round_alike_the_last_one_is_taken() -> None:
-    backbone = load_backbone(Unpadded(), preprocess=PREPROCESS, output_kind="features")
+    backbone = load_backbone(Unpadded(), preprocess=PREPROCESS, size_hw=(64, 64), output_kind="features")
     assert [(item.name, item.stride, item.channels) for item in backbone.features] == [("features_s2", 2, 8)]
 
 

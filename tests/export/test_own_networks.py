@@ -151,6 +151,10 @@ def test_a_network_that_takes_grey_pictures_gets_them(color: str, tmp_path: Path
     np.testing.assert_allclose(found.probabilities, wanted, atol=2e-3)
 
 
+def refuse() -> None:
+    raise ValueError
+
+
 @pytest.mark.parametrize(
     ("give", "asked", "words"),
     [
@@ -159,6 +163,7 @@ def test_a_network_that_takes_grey_pictures_gets_them(color: str, tmp_path: Path
         (lambda x, f, c, v: (v, v), {"output_kind": "logits"}, r"logits are one output of shape .* output_1 \[2, 5\]"),
         (lambda x, f, c, v: v, {"output_kind": "segmentation"}, r"segmentation are one .*the network gives output"),
         (lambda x, f, c, v: v[:, :1], {"output_kind": "logits"}, "one number a picture.*--output raw"),
+        (lambda x, f, c, v: refuse(), {}, "does not run at 32x48: ValueError at 'raise ValueError'"),
         (lambda x, f, c, v: x.nonsense(), {}, "Net does not run at 32x48: 'Tensor' object has no attribute"),
     ],
 )
