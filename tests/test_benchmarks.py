@@ -114,6 +114,31 @@ def test_export_parity_lists_each_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_sweep_counts_what_passes_and_what_is_refused_in_words(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    out = run("sweep.py", "timm/lcnet_035", "no_such_net", "--kinds", "features", "--json", figures)
+    passed, refused = json.loads(figures.read_text())["rows"]
+    assert (passed["result"], passed["strides"]) == ("passed", [2, 4, 8, 16, 32])
+    assert passed["max_rel"] < 1e-3
+    assert passed["cpu_s"] > 0
+    assert refused["result"] == "refused"
+    assert refused["words"].startswith("there is no model no_such_net")
+    assert "2 exports of 2 networks: {'passed': 1, 'refused': 1}" in out
+    late = run("sweep.py", "timm/lcnet_035", "--kinds", "logits", "--limit-s", 0.01)
+    assert "timed out" in late
+
+
+@pytest.mark.slow
+def test_merged_layers_are_timed_in_turns_and_held_together(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run("merged_layers.py", "mobileone_s0", "--turns", 3, "--json", figures)
+    (row,) = json.loads(figures.read_text())["rows"]
+    assert row["parity"]["max_rel"] < 1e-3
+    assert row["nodes"][1] < row["nodes"][0] / 2
+    assert 0 < row["merged_ms"] < row["trained_ms"]
+
+
+@pytest.mark.slow
 def test_cameras_on_one_engine_are_fresh_and_counted(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     run("real_time.py", "--cameras", 4, "--seconds", 4, "--json", figures)

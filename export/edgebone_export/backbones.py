@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,9 +16,9 @@ from PIL import Image
 from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
-from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
+from edgebone_export.errors import ExportError, UnknownModelError, WeightsError, in_one_line
 
-OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation"]
+OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Decode = Literal["graph", "host"]
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -50,6 +50,8 @@ class Backbone:
         reference_transform: The library's own transform, a PIL picture to float32 (3, height, width); None
             where the library has none.
         library_detector: The library's own detector, whose weights ``module`` has; None for what is no detector.
+        merged: What computes the same as ``module`` in fewer layers, and is exported in its place; None for what has
+            no such form.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Backbone:
     weights: Weights
     reference_transform: Transform | None
     library_detector: nn.Module | None = None
+    merged: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Network:
     Attributes:
         embedding: The library's own way to one vector a picture; None where its layers are tapped.
         maps: The library's own way to multi-scale maps; None where its layers are tapped.
+        strides: The maps' strides, where the library knows them.
+        returns: Shapes of what a network of the user's own returns for two pictures, by name; empty for a library's,
+            which returns logits.
+        merge: Gives a copy of a module with parallel layers as one, where that is faster; None where it is not.
 
     The other attributes are as in :class:`Backbone`.
     """
@@ -98,6 +105,9 @@ class Network:
     reference_transform: Transform | None
     embedding: nn.Module | None = None
     maps: nn.Module | None = None
+    strides: tuple[int, ...] = ()
+    returns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    merge: Callable[[nn.Module], nn.Module] | None = None
 
 
 def load_backbone(
@@ -121,8 +131,8 @@ def load_backbone(
         weights: ``default``, a publisher's name, a file, or ``random``.
         weights_dir: A folder with publishers' files.
         size_hw: Another input size than the weights were trained at, in pixels.
-        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; None takes what the network is
-            made for: logits, detections, segmentation.
+        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; of a network of the user's own
+            ``segmentation``, or ``raw`` for all that it returns, too. None takes what the network is made for.
         labels: Class names, instead of the library's.
         preprocess: For a module of the user's own, which has no library to say it.
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
@@ -158,9 +168,9 @@ def load_backbone(
     if model in segmenters.names():
         _only(model, output_kind, "segmentation", preprocess)
         return segmenters.build(str(model), weights, weights_dir, size_hw, labels, decode)
-    if output_kind in ("detections", "segmentation"):
-        raise ExportError(f"{model} is a classifier: it gives logits, embedding or features, not {output_kind}")
-    output_kind = output_kind or "logits"
+    own = isinstance(model, nn.Module) or ":" in model
+    if output_kind == "detections" or (output_kind == "segmentation" and not own):
+        raise ExportError(f"{model} is a classifier: it gives logits, embedding, features or raw, not {output_kind}")
     network = _build(model, weights, weights_dir, InputSize(size_hw, resize), preprocess)
     network.module.eval().requires_grad_(False)
     return _with_output(network, output_kind, labels)
@@ -229,29 +239,41 @@ def list_models(pattern: str) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name.removeprefix("timm/"), pattern)]
 
 
-def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | None) -> Backbone:
-    from edgebone_export import taps
+def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[str] | None) -> Backbone:
+    from edgebone_export import own_outputs, taps
 
-    example = torch.zeros(1, 3, *network.preprocess.size_hw)
+    kind: OutputKind = asked or own_outputs.default_kind(network.returns)
+    size_hw = network.preprocess.size_hw
+    chosen = own_outputs.choose(kind, network.returns, size_hw, network.name)
+    example = torch.zeros(1, 3, *size_hw)
+    module: nn.Module
     features: tuple[FeatureMap, ...] = ()
     chosen_labels: tuple[str, ...] = ()
     try:
-        if kind == "logits":
+        if chosen:
+            module = own_outputs.Returned(network.module, chosen)
+            if kind == "features":
+                features = _features(run_eager(module, example), network)
+            elif kind != "raw":
+                classes = network.returns[chosen[0]][1]
+                chosen_labels = _labels(network, labels, classes)
+        elif kind in ("logits", "raw"):
             module = network.module
-            classes = _classes(network.name, run_eager(module, example))
-            chosen_labels = _labels(network, labels, classes)
+            if kind == "logits":
+                classes = _classes(network.name, run_eager(module, example))
+                chosen_labels = _labels(network, labels, classes)
         elif kind == "embedding":
             module = network.embedding or taps.embedding(network.module, example, network.name)
         else:
             module = network.maps or taps.feature_maps(network.module, example, network.name)
-            features = _features(run_eager(module, example), network.preprocess.size_hw)
-    except (RuntimeError, AssertionError) as error:
-        if isinstance(error, ExportError):
-            raise
+            features = _features(run_eager(module, example), network)
+    except ExportError:
+        raise
+    except Exception as error:
         height, width = network.preprocess.size_hw
-        reason = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"{network.name} does not run at {height}x{width}: {reason}") from error
-    outputs = tuple(item.name for item in features) or (kind,)
+        raise ExportError(f"{network.name} does not run at {height}x{width}: {in_one_line(error)}") from error
+    outputs = tuple(item.name for item in features) or (chosen if kind == "raw" and chosen else (kind,))
+    merged = None if network.merge is None else network.merge(module.eval())
     return Backbone(
         name=network.name,
         library=network.library,
@@ -263,6 +285,7 @@ def _with_output(network: Network, kind: OutputKind, labels: Sequence[str] | Non
         preprocess=network.preprocess,
         weights=network.weights,
         reference_transform=network.reference_transform,
+        merged=merged,
     )
 
 
@@ -273,6 +296,10 @@ def _head(
         return {kind: Head("features@1", outputs, (), {"strides": [item.stride for item in features]})}
     if kind == "embedding":
         return {kind: Head("embedding@1", outputs)}
+    if kind == "raw":
+        return {kind: Head("raw@1", outputs)}
+    if kind == "segmentation":
+        return {kind: Head("segmentation@1", outputs, labels)}
     return {"classification": Head("classification@1", outputs, labels, {"activation": "softmax", "top_k": 5})}
 
 
@@ -290,7 +317,10 @@ def _classes(name: str, outputs: tuple[torch.Tensor, ...]) -> int:
             f"{name}: logits are one output of shape (batch, classes), the network gives {shapes}; "
             "try --output features"
         )
-    return int(outputs[0].shape[1])
+    classes = int(outputs[0].shape[1])
+    if classes == 1:
+        raise ExportError(f"{name} gives one number a picture, and the best of one class says nothing: --output raw")
+    return classes
 
 
 def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
@@ -301,8 +331,11 @@ def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tup
     return network.labels if len(network.labels) == classes else tuple(map(str, range(classes)))
 
 
-def _features(outputs: tuple[torch.Tensor, ...], size_hw: tuple[int, int]) -> tuple[FeatureMap, ...]:
-    strides = [round(size_hw[0] / output.shape[2]) for output in outputs]
+def _features(outputs: tuple[torch.Tensor, ...], network: Network) -> tuple[FeatureMap, ...]:
+    from edgebone_export.taps import stride_of
+
+    height = network.preprocess.size_hw[0]
+    strides = [stride_of(height, int(output.shape[2]), network.strides) for output in outputs]
     return tuple(
         FeatureMap(f"features_s{stride}", int(output.shape[1]), stride)
         for stride, output in zip(strides, outputs, strict=True)

@@ -10,6 +10,7 @@ import msgspec
 from torch import nn
 
 from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export import checkpoints, own_outputs
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, resized
 from edgebone_export.errors import ExportError, UnknownModelError
@@ -60,13 +61,15 @@ def wrap(module: nn.Module, name: str, weights: str, size: InputSize, preprocess
     if size.size_hw is not None:
         preprocess = msgspec.structs.replace(preprocess, size_hw=size.size_hw)
     preprocess = resized(preprocess, InputSize(resize=size.resize))
+    inner, (module, returns) = module, own_outputs.try_out(module.eval(), preprocess, name)
     record = Weights("its own", f"as {name} gives them", "", "nothing to verify")
     if weights == "random":
         record = weights_.RANDOM
         weights_.randomize(module, preprocess.size_hw)
     elif weights != "default":
         path, record = weights_.own_file(Path(weights))
-        weights_.load_into(module, weights_.read_state_dict(path), name)
+        state, record = checkpoints.read_weights(path, record, inner)
+        checkpoints.load_into(inner, state, name)
     return Network(
         name=name,
         library="user's own",
@@ -75,4 +78,5 @@ def wrap(module: nn.Module, name: str, weights: str, size: InputSize, preprocess
         preprocess=preprocess,
         weights=record,
         reference_transform=None,
+        returns=returns,
     )

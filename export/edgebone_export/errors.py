@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import traceback
+
 from edgebone.core.errors import EdgeboneError
 
 
@@ -29,3 +32,19 @@ class UnknownModelError(EdgeboneError, KeyError):
     def __str__(self) -> str:
         """The message itself; KeyError would quote it."""
         return str(self.args[0])
+
+
+def in_one_line(error: BaseException) -> str:
+    """What another library's error goes back to, in one line: torch's own report runs over pages, the cause at its end.
+
+    Where the cause says nothing, as an assertion may, it is the line of code that it is from.
+    """
+    while error.__cause__ is not None and str(error.__cause__).strip():
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    reason = next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
+    if not reason:
+        frames = traceback.extract_tb(error.__traceback__)
+        reason = f"at {frames[-1].line!r}" if frames else ""
+    # A KeyError's whole message is the key.
+    return reason if " " in reason and not reason.startswith("at ") else f"{type(error).__name__} {reason}".strip()

@@ -24,7 +24,14 @@ from edgebone_export.passes.slim import Slim
 from edgebone_export.passes.uint8_input import Uint8Input
 from edgebone_export.pictures import sample_pictures
 from edgebone_export.trace import trace
-from edgebone_export.verify import check_against_library, check_graph, check_preprocess, first_pictures, make_reference
+from edgebone_export.verify import (
+    check_against_library,
+    check_graph,
+    check_merged,
+    check_preprocess,
+    first_pictures,
+    make_reference,
+)
 
 PICTURES_A_PASS = 2
 
@@ -58,8 +65,8 @@ def export(
         weights_dir: A folder with publishers' weights files.
         size_hw: Another input size than the weights were trained at, in pixels.
         batch: Smallest and largest batch; ``(1, 1)`` is static.
-        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; None takes what the network is
-            made for: logits, detections, segmentation.
+        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; of a network of your own
+            ``segmentation``, or ``raw`` for all that it returns, too. None takes what the network is made for.
         labels: Class names, instead of the library's; without the background for detectors.
         preprocess: For a module of your own, which has no library to say it.
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``.
@@ -101,6 +108,10 @@ def export(
     if network.library_detector is not None:
         progress("reference: the library's own detector")
         against_library = check_against_library(network, reference)
+    merged = None
+    if network.merged is not None:
+        progress("reference: the network with merged layers")
+        merged = check_merged(network, reference)
     preprocess_parity = None
     if network.reference_transform is not None:
         preprocess_parity = check_preprocess(network.preprocess, network.reference_transform, pictures, network.name)
@@ -144,6 +155,7 @@ def export(
         features=[asdict(item) for item in network.features],
         preprocess_against_library=None if preprocess_parity is None else asdict(preprocess_parity),
         detections_against_library=None if against_library is None else asdict(against_library),
+        merged_against_trained=merged,
         trace_seconds=trace_seconds,
     )
     files = {FILE: content, **golden_files(pictures[0], reference), "report.json": report}

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torchvision.transforms import functional
 
 from edgebone.core.manifest import Head, Preprocess
-from edgebone_export import torchvision_models
+from edgebone.preprocess import plan
+from edgebone_export import checkpoints, torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, Decode, class_count_in
 from edgebone_export.errors import ExportError
@@ -74,15 +75,16 @@ def build(
             path, record = weights_.own_file(Path(weights))
         else:
             path, record = torchvision_models.resolve(entry, weights_dir)
-        state = weights_.read_state_dict(path)
-        count = class_count_in(state, _module(name, len(published)), len(published))
+        model = _module(name, len(published))
+        state, record = checkpoints.read_weights(path, record, model)
+        count = class_count_in(state, model, len(published))
         classes = labels or (published if count == len(published) else tuple(map(str, range(count))))
         if len(classes) != count:
             raise ExportError(f"{name} has {count} classes, but {len(classes)} labels were given")
         model = _module(name, count)
         spec = _preprocess(entry.transforms(), size_hw)
         # The second classifier is for training only.
-        weights_.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
+        checkpoints.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
     if decode == "graph" and len(classes) > _MOST_CLASSES:
         raise ExportError(f"{name}: a class map holds {_MOST_CLASSES} classes, not {len(classes)}: --decode host")
     output = "classes" if decode == "graph" else "logits"
@@ -140,9 +142,8 @@ def _reference(transforms: Any, spec: Preprocess) -> Any:
     height, width = spec.size_hw
 
     def apply(picture: Any) -> Tensor:
-        scale = min(height / picture.height, width / picture.width)
-        size = [min(height, max(1, round(picture.height * scale))), min(width, max(1, round(picture.width * scale)))]
-        resized = functional.resize(picture, size, interpolation=transforms.interpolation)
+        size = plan(spec, picture.height, picture.width).resized_hw
+        resized = functional.resize(picture, list(size), interpolation=transforms.interpolation)
         top, left = (height - size[0]) // 2, (width - size[1]) // 2
         image = functional.pil_to_tensor(resized).float() / 255
         image = functional.normalize(image, transforms.mean, transforms.std)

@@ -5,7 +5,8 @@ What to tap is found by running the network once and watching its layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -81,19 +82,40 @@ def feature_maps(module: nn.Module, example: torch.Tensor, name: str) -> nn.Modu
 
         return Tapped(module, ["encoder"], takes=False, reading=to_map)
     channels_last = isinstance(module, SwinTransformer)
-    watched = _watch(module, example, channels_last)
+    watched = _before_classes(_watch(module, example, channels_last))
     shrinks = {layer: size_in[0] / size_out[0] for layer, _, size_in, size_out in watched if size_in and size_out}
-    # A later layer of the same size replaces an earlier one.
+    # A later layer of the same stride replaces an earlier one: without padding, each is a little smaller.
     last = {
-        size: layer
+        stride_of(int(example.shape[2]), size[0]): layer
         for layer, _, _, size in watched
         if size and _is_scaled(size, example) and _is_stage(module, layer, shrinks)
     }
     if not last:
         raise ExportError(f"{name} has no feature maps that could be found")
-    finest_first = [last[size] for size in sorted(last, reverse=True)]
+    finest_first = [last[stride] for stride in sorted(last)]
     reading: Reading = (lambda tensor: tensor.permute(0, 3, 1, 2)) if channels_last else (lambda tensor: tensor)
     return Tapped(module, finest_first, takes=False, reading=reading)
+
+
+def stride_of(pixels: int, cells: int, known: Collection[int] = ()) -> int:
+    """How many pixels of the network's input one cell of a map stands for, along one side.
+
+    Layers round a side up or down, and without padding they lose cells at its ends: what networks halve step by step
+    has a power of two as its stride, whatever the sides' quotient is. Patches of 14 pixels are told from that by
+    dividing evenly.
+
+    Args:
+        pixels: The side of the network's input.
+        cells: The map's.
+        known: The strides that the network is known to have; none where nothing is known.
+    """
+    exponent = math.log2(pixels / cells)
+    among = known or {2 ** max(0, math.floor(exponent)), 2 ** max(0, math.ceil(exponent))}
+    nearest = sorted(among, key=lambda stride: abs(math.log2(stride) - exponent))
+    for stride in nearest:
+        if cells in (pixels // stride, -(-pixels // stride)):
+            return stride
+    return nearest[0] if known or pixels % cells else pixels // cells
 
 
 Size = tuple[int, int] | None
@@ -130,6 +152,13 @@ def _watch(
     return finished
 
 
+def _before_classes(watched: list[tuple[str, nn.Module, Size, Size]]) -> list[tuple[str, nn.Module, Size, Size]]:
+    """Leave out a convolution that gives the classes, as SqueezeNet's does, and what comes after it."""
+    last = next((place for place in reversed(range(len(watched))) if hasattr(watched[place][1], "weight")), 0)
+    pooled = watched and watched[-1][3] in (None, (1, 1))
+    return watched[:last] if pooled and isinstance(watched[last][1], nn.Conv2d) else watched
+
+
 def _is_scaled(size: tuple[int, int], example: torch.Tensor) -> bool:
     """Whether a map is the picture at a half of its size or less, with the same aspect."""
     down_h, down_w = example.shape[2] / size[0], example.shape[3] / size[1]
@@ -139,9 +168,14 @@ def _is_scaled(size: tuple[int, int], example: torch.Tensor) -> bool:
 def _is_stage(module: nn.Module, layer: str, shrinks: dict[str, float]) -> bool:
     """Whether a layer stands in a plain chain of stages, not within a block.
 
-    A chain is the network itself, or a Sequential in it that shrinks the maps by more than a half: one that
-    shrinks them by less is a stage, and what lies within a stage is no place to tap.
+    A chain is the network itself, a list of stages in it, or a Sequential that shrinks the maps by more than a half:
+    one that shrinks them by less is a stage, and what lies within a stage is no place to tap.
     """
     parents = layer.split(".")[:-1]
     chains = [".".join(parents[:depth]) for depth in range(1, len(parents) + 1)]
-    return all(isinstance(module.get_submodule(chain), nn.Sequential) and shrinks.get(chain, 0) > 2 for chain in chains)
+
+    def is_chain(name: str) -> bool:
+        made = module.get_submodule(name)
+        return isinstance(made, nn.ModuleList) or (isinstance(made, nn.Sequential) and shrinks.get(name, 0) > 2)
+
+    return all(map(is_chain, chains))

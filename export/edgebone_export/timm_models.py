@@ -13,11 +13,15 @@ from torch import nn
 
 from edgebone.core.errors import missing
 from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export import checkpoints
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
+from edgebone_export.taps import stride_of
 
 _HUB_TIMEOUT_S = 10
+# Networks that are trained with parallel layers, and faster with these merged (benchmarks/merged_layers.py).
+_FASTER_MERGED = ("mobileone_", "fastvit_", "ghostnetv3_")
 
 
 def names() -> list[str]:
@@ -54,6 +58,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         weights_.randomize(module, wanted.size_hw)
     else:
         module, record = _load(name, module, weights, weights_dir, sized)
+    strides = tuple({info["reduction"] for info in getattr(module, "feature_info", ())})
     return Network(
         name=name,
         library=f"timm {timm.__version__}",
@@ -63,8 +68,21 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         weights=record,
         reference_transform=_reference(data, wanted),
         embedding=_Embedding(module),
-        maps=_Maps(module) if hasattr(module, "forward_intermediates") else None,
+        maps=_Maps(module, strides) if hasattr(module, "forward_intermediates") else None,
+        strides=strides,
+        merge=merge if name.startswith(_FASTER_MERGED) else None,
     )
+
+
+def merge(module: nn.Module) -> nn.Module:
+    """A copy in which layers that only training keeps apart are one each (timm's reparameterisation).
+
+    Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again", https://arxiv.org/abs/2101.03697.
+    """
+    from timm.utils.model import reparameterize_model
+
+    merged: nn.Module = reparameterize_model(module)
+    return merged.eval().requires_grad_(False)
 
 
 def _size_argument(name: str, size_hw: tuple[int, int]) -> dict[str, Any]:
@@ -122,13 +140,13 @@ def _load(
             f"timm/{name}: no file {weights}; timm's weights are chosen by a tag in the model's name, such as "
             f"{name.split('.')[0]}.{config.get('tag') or 'TAG'}; otherwise give a file or random"
         )
-    state = weights_.read_state_dict(path)
+    state, record = checkpoints.read_weights(path, record, module)
     classes = class_count_in(state, module, module.num_classes)
     if classes != module.num_classes:
         module = timm.create_model(name, pretrained=False, num_classes=classes, **sized)
     # Some architectures publish weights in their authors' own layout, and bring the function that adapts them.
     adapt = vars(sys.modules[type(module).__module__]).get("checkpoint_filter_fn")
-    weights_.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
+    checkpoints.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
     return module, record
 
 
@@ -200,13 +218,15 @@ class _Embedding(nn.Module):
 
 
 class _Maps(nn.Module):
-    """timm's intermediate maps, the last one of each stride."""
+    """timm's intermediate maps, the last one of each stride, finest first."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, strides: tuple[int, ...]) -> None:
         super().__init__()
         self.model: Any = model
+        self._strides = strides
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.model.forward_intermediates(images, intermediates_only=True, output_fmt="NCHW")
-        last = {tuple(item.shape[2:]): item for item in maps if item.shape[2] < images.shape[2]}
-        return tuple(last.values())
+        height = images.shape[2]
+        last = {stride_of(height, item.shape[2], self._strides): item for item in maps if item.shape[2] < height}
+        return tuple(last[stride] for stride in sorted(last))

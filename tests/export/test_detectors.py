@@ -23,7 +23,7 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.detections import Detections
 from edgebone.core.manifest import Weights
 from edgebone.core.segmentation import SegmentationMap
-from edgebone_export import export, torchvision_models
+from edgebone_export import export, segmenters, torchvision_models
 from edgebone_export.backbones import list_models, load_backbone
 from edgebone_export.detectors.boxes import best_pairs
 from edgebone_export.detectors.composed import compose
@@ -32,7 +32,7 @@ from edgebone_export.detectors.suppression import suppress
 from edgebone_export.detectors.torchvision_detectors import canvas, names
 from edgebone_export.errors import ExportError, ParityError, WeightsError
 from edgebone_export.pictures import synthesize
-from edgebone_export.verify import check_against_library, make_reference
+from edgebone_export.verify import check_against_library, check_preprocess, make_reference
 
 SMALL = (128, 160)
 
@@ -131,6 +131,47 @@ def test_the_detectors_that_the_readme_names_are_there() -> None:
 def test_the_canvas_is_torchvisions_padded_size_of_a_4_to_3_picture() -> None:
     assert canvas(800, 1333, 32) == (800, 1088)
     assert canvas(320, 640, 32) == (320, 448)
+
+
+# Squares, cameras, phones held upright, panoramas. In floats, 720 times 448 / 1280 is a hair below 252.
+ASPECTS_HW = ((256, 256), (480, 640), (720, 1280), (640, 480), (333, 500), (1920, 1080), (300, 1000), (667, 1000))
+
+
+def of_eight_aspects() -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    return [synthesize(size_hw, rng) for size_hw in ASPECTS_HW]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in (*names(), *segmenters.names())
+    ],
+)  # fmt: skip
+def test_pictures_of_any_aspect_fall_into_the_canvas_as_in_the_librarys_transform(name: str) -> None:
+    backbone = load_backbone(name, weights="random")
+    assert backbone.reference_transform is not None
+    found = check_preprocess(backbone.preprocess, backbone.reference_transform, of_eight_aspects(), name)
+    assert found.max_steps < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*names(), *segmenters.names()])
+def test_what_the_readme_names_is_exported_at_its_defaults(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    # The two that fall the most apart into the canvas: the eager networks take seconds a picture.
+    for index in (2, 5):
+        cv2.imwrite(str(folder / f"{index}.png"), of_eight_aspects()[index])
+    report = export(name, tmp_path / "b", weights="random", samples=folder)
+    assert report.parity.matched is not None and report.parity.matched >= 0.99
+    if name in names():
+        with open_bundle(tmp_path / "b") as bundle:
+            against = msgspec.json.decode(bundle.read("report.json"))["detections_against_library"]
+        assert against["matched"] >= 0.99
+        assert against["boxes"] > 2
 
 
 @pytest.fixture(scope="module")

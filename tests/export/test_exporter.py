@@ -21,10 +21,12 @@ from PIL import Image
 import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import OutputError
+from edgebone.core.manifest import Preprocess
 from edgebone_export import export
 from edgebone_export.backbones import load_backbone, run_eager
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.pictures import synthesize
+from edgebone_export.verify import check_merged, make_reference, normalize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 
@@ -138,6 +140,57 @@ def test_layer_norms_stay_whole(tmp_path: Path, name: str) -> None:
     if "vit" in name:
         check_lowered_builds(tmp_path / "b", tmp_path)
     assert sum(node.op_type == "LayerNormalization" for node in graph.graph.node) == len(calls)
+
+
+class NormsItsHead(torch.nn.Module):
+    """As ConvNeXt and DINOv2 have it: a layer norm after the last map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 4, stride=4)
+        self.norm = torch.nn.LayerNorm(8)
+        self.head = torch.nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.stem(images).mean((2, 3))))
+
+
+@pytest.mark.parametrize(("kind", "norms"), [("features", 0), ("embedding", 1), ("logits", 1)])
+def test_layer_norms_behind_a_tap_are_not_looked_for(tmp_path: Path, kind: str, norms: int) -> None:
+    preprocess = Preprocess("stretch", (32, 32), "bilinear", True, "rgb", (0.5,) * 3, (0.5,) * 3)
+    export(NormsItsHead(), tmp_path / "b", weights="random", preprocess=preprocess, output_kind=kind)
+    graph = onnx.load(tmp_path / "b/onnx/fp32.onnx").graph
+    assert sum(node.op_type == "LayerNormalization" for node in graph.node) == norms
+
+
+def test_layers_that_only_training_keeps_apart_are_merged_and_proved_the_same(tmp_path: Path) -> None:
+    trained = load_backbone("timm/mobileone_s0", weights="random", size_hw=(64, 64))
+    assert trained.merged is not None
+    export("timm/mobileone_s0", tmp_path / "b", weights="random", size_hw=(64, 64))
+    with open_bundle(tmp_path / "b") as bundle:
+        report = msgspec.json.decode(bundle.read("report.json"))
+        golden = np.load(io.BytesIO(bundle.read("golden/tensors.npz")))
+    # What the bundle is held against is the network that was trained, not the merged one.
+    floats = normalize(trained.preprocess, golden["input"])
+    np.testing.assert_allclose(golden["logits"], run_eager(trained.module, torch.from_numpy(floats))[0], atol=1e-4)
+    convolutions = sum(isinstance(layer, torch.nn.Conv2d) for layer in trained.module.modules())
+    assert report["nodes"]["Conv"] < convolutions / 2
+    assert report["merged_against_trained"]["max_rel"] < 1e-3
+
+
+def test_a_merge_that_changes_the_network_is_refused() -> None:
+    trained = load_backbone("timm/mobileone_s0", weights="random", size_hw=(64, 64))
+    reference = make_reference(trained, [synthesize((90, 120), np.random.default_rng(3))])
+    assert trained.merged is not None
+    assert check_merged(trained, reference).max_rel < 1e-3
+    with torch.no_grad():
+        next(trained.merged.parameters()).mul_(1.1)
+    with pytest.raises(ParityError, match="output logits differs from PyTorch's"):
+        check_merged(trained, reference)
+
+
+def test_layers_are_merged_only_where_that_is_faster() -> None:
+    assert load_backbone("timm/repvgg_a0", weights="random", size_hw=(32, 32)).merged is None
 
 
 def test_samples_of_the_user_are_verified_on_and_become_the_golden_picture(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import socket
 import tarfile
 from pathlib import Path
@@ -134,63 +133,6 @@ def test_a_users_own_file_is_recorded_as_such_and_a_hash_in_its_name_is_held_to(
         weights.own_file(own.rename(tmp_path / "best-0123abcd.pth"))
     with pytest.raises(WeightsError, match="no such weights file"):
         weights.own_file(tmp_path / "gone.pth")
-
-
-class Evil:
-    """Would create a file when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
-    marker, file = tmp_path / "ran", tmp_path / "evil.pth"
-    torch.save({"a": Evil(marker)}, file)
-    with pytest.raises(WeightsError, match="not a weights file that is safe to load"):
-        weights.read_state_dict(file)
-    plain = tmp_path / "plain.pth"
-    plain.write_bytes(pickle.dumps(Evil(marker)))
-    with pytest.raises(WeightsError):
-        weights.read_state_dict(plain)
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04"])
-def test_a_file_that_is_no_weights_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "broken.pth"
-    file.write_bytes(content)
-    with pytest.raises(WeightsError) as caught:
-        weights.read_state_dict(file)
-    assert "\n" not in str(caught.value)
-    assert "broken.pth" in str(caught.value)
-
-
-@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: {"state_dict": d, "epoch": 3}, lambda d: {"model": d}])
-def test_what_training_scripts_save_is_read(tmp_path: Path, wrap) -> None:
-    file = tmp_path / "w.pth"
-    torch.save(wrap({"module.a.weight": torch.ones(2)}), file)
-    assert list(weights.read_state_dict(file)) == ["a.weight"]
-
-
-def test_safetensors_are_read(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors.torch")
-    file = tmp_path / "w.safetensors"
-    safetensors.save_file({"a": torch.ones(2)}, file)
-    assert weights.read_state_dict(file)["a"].tolist() == [1, 1]
-
-
-def test_weights_that_do_not_fit_say_what_is_missing_foreign_and_misshapen() -> None:
-    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
-    state = {"0.weight": torch.zeros(3, 9), "0.bias": torch.zeros(3), "head.weight": torch.zeros(1)}
-    with pytest.raises(WeightsError) as caught:
-        weights.load_into(network, state, "net")
-    message = str(caught.value)
-    assert "missing: 1.bias, 1.weight" in message
-    assert "not in the network: head.weight" in message
-    assert "0.weight is [3, 9], should be [3, 2]" in message
 
 
 def test_random_weights_leave_no_layer_dead() -> None:

@@ -34,7 +34,11 @@ def export(
     batch: Annotated[str, typer.Option(help="1, or 1-8 for a dynamic batch.")] = "1",
     output_kind: Annotated[
         str | None,
-        typer.Option("--output", help="Of a classifier: logits (what it has if nothing is said), embedding, features."),
+        typer.Option(
+            "--output",
+            help="Of a classifier: logits (what it has if nothing is said), embedding, features; of your own network "
+            "also segmentation, or raw: all that it returns.",
+        ),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="The backbone under fasterrcnn, retinanet or fcos: any that has feature maps.")

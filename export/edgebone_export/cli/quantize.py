@@ -9,6 +9,7 @@ import typer
 
 from edgebone.cli import options
 from edgebone.cli.output import note, say, say_json
+from edgebone.cli.random_weights import say_if_random
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def quantize_command(
     """
     if method not in _METHODS:
         raise typer.BadParameter(f"--method is {', '.join(_METHODS)}, not {method!r}")
+    say_if_random(bundle)
     with Steps() as steps:
         steps.begin("loading ONNX")
         from edgebone_export.need_packages import need

@@ -16,7 +16,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from edgebone.core.manifest import Weights
-from edgebone_export import torchvision_models
+from edgebone_export import checkpoints, torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, load_backbone
 from edgebone_export.detectors.random_detectors import randomize_detector
@@ -134,7 +134,8 @@ def build(
     name = f"{kind} on {body.name}"
     if own_file:
         path, record = weights_.own_file(Path(weights))
-        weights_.load_into(model, weights_.read_state_dict(path), f"{name} for {len(classes) - 1} classes (--labels)")
+        state, record = checkpoints.read_weights(path, record, model)
+        checkpoints.load_into(model, state, f"{name} for {len(classes) - 1} classes (--labels)")
     elif weights == "random":
         record = weights_.RANDOM
         randomize_detector(model)

@@ -20,7 +20,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import pil_to_tensor
 
 from edgebone.core.manifest import Head, Preprocess, Weights
-from edgebone_export import torchvision_models
+from edgebone.preprocess import plan
+from edgebone_export import checkpoints, torchvision_models
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import Backbone, Transform
 from edgebone_export.detectors.one_stage import StaticFCOS, StaticRetinaNet, StaticSSD
@@ -65,7 +66,8 @@ def build(
     elif torchvision_models.is_file(weights):
         path, record = weights_.own_file(Path(weights))
         model = _quietly(name, **arguments)
-        weights_.load_into(model, weights_.read_state_dict(path), f"{name} for {len(classes) - 1} classes (--labels)")
+        state, record = checkpoints.read_weights(path, record, model)
+        checkpoints.load_into(model, state, f"{name} for {len(classes) - 1} classes (--labels)")
     elif labels is not None:
         raise ExportError(
             f"{name}: its published weights are for {len(entry.meta['categories']) - 1} classes of their own; "
@@ -73,7 +75,7 @@ def build(
         )
     else:
         path, record = torchvision_models.resolve(entry, weights_dir)
-        state = weights_.read_state_dict(path)
+        state, record = checkpoints.read_weights(path, record, None)
         # torchvision itself decides by the weights how it builds: frozen batch norms, and with which epsilon.
         with patch.object(type(entry), "get_state_dict", lambda *_, **__: state):
             model = _quietly(name, weights=entry)
@@ -188,11 +190,8 @@ def _transform(transform: GeneralizedRCNNTransform, preprocess: Preprocess) -> T
 
     def apply(picture: Any) -> Tensor:
         image = transform.normalize(pil_to_tensor(picture).float() / 255)
-        scale = min(height / image.shape[1], width / image.shape[2])
-        sized: dict[str, Any] = {"scale_factor": scale, "recompute_scale_factor": True}
-        if preprocess.mode == "stretch":
-            sized = {"size": (height, width)}
-        image = F.interpolate(image[None], mode="bilinear", align_corners=False, **sized)[0]
+        resized_hw = plan(preprocess, picture.height, picture.width).resized_hw
+        image = F.interpolate(image[None], resized_hw, mode="bilinear", align_corners=False)[0]
         return F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
 
     return apply

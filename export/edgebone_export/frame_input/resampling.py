@@ -50,7 +50,7 @@ def windows(geometry: Geometry) -> tuple[Window, Window]:
     found = []
     for axis in (0, 1):
         net, source, scale = geometry.network_hw[axis], geometry.source_hw[axis], geometry.scale_xy[1 - axis]
-        offset, whole = int(geometry.offset_xy[1 - axis]), round(source * scale)
+        offset, whole = int(geometry.offset_xy[1 - axis]), geometry.resized_hw[axis]
         first, end = max(offset, 0), min(offset + whole, net)
         found.append(Window(first, first - offset, end - first, net - end, whole, source, scale))
     return found[0], found[1]

@@ -43,6 +43,7 @@ def eval_command(
     from rich.console import Console
     from rich.progress import Progress
 
+    from edgebone.cli.random_weights import say_if_random
     from edgebone.core.bundle import open_bundle
     from edgebone.evaluate.detection import LEAST_SCORE
     from edgebone.evaluate.heads import choose_head
@@ -50,6 +51,7 @@ def eval_command(
 
     with open_bundle(bundle) as opened:
         kind, name, chosen = choose_head(opened.manifest.heads, head)
+    say_if_random(bundle)
     score = LEAST_SCORE if kind == "detection" else None
     total, run = _KINDS[kind](name, chosen, data, images)
     with load(bundle, engine=engine, precision=precision, threads=threads, score=score) as model:

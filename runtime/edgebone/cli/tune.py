@@ -49,9 +49,11 @@ def tune_command(
     """
     from rich.console import Console
 
+    from edgebone.cli.random_weights import say_if_random
     from edgebone.tune.plot import plot_pareto
     from edgebone.tune.tuner import tune
 
+    say_if_random(bundle)
     console = Console(stderr=True, highlight=False)
     with console.status("looking at the bundle") as status:
         tuned = tune(

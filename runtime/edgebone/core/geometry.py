@@ -26,6 +26,11 @@ class Geometry:
     scale_xy: tuple[float, float]
     offset_xy: tuple[float, float]
 
+    @property
+    def resized_hw(self) -> tuple[int, int]:
+        """Height and width of the whole picture after resizing, before it is cropped or padded, in network pixels."""
+        return round(self.source_hw[0] * self.scale_xy[1]), round(self.source_hw[1] * self.scale_xy[0])
+
     def to_network(self, points_xy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map source points, shape (..., 2) as (x, y) in pixels, into the network's input."""
         return np.asarray(points_xy, np.float64) * self.scale_xy + self.offset_xy
