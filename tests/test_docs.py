@@ -25,7 +25,8 @@ def limits_in_words() -> list[str]:
             assert isinstance(docstring.value, ast.Constant)
             value = getattr(limits, target.id)
             said = {"BYTES": in_words, "S": lambda s: f"{s:g} s"}.get(target.id.rsplit("_", 1)[-1], "{:,}".format)
-            rows.append(f"| {' '.join(str(docstring.value.value).split()).removesuffix('.')} | {said(value)} |")
+            what = " ".join(str(docstring.value.value).split()).removesuffix(".").replace("``", "`")
+            rows.append(f"| {what} | {said(value)} |")
     return rows
 
 
