@@ -7,6 +7,9 @@ import itertools
 import re
 from pathlib import Path
 
+import typer
+
+from edgebone.cli.run import run_command
 from edgebone.core import limits
 from edgebone.core.reading import in_words
 
@@ -43,3 +46,23 @@ def test_links_of_the_pages_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_services_start_with_options_that_there_are() -> None:
+    found = 0
+    for page in (ROOT / "README.md", ROOT / "docs" / "security.md"):
+        for line in re.findall(r"^ExecStart=\S+/edgebone run (.+)$", page.read_text(), re.MULTILINE):
+            # What systemd makes of it: two dollar signs are one.
+            bundle, source, *options = line.replace("$$", "$").split()
+            assert bundle.endswith(".bundle")
+            assert source == "rtsp://edge:$CAM_PASS@camera/1"
+            known = {name for option in typer.main.get_command(app()).params for name in option.opts}
+            assert {word for word in options if word.startswith("-")} <= known
+            found += 1
+    assert found == 2
+
+
+def app() -> typer.Typer:
+    made = typer.Typer()
+    made.command()(run_command)
+    return made
