@@ -266,10 +266,10 @@ def masks(folder: Path) -> list[bytes]:
 def addresses(folder: Path) -> list[bytes]:
     """Addresses of cameras, with a secret in each."""
     return [
-        b"rtsp://bobby:S3CRETXY@cam.local:554/a",
-        b"http://bobby:S3CRETXY@cam.local/a?user=q&password=S3CRETXY",
-        b"rtsp://cam.local/a?token=S3CRETXY",
-        b"https://[::1]:8080/cam.mjpg?key=S3CRETXY#x",
+        b"rtsp://bobby:S3cretXy@cam.local:554/a",
+        b"http://bobby:S3cretXy@cam.local/a?user=q&password=S3cretXy",
+        b"rtsp://cam.local/a?token=S3cretXy",
+        b"https://[::1]:8080/cam.mjpg?key=S3cretXy#x",
         b"usb:0?size=1280x720&fps=30&format=mjpg",
         b"csi:0?size=1280x720",
     ]
