@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,17 +13,17 @@ from edgebone.apart_heads import ApartHeads
 from edgebone.core import limits
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.bundle import Bundle
-from edgebone.core.errors import BundleError, EdgeboneError, EngineError
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, SourceError
 from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
 from edgebone.core.npz import read_npz
-from edgebone.core.reading import in_words
 from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
 from edgebone.engines.openvino import OpenVinoEngine
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, open_engine
 from edgebone.preprocess import preprocess
+from edgebone.sources.images import read_image
 
 # BF16 keeps 8 bits of each number: its outputs point the same way, but are off by a few percent.
 _REDUCED_COSINE = 0.99
@@ -34,7 +32,6 @@ _MATCHED, _REDUCED_MATCHED = 0.99, 0.9
 _EQUAL, _REDUCED_EQUAL = 0.999, 0.97
 # Bytes of weights times pixels of the input: ResNet-50 at 224 × 224 has 5e12, YOLO11n at 640 × 640 4e12.
 _LONG_RUN = 2e13
-_PNG = b"\x89PNG\r\n\x1a\n"
 _log = logging.getLogger("edgebone.selftest")
 
 
@@ -95,18 +92,11 @@ def read_golden(bundle: Bundle) -> GoldenSample:
 
 
 def _read_png(bundle: Bundle, name: str) -> NDArray[np.uint8]:
-    content = bundle.read(name)
-    with foreign(lambda reason: BundleError(f"{bundle.path}: {name} is not readable: {reason}")):
-        if not content.startswith(_PNG):
-            raise ValueError("it is no PNG")
-        # Its size, before OpenCV takes the memory for it (PNG specification, 11.2.1).
-        width, height = struct.unpack_from(">II", content, len(_PNG) + 8)
-        if 3 * width * height > limits.GOLDEN_BYTES:
-            raise ValueError(f"{width}x{height} pixels are more than {in_words(limits.GOLDEN_BYTES)}")
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise BundleError(f"{bundle.path}: {name} is a damaged picture; copy or export the bundle again")
-    return np.asarray(image, np.uint8)
+    try:
+        # Not by OpenCV, which takes as much memory as a damaged PNG says that its next piece is long.
+        return read_image(f"{bundle.path}: {name}", bundle.read(name))
+    except SourceError as error:
+        raise BundleError(f"{error}; copy or export the bundle again") from error
 
 
 def _read_tensors(bundle: Bundle, name: str) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -28,20 +29,22 @@ _PIECE_PIXELS = 1 << 20
 
 
 @contextmanager
-def open_picture(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def open_picture(path: str | os.PathLike[str], content: bytes | None = None) -> Iterator[Image.Image]:
     """Open a picture with Pillow; its pixels are decoded when they are asked for, within the context.
 
     Args:
         path: A BMP, GIF, JPEG, PNG, PNM, TIFF or WebP.
+        content: What is in it, where that was read already: ``path`` is for messages then.
 
     Raises:
         SourceError: There is no such file, it is no picture, it is damaged, or larger than ``core/limits.py`` allows;
             whatever Pillow raises within the context too.
     """
     try:
-        with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > PICTURE_BYTES:
+        with open_regular(path) if content is None else io.BytesIO(content) as file:
+            if file.seek(0, os.SEEK_END) > PICTURE_BYTES:
                 raise SourceError(f"{path}: the file is larger than {in_words(PICTURE_BYTES)}")
+            file.seek(0)
             with Image.open(file, formats=_FORMATS) as picture:
                 width, height = picture.size
                 if width * height > PICTURE_PIXELS:
@@ -63,7 +66,7 @@ def open_picture(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         raise SourceError(f"{path}: the picture is damaged or truncated ({error})") from error
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> NDArray[np.uint8]:
     """Read a picture upright (its EXIF orientation applied), whatever its mode.
 
     Takes 8 bytes of memory a pixel for a moment, 3 of which are the result; with a progressive JPEG 10 and with a WebP
@@ -71,6 +74,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
     Args:
         path: A picture, as :func:`open_picture` takes it.
+        content: What is in it, where that was read already.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
@@ -78,7 +82,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         SourceError: As :func:`open_picture`.
     """
-    with open_picture(path) as picture:
+    with open_picture(path, content) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         width, height = picture.size
         bgr = np.empty((height, width, 3), np.uint8)
