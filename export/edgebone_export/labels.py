@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgebone.core.foreign import foreign
 from edgebone.core.limits import LABELS_BYTES
 from edgebone.core.reading import read_text
 from edgebone_export.errors import ExportError
@@ -18,13 +19,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         ExportError: The file cannot be read, or names nothing.
     """
-    try:
+    with foreign(
+        lambda reason: ExportError(
+            f"labels {path}: not a readable file ({reason}); give a UTF-8 file with one class name a line"
+        )
+    ):
         # Not splitlines(), which takes form feeds and U+2028 inside a name for ends of lines, too.
         lines = read_text(path, LABELS_BYTES).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(
-            f"labels {path}: not a readable file ({error}); give a UTF-8 file with one class name a line"
-        ) from error
     names = [line.strip() for line in lines]
     while names and not names[-1]:
         names.pop()
