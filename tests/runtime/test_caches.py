@@ -296,7 +296,7 @@ def test_a_compiled_network_that_fails_the_golden_sample_is_compiled_anew(
 
         graph = openvino_engine._read(openvino, other.SerializeToString(), 1)
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        assert openvino_engine._keep(place, openvino_engine._compile(openvino, graph, config), ["logits"])
+        assert openvino_engine._keep(place, openvino.Core().compile_model(graph, "CPU", config), ["logits"])
     with load(path, engine="openvino") as model:
         assert model(picture(GREEN)).label == "green"  # type: ignore[union-attr]
         assert isinstance(model.engine, OpenVinoEngine)
