@@ -153,10 +153,11 @@ def test_uint8_input_requires_normalised_floats() -> None:
     _, traced, reference = prepare()
     once, _ = run_passes(traced.model, [Uint8Input(PREPROCESS)], checker(reference))
     # What takes bytes already stays as it is.
-    assert len(Uint8Input(PREPROCESS)(once).graph) == len(once.graph)
+    before = len(once.graph)
+    assert len(Uint8Input(PREPROCESS).apply(once).graph) == before
     once.graph.inputs[0].dtype = ir.DataType.INT32
     with pytest.raises(ExportError, match="the input should be float32"):
-        Uint8Input(PREPROCESS)(once)
+        Uint8Input(PREPROCESS).requires(once)
 
 
 def test_wrong_normalisation_is_noticed() -> None:
