@@ -86,7 +86,9 @@ def kinds(template: Path) -> dict[str, Kind]:
     )  # fmt: skip
 
     def write_numbered_head(path: Path, number: int) -> None:
-        write_head(path, msgspec.structs.replace(head, name=str(number)), b"graph" * 10_000, overwrite=True)
+        write_head(
+            path, msgspec.structs.replace(head, name=str(number)), files[manifest.variants["fp32"].file], overwrite=True
+        )
 
     def add(path: Path, number: int) -> None:
         with changing(path, lambda: Gallery("space", 32)) as gallery:

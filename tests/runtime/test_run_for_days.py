@@ -107,7 +107,8 @@ def test_a_camera_is_served_until_sigterm_and_the_files_are_whole(colors_bundle:
     import cv2
 
     capture = cv2.VideoCapture(str(video))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lines)
+    # The signal may come between a frame's line and its picture.
+    assert len(lines) - capture.get(cv2.CAP_PROP_FRAME_COUNT) in (0, 1)
     capture.release()
 
 
