@@ -13,7 +13,8 @@ def say_if_random(bundle: str) -> None:
     """
     from edgebone.core.bundle import open_bundle
 
-    with open_bundle(bundle) as opened:
+    # Hashes are for the command behind this one, which reads the files.
+    with open_bundle(bundle, read_next=lambda manifest: manifest.files) as opened:
         weights = opened.manifest.model.weights
     if weights.name == "random":
         note(
