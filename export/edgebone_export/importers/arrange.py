@@ -9,10 +9,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from edgebone_export.errors import ExportError
-from edgebone_export.importers.graph_decode import Build
+from edgebone_export.importers.graph_decode import Build, check_outputs, with_outputs
 
 Outputs = dict[str, NDArray[Any]]
 CORNERS = ("left", "top", "right", "bottom")
@@ -240,15 +239,11 @@ class ArrangeOutputs:
             if name in before and values[name] is not before[name]:
                 before[name].name = f"imported/{name}/as_in_the_file"
             values[name].name = name
-        graph.outputs[:] = [values[name] for name in self.outputs]
-        RemoveUnusedNodesPass()(model)
-        return ShapeInferencePass()(model).model
+        return with_outputs(model, [values[name] for name in self.outputs])
 
     def ensures(self, model: ir.Model) -> None:
         """The outputs are those that were asked for."""
-        found = tuple(value.name for value in model.graph.outputs)
-        if found != self.outputs:
-            raise ExportError(f"the outputs should be {self.outputs}, found {found}")
+        check_outputs(model, self.outputs)
 
 
 def in_numbers(steps: Sequence[Step], outputs: Mapping[str, NDArray[Any]]) -> Outputs:

@@ -75,15 +75,29 @@ class AppendDecoding:
             result.name = decoding.output
             build.add_to(graph)
             by_name[decoding.output] = result
-        graph.outputs[:] = [by_name[name] for name in self.outputs]
-        RemoveUnusedNodesPass()(model)
-        return ShapeInferencePass()(model).model
+        return with_outputs(model, [by_name[name] for name in self.outputs])
 
     def ensures(self, model: ir.Model) -> None:
         """The outputs are those that were asked for."""
-        found = tuple(value.name for value in model.graph.outputs)
-        if found != self.outputs:
-            raise ExportError(f"the outputs should be {self.outputs}, found {found}")
+        check_outputs(model, self.outputs)
+
+
+def with_outputs(model: ir.Model, values: Sequence[ir.Value]) -> ir.Model:
+    """Have a graph give these values and compute nothing else; changed in place."""
+    model.graph.outputs[:] = values
+    RemoveUnusedNodesPass()(model)
+    return ShapeInferencePass()(model).model
+
+
+def check_outputs(model: ir.Model, wanted: tuple[str, ...]) -> None:
+    """Refuse a graph that gives something else.
+
+    Raises:
+        ExportError: Its outputs have other names, or another order.
+    """
+    found = tuple(value.name for value in model.graph.outputs)
+    if found != wanted:
+        raise ExportError(f"the outputs should be {wanted}, found {found}")
 
 
 def _append(build: Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int]) -> ir.Value:
