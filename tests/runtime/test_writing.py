@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import onnx
 import pytest
 from conftest import write_colors_bundle
 from helpers import edgebone
@@ -48,6 +49,13 @@ def names(folder: Path) -> list[str]:
 
 def named(path: Path, name: str) -> Path:
     return update_bundle(path, lambda now: Update(msgspec.structs.replace(now, name=name)))
+
+
+def noted(graph: bytes, note: str) -> bytes:
+    """The same network in another file: with a note in its doc_string."""
+    model = onnx.load_from_string(graph)
+    model.doc_string = note
+    return model.SerializeToString()
 
 
 def name_of(path: Path) -> str:
@@ -306,13 +314,13 @@ def test_a_bundle_that_is_exchanged_while_it_is_read_is_read_again(
         if left and where == str(path):
             name = left.pop(0)
             monkeypatch.setattr(reading_module, "parse_manifest", real)
-            update_bundle(path, lambda now: Update(now, {GRAPH: (path / GRAPH).read_bytes() + name.encode()}))
+            update_bundle(path, lambda now: Update(now, {GRAPH: noted((path / GRAPH).read_bytes(), name)}))
             monkeypatch.setattr(reading_module, "parse_manifest", replace_behind)
         return found
 
     monkeypatch.setattr(reading_module, "parse_manifest", replace_behind)
     with open_bundle(path) as opened:
-        assert opened.read(GRAPH).endswith(b"firstsecond")
+        assert onnx.load_from_string(opened.read(GRAPH)).doc_string == "second"
 
 
 # What an update keeps
@@ -376,7 +384,7 @@ def test_what_was_made_of_a_graph_that_has_changed_is_told_from_what_still_holds
         "preprocess": {"preprocess": msgspec.structs.replace(then.preprocess, antialias=False)},
         "heads": {"heads": {"other": then.heads["classification"]}},
     }
-    add = {GRAPH: graph + b" "} if part == "graph" else {}
+    add = {GRAPH: noted(graph, "changed")} if part == "graph" else {}
     update_bundle(bundle, lambda now: Update(msgspec.structs.replace(now, **changes[part]), add))
     with open_bundle(bundle) as opened:
         now = opened.manifest
