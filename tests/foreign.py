@@ -59,6 +59,13 @@ class Foreign:
         rows = self.node("Reshape", maps, self.constant(np.array([0, channels, CELLS], np.int64)))
         return self.node("Transpose", rows, perm=[0, 2, 1])
 
+    def planes(self, channels: int, stride: int, scale: float) -> str:
+        """(1, channels, n): what a convolution makes of each square of pixels."""
+        weight = self.rng.standard_normal((channels, 3, stride, stride)) * scale / (stride * 1.75)
+        maps = self.node("Conv", self.start, self.constant(weight.astype(self.dtype)), strides=[stride, stride])
+        count = HW[0] * HW[1] // stride**2
+        return self.node("Reshape", maps, self.constant(np.array([0, channels, count], np.int64)))
+
     def pyramid(self, channels: int = 8) -> str:
         """(1, 1, 1): a little of what maps of the strides 4, 8, 16 and 32 come to."""
         value, before = self.start, 3
@@ -114,6 +121,35 @@ def ultralytics(path: Path, classes: int) -> Path:
     names = str({index: f"class {index}" for index in range(classes)})
     metadata = {"author": "Ultralytics", "stride": "32", "imgsz": str(list(HW)), "task": "detect", "names": names}
     return net.save(path, metadata)
+
+
+def yolo11(path: Path, classes: int, bins: int = 4, **settings: Any) -> Path:
+    """YOLO11's form: maps of two strides, and each side's distance as a distribution over bins (DFL)."""
+    net = Foreign(**settings)
+    strides = (8, 16)
+    cells, anchors = [], []
+    for stride in strides:
+        y, x = np.mgrid[0 : HW[0] // stride, 0 : HW[1] // stride] + 0.5
+        cells.append(x.size)
+        anchors.append(np.stack([x.ravel(), y.ravel()]))
+    count = sum(cells)
+    anchor = net.constant(np.concatenate(anchors, axis=1)[None].astype(net.dtype))
+    levels = [net.planes(4 * bins, stride, 3.0) for stride in strides]
+    scores = [net.planes(classes, stride, 4.0) for stride in strides]
+    shape = net.constant(np.array([0, 4, bins, count], np.int64))
+    apart = net.node("Transpose", net.node("Reshape", net.node("Concat", *levels, axis=2), shape), perm=[0, 2, 1, 3])
+    steps = net.constant(np.arange(bins, dtype=net.dtype).reshape(1, bins, 1, 1))
+    distance = net.node("Conv", net.node("Softmax", apart, axis=1), steps)
+    sides = net.node("Reshape", distance, net.constant(np.array([0, 4, count], np.int64)))
+    start, middle, end, axis = (net.constant(np.array([i], np.int64)) for i in (0, 2, 4, 1))
+    low = net.node("Sub", anchor, net.node("Slice", sides, start, middle, axis))
+    high = net.node("Add", anchor, net.node("Slice", sides, middle, end, axis))
+    center = net.node("Mul", net.node("Add", low, high), net.constant(np.array(0.5, net.dtype)))
+    boxes = net.node("Concat", center, net.node("Sub", high, low), axis=1)
+    pixels = net.node("Mul", boxes, net.constant(np.repeat(strides, cells)[None].astype(net.dtype)))
+    shares = net.node("Sigmoid", net.node("Concat", *scores, axis=2))
+    net.give(net.node("Concat", pixels, shares, axis=1), (4 + classes, count))
+    return net.save(path)
 
 
 def lanes(path: Path) -> Path:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from foreign import CELLS, HW, Foreign, yolox
+from foreign import CELLS, HW, Foreign, yolo11, yolox
 from onnx import TensorProto, helper
 from tensorrt_rtx_build import build
 
@@ -107,6 +107,35 @@ def test_decoding_in_the_graph_gives_what_the_host_decodes(kind: str, tmp_path: 
                 found = rows(model(path))
             assert len(found) == len(wanted)
             assert matched_share(found, wanted, min_score=0.0, full=False, score_within=1e-4) == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"free": {0: "n"}}, {"half": True}], ids=["one", "batches", "half"])
+def test_only_the_chosen_boxes_are_computed(settings: dict[str, Any], tmp_path: Path, pictures: Path) -> None:
+    file, boxes = yolo11(tmp_path / "m.onnx", len(LABELS), **settings), 90
+    batch = (1, 3) if "free" in settings else None
+    for decode in ("graph", "host"):
+        import_onnx(
+            file, tmp_path / decode, heads=HeadSpec("yolov8", labels=LABELS, params={"score": 0.6}), batch=batch,
+            preprocess="ultralytics", decode=decode, boxes=boxes, samples=pictures,  # type: ignore[arg-type]
+        )  # fmt: skip
+    graph = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "graph/onnx/fp32.onnx")).graph
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    each = {op: [shapes[node.output[0]] for node in graph.node if node.op_type == op] for op in ("Softmax", "Sigmoid")}
+    assert {shape[-1] for shape in each["Softmax"]} == {boxes}
+    # One share a box: its best class is looked for before, but in half precision, which onnxruntime's ReduceMax lacks.
+    # And those of all classes for the chosen boxes.
+    assert "half" in settings or sorted(shape[1:] for shape in each["Sigmoid"]) == [
+        [len(LABELS), boxes],
+        [8 * 12 + 4 * 6],
+    ]
+    files = sorted(pictures.iterdir())
+    for engine in ("onnxruntime", "openvino"):
+        with edgebone.load(tmp_path / "graph", engine=engine) as model, edgebone.load(tmp_path / "host") as other:
+            for found, path in zip(model(list(files)), files, strict=True):
+                wanted = rows(other(path))
+                assert 3 < len(wanted) <= boxes
+                within = 0.02 if "half" in settings else 1e-4
+                assert matched_share(rows(found), wanted, min_score=0.6, full=False, score_within=within) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from edgebone.core.manifest import Head
 from edgebone.decode.yolox import grid
 from edgebone_export.errors import ExportError
+from edgebone_export.importers.late_decoding import Chosen, columns, is_share, largest, like
 
 _LEAST_OPSET = 11
 # Decoders whose result a graph gives exactly.
@@ -70,8 +71,12 @@ class AppendDecoding:
         by_name = {value.name: value for value in graph.outputs}
         for decoding in self.decodings:
             build = Build(decoding.output)
-            inputs = [build.floats(by_name[name]) for name in decoding.head.outputs]
-            result = _append(build, decoding, inputs, self.size_hw)
+            inputs = []
+            for name, shape in zip(decoding.head.outputs, decoding.shapes, strict=True):
+                # Shape inference gives up on some; what came out is as good.
+                by_name[name].shape = ir.Shape([(by_name[name].shape or [None])[0], *shape[1:]])
+                inputs.append(build.floats(by_name[name]))
+            result = _append(build, decoding, inputs, self.size_hw, model.opset_imports[""])
             result.name = decoding.output
             build.add_to(graph)
             by_name[decoding.output] = result
@@ -100,33 +105,32 @@ def check_outputs(model: ir.Model, wanted: tuple[str, ...]) -> None:
         raise ExportError(f"the outputs should be {wanted}, found {found}")
 
 
-def _append(build: Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int]) -> ir.Value:
+def _append(
+    build: Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int], opset: int
+) -> ir.Value:
     decoder, params = decoding.head.decoder, decoding.head.params
     if decoder == "segmentation@1":
         return _classes(build, inputs[0], decoding.shapes[0], params.get("threshold"))
     if decoder == "yolox@1":
-        return _yolox(build, inputs[0], decoding, size_hw)
-    width = decoding.shapes[0][2]
+        return _yolox(build, inputs[0], decoding, size_hw, opset)
     if decoder == "yolov5@1":
-        scores = build.op("Mul", build.columns(inputs[0], 5), build.columns(inputs[0], 4, 5))
-        place, score, class_id = build.best_boxes(scores, decoding)
-        return build.rows(build.corners(build.rows_at(inputs[0], place, width)), score, class_id)
+        best = _Best(build, inputs[0], decoding, opset, boxes_axis=1, columns_axis=2, objectness=True)
+        return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
     if decoder == "yolov8@1":
-        rows = build.op("Transpose", inputs[0], perm=[0, 2, 1])
-        place, score, class_id = build.best_boxes(build.columns(rows, 4), decoding)
-        return build.rows(build.corners(build.rows_at(rows, place, decoding.shapes[0][1])), score, class_id)
+        best = _Best(build, inputs[0], decoding, opset, boxes_axis=2, columns_axis=1, objectness=False)
+        return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
     scale = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     scores, boxes = inputs
     first = 0
     if decoder == "detr@1":
         if params.get("activation") == "softmax":
             scores = build.columns(build.op("Softmax", scores, axis=2), 0, decoding.shapes[0][2] - 1)
-        else:
-            scores = build.op("Sigmoid", scores)
     elif params.get("background", True):
         first = 1
         scores = build.columns(scores, 1)
     place, score, class_id = build.best_pairs(scores, decoding, classes=_class_count(decoding) - first)
+    if decoder == "detr@1" and params.get("activation") != "softmax":
+        score = build.op("Sigmoid", score)
     if first:
         class_id = build.op("Add", class_id, build.constant(np.float32(first)))
     chosen = build.rows_at(boxes, place, 4)
@@ -150,17 +154,56 @@ def _classes(build: Build, scores: ir.Value, shape: Sequence[int], threshold: fl
     return build.op("Cast", flat, to=ir.DataType.UINT8)
 
 
-def _yolox(build: Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int]) -> ir.Value:
+def _yolox(build: Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int], opset: int) -> ir.Value:
     strides = decoding.head.params.get("strides", (8, 16, 32))
     corners, stride = grid(size_hw, strides)
-    scores = build.op("Mul", build.columns(output, 5), build.columns(output, 4, 5))
-    place, score, class_id = build.best_boxes(scores, decoding)
-    chosen = build.rows_at(output, place, decoding.shapes[0][2])
-    chosen_stride = build.op("Gather", build.constant(stride), place, axis=0)
-    centers = build.op("Add", build.columns(chosen, 0, 2), build.op("Gather", build.constant(corners), place, axis=0))
-    sizes = build.op("Exp", build.columns(chosen, 2, 4))
+    best = _Best(build, output, decoding, opset, boxes_axis=1, columns_axis=2, objectness=True)
+    chosen_stride = build.op("Gather", build.constant(stride), best.place, axis=0)
+    centers = build.op("Add", best.columns(0, 2), build.op("Gather", build.constant(corners), best.place, axis=0))
+    sizes = build.op("Exp", best.columns(2, 4))
     boxes = build.op("Mul", build.op("Concat", centers, sizes, axis=2), chosen_stride)
-    return build.rows(build.corners(boxes), score, class_id)
+    return build.rows(build.corners(boxes), best.score, best.class_id)
+
+
+class _Best:
+    """The k best boxes of an output that has a row or column for each: four numbers, objectness or not, classes.
+
+    Attributes:
+        place: (n, k): which they are.
+        score: (n, k, 1).
+        class_id: (n, k, 1), as float.
+    """
+
+    def __init__(
+        self, build: Build, output: ir.Value, decoding: Decoding, opset: int, boxes_axis: int, columns_axis: int,
+        objectness: bool,
+    ) -> None:  # fmt: skip
+        self._build, self._output, self._boxes_axis, self._columns_axis = build, output, boxes_axis, columns_axis
+        width = decoding.shapes[0][columns_axis]
+        k = _k(decoding)
+        scores = columns(build, output, columns_axis, 4 + objectness, width)
+        flat = build.constant(np.array([0, -1], np.int64))
+        if objectness:
+            object_score = columns(build, output, columns_axis, 4, 5)
+            if is_share(object_score):
+                # The largest of the products is the product with the largest, rounded alike.
+                best = largest(build, scores, columns_axis, opset)
+                best = build.op("Mul", best, build.op("Reshape", object_score, flat))
+            else:
+                scores = like(build.op("Mul", scores, object_score), scores)
+                best = largest(build, scores, columns_axis, opset)
+        else:
+            best = largest(build, scores, columns_axis, opset)
+        score, self.place = build.top(best, k, 1)
+        self._chosen = Chosen(build, self.place, k, opset)
+        class_id = build.op("ArgMax", self._chosen.at(scores, boxes_axis), axis=columns_axis, keepdims=0)
+        self.score = build.column(score)
+        self.class_id = build.column(build.op("Cast", class_id, to=ir.DataType.FLOAT))
+
+    def columns(self, start: int, end: int) -> ir.Value:
+        """(n, k, end - start) of the chosen boxes."""
+        found = self._chosen.at(columns(self._build, self._output, self._columns_axis, start, end), self._boxes_axis)
+        return found if self._boxes_axis == 1 else self._build.op("Transpose", found, perm=[0, 2, 1])
 
 
 class Build:
@@ -187,7 +230,11 @@ class Build:
 
     def floats(self, value: ir.Value) -> ir.Value:
         """The value as float32: networks in half precision give their outputs in it."""
-        return value if value.dtype in (None, ir.DataType.FLOAT) else self.op("Cast", value, to=ir.DataType.FLOAT)
+        if value.dtype in (None, ir.DataType.FLOAT):
+            return value
+        cast = self.op("Cast", value, to=ir.DataType.FLOAT)
+        cast.dtype = ir.DataType.FLOAT
+        return like(cast, value)
 
     def add_to(self, graph: ir.Graph) -> None:
         """Append all of it to a graph."""
@@ -218,36 +265,28 @@ class Build:
         values.name, places.name = self._name("value"), self._name("value")
         return values, places
 
-    def best_boxes(self, scores: ir.Value, decoding: Decoding) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Of (n, boxes, classes): each box's best class, then the k best boxes.
+    def best_pairs(self, scores: ir.Value, decoding: Decoding, classes: int) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Of (n, boxes, classes): the k best pairs of a box and a class, by score.
 
         Returns:
             Places (n, k), scores (n, k, 1) and class ids (n, k, 1) as float.
         """
-        flat = self.constant(np.array([0, -1], np.int64))
-        score, class_id = self.top(scores, 1, 2)
-        score, class_id = self.op("Reshape", score, flat), self.op("Reshape", class_id, flat)
-        best, place = self.top(score, _k(decoding), 1)
-        chosen = self.op("GatherElements", class_id, place, axis=1)
-        return place, self._column(best), self._column(self.op("Cast", chosen, to=ir.DataType.FLOAT))
-
-    def best_pairs(self, scores: ir.Value, decoding: Decoding, classes: int) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Of (n, boxes, classes): the k best pairs of a box and a class; returns as :meth:`best_boxes`."""
         flat = self.op("Reshape", scores, self.constant(np.array([0, -1], np.int64)))
         best, pair = self.top(flat, _k(decoding, classes), 1)
         count = self.constant(np.array(classes, np.int64))
         place = self.op("Div", pair, count)
         class_id = self.op("Sub", pair, self.op("Mul", place, count))
-        return place, self._column(best), self._column(self.op("Cast", class_id, to=ir.DataType.FLOAT))
+        return place, self.column(best), self.column(self.op("Cast", class_id, to=ir.DataType.FLOAT))
 
-    def _column(self, value: ir.Value) -> ir.Value:
+    def column(self, value: ir.Value) -> ir.Value:
+        """(n, k) as (n, k, 1)."""
         return self.op("Reshape", value, self.constant(np.array([0, -1, 1], np.int64)))
 
     def rows_at(self, rows: ir.Value, place: ir.Value, width: int) -> ir.Value:
         """``rows[n, place[n, k]]``: (n, k, width) of (n, rows, width)."""
         # Whole rows, though four numbers would do: OpenVINO 2026.4 moves a Slice past GatherElements, and then
         # refuses its own graph.
-        wide = self.op("Expand", self._column(place), self.constant(np.array([1, 1, width], np.int64)))
+        wide = self.op("Expand", self.column(place), self.constant(np.array([1, 1, width], np.int64)))
         return self.op("GatherElements", rows, wide, axis=1)
 
     def corners(self, boxes: ir.Value) -> ir.Value:

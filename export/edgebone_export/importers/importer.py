@@ -44,6 +44,7 @@ from edgebone_export.importers.trial import check_expected, read_expected, trial
 from edgebone_export.passes.contract import GraphPass, run_passes
 from edgebone_export.passes.describe import Describe
 from edgebone_export.passes.fold_normalization import FoldNormalization
+from edgebone_export.passes.slim import Slim
 from edgebone_export.passes.uint8_input import Uint8Input
 from edgebone_export.pictures import sample_pictures
 from edgebone_export.trace import INPUT
@@ -152,6 +153,8 @@ def import_onnx(
     passes: list[GraphPass] = [
         Uint8Input(spec),
         FoldNormalization(),
+        # Shapes that are computed hide from the decoding what it may move.
+        *([Slim(layer_norms=0)] if decodings else []),
         AppendDecoding(tuple(decodings.values()), tuple(final.outputs), size),
         Describe(describe(source.stem, library, weights, spec)),
     ]
