@@ -23,6 +23,7 @@ from edgebone_export.passes.fold_normalization import FoldNormalization
 from edgebone_export.passes.slim import Slim
 from edgebone_export.passes.uint8_input import Uint8Input
 from edgebone_export.pictures import sample_pictures
+from edgebone_export.reduced import with_agreement
 from edgebone_export.trace import trace
 from edgebone_export.verify import (
     check_against_library,
@@ -145,6 +146,8 @@ def export(
         weights=network.weights,
     )
     manifest = manifest_of(model_info, network.preprocess, network.heads, reference, batch, parity)
+    progress("bf16 against fp32")
+    manifest = with_agreement(manifest, content, reference.uint8, reference.outputs)
     report = report_json(
         manifest,
         pictures_from,

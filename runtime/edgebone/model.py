@@ -25,11 +25,11 @@ from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned, read_first
+from edgebone.engines.select import Candidate, Choice, candidates, choose, plan_first, planned, read_first
 from edgebone.engines.threads import EngineThreads
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
-from edgebone.selftest import compiled_anew_if_wrong
+from edgebone.selftest import open_proved
 from edgebone.sources.images import read_image
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def load(
     Args:
         path: The bundle's directory or zip.
         engine: ``auto``, or one of ``edgebone.engines.select.ENGINES``.
-        precision: ``fp32``, which is taken where there is no plan; ``bf16`` where engine and processor have it;
-            the precision of one of the bundle's variants; ``auto`` leaves it to the engine.
+        precision: ``fp32``; ``bf16`` where engine and processor have it; the precision of one of the bundle's
+            variants; or ``auto``, which is taken where there is no plan: the fastest that the bundle proves to give
+            FP32's answers, and that gives the golden sample here. FP32 where it proves none.
         hint: ``latency``, or ``throughput`` for several runs in flight.
         threads: Threads for inference; None takes every core.
         top_k: How many classes a result lists; None keeps the bundle's number.
@@ -80,7 +81,7 @@ def load(
     machine = Machine.probe()
 
     def fitting(manifest: Manifest) -> Choice:
-        options = candidates(manifest, engine, precision or "fp32", hint=hint, threads=threads)
+        options = candidates(manifest, engine, precision or "auto", hint=hint, threads=threads)
         choice = choose(options, machine, manifest.variants)
         plan = planned(manifest, machine) if (engine, precision, hint, threads) == _UNSAID else None
         return choice if plan is None else plan_first(plan, choice, machine, manifest)
@@ -91,8 +92,7 @@ def load(
         decoders = make_decoders(bundle.manifest, **settings)
         rates = check_rates(every or {}, bundle.manifest)
         choice = fitting(bundle.manifest)
-        opened, candidate, failures = open_first(bundle, choice)
-        opened = compiled_anew_if_wrong(bundle, opened, candidate)
+        opened, candidate, failures = open_proved(bundle, choice, asked=precision not in (None, "auto"))
         try:
             frames = FrameEngines(bundle, candidate, frame_in_graph)
             heads = ApartHeads(bundle, candidate, settings)

@@ -21,7 +21,7 @@ from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
 from edgebone.engines.openvino import OpenVinoEngine
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.select import Candidate, Choice, open_engine, open_first
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 
@@ -206,22 +206,57 @@ def compiled_anew_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Candi
     size = bundle.manifest.files[bundle.manifest.variants[candidate.variant].file].size
     if size * height * width > _LONG_RUN:
         return engine
-    try:
-        recorded = read_recorded(bundle, candidate.variant)
-        own = {name: array for name, array in recorded.items() if not name.startswith("head/")}
-        outputs = _run(bundle, read_golden(bundle), candidate, engine)
-        found = _compare(bundle, candidate, engine.precision, outputs, own)
-    except EngineError as error:
-        found = Replay(engine.name, engine.precision, False, float("inf"), 0.0, str(error))
-    except BundleError:
-        # Nothing to compare with, which `edgebone doctor` says.
-        return engine
-    if found.passed:
+    found = _replay_open(bundle, engine, candidate)
+    if found is None or found.passed:
         return engine
     _log.warning("%s: compiled out of the cache, the network fails its golden sample (%s)", bundle.path, found.detail)
     engine.close()
     engine.cached.drop()
     return open_engine(bundle, candidate)
+
+
+def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngine, Candidate, list[str]]:
+    """Open the best engine that fits; one with fewer bits than were asked for must give the golden sample first.
+
+    Args:
+        bundle: The bundle.
+        choice: What fits, best first.
+        asked: Whether the user, or a plan, named the precision.
+
+    Returns:
+        The engine, its candidate, and a line for each one that failed before it.
+
+    Raises:
+        BundleError: The bundle's own file is at fault, whatever the engine.
+        NoEngineError: None opened; the message has a line per candidate.
+    """
+    engine, candidate, failures = open_first(bundle, choice)
+    engine = compiled_anew_if_wrong(bundle, engine, candidate)
+    if asked or candidate.precision not in bundle.manifest.variants[candidate.variant].reduced:
+        return engine, candidate, failures
+    found = _replay_open(bundle, engine, candidate)
+    if found is not None and found.passed:
+        return engine, candidate, failures
+    engine.close()
+    why = "there is no golden sample" if found is None else f"fails the golden sample: {found.detail}"
+    failed = [*failures, f"{candidate}: {why}"]
+    others = tuple(fit for fit in choice.fits if fit.candidate.precision != candidate.precision)
+    engine, candidate, failures = open_first(bundle, Choice(others, choice.rejects))
+    return compiled_anew_if_wrong(bundle, engine, candidate), candidate, [*failed, *failures]
+
+
+def _replay_open(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> Replay | None:
+    """The golden sample on an open engine, but for heads that are apart; None where there is none."""
+    try:
+        recorded = read_recorded(bundle, candidate.variant)
+        own = {name: array for name, array in recorded.items() if not name.startswith("head/")}
+        outputs = _run(bundle, read_golden(bundle), candidate, engine)
+        return _compare(bundle, candidate, engine.precision, outputs, own)
+    except EngineError as error:
+        return Replay(engine.name, engine.precision, False, float("inf"), 0.0, str(error))
+    except BundleError:
+        # Which `edgebone doctor` says.
+        return None
 
 
 def least_box_score(head: Head) -> float | None:

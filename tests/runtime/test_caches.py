@@ -259,7 +259,6 @@ def test_what_a_compiled_network_depends_on_is_its_key(tmp_path: Path, monkeypat
         {"threads": 1},
         {"batch_range": (2, 2)},
         {"batch_range": (4, 4)},
-        {"precision": "auto"},
     ):
         assert not from_cache(**settings)
         assert from_cache(**settings)

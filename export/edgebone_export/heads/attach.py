@@ -276,7 +276,8 @@ class _Change:
             own = {} if variant.golden else {"input": golden.network_input}
             files[variant.golden or manifest.golden.tensors] = _npz(own | recorded | answers)
             files[variant.file] = content
-            variants[name] = variant
+            # What was counted with fewer bits was counted of other heads.
+            variants[name] = msgspec.structs.replace(variant, reduced={})
         frames = {key: item for key, item in manifest.frame_variants.items() if item.variant in variants}
         for key, frame in frames.items():
             files[frame.file] = self._graph(frame.file, f"{self.bundle.path}, {key}")[0]

@@ -47,6 +47,7 @@ from edgebone_export.passes.fold_normalization import FoldNormalization
 from edgebone_export.passes.slim import Slim
 from edgebone_export.passes.uint8_input import Uint8Input
 from edgebone_export.pictures import sample_pictures
+from edgebone_export.reduced import with_agreement
 from edgebone_export.trace import INPUT
 from edgebone_export.verify import Reference, check_graph, comparisons_of, normalize
 
@@ -163,6 +164,8 @@ def import_onnx(
     parity = check_graph(content, final, batch_range)
     info = ModelInfo(source.stem, library, _parameter_count(model), weights)
     manifest = manifest_of(info, spec, final_heads, final, batch_range, parity)
+    progress("bf16 against fp32")
+    manifest = with_agreement(manifest, content, inputs, final.outputs)
     files = {FILE: content, **golden_files(pictures[0], final)}
     with trial_bundle(manifest, files) as trial:
         progress("open it on the engines here")

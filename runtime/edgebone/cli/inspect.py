@@ -74,6 +74,7 @@ def _variant(manifest: Manifest, name: str) -> str:
         f"max difference {parity.max_abs:.2g}, cosine {parity.cosine:.7f}"
         + ("" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %")
         + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
+        + "".join(f"; {key} gives {found}" for key, found in variant.reduced.items())
         + _cost(variant)
     )
 

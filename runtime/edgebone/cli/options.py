@@ -28,8 +28,9 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="fp32, bf16 where engine and processor have it, int8 or what else the bundle has a variant of; auto "
-        "leaves it to the engine. If not given: this machine's plan (edgebone tune), or fp32.",
+        help="fp32, bf16 where engine and processor have it, int8 or what else the bundle has a variant of; auto is "
+        "the fastest that the bundle proves to give FP32's answers. If not given: this machine's plan (edgebone tune), "
+        "or auto.",
     ),
 ]
 Hint = Annotated[

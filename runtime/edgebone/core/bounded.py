@@ -16,6 +16,7 @@ Path = Annotated[str, Meta(max_length=limits.PATH_LENGTH)]
 # JSON has no infinity, but numbers so large that their sum is one.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e300)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 Side = Annotated[int, Meta(ge=1, le=limits.NETWORK_SIDE)]

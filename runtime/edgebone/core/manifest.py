@@ -11,7 +11,20 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from edgebone.core import limits
-from edgebone.core.bounded import Batch, Count, Finite, Labels, Name, Names, NotNegative, Path, Side, Size, Threads
+from edgebone.core.bounded import (
+    Batch,
+    Count,
+    Finite,
+    Labels,
+    Name,
+    Names,
+    NotNegative,
+    Path,
+    Share,
+    Side,
+    Size,
+    Threads,
+)
 from edgebone.core.errors import BundleError
 from edgebone.core.foreign import foreign
 from edgebone.core.reading import in_words
@@ -217,6 +230,37 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: str = "PyTorch"
 
 
+class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a network gives FP32's answer where an engine computes it with fewer bits, on verification pictures.
+
+    Answers are compared where FP32 itself is not in doubt: the best class where it leads by more than 5 points, a
+    label whose probability is more than 5 points from its threshold, boxes of a score of 0.5 or more (or of half the
+    picture's best), which must overlap (IoU) by 0.9 or more, and the class of each pixel.
+
+    Attributes:
+        share: The share of answers that are the same.
+        least: The share from which on the precision is taken without being asked for.
+        answers: How many were compared; none proves nothing.
+        pictures: In how many pictures.
+        by: What computed them.
+    """
+
+    share: Share
+    least: Share
+    answers: Count
+    pictures: Count
+    by: Name
+
+    @property
+    def holds(self) -> bool:
+        """Whether the precision may be taken without being asked for."""
+        return self.answers > 0 and self.share >= self.least
+
+    def __str__(self) -> str:
+        """``FP32's answer in 100.00 % of 8, on 8 pictures``."""
+        return f"FP32's answer in {100 * self.share:.2f} % of {self.answers:,}, on {self.pictures} pictures"
+
+
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What fewer bits cost, counted in points of 100 on an evaluation set.
 
@@ -281,6 +325,8 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         accuracy: What fewer bits cost; None for FP32.
         quantization: How it was made; None for FP32.
         golden: Path of an NPZ with its own outputs for the golden input; empty for FP32, whose are the bundle's.
+        reduced: Precisions with fewer bits that an engine can compute an FP32 graph in by itself, and how often the
+            answers are FP32's.
     """
 
     file: Path
@@ -291,6 +337,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: Accuracy | None = None
     quantization: Quantization | None = None
     golden: Path = ""
+    reduced: ByName[Agreement] = {}
 
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be run."""

@@ -26,9 +26,9 @@ class OpenVinoEngine:
 
     Args:
         model: The ONNX file's bytes, or what gives them where the network is not in the cache.
-        precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards; ``auto`` leaves it to
-            OpenVINO, which computes in BF16 or FP16 where the processor is fast at it, unasked. ``int8`` and
-            ``int8+bf16`` are for graphs that are quantized: what they left in FP32 is computed in FP32, or BF16.
+        precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards: OpenVINO by itself computes in
+            BF16 or FP16, unasked, where the processor is fast at it. ``int8`` and ``int8+bf16`` are for graphs that
+            are quantized: what they left in FP32 is computed in FP32, or BF16.
         hint: ``latency`` gives one run every core; ``throughput`` has several in flight.
         threads: Inference threads; None lets OpenVINO take every core.
         batch_range: Smallest and largest batch, where the batch is free. Where both are the same, the graph is
@@ -76,9 +76,10 @@ class OpenVinoEngine:
         rest = rest or "fp32"
         batch_range = self._batch_range
         batch = batch_range[0] if batch_range and batch_range[0] == batch_range[1] else None
-        config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
-        if rest != "auto":
-            config["INFERENCE_PRECISION_HINT"] = _OPENVINO_NAMES[rest]
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": hint.upper(),
+            "INFERENCE_PRECISION_HINT": _OPENVINO_NAMES[rest],
+        }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         place = None if cache is None else _place(ov, cache, batch, config)
@@ -91,10 +92,8 @@ class OpenVinoEngine:
         self.cached = place
         self._compiled: Any = found[0]
         used = _precision_used(self._compiled)
-        if rest not in ("auto", used):
-            raise EngineError(
-                f"openvino took precision {used} where {rest} was asked for; ask for --precision auto to let it choose"
-            )
+        if used != rest:
+            raise EngineError(f"openvino took precision {used} where {rest} was asked for; use --precision {used}")
         self.precision = precision if quantized else used
         self.inputs = tuple(_spec(port, port.get_any_name()) for port in self._compiled.inputs)
         # Compiled, an output answers to the name of whatever it was fused with, too.

@@ -95,12 +95,14 @@ class Reject:
 def candidates(
     manifest: Manifest,
     engine: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     *,
     hint: str = "latency",
     threads: int | None = None,
 ) -> list[Candidate]:
     """Every way to run this bundle that the user's words allow, preferred engine not yet considered.
+
+    ``auto`` is FP32 and, before it, what the bundle proves to give FP32's answers with fewer bits.
 
     Raises:
         EngineError: Unknown engine, precision or hint, or no variant of this precision.
@@ -113,10 +115,11 @@ def candidates(
         raise EngineError(f"there is no hint {hint}; choose {' or '.join(HINTS)}")
     names = ENGINES if engine == "auto" else (engine,)
     found = [
-        Candidate(name, precision, key, hint, threads)
+        Candidate(name, own, key, hint, threads)
         for name in names
         for key, variant in manifest.variants.items()
-        if _may_compute(variant, precision)
+        for own in ((precision,) if precision != "auto" else _proved(name, variant))
+        if _may_compute(variant, own)
     ]
     if not found:
         own = ", ".join(f"{key} ({variant.precision})" for key, variant in manifest.variants.items())
@@ -127,9 +130,13 @@ def candidates(
     return found
 
 
+def _proved(engine: str, variant: Variant) -> tuple[str, ...]:
+    """The precisions that are taken without being asked for, the fastest first."""
+    possible = precisions_of(engine, variant)
+    return (*(key for key, found in variant.reduced.items() if found.holds and key in possible), "fp32")
+
+
 def _may_compute(variant: Variant, precision: str) -> bool:
-    if precision == "auto":
-        return variant.precision == "fp32"
     # BF16 is there in two forms: OpenVINO rounds an FP32 graph by itself, others need the casts in the graph.
     return variant.precision == precision.partition("+")[0] or (variant.precision, precision) == ("fp32", "bf16")
 
@@ -148,22 +155,24 @@ def check(candidate: Candidate, machine: Machine, variant: Variant | None = None
         return Reject(candidate, f"this edgebone has no such engine, only {', '.join(ENGINES)}")
     if variant is not None and variant.engines and candidate.engine not in variant.engines:
         return Reject(candidate, f"variant {candidate.variant} is made for {' and '.join(variant.engines)}")
-    if candidate.precision not in (*precisions_of(candidate.engine, variant), "auto"):
+    if candidate.precision not in precisions_of(candidate.engine, variant):
         return Reject(candidate, _cannot(candidate))
     if candidate.engine == "openvino":
-        return _check_openvino(candidate, machine)
+        return _check_openvino(candidate, machine, variant)
     if candidate.engine in _TENSORRT:
         return _check_tensorrt(candidate, machine)
     return _check_onnxruntime(candidate, machine)
 
 
-def _check_openvino(candidate: Candidate, machine: Machine) -> Fit | Reject:
+def _check_openvino(candidate: Candidate, machine: Machine, variant: Variant | None) -> Fit | Reject:
     if "openvino" not in machine.packages:
         return Reject(candidate, 'openvino is not installed: pip install "edgebone[openvino]"')
     native = {"avx512_bf16", "amx_bf16", "bf16"} & set(machine.cpu_features)
     if candidate.precision.endswith("bf16") and not native:
         return Reject(candidate, "this processor does not compute in BF16 natively, so that FP32 is faster")
-    return Fit(candidate, f"openvino {machine.packages['openvino']} on {machine.arch}")
+    agreement = None if variant is None else variant.reduced.get(candidate.precision)
+    proof = "" if agreement is None else f"; {candidate.precision} gives {agreement}"
+    return Fit(candidate, f"openvino {machine.packages['openvino']} on {machine.arch}{proof}")
 
 
 def _check_tensorrt(candidate: Candidate, machine: Machine) -> Fit | Reject:
@@ -303,17 +312,12 @@ def _open_tensorrt(
     return TensorRTEngine(
         plan.content,
         target=candidate.engine,
-        precision=_precision(candidate),
+        precision=candidate.precision,
         batch_range=batch_range,
         host_code=plan.host_code,
         dla_core=plan.dla_core,
         cuda=cuda,
     )
-
-
-def _precision(candidate: Candidate) -> str:
-    """What an engine that runs the graph as it is computes in."""
-    return "fp32" if candidate.precision == "auto" else candidate.precision
 
 
 def open_model(
@@ -340,7 +344,7 @@ def open_model(
 
         made = compile_engine(model, "the network", Target(candidate.engine), CompileSettings(), batch_range)
         return TensorRTEngine(
-            made.content, target=candidate.engine, precision=_precision(candidate), batch_range=batch_range
+            made.content, target=candidate.engine, precision=candidate.precision, batch_range=batch_range
         )
     return _open_onnxruntime(candidate, model, batch_range, None, behind_another)
 
@@ -372,7 +376,7 @@ def _open_onnxruntime(
     return OnnxRuntimeEngine(
         model,
         device=_DEVICES[candidate.engine],
-        precision=_precision(candidate),
+        precision=candidate.precision,
         hint=candidate.hint,
         threads=candidate.threads,
         batch_range=batch_range,
