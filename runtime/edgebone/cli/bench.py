@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.disturbed import note_if_disturbed
 from edgebone.cli.output import as_shown, note, say_json
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def bench_command(
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
     from edgebone.core.machine import Machine
+    from edgebone.core.quiet import Watch
     from edgebone.engines.select import ENGINES, Candidate, candidates, choose, precisions_of
 
     frame_hw = _size(frame)
@@ -59,18 +61,27 @@ def bench_command(
     choice = choose(found, machine, variants)
     console = Console(stderr=True)
     rows: list[Measured | Failed] = []
+    watch = Watch()
     for fit in choice.fits:
         with console.status(as_shown(f"measuring {fit.candidate} …")):
             rows.append(measure_apart(bundle, fit.candidate, frame_hw, seconds))
+    disturbed = watch.until_now()
     measured = [row for row in rows if not isinstance(row, Failed)]
     failed = [row for row in rows if isinstance(row, Failed)]
     if json:
         import msgspec
 
-        record = {"bundle": bundle, "machine": machine, "results": measured, "failed": failed}
+        record = {
+            "bundle": bundle,
+            "machine": machine,
+            "disturbed": disturbed,
+            "results": measured,
+            "failed": failed,
+        }
         say_json(msgspec.json.encode(record))
     else:
         _show(machine, measured, frame)
+    note_if_disturbed(disturbed)
     for row in failed:
         note(f"edgebone: {row.engine} {row.precision}: {row.reason}")
     if not measured:

@@ -124,6 +124,7 @@ def _plan(plan: Plan) -> str:
         f"{plan.machine}: {plan.engine} {plan.precision} [{plan.variant}], {plan.hint} hint{batch}: "
         f"{plan.p50_ms:.2f} ms, {plan.fps:.0f} fps (plain FP32 onnxruntime {plan.fp32_p50_ms:.2f} ms, "
         f"{plan.fp32_fps:.0f} fps), {plan.measured_at}"
+        + (f", while {plan.disturbed}" if plan.disturbed is not None and not plan.disturbed.is_quiet else "")
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebone.cli import options
+from edgebone.cli.disturbed import note_if_disturbed
 from edgebone.cli.output import as_shown, note, say, say_json
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _show(tuned: Tuned, bundle: str) -> None:
     for line in tuned.failed:
         note(f"not measured: {line}")
     plan = tuned.plan
+    note_if_disturbed(plan.disturbed)
     if tuned.kept_baseline:
         say(f"{bundle}: nothing better holds the budget: plain FP32 onnxruntime stays the plan")
         return

@@ -27,6 +27,7 @@ from edgebone.core.bounded import (
 )
 from edgebone.core.errors import BundleError
 from edgebone.core.foreign import foreign
+from edgebone.core.quiet import Disturbed
 from edgebone.core.reading import in_words
 from edgebone.core.tensors import TensorSpec, bytes_of
 
@@ -422,6 +423,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fp32_fps: Its frames a second.
         accuracy: What it costs in accuracy; None where it computes in FP32.
         measured_at: UTC, ISO 8601.
+        disturbed: What else the machine had to do meanwhile; None where that is not known.
     """
 
     machine: str
@@ -438,6 +440,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fp32_fps: NotNegative
     accuracy: Accuracy | None
     measured_at: str
+    disturbed: Disturbed | None = None
 
 
 class CompiledEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Plan
+from edgebone.core.quiet import Disturbed, Watch
 from edgebone.engines.select import Candidate, open_engine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
@@ -119,9 +120,11 @@ def tune(
                 f"{path}: plans are compared with plain FP32 onnxruntime, which does not run here: "
                 f"{reasons[0] if reasons else 'the bundle has no FP32 variant'}"
             )
+        watch = Watch()
         looked = _look(path, fits, failed, progress)
         entries = _prune(looked, goal)
         entries = _race(path, entries, seconds, goal, progress, failed)
+        disturbed = watch.until_now()
         with open_engine(bundle, BASELINE, cache=False) as baseline:
             progress(f"preparing {len(data.pictures)} pictures")
             rehearsal = Rehearsal(bundle.manifest, data, baseline)
@@ -130,7 +133,7 @@ def tune(
         entries.sort(key=lambda entry: -_merit(entry.speed, goal))
         base = next(entry for entry in entries if entry.candidate == BASELINE)
         winner = _winner(entries, base, goal)
-        plan = _plan(winner, base, machine, goal)
+        plan = _plan(winner, base, machine, goal, disturbed)
         progress("write")
         measured = bundle.manifest
 
@@ -259,7 +262,7 @@ def _winner(entries: Sequence[Entry], base: Entry, goal: Goal) -> Entry:
     return fastest if _merit(fastest.speed, goal) >= _LEAST_GAIN * _merit(base.speed, goal) else base
 
 
-def _plan(winner: Entry, base: Entry, machine: Machine, goal: Goal) -> Plan:
+def _plan(winner: Entry, base: Entry, machine: Machine, goal: Goal, disturbed: Disturbed | None) -> Plan:
     candidate = winner.candidate
     return Plan(
         machine=str(machine),
@@ -276,4 +279,5 @@ def _plan(winner: Entry, base: Entry, machine: Machine, goal: Goal) -> Plan:
         fp32_fps=base.speed.fps,
         accuracy=winner.accuracy if winner is not base else None,
         measured_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        disturbed=disturbed,
     )

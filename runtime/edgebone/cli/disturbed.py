@@ -1,0 +1,16 @@
+"""Says that a machine had other things to do while it was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgebone.cli.output import note
+
+if TYPE_CHECKING:
+    from edgebone.core.quiet import Disturbed
+
+
+def note_if_disturbed(disturbed: Disturbed | None) -> None:
+    """Write a line to stderr where the figures are those of a busy machine."""
+    if disturbed is not None and not disturbed.is_quiet:
+        note(f"edgebone: the machine was busy: {disturbed}; measure again when it is quiet, it may be faster")
