@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from edgebone.apart_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
 from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.choosing import check_classes, only_classes
 from edgebone.core.errors import BundleError, EdgeboneError, EngineError, TensorError
-from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
-from edgebone.core.results import Result, Results
+from edgebone.core.results import HeadResults, Result, Results
+from edgebone.core.shown import remember
 from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
+from edgebone.decode.registry import setting_names
+from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, Choice, candidates, choose, plan_first, planned, read_first
@@ -30,7 +33,7 @@ from edgebone.engines.threads import EngineThreads
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.selftest import open_proved
-from edgebone.sources.images import read_image
+from edgebone.sources.given import Color, to_bgr
 
 if TYPE_CHECKING:
     from edgebone.sources.limits import Limited
@@ -103,7 +106,8 @@ def load(
     except BaseException:
         bundle.close()
         raise
-    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, frames, heads, rates)
+    let_results_draw()
+    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, settings, frames, heads, rates)
 
 
 class Looker(Protocol):
@@ -145,6 +149,7 @@ class Model:
         choice: Choice,
         failures: tuple[str, ...],
         decoders: dict[str, Decoder],
+        settings: Mapping[str, float | int | None],
         frames: FrameEngines,
         apart: ApartHeads,
         head_every: Mapping[str, int],
@@ -157,6 +162,7 @@ class Model:
         self._failures = failures
         self._frames = frames
         self._decoders = decoders
+        self._settings = {key: value for key, value in settings.items() if value is not None}
         self._apart = apart
         self.head_every = dict(head_every)
         # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
@@ -181,43 +187,117 @@ class Model:
 
     @overload
     def __call__(
-        self, picture: str | os.PathLike[str] | NDArray[Any] | Frame, heads: Collection[str] | None = None
-    ) -> Results: ...
+        self,
+        picture: list[Any] | tuple[Any, ...],
+        heads: Collection[str] | None = None,
+        *,
+        color: Color = "bgr",
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
+    ) -> list[Results]: ...
 
     @overload
-    def __call__(self, picture: list[Any] | tuple[Any, ...], heads: Collection[str] | None = None) -> list[Results]: ...
+    def __call__(
+        self,
+        picture: Any,
+        heads: Collection[str] | None = None,
+        *,
+        color: Color = "bgr",
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
+    ) -> Results: ...
 
     def __call__(
         self,
-        picture: str | os.PathLike[str] | NDArray[Any] | Frame | list[Any] | tuple[Any, ...],
+        picture: Any,
         heads: Collection[str] | None = None,
+        *,
+        color: Color = "bgr",
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
     ) -> Results | list[Results]:
         """Look at one picture or several.
 
         Args:
-            picture: A file's path, an array (uint8, height × width × 3, BGR), a frame, or a list of these,
-                which is run in batches where the bundle has them.
+            picture: A file's path or ``http(s)://`` address, its bytes, or the file itself, open; a PIL picture; an
+                array of uint8: (height, width, 3), taken for BGR unless ``color`` says otherwise, with a fourth
+                channel (alpha), or in grey; a torch tensor (RGB, channels first, uint8 or 0 to 1); a frame; or a list
+                of these, which is run in batches where the bundle has them.
             heads: Only these heads' results; None for all but those that run on demand.
+            color: What an array's channels are, ``bgr`` or ``rgb``; everything else knows its own.
+            score: The lowest score of a box that is shown, 0 to 1; None keeps what the model was loaded with.
+            iou: The overlap from which a worse box of the same class is dropped; None keeps the model's.
+            classes: Only boxes of these classes, by their labels; None for all.
 
         Returns:
             The head's result, or with several heads a dict of results by head name; a list for a list. With
-            ``heads``, a dict of theirs.
+            ``heads``, a dict of theirs. The result of one picture remembers it, for ``result.draw()`` and
+            ``result.save(path)``; those of a list are given theirs.
 
         Raises:
             SourceError: A file cannot be read.
             TensorError: An array is not a picture.
-            BundleError: There is no such head.
+            BundleError: There is no such head or class, or no head has the setting.
         """
         if heads is not None:
             self._check_heads(heads)
-        if not isinstance(picture, (list, tuple)):
-            return self._run([_pixels(picture)], heads)[0]
+        decoders = self._decoders_with(score, iou)
+        if classes is not None:
+            check_classes(self.manifest, classes)
+        many = list(picture) if isinstance(picture, (list, tuple)) else [picture]
         results: list[Results] = []
-        for start in range(0, len(picture), self.max_batch):
-            results += self._run([_pixels(item) for item in picture[start : start + self.max_batch]], heads)
-        return results
+        for start in range(0, len(many), self.max_batch):
+            images = [self._pixels(item, color) for item in many[start : start + self.max_batch]]
+            found = self._run(images, heads, decoders)
+            if classes is not None:
+                found = [only_classes(item, classes) for item in found]
+            results += found
+        if isinstance(picture, (list, tuple)):
+            return results
+        # What was read from a file is read again where it is drawn: who keeps many results keeps no pictures.
+        remember(results[0], picture if isinstance(picture, (str, os.PathLike)) else images[0])
+        return results[0]
 
-    def _run(self, images: Sequence[NDArray[Any]], heads: Collection[str] | None) -> list[Results]:
+    def _pixels(self, picture: Any, color: Color) -> NDArray[Any]:
+        if isinstance(picture, np.ndarray) and picture.ndim == 2:
+            size_hw, layout = size_and_layout(picture.shape)
+            if self.takes_frame(size_hw, layout):
+                return picture
+        return to_bgr(picture, color)
+
+    def _decoders_with(self, score: float | None, iou: float | None) -> Mapping[str, Decoder]:
+        if score is None and iou is None:
+            return self._decoders
+        given = {"score": score, "iou": iou}
+        for name, head in self.manifest.heads.items():
+            if head.apart and setting_names(name, head) & {key for key, value in given.items() if value is not None}:
+                raise BundleError(f"head {name} is attached apart: give score and iou to load(), not to a call")
+        own = {key: value for key, value in self._settings.items() if given.get(key) is None}
+        return make_decoders(self.manifest, **{**own, **{key: given[key] for key in given if given[key] is not None}})
+
+    @property
+    def labels(self) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+        """The classes' names, by class id; with several heads by the head's name."""
+        if len(self.manifest.heads) == 1:
+            return next(iter(self.manifest.heads.values())).labels
+        return {name: head.labels for name, head in self.manifest.heads.items()}
+
+    def __repr__(self) -> str:
+        """The bundle, its heads, the engine, the precision and why; and what an array is taken for."""
+        counts = {name: len(head.labels) for name, head in self.manifest.heads.items()}
+        heads = ", ".join(f"{name} ({count} classes)" if count else name for name, count in counts.items())
+        reason = next((fit.reason for fit in self.choice.fits if fit.candidate == self.candidate), "")
+        return (
+            f"<edgebone.Model {self.bundle.path}: {heads}; {self.engine.name} {self.engine.precision} ({reason}); "
+            'arrays are BGR unless color="rgb">'
+        )
+
+    def _run(
+        self, images: Sequence[NDArray[Any]], heads: Collection[str] | None, decoders: Mapping[str, Decoder]
+    ) -> list[Results]:
         size_hw, layout = size_and_layout(images[0].shape)
         if len({image.shape for image in images}) == 1 and self.takes_frame(size_hw, layout):
             geometries = [self.geometry_of(size_hw)] * len(images)
@@ -226,7 +306,8 @@ class Model:
             buffer = self.new_buffer(len(images))
             geometries = self.preprocess(images, buffer)
             outputs = self.infer(buffer, heads)
-        return self.decode(outputs, geometries, None if heads is None else [heads] * len(images))
+        wanted = None if heads is None else [heads] * len(images)
+        return self._decode(outputs, geometries, wanted, decoders)
 
     def _check_heads(self, names: Collection[str]) -> None:
         for name in names:
@@ -415,20 +496,39 @@ class Model:
         Raises:
             EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
         """
+        return self._decode(outputs, geometries, heads, self._decoders)
+
+    def _decode(
+        self,
+        outputs: Outputs,
+        geometries: Sequence[Geometry],
+        heads: Sequence[Collection[str] | None] | None,
+        decoders: Mapping[str, Decoder],
+    ) -> list[Results]:
         for name in self._decoders:
             check_rows(outputs, self._head_outputs[name], len(geometries))
         wanted = heads or [None] * len(geometries)
-        return [self._decode_one(outputs, index, geometry, wanted[index]) for index, geometry in enumerate(geometries)]
+        return [
+            self._decode_one(outputs, index, geometry, wanted[index], decoders)
+            for index, geometry in enumerate(geometries)
+        ]
 
-    def _decode_one(self, outputs: Outputs, index: int, geometry: Geometry, wanted: Collection[str] | None) -> Results:
+    def _decode_one(
+        self,
+        outputs: Outputs,
+        index: int,
+        geometry: Geometry,
+        wanted: Collection[str] | None,
+        decoders: Mapping[str, Decoder],
+    ) -> Results:
         found = {
             name: decoder([outputs[output][index] for output in self._head_outputs[name]], geometry)
-            for name, decoder in self._decoders.items()
+            for name, decoder in decoders.items()
             if wanted is None or name in wanted
         } | decode_apart(outputs, index, geometry, wanted)
         if self._single and wanted is None:
             return next(iter(found.values()))
-        return {name: found[name] for name in self.manifest.heads if name in found}
+        return HeadResults((name, found[name]) for name in self.manifest.heads if name in found)
 
     def close(self) -> None:
         """Free the engines and close the bundle."""
@@ -453,13 +553,3 @@ class Model:
 def apart_head_of(result: Result) -> HeadManifest | None:
     """The head that made an embedding, where it is one that is apart and may have been swapped since; else None."""
     return result.head if isinstance(result, HeadEmbedding) else None
-
-
-def _pixels(picture: str | os.PathLike[str] | NDArray[Any] | Frame) -> NDArray[Any]:
-    if isinstance(picture, Frame):
-        return picture.image
-    if isinstance(picture, np.ndarray):
-        return picture
-    if isinstance(picture, (str, os.PathLike)):
-        return read_image(picture)
-    raise TensorError(f"a picture is a path, an array or a Frame, not {type(picture).__name__}")

@@ -37,7 +37,7 @@ def every_object(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]
         return [found for index, item in enumerate(value) for found in every_object(item, (*path, index))]
     if not isinstance(value, dict):
         return []
-    free = path in [(key,) for key in FREE] or path[-1:] == ("params",)
+    free = path in [(key,) for key in FREE] or path[-1:] in (("params",), ("reduced",))
     inner = [found for key, item in value.items() for found in every_object(item, (*path, key))]
     return inner if free else [path, *inner]
 

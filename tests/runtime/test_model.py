@@ -131,19 +131,19 @@ def test_a_zip_bundle_runs_too(tmp_path: Path, engine: str) -> None:
 
 @pytest.mark.parametrize(
     "what",
-    [None, 5, 1.5, b"bytes", {"a": 1}, object(), Image.new("RGB", (4, 4))],
+    [None, 5, 1.5, {"a": 1}, object()],
     ids=lambda what: type(what).__name__,
 )
 def test_what_is_no_picture_is_refused(colors_bundle: Path, what: Any) -> None:
     with edgebone.load(colors_bundle) as model:
         for given in (what, [what]):
-            with pytest.raises(TensorError, match="a picture is a path, an array or a Frame, not"):
+            with pytest.raises(TensorError, match=r"a picture is a path, .* a tensor or a Frame, not"):
                 model(given)
 
 
 def test_arrays_that_are_no_pictures_are_refused(colors_bundle: Path) -> None:
     with edgebone.load(colors_bundle) as model:
-        for shape, dtype in (((4, 4), "uint8"), ((4, 4, 4), "uint8"), ((4, 4, 3), "float32"), ((0, 4, 3), "uint8")):
+        for shape, dtype in (((4, 4), "float32"), ((4, 4, 2), "uint8"), ((4, 4, 3), "float32"), ((0, 4, 3), "uint8")):
             with pytest.raises(TensorError, match="a picture must be uint8 of shape"):
                 model(np.zeros(shape, dtype))
         assert model(picture(RED)).label == "red"

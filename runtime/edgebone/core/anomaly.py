@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.shown import Shown
 
-@dataclass(frozen=True)
-class Anomaly:
+
+@dataclass(frozen=True, repr=False)
+class Anomaly(Shown):
     """How far one picture is from the normal ones that a head was fitted on.
 
     Attributes:

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import missing
+from edgebone.core.shown import Shown
 
 CLASS_NAME = "class_name"
 
 Index = int | slice | list[int] | list[bool] | NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Detections:
+@dataclass(frozen=True, repr=False)
+class Detections(Shown):
     """The boxes found in one picture, best first; none found is a length of 0.
 
     Indexing with an integer, a slice, a list, or an array of booleans or integers gives the chosen boxes as

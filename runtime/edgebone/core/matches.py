@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.shown import Shown
+
 UNKNOWN = "unknown"
 """The label of what is like nothing in the gallery."""
 
 
-@dataclass(frozen=True)
-class Matches:
+@dataclass(frozen=True, repr=False)
+class Matches(Shown):
     """The entries of a gallery that are most like one picture, best first.
 
     Attributes:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.shown import Shown
+
 
 class Result(Protocol):
     """What every head's decoder returns for one picture."""
@@ -23,8 +25,8 @@ ABSTAIN = "abstain"
 """The decision where the probabilities are too close to decide."""
 
 
-@dataclass(frozen=True)
-class Classification:
+@dataclass(frozen=True, repr=False)
+class Classification(Shown):
     """The most likely classes of one picture, best first.
 
     Attributes:
@@ -60,8 +62,8 @@ class Classification:
         return classes if self.decision is None else f"{self.decision} ({classes})"
 
 
-@dataclass(frozen=True)
-class MultiLabel:
+@dataclass(frozen=True, repr=False)
+class MultiLabel(Shown):
     """The labels that hold for one picture, most certain first; they are independent of each other.
 
     Attributes:
@@ -88,8 +90,8 @@ class MultiLabel:
         return _percentages(self.labels, self.confidence) or "no label"
 
 
-@dataclass(frozen=True)
-class Regression:
+@dataclass(frozen=True, repr=False)
+class Regression(Shown):
     """Numbers that were read off one picture.
 
     Attributes:
@@ -113,6 +115,10 @@ class Regression:
                 rows[name]["half_width"] = float(half_width)
         return {"values": rows}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a number."""
+        return [{"name": name, **row} for name, row in self.to_dict()["values"].items()]
+
     def __str__(self) -> str:
         """``weight 182 ± 20.4, age 31 ± 6``."""
         texts = [f"{name} {value:.4g}" for name, value in zip(self.names, self.values, strict=True)]
@@ -134,8 +140,8 @@ def _percentages(labels: tuple[str, ...], confidence: NDArray[np.float32]) -> st
     return ", ".join(f"{label} {100 * share:.1f} %" for label, share in zip(labels, confidence, strict=True))
 
 
-@dataclass(frozen=True)
-class Embedding:
+@dataclass(frozen=True, repr=False)
+class Embedding(Shown):
     """One picture as a vector; pictures that look alike have vectors that point the same way.
 
     Attributes:
@@ -148,13 +154,17 @@ class Embedding:
         """``{"embedding": [d numbers]}``."""
         return {"embedding": [round(float(value), 6) for value in self.vector]}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One row: how many numbers, and their length."""
+        return [{"numbers": self.vector.size, "length": float(np.linalg.norm(self.vector))}]
+
     def __str__(self) -> str:
         """``embedding of 1280 numbers, length 12.3``."""
         return f"embedding of {self.vector.size} numbers, length {np.linalg.norm(self.vector):.3g}"
 
 
-@dataclass(frozen=True)
-class FeatureMaps:
+@dataclass(frozen=True, repr=False)
+class FeatureMaps(Shown):
     """The backbone's feature maps of one picture, finest first.
 
     Attributes:
@@ -180,8 +190,8 @@ class FeatureMaps:
         return ", ".join(f"stride {stride}: {'×'.join(map(str, array.shape))}" for stride, array in pairs)
 
 
-@dataclass(frozen=True)
-class RawTensors:
+@dataclass(frozen=True, repr=False)
+class RawTensors(Shown):
     """The network's outputs for one picture, as they came.
 
     Attributes:
@@ -199,6 +209,10 @@ class RawTensors:
             }
         }
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a tensor."""
+        return [{"name": name, **row} for name, row in self.to_dict()["tensors"].items()]
+
     def __str__(self) -> str:
         """``output: float32 3549×85``."""
         shapes = {name: "×".join(map(str, array.shape)) or "scalar" for name, array in self.tensors.items()}
@@ -211,6 +225,28 @@ def _range(array: NDArray[Any]) -> dict[str, float | None]:
     if not finite.size:
         return {"min": None, "max": None}
     return {"min": round(float(finite.min()), 6), "max": round(float(finite.max()), 6)}
+
+
+class HeadResults(dict[str, Result], Shown):
+    """Several heads' results of one picture, by the head's name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"heads": {name: …}}``."""
+        return results_to_dict(self)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each head's rows, with the head's name."""
+        return [{"head": name, **row} for name, result in self.items() for row in _rows_of(result)]
+
+    def __str__(self) -> str:
+        """One line, a head after the other."""
+        return results_to_text(self)
+
+    __repr__ = Shown.__repr__
+
+
+def _rows_of(result: Result) -> list[dict[str, Any]]:
+    return result.rows() if isinstance(result, Shown) else [result.to_dict()]
 
 
 Results = Result | dict[str, Result]

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.detections import import_supervision
+from edgebone.core.shown import Shown
 
 
-@dataclass(frozen=True)
-class SegmentationMap:
+@dataclass(frozen=True, repr=False)
+class SegmentationMap(Shown):
     """The class of every pixel of one picture.
 
     Attributes:
@@ -86,6 +87,13 @@ class SegmentationMap:
                 for index, pixels in self._present().items()
             ]
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a class that is there, the background left out: its area in pixels, and its share."""
+        return [
+            {"category_id": index, "label": self.labels[index], "area": pixels, "share": pixels / self.class_id.size}
+            for index, pixels in self._present().items()
+        ]
 
     def __str__(self) -> str:
         """``drivable area 21.3 %, background 78.7 %``, largest first."""

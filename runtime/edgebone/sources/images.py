@@ -84,13 +84,18 @@ def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> ND
     """
     with open_picture(path, content) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
-        width, height = picture.size
-        bgr = np.empty((height, width, 3), np.uint8)
-        rows = max(1, _PIECE_PIXELS // width)
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
-            piece = _eight_bits(picture.crop((0, top, width, bottom)))
-            bgr[top:bottom] = np.asarray(piece.convert("RGB"))[..., ::-1]
+        return picture_to_bgr(picture)
+
+
+def picture_to_bgr(picture: Image.Image) -> NDArray[np.uint8]:
+    """TEMPORARY"""
+    width, height = picture.size
+    bgr = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _PIECE_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        piece = _eight_bits(picture.crop((0, top, width, bottom)))
+        bgr[top:bottom] = np.asarray(piece.convert("RGB"))[..., ::-1]
     return bgr
 
 

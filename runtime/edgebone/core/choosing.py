@@ -1,0 +1,43 @@
+"""Boxes of some classes alone, by their labels."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+import numpy as np
+
+from edgebone.core.detections import Detections
+from edgebone.core.errors import BundleError
+from edgebone.core.manifest import Manifest
+from edgebone.core.results import HeadResults, Result, Results
+
+
+def check_classes(manifest: Manifest, classes: Collection[str]) -> None:
+    """Refuse a class that no head has.
+
+    Raises:
+        BundleError: There is no such class; names those near it.
+    """
+    known = dict.fromkeys(label for head in manifest.heads.values() for label in head.labels)
+    for name in [classes] if isinstance(classes, str) else classes:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 3)
+            raise BundleError(
+                f"there is no class {name!r}; "
+                + (f"near: {', '.join(near)}" if near else f"there are {', '.join(list(known)[:10])} …")
+            )
+
+
+def only_classes(results: Results, classes: Collection[str]) -> Results:
+    """The results with the boxes of these classes alone; what is no box stays."""
+    wanted = {classes} if isinstance(classes, str) else set(classes)
+    if isinstance(results, dict):
+        return HeadResults((name, _only_of(result, wanted)) for name, result in results.items())
+    return _only_of(results, wanted)
+
+
+def _only_of(result: Result, wanted: set[str]) -> Result:
+    if not isinstance(result, Detections):
+        return result
+    return result[np.array([label in wanted for label in result.labels], bool)]
