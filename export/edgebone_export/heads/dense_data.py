@@ -15,6 +15,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
 from edgebone.core.reading import is_regular, read_regular
+from edgebone.evaluate.annotated_sizes import check_sizes
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.segmentation import read_mask, read_masks
 from edgebone_export.errors import ExportError
@@ -71,6 +72,8 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
 class _Picture(msgspec.Struct, frozen=True):
     id: int
     file_name: str
+    width: int | None = None
+    height: int | None = None
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -95,7 +98,8 @@ def read_detection(data: Path, images: Path | None) -> Dense:
     """COCO's annotations: the file, or a folder with ``instances.json`` in it. Crowds are left out.
 
     Raises:
-        SourceError: It is no annotation file, or a picture or category that it speaks of is missing.
+        SourceError: It is no annotation file, a picture or category that it speaks of is missing, or it states another
+            size of a picture than the picture has.
         ExportError: Names of categories differ only in case.
     """
     file = data / "instances.json" if data.is_dir() else data
@@ -107,6 +111,7 @@ def read_detection(data: Path, images: Path | None) -> Dense:
     if lost or not paths:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
         raise SourceError(f"{file}: {what}; say where they are with --images DIR")
+    check_sizes(file, ((paths[picture.id], picture.width, picture.height) for picture in found.images))
     categories = sorted(found.categories, key=lambda category: category.id)
     check_spelling(file, (category.name for category in categories))
     place = {category.id: index for index, category in enumerate(categories)}

@@ -17,6 +17,8 @@ from edgebone.core.errors import SourceError, missing
 from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
+from edgebone.evaluate.annotated_sizes import check_sizes
+from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.model import Looker
 
 # Boxes below it change nothing that could be seen in the figures.
@@ -30,6 +32,8 @@ _NAMES = {
 class _Picture(msgspec.Struct, frozen=True):
     id: int
     file_name: str
+    width: int | None = None
+    height: int | None = None
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -76,8 +80,8 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
         head: The detector's head, for its labels.
 
     Raises:
-        SourceError: The file or a picture is missing, it is no annotation file, or it annotates a class that
-            the bundle does not have.
+        SourceError: The file or a picture is missing, it is no annotation file, it annotates a class that
+            the bundle does not have, or pictures in another size than theirs.
     """
     with foreign(lambda reason: SourceError(f"{data}: not COCO's annotations ({reason}); give an instances.json")):
         raw = read_regular(data, limits.ANNOTATIONS_BYTES)
@@ -88,6 +92,7 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
     if lost or not paths:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
         raise SourceError(f"{data}: {what}; say where they are with --images DIR")
+    check_sizes(data, ((paths[picture.id], picture.width, picture.height) for picture in found.images))
     names = {category.id: category.name for category in found.categories}
     by_label = {label: index for index, label in enumerate(head.labels)}
     unknown = {item.category_id for item in found.annotations if names.get(item.category_id) not in by_label}
@@ -100,7 +105,11 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
 
 
 def evaluate_detector(
-    model: Looker, name: str, data: CocoData, progress: Callable[[int], None] = lambda _: None
+    model: Looker,
+    name: str,
+    data: CocoData,
+    progress: Callable[[int], None] = lambda _: None,
+    left_out: LeftOut = refuse,
 ) -> dict[str, float]:
     """Run a model over annotated pictures and count.
 
@@ -109,6 +118,7 @@ def evaluate_detector(
         name: The detector's head.
         data: What :func:`read_instances` gave.
         progress: Called with the number of pictures done.
+        left_out: Told why a picture, and its boxes, are not counted; if not given, that raises.
 
     Returns:
         COCO's figures, 0 to 1 (-1 where there is nothing to count): AP (IoU 0.50 to 0.95), AP50, AP75, APs, APm,
@@ -116,7 +126,7 @@ def evaluate_detector(
 
     Raises:
         MissingDependencyError: faster-coco-eval is not installed.
-        SourceError: A picture cannot be read, or the annotations lack what COCO's metrics need.
+        SourceError: A picture cannot be read, none can, or the annotations lack what COCO's metrics need.
     """
     try:
         from faster_coco_eval import COCO, COCOeval_faster
@@ -130,16 +140,16 @@ def evaluate_detector(
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(msgspec.json.decode(data.json))
     rows: list[dict[str, Any]] = []
-    items = list(data.paths.items())
-    for start in range(0, len(items), model.max_batch):
-        batch = items[start : start + model.max_batch]
-        for (number, _), results in zip(batch, model([path for _, path in batch]), strict=True):
-            result = results[name] if isinstance(results, dict) else results
-            assert isinstance(result, Detections)
-            rows += _rows(result, number, data.category_ids)
-        progress(start + len(batch))
+    numbers = list(data.paths)
+    seen: list[int] = []
+    for place, results in answers(model, list(data.paths.values()), left_out, progress):
+        result = results[name] if isinstance(results, dict) else results
+        assert isinstance(result, Detections)
+        seen.append(numbers[place])
+        rows += _rows(result, numbers[place], data.category_ids)
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
+        evaluation.params.imgIds = sorted(seen)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -1,8 +1,8 @@
 """From samples of any depth to 8 bits, by a rule that the file states, never by what happens to be in it.
 
-8 bits stay as they are. Fewer are spread over 0 to 255. Of 9 to 16 unsigned bits, whatever the format, the highest 8 are
-kept. Integers with a sign, 32 bits and floating point numbers have no range of their own: the file has to state one, which
-becomes 0 to 255; one that states none is refused, with the range that was found.
+8 bits stay as they are. Fewer are spread over 0 to 255. Of 9 to 16 unsigned bits, whatever the format, the highest 8
+are kept. Integers with a sign, 32 bits and floating point numbers have no range of their own: the file has to state
+one, which becomes 0 to 255; one that states none is refused, with the range that was found.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def check_range(picture: Image.Image, samples: Samples, path: object) -> None:
         return
     values = _values(picture, samples)
     raise SourceError(
-        f"{path}: its samples are {_KINDS[picture.mode]}, {np.nanmin(values):g} to {np.nanmax(values):g} here, and the "
-        "file does not state which become black and white (TIFF's tags SMinSampleValue and SMaxSampleValue do); save it "
-        "with 8 or 16 bits"
+        f"{path}: its samples are {_KINDS[picture.mode]}, {np.nanmin(values):g} to {np.nanmax(values):g} here, and "
+        "the file does not state which become black and white (TIFF's tags SMinSampleValue and SMaxSampleValue do); "
+        "save it with 8 or 16 bits"
     )
 
 

@@ -47,6 +47,7 @@ _MOTION_JPEG = (".mjpeg", ".mjpg")
 _SUBFILE, _PHOTOMETRIC, _SUBIFDS, _DNG_VERSION = 254, 262, 330, 50706
 _SENSOR = (32803, 34892)
 _REDUCED, _MASK = 1, 4
+_ORIENTATION, _ON_ITS_SIDE = 274, (5, 6, 7, 8)
 
 _log = logging.getLogger("edgebone.sources")
 
@@ -115,7 +116,9 @@ def open_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
             "channels of floating point numbers"
         ) from error
     except Image.DecompressionBombError as error:
-        raise SourceError(f"{path}: the picture is too large: {in_one_line(error)}") from error
+        raise SourceError(
+            f"{path}: a picture is too large: {PICTURE_PIXELS:,} pixels are the most ({in_one_line(error)})"
+        ) from error
     except MemoryError as error:
         raise SourceError(f"{path}: there is no memory for its pixels") from error
     except Exception as error:
@@ -201,8 +204,8 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
     """Read all of a file's pictures, one after the other: an animation's frames, a TIFF's pages.
 
     Left out are a TIFF's smaller versions and masks of its pages, the picture that an APNG shows where it cannot be
-    animated, and the further pictures of a phone's JPEG or HEIC, which are of the same moment. A frame that an animation
-    shows for no time at all counts 0.1 s, as in browsers.
+    animated, and the further pictures of a phone's JPEG or HEIC, which are of the same moment. A frame that an
+    animation shows for no time at all counts 0.1 s, as in browsers.
 
     Raises:
         SourceError: As :func:`read_image`; the pages before it were given.
@@ -261,7 +264,7 @@ def _is_paged(picture: Image.Image) -> bool:
 def _duration_s(picture: Image.Image) -> float:
     duration_ms = picture.info.get("duration")
     stated = isinstance(duration_ms, (int, float)) and 0 < duration_ms < float("inf")
-    return float(duration_ms) / 1000 if stated else 0.1
+    return duration_ms / 1000 if stated and duration_ms else 0.1
 
 
 @lru_cache(maxsize=4096)
@@ -294,16 +297,16 @@ def _to_bgr(picture: Image.Image, path: object, in_place: bool) -> NDArray[np.ui
     return bgr
 
 
-def upright_size(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """A picture's height and width as it is seen, and as it is stored, without decoding it.
+def stored_and_upright_hw(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A picture's height and width as it is stored, and as its EXIF orientation turns it, without decoding it.
 
     Raises:
         SourceError: As :func:`open_picture`.
     """
     with open_picture(path) as picture:
         width, height = picture.size
-        turned = picture.getexif().get(0x0112) in (5, 6, 7, 8)
-        return ((width, height) if turned else (height, width)), (height, width)
+        turned = picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+        return (height, width), ((width, height) if turned else (height, width))
 
 
 def is_picture(path: Path) -> bool:
@@ -314,8 +317,8 @@ def is_picture(path: Path) -> bool:
 def is_listed(path: Path) -> bool:
     """Whether a file counts as a picture among others.
 
-    By its content; and by its name where its content tells nothing: one that is damaged, empty, may not be read or leads
-    nowhere is to be missed, not passed over.
+    By its content; and by its name where its content tells nothing: one that is damaged, empty, may not be read or
+    leads nowhere is to be missed, not passed over.
     """
     # os.path says False, where Path raises, of a name that is too long.
     if os.path.isdir(path) or not (os.path.isfile(path) or os.path.islink(path)):  # noqa: PTH112, PTH113, PTH114

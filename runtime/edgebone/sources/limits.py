@@ -58,7 +58,14 @@ class Limits:
             )
         image = frame.image[top:bottom, left:right]
         return Frame(
-            image, frame.index, frame.captured_at_ns, frame.source, frame.position_s, (left, top), frame.path, frame.page
+            image,
+            frame.index,
+            frame.captured_at_ns,
+            frame.source,
+            frame.position_s,
+            (left, top),
+            frame.path,
+            frame.page,
         )
 
 
@@ -94,8 +101,8 @@ class Pick:
             return True
         if frame.path is not None and frame.position_s is None:
             raise SourceError(
-                f"{frame.source}: pictures have no times, so that no number of them a second can be taken: say how many "
-                "there are a second (--fps), or take one out of so many (--every)"
+                f"{frame.source}: pictures have no times, so that no number of them a second can be taken: say how "
+                "many there are a second (--fps), or take one out of so many (--every)"
             )
         now_s = frame.captured_at_ns / 1e9 if frame.position_s is None else frame.position_s
         period_s = 1 / self._limits.max_fps

@@ -20,8 +20,8 @@ from edgebone.sources import gstreamer, network
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
-from edgebone.sources.globs import files_matching
 from edgebone.sources.folders import pictures_among, pictures_in
+from edgebone.sources.globs import files_matching
 from edgebone.sources.images import is_listed, is_picture
 from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
 from edgebone.sources.picture_files import PictureFiles

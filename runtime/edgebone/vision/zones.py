@@ -57,8 +57,8 @@ class Zones:
     """Watches zones and lines in the pictures of any number of sources; each source has counts of its own.
 
     Times are the frames' own: of a recording its position, of a camera the moment of capture. Pictures without times
-    count as frames at 30 a second, and dwell nowhere. An object that is not seen for a second has left. An object counts
-    once it is seen in a zone in two frames.
+    count as frames at 30 a second, and nobody dwells in them. An object that is not seen for a second has left. An
+    object counts once it is seen in a zone in two frames.
 
     Args:
         file: The zones and lines.
@@ -141,8 +141,8 @@ class Zones:
             dwelling = [what.name for what in self.file.zones if what.dwell_s and what.source in (None, frame.source)]
             if dwelling and frame.path is not None and frame.position_s is None:
                 raise ZonesError(
-                    f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how many "
-                    "were taken a second with --fps, or leave dwell_s out"
+                    f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how "
+                    "many were taken a second with --fps, or leave dwell_s out"
                 )
             for place, before in zip(places, seen.places if seen else (), strict=False):
                 place.entered, place.left = before.entered, before.left
