@@ -181,8 +181,8 @@ def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> ND
     that the file has there, as networks are trained; ICC profiles are not applied, for the same reason. ``depth.py``
     says how other than 8 bits become 8.
 
-    Takes 8 bytes of memory a pixel for a moment, 3 of which are the result; with a progressive JPEG 10, and with the
-    formats whose decoders keep the whole picture, too (WebP, AVIF, JPEG 2000, HEIC), 16.
+    Takes 8 bytes of memory a pixel for a moment, 3 of which are the result. With the formats whose decoders keep the
+    whole picture, too, it is 10 (progressive JPEG, AVIF), 16 (WebP) or 20 (JPEG 2000).
 
     Args:
         path: A picture, as :func:`open_picture` takes it.
@@ -206,6 +206,8 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
     Left out are a TIFF's smaller versions and masks of its pages, the picture that an APNG shows where it cannot be
     animated, and the further pictures of a phone's JPEG or HEIC, which are of the same moment. A frame that an
     animation shows for no time at all counts 0.1 s, as in browsers.
+
+    The decoders of animations keep the picture as it was before, too: up to 24 bytes of memory a pixel.
 
     Raises:
         SourceError: As :func:`read_image`; the pages before it were given.
