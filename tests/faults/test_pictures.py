@@ -24,9 +24,11 @@ import edgebone
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
-from edgebone.evaluate.annotated_sizes import check_inside
+from edgebone.evaluate.annotated_sizes import check_inside, check_sizes
 from edgebone.evaluate.detection import read_instances
+from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.pictures import find_pictures
+from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.evaluate.segmentation import read_masks
 from edgebone.preprocess import preprocess
 from edgebone.sources import Source, open_source, open_sources
@@ -529,7 +531,7 @@ def test_an_evaluation_is_of_what_can_be_read_and_says_so(mixed: Path, colors_bu
 # Annotations
 
 
-def coco(folder: Path, size_wh: tuple[int, int] | None, orientation: int | None) -> Path:
+def coco(folder: Path, size_wh: tuple[Any, Any] | None, orientation: int | None) -> Path:
     """A picture that is stored 64 wide and 48 high, and what says so or otherwise."""
     exif = Image.Exif()
     if orientation:
@@ -546,6 +548,7 @@ def coco(folder: Path, size_wh: tuple[int, int] | None, orientation: int | None)
     return folder / "instances.json"
 
 
+@needs("faster_coco_eval")
 @pytest.mark.parametrize(
     ("size_wh", "orientation", "words"),
     [
@@ -553,25 +556,34 @@ def coco(folder: Path, size_wh: tuple[int, int] | None, orientation: int | None)
         ((64, 48), 3, ""),
         ((48, 64), 6, ""),
         (None, 6, ""),
+        ((0, 0), 6, ""),
+        ((64.0, 48.0), None, ""),
+        ((None, "48"), None, ""),
         ((64, 48), 6, "annotated as 64x48, and is 48x64 as its EXIF orientation turns it, 64x48 as it is stored"),
         ((64, 48), 8, "take the orientation out of the files"),
         ((640, 480), None, "annotated as 640x480, and is 64x48: .*in the size that they have"),
     ],
 )
 def test_boxes_in_other_pixels_than_the_pictures_are_refused_with_both_sizes(
-    tmp_path: Path, size_wh: tuple[int, int] | None, orientation: int | None, words: str
+    tmp_path: Path, size_wh: tuple[Any, Any] | None, orientation: int | None, words: str
 ) -> None:
     from edgebone_export.heads.dense_data import read_detection
 
     data = coco(tmp_path / "data", size_wh, orientation)
+    fitted_on = read_detection(data, None)
     with edgebone.load(write_boxes_bundle(tmp_path / "boxes.bundle", "found"), engine="onnxruntime") as model:
-        head = model.manifest.heads["found"]
-    for read in (lambda: read_instances(data, None, head), lambda: read_detection(data, None)):
-        if words:
-            with pytest.raises(SourceError, match=words):
-                read()
-        else:
-            read()
+        instances = read_instances(data, None, model.manifest.heads["found"])
+        to_tune = read_evaluation(data, model.manifest)
+        for look in (
+            instances.check_sizes,
+            lambda: Rehearsal(model.manifest, to_tune, model.engine),
+            lambda: check_sizes(data, zip(fitted_on.pictures, fitted_on.sizes_wh, strict=True)),
+        ):
+            if words:
+                with pytest.raises(SourceError, match=words):
+                    look()
+            else:
+                look()
 
 
 def test_masks_of_pictures_as_they_are_stored_are_refused_with_both_sizes(tmp_path: Path) -> None:

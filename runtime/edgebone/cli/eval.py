@@ -100,6 +100,7 @@ def _detection(name: str, head: Head, data: Path, images: Path | None) -> tuple[
     from edgebone.evaluate.detection import evaluate_detector, read_instances
 
     instances = read_instances(data, images, head)
+    instances.check_sizes()
     n = len(instances.paths)
 
     def run(model: Model, progress: Callable[[int], None], left_out: LeftOut) -> tuple[dict[str, Any], str]:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from edgebone.core.errors import SourceError
 from edgebone.sources.images import stored_and_upright_hw
 
 
-def check_sizes(where: Path, annotated: Iterable[tuple[Path, int | None, int | None]]) -> None:
+def stated_wh(width: Any, height: Any) -> tuple[int, int] | None:
+    """A width and height as annotations state them; None where they are left out, zero, or no whole numbers."""
+    whole = [isinstance(side, (int, float)) and side >= 1 and side == side // 1 for side in (width, height)]
+    return (int(width), int(height)) if all(whole) else None
+
+
+def check_sizes(where: Path | str, annotated: Iterable[tuple[Path, tuple[int, int] | None]]) -> None:
     """Compare the sizes that annotations state with the pictures' own.
 
     A picture is looked at upright, as its EXIF orientation says. Where an annotation states the size that the file has
@@ -17,16 +24,18 @@ def check_sizes(where: Path, annotated: Iterable[tuple[Path, int | None, int | N
 
     Args:
         where: The annotations, for the message.
-        annotated: Each picture's file with the width and height that the annotations state; None where they state none.
+        annotated: Each picture's file, with the width and height that the annotations state; None where they state
+            none.
 
     Raises:
         SourceError: They differ, with both sizes. A picture that cannot be read is not compared.
     """
     wrong: list[str] = []
     turned = False
-    for path, width, height in annotated:
-        if width is None or height is None:
+    for path, size_wh in annotated:
+        if size_wh is None:
             continue
+        width, height = size_wh
         try:
             stored_hw, upright_hw = stored_and_upright_hw(path)
         except SourceError:

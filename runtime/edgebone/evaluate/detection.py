@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgebone.core.errors import SourceError, missing
 from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
-from edgebone.evaluate.annotated_sizes import check_sizes
+from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.model import Looker
 
@@ -32,8 +32,8 @@ _NAMES = {
 class _Picture(msgspec.Struct, frozen=True):
     id: int
     file_name: str
-    width: int | None = None
-    height: int | None = None
+    width: Any = None
+    height: Any = None
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -61,6 +61,7 @@ class CocoData:
         where: The annotation file, for messages.
         json: Its bytes.
         paths: The pictures' files by their id in it.
+        sizes_wh: The pictures' widths and heights by their id, as the file states them; None where it states none.
         category_ids: The file's category id by the bundle's class id; a class that the file does not have is
             not in it.
     """
@@ -69,6 +70,15 @@ class CocoData:
     json: bytes
     paths: Mapping[int, Path]
     category_ids: Mapping[int, int]
+    sizes_wh: Mapping[int, tuple[int, int] | None] = field(default_factory=dict)
+
+    def check_sizes(self) -> None:
+        """Hold the sizes that the file states against the pictures, before these are looked at.
+
+        Raises:
+            SourceError: They differ, with both sizes.
+        """
+        check_sizes(self.where, ((path, self.sizes_wh.get(number)) for number, path in self.paths.items()))
 
 
 def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
@@ -80,8 +90,8 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
         head: The detector's head, for its labels.
 
     Raises:
-        SourceError: The file or a picture is missing, it is no annotation file, it annotates a class that
-            the bundle does not have, or pictures in another size than theirs.
+        SourceError: The file or a picture is missing, it is no annotation file, or it annotates a class that
+            the bundle does not have.
     """
     with foreign(lambda reason: SourceError(f"{data}: not COCO's annotations ({reason}); give an instances.json")):
         raw = read_regular(data, limits.ANNOTATIONS_BYTES)
@@ -92,7 +102,6 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
     if lost or not paths:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
         raise SourceError(f"{data}: {what}; say where they are with --images DIR")
-    check_sizes(data, ((paths[picture.id], picture.width, picture.height) for picture in found.images))
     names = {category.id: category.name for category in found.categories}
     by_label = {label: index for index, label in enumerate(head.labels)}
     unknown = {item.category_id for item in found.annotations if names.get(item.category_id) not in by_label}
@@ -100,7 +109,11 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
         listed = ", ".join(sorted(str(names.get(number, number)) for number in unknown)[:5])
         raise SourceError(f"{data}: it annotates classes that are no labels of the bundle: {listed}")
     return CocoData(
-        str(data), raw, paths, {by_label[name]: number for number, name in names.items() if name in by_label}
+        str(data),
+        raw,
+        paths,
+        {by_label[name]: number for number, name in names.items() if name in by_label},
+        {picture.id: stated_wh(picture.width, picture.height) for picture in found.images},
     )
 
 

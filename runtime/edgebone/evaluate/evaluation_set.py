@@ -35,12 +35,14 @@ class EvaluationSet:
         pictures: The picture files, or frames of a video (uint8, BGR).
         metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` where there are no labels.
         count: Counts the metric over the pictures that can be read; None without labels.
+        check: Holds what the labels say of the pictures against them; to be called before they are looked at.
     """
 
     name: str
     pictures: tuple[Path | NDArray[np.uint8], ...]
     metric: str
     count: Count | None = None
+    check: Callable[[], None] = lambda: None
 
 
 def read_evaluation(
@@ -110,6 +112,7 @@ def _detection(name: str, labels: Path, head_name: str, head: Head, images: Path
         tuple(instances.paths.values()),
         "AP",
         lambda model: 100 * evaluate_detector(model, head_name, instances, left_out=_pass)["AP"],
+        instances.check_sizes,
     )
 
 

@@ -66,7 +66,7 @@ class Rehearsal:
         baseline: The baseline's score.
 
     Raises:
-        SourceError: None of its pictures can be read.
+        SourceError: None of its pictures can be read, or they have other sizes than the labels state.
     """
 
     def __init__(self, manifest: Manifest, data: EvaluationSet, baseline: Engine) -> None:
@@ -74,6 +74,7 @@ class Rehearsal:
         has_boxes = "detection" in evaluable_heads(manifest.graph_heads).values()
         self._decoders = make_decoders(manifest, score=LEAST_SCORE if has_boxes else None)
         spec = manifest.preprocess
+        data.check()
         inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
         self._geometries: list[Geometry] = []
         read: list[Path | NDArray[np.uint8]] = []
