@@ -30,6 +30,7 @@ from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.evaluate.segmentation import read_masks
+from edgebone.labelling import label
 from edgebone.preprocess import preprocess
 from edgebone.sources import Source, open_source, open_sources
 from edgebone.sources.folders import in_order, pictures_in
@@ -400,7 +401,7 @@ def test_a_folder_of_frames_is_followed_and_counted_as_the_same_video_is(tmp_pat
     (tmp_path / "zones.json").write_text(json.dumps({"schema": 1, "zones": [dwelling], "lines": [gate]}))
     (tmp_path / "frames").mkdir()
     video = cv2.VideoWriter(str(tmp_path / "same.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
-    for number in range(20):
+    for number in range(60):
         image = picture(GREEN)
         video.write(image)
         cv2.imwrite(str(tmp_path / "frames" / f"{number + 1}.png"), image)
@@ -411,7 +412,9 @@ def test_a_folder_of_frames_is_followed_and_counted_as_the_same_video_is(tmp_pat
         ids: list[int] = []
         events = []
         for frame in frames(source):
-            tracked = tracking.update(frame, lamp(10 + 2.5 * frame.index))
+            # In the last frames it is not there any more.
+            found = lamp(10 + 2.5 * frame.index)
+            tracked = tracking.update(frame, found if frame.index < 20 else found[:0])
             assert tracked.tracker_id is not None
             ids += tracked.tracker_id.tolist()
             events += [event.to_dict() for event in zones.update(frame, tracked)]
@@ -419,7 +422,7 @@ def test_a_folder_of_frames_is_followed_and_counted_as_the_same_video_is(tmp_pat
 
     as_video = follow(open_source(tmp_path / "same.avi"))
     assert as_video[0] == [-1, *[1] * 19]
-    assert [event["event"] for event in as_video[1]] == ["enter", "cross", "dwell"]
+    assert [event["event"] for event in as_video[1]] == ["enter", "cross", "dwell", "leave"]
     assert follow(open_source(tmp_path / "frames", fps=25)) == as_video
     # Nobody knows how long anybody stays where pictures have no times.
     with pytest.raises(
@@ -430,8 +433,8 @@ def test_a_folder_of_frames_is_followed_and_counted_as_the_same_video_is(tmp_pat
     (tmp_path / "zones.json").write_text(json.dumps({"schema": 1, "zones": [dwelling], "lines": [gate]}))
     ids, events = follow(open_source(tmp_path / "frames"))
     assert ids == as_video[0]
-    assert [event["event"] for event in events] == ["enter", "cross"]
-    assert {event["position_s"] for event in events} == {None}
+    assert [event["event"] for event in events] == ["enter", "cross", "leave"]
+    assert {(event["position_s"], event.get("stayed_s")) for event in events} == {(None, None)}
 
 
 def test_pictures_without_times_are_not_thinned_by_how_fast_they_are_read(tmp_path: Path, colors_bundle: Path) -> None:
@@ -484,7 +487,7 @@ def test_a_damaged_picture_among_many_is_named_and_counted_and_ends_nothing(
     left_out = [line for line in said if line.startswith("left out: ")]
     assert len(left_out) == 5
     assert not any(line.startswith("edgebone: all is well") for line in said)
-    assert said[-1] == "edgebone: 5 of 8 pictures could not be read and were left out; the others are done"
+    assert said[-1] == "edgebone: 5 pictures could not be read, and left out; the others are done"
     assert "5 damaged" in said[-2]
 
 
@@ -526,6 +529,45 @@ def test_an_evaluation_is_of_what_can_be_read_and_says_so(mixed: Path, colors_bu
     assert len(found["unreadable"]) == 1
     assert f"{mixed}/2.png" in done.stderr
     assert done.stderr.splitlines()[-1] == "edgebone: 1 of 4 pictures could not be read; the figure is of the others"
+
+
+def test_a_shelf_in_pictures_is_watched_past_a_damaged_one(mixed: Path, colors_bundle: Path, tmp_path: Path) -> None:
+    zone = {
+        "name": "top",
+        "xyxy": [0, 0, 1, 1],
+        "rows": 1,
+        "columns": 1,
+        "expected": [{"product": "green", "minimum": 1}],
+    }
+    (tmp_path / "shelf.json").write_text(json.dumps({"schema": 1, "units": "shares", "zones": [zone]}))
+    seen = tmp_path / "seen.jsonl"
+    done = program("shelf", colors_bundle, mixed, "--shelf", tmp_path / "shelf.json", "--jsonl", seen, "--score", 0.1)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines()[-1] == "edgebone: 5 pictures could not be read, and left out; the others are done"
+    assert len(seen.read_text().splitlines()) == 3
+
+
+def test_pages_are_labelled_and_what_cannot_be_read_is_named(tmp_path: Path, colors_bundle: Path) -> None:
+    (tmp_path / "in").mkdir()
+    PAGES[0].save(tmp_path / "in" / "pages.tif", save_all=True, append_images=PAGES[1:3])
+    (tmp_path / "in" / "whole.png").write_bytes(written("PNG"))
+    (tmp_path / "in" / "damaged.jpg").write_bytes(written("JPEG")[:100])
+    PAGES[0].save(tmp_path / "a.gif", save_all=True, append_images=PAGES[1:4], duration=100)
+    with edgebone.load(colors_bundle, engine="onnxruntime") as model:
+        report = label(model, str(tmp_path / "in"), tmp_path / "out")
+        animated = label(model, str(tmp_path / "a.gif"), tmp_path / "frames", every=2)
+    names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
+    assert names == ["pages_000001.png", "pages_000002.png", "pages_000003.png", "whole.png"]
+    assert list(report.unreadable) == [str(tmp_path / "in" / "damaged.jpg")]
+    assert animated.pictures == 2
+
+
+def test_verification_pictures_are_those_that_can_be_read(mixed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from edgebone_export.pictures import sample_pictures
+
+    pictures, said = sample_pictures(mixed)
+    assert (len(pictures), said) == (3, f"the first 3 of {mixed}")
+    assert sum(line.startswith("left out: ") for line in caplog.messages) == 5
 
 
 # Annotations

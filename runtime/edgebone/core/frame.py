@@ -64,6 +64,11 @@ class Frame:
         return self._image
 
     @property
+    def has_time(self) -> bool:
+        """Whether it is known when it was; of picture files that come without times it is not."""
+        return self.path is None or self.position_s is not None
+
+    @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]

@@ -99,7 +99,7 @@ class Pick:
             return False
         if self._limits.max_fps is None:
             return True
-        if frame.path is not None and frame.position_s is None:
+        if not frame.has_time:
             raise SourceError(
                 f"{frame.source}: pictures have no times, so that no number of them a second can be taken: say how "
                 "many there are a second (--fps), or take one out of so many (--every)"

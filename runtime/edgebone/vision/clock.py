@@ -15,6 +15,6 @@ def time_s(frame: Frame) -> float:
     monotonic clock when it was captured, however late it is looked at. Of pictures without times only their order is
     known: they count as frames at 30 a second.
     """
-    if frame.position_s is None and frame.path is not None:
+    if not frame.has_time:
         return frame.index / NOMINAL_FPS
     return frame.captured_at_ns / 1e9 if frame.position_s is None else frame.position_s

@@ -139,7 +139,7 @@ class Zones:
                 if what.source in (None, frame.source)
             ]
             dwelling = [what.name for what in self.file.zones if what.dwell_s and what.source in (None, frame.source)]
-            if dwelling and frame.path is not None and frame.position_s is None:
+            if dwelling and not frame.has_time:
                 raise ZonesError(
                     f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how "
                     "many were taken a second with --fps, or leave dwell_s out"
@@ -212,4 +212,7 @@ class Zones:
 
 
 def _event(kind: Any, place: _Place, frame: Frame, tracker_id: int, label: str, **own: Any) -> Event:
+    if not frame.has_time:
+        # Counted in pictures, it would be no time.
+        own.pop("stayed_s", None)
     return Event(kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label, **own)
