@@ -513,6 +513,10 @@ def test_pictures_named_one_by_one_may_be_damaged_too(mixed: Path) -> None:
         except SourceError as error:
             assert frame.path in str(error)
     assert good == 1
+    (mixed.parent / "empty.png").write_bytes(b"")
+    (unopened,) = open_sources([str(mixed.parent / "empty.png")], forgiving=True)
+    with pytest.raises(SourceError, match="the file is empty"):
+        unopened.read()
     with pytest.raises(SourceError, match="none of its 2 pictures can be read"):
         frames(open_sources([str(mixed / "2.png"), str(mixed / "6.tif")])[0])
 

@@ -65,15 +65,19 @@ def open_source(
         return Arrays([what])
     if isinstance(what, (str, os.PathLike)):
         text = os.fspath(what)
-        try:
-            return _open_text(text, give_up_s, fps)
-        except SourceError as error:
-            if not forgiving:
-                raise
-            return Unopened(redact_word(text), error)
+        return _forgiven(lambda: _open_text(text, give_up_s, fps), text, forgiving)
     if isinstance(what, (list, tuple)):
         return Arrays(what)
     return what
+
+
+def _forgiven(open_one: Callable[[], Source], text: str, forgiving: bool) -> Source:
+    try:
+        return open_one()
+    except SourceError as error:
+        if not forgiving:
+            raise
+        return Unopened(redact_word(text), error)
 
 
 def open_sources(
@@ -98,11 +102,11 @@ def open_sources(
                 pictures.append(Path(text))
                 continue
             if pictures:
-                opened.append(_pictures(pictures, fps))
+                opened.append(_pictures(pictures, fps, forgiving))
                 pictures = []
             opened.append(open_source(text, give_up_s, fps, forgiving))
         if pictures:
-            opened.append(_pictures(pictures, fps))
+            opened.append(_pictures(pictures, fps, forgiving))
     except BaseException:
         for source in opened:
             source.close()
@@ -110,9 +114,9 @@ def open_sources(
     return opened
 
 
-def _pictures(paths: Sequence[Path], fps: float | None) -> Source:
+def _pictures(paths: Sequence[Path], fps: float | None, forgiving: bool) -> Source:
     if len(paths) == 1 and paths[0].is_file():
-        return _open_file(paths[0], fps)
+        return _forgiven(lambda: _open_file(paths[0], fps), str(paths[0]), forgiving)
     return PictureFiles(paths, str(paths[0]) if len(paths) == 1 else f"{len(paths)} pictures", fps)
 
 
