@@ -35,7 +35,8 @@ from edgebone.gallery.calibration import wilson
 from edgebone.gallery.embedding import embed_pictures
 from edgebone.gallery.signature import embed_references
 from edgebone.gallery.views import OWN, SIGNATURE
-from edgebone.sources.images import SUFFIXES, read_image
+from edgebone.sources.folders import pictures_in
+from edgebone.sources.images import read_image
 
 FALSE_MATCH_RATE = 1e-3
 QUERIES = 500
@@ -143,7 +144,7 @@ def evaluate(method: Method, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict
 
 def copies(bundle: str, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
     """Every method's figures, and what a picture takes."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = pictures_in(folder, deep=True)
     kinds = ("own", "whole and mirror", "thumbnail", "pHash", "dHash")
     queries: dict[str, list[list[np.ndarray]]] = {kind: [] for kind in kinds}
     references: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}

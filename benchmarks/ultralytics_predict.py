@@ -150,7 +150,7 @@ def shares(theirs: list[np.ndarray], ours: list[np.ndarray]) -> tuple[float, flo
 
 def measure(name: str, python: str, pictures: Path, video: Path, work: Path) -> dict[str, Any]:
     import edgebone
-    from edgebone.sources.images import SUFFIXES
+    from edgebone.sources.folders import pictures_in
     from edgebone_export.importers.importer import HeadSpec, import_onnx
 
     def ask(*arguments: object) -> str:
@@ -162,7 +162,7 @@ def measure(name: str, python: str, pictures: Path, video: Path, work: Path) -> 
     import_onnx(onnx, bundle, heads=HeadSpec(DECODERS.get(name, "yolov8")), samples=pictures)
     ask("boxes", onnx, pictures, found)
     theirs = [np.array(boxes, np.float64).reshape(-1, 6) for boxes in json.loads(found.read_text())]
-    files = sorted(path for path in pictures.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = pictures_in(pictures)
     engines = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
     matched = {}
     for engine, precision in engines[:2]:

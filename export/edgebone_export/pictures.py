@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.errors import SourceError
+from edgebone.core.frame import Frame
 from edgebone.sources import open_source
+from edgebone.sources.undamaged import undamaged
+
+_log = logging.getLogger("edgebone.sources")
 
 COUNT = 8
 _SIZES_HW = (
@@ -29,23 +36,30 @@ def sample_pictures(folder: Path | None) -> tuple[list[Picture], str]:
     """Pictures to verify on, and where they are from, in words.
 
     Args:
-        folder: The user's pictures; the first eight are taken.
+        folder: The user's pictures; the first eight that can be read are taken.
 
     Returns:
         uint8 arrays of shape (height, width, 3), BGR.
 
     Raises:
-        SourceError: The folder has no pictures, or one cannot be read.
+        SourceError: The folder has no pictures, or none can be read.
     """
     if folder is None:
         rng = np.random.default_rng(0)
         return [synthesize(size_hw, rng) for size_hw in _SIZES_HW[:COUNT]], "made, with the spectrum of photographs"
     source = open_source(folder)
     pictures: list[Picture] = []
-    while len(pictures) < COUNT and (frame := source.read()) is not None:
-        pictures.append(frame.image)
-    source.close()
+    with contextlib.closing(source):
+        for _, image in undamaged(source, lambda _: True, _say_left_out):
+            pictures.append(image)
+            if len(pictures) == COUNT:
+                break
     return pictures, f"the first {len(pictures)} of {folder}"
+
+
+def _say_left_out(frame: Frame, error: SourceError) -> None:
+    if frame.path is not None:
+        _log.warning("left out: %s", error)
 
 
 def synthesize(size_hw: tuple[int, int], rng: np.random.Generator) -> Picture:

@@ -97,21 +97,23 @@ class Inbox:
             try:
                 # Here, not in the reading thread: most frames of a camera that is faster than the model never are.
                 frame.image  # noqa: B018
-                if slot.fitted or not slot.source.live:
+                if slot.fitted:
                     return number, slot.limits.cut(frame)
             except SourceError as error:
-                if not slot.source.live:
+                if not slot.source.live and frame.path is None:
                     raise
-                self._count_damaged(slot, error)
+                self._count_damaged(slot, frame, error)
                 continue
-            # A region that does not fit a camera's first picture is a mistake of whoever wrote it.
+            # A region that does not fit a camera's first picture, or any of a file, is a mistake of whoever wrote it.
             cut = slot.limits.cut(frame)
-            slot.fitted = True
+            slot.fitted = slot.source.live
             return number, cut
 
-    def _count_damaged(self, slot: _Slot, error: SourceError) -> None:
+    def _count_damaged(self, slot: _Slot, frame: Frame, error: SourceError) -> None:
         slot.damaged += 1
-        if slot.damaged == 1:
+        if frame.path is not None:
+            _log.warning("left out: %s", error)
+        elif slot.damaged == 1:
             # A camera that gives nothing else would be waited for in silence.
             _log.warning("%s; such frames are left out, and counted", error)
 
@@ -220,6 +222,8 @@ class Inbox:
                 self._put(slot, frame)
         except BaseException as error:
             slot.error = error
+            if self._forgiving and isinstance(error, SourceError):
+                _log.warning("%s; going on without it", error)
         finally:
             with self._arrived:
                 slot.ended = True

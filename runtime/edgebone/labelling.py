@@ -28,8 +28,9 @@ from edgebone.evaluate.heads import evaluable_heads
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.model import Model
 from edgebone.sources import open_source
+from edgebone.sources.folders import pictures_among
 from edgebone.sources.globs import files_matching
-from edgebone.sources.images import is_picture, read_image
+from edgebone.sources.images import describe_pages, is_picture, read_pages
 from edgebone.sources.undamaged import undamaged
 
 
@@ -42,7 +43,7 @@ class Labelled:
         kind: ``segmentation``, ``classification`` or ``detection``.
         pictures: How many pictures there are, each with its answer.
         undecided: Pictures left out, since the head's operating point abstains.
-        unreadable: Pictures that could not be read, and why.
+        unreadable: Pictures that could not be read, and why; a file whose further pages could not be is among them.
         damaged: Frames of a camera that came damaged; the next ones were taken instead.
         found: In how many pictures each class is; the background, too, where areas are labelled.
     """
@@ -78,9 +79,9 @@ def label(
         source: A picture, folder, video or camera.
         target: The folder to write; whole or not at all.
         head: The head that answers; None takes the only one that can.
-        every: One frame out of so many.
-        skip: So many frames are left out at the start: what is learned from and what is measured on should be
-            apart in time.
+        every: One frame out of so many; of a folder one file, with all of its pages.
+        skip: So many frames, or files, are left out at the start: what is learned from and what is measured on should
+            be apart in time.
         most: At most so many pictures; None for all, which a camera must not be asked for.
         progress: Told how many pictures are written, and how many there will be at most where that is known.
 
@@ -173,11 +174,11 @@ class _Footage:
             taken: set[str] = set()
             for path in self._files[skip::every]:
                 try:
-                    image = read_image(path)
+                    for page in read_pages(path):
+                        number = "" if page.number is None else f"_{page.number:06d}"
+                        yield _unlike(f"{as_utf8(path.stem)}{number}", taken), page.image
                 except SourceError as error:
                     report.unreadable[str(path)] = str(error)
-                    continue
-                yield _unlike(as_utf8(path.stem), taken), image
         elif self._source is not None:
             stem = "frame" if self.live else as_utf8(Path(self._text).stem)
             first: int | None = None
@@ -188,8 +189,11 @@ class _Footage:
                 number = frame.index - first - skip
                 return number >= 0 and number % every == 0
 
-            def damaged(_: SourceError) -> None:
-                report.damaged += 1
+            def damaged(frame: Frame, error: SourceError) -> None:
+                if frame.path is None:
+                    report.damaged += 1
+                else:
+                    report.unreadable[frame.path] = str(error)
 
             try:
                 for frame, image in undamaged(self._source, wanted, damaged):
@@ -207,13 +211,21 @@ class _Footage:
 
 
 def _files(text: str) -> list[Path] | None:
-    """The pictures of a folder, a pattern or a file, in order; None for what is read frame by frame."""
+    """The pictures of a folder, a pattern or a file, in order; None for what is read frame by frame, animations too."""
     # os.path says False, where Path raises, of a name that is too long.
     if os.path.isdir(text):  # noqa: PTH112
         return find_pictures(Path(text))
     if os.path.isfile(text):  # noqa: PTH113
-        return [Path(text)] if is_picture(Path(text)) else None
-    return (files_matching(text) if glob.has_magic(text) else []) or None
+        return [Path(text)] if is_picture(Path(text)) and not _is_animated(Path(text)) else None
+    return (pictures_among(files_matching(text), text) if glob.has_magic(text) else []) or None
+
+
+def _is_animated(path: Path) -> bool:
+    try:
+        return describe_pages(path)[0] != 1
+    except SourceError:
+        # It is damaged, which reading it will say.
+        return False
 
 
 def _unlike(stem: str, taken: set[str]) -> str:

@@ -351,6 +351,7 @@ class Model:
         every: int = 1,
         roi_xyxy: tuple[int, int, int, int] | None = None,
         give_up_s: float | None = None,
+        fps: float | None = None,
         forgiving: bool = False,
     ) -> Stream:
         """Go through one source or several, frame by frame.
@@ -364,7 +365,9 @@ class Model:
             every: One frame out of so many of each source.
             roi_xyxy: The region of interest in pixels: left, top, right, bottom; None for the whole picture.
             give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
-            forgiving: A source that fails ends, and the others go on; its error is in ``stats``.
+            fps: How many of a folder's pictures were taken a second: their times, as a video's frames have; None where
+                that is not known.
+            forgiving: A source that cannot be opened, or fails, ends, and the others go on; its error is in ``stats``.
 
         Returns:
             An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
@@ -381,7 +384,7 @@ class Model:
         opened: list[Source] = []
         try:
             for item, _ in pairs:
-                opened.append(open_source(item, give_up_s))
+                opened.append(open_source(item, give_up_s, fps, forgiving))
         except BaseException:
             for done in opened:
                 done.close()

@@ -22,6 +22,7 @@ from edgebone.core.errors import TensorError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Preprocess
+from edgebone.core.pixels import too_large
 
 Pixels = NDArray[np.uint8]
 
@@ -131,11 +132,7 @@ def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
     """Pad the picture to the input's aspect, then resize all of it."""
     height, width = image_bgr.shape[:2]
     left, top, padded_w, padded_h = _padded(spec, height, width)
-    if padded_w * padded_h > limits.PICTURE_PIXELS:
-        raise TensorError(
-            f"a picture of {width}x{height} would be padded to {padded_w}x{padded_h} before it is resized; "
-            f"{limits.PICTURE_PIXELS:,} pixels are the most"
-        )
+    _check_size(f"a picture of {width}x{height}, padded to the network's aspect,", (padded_h, padded_w))
     bgr = spec.padding if spec.color == "bgr" else spec.padding[::-1]
     padded = cv2.copyMakeBorder(
         image_bgr, top, padded_h - height - top, left, padded_w - width - left, cv2.BORDER_CONSTANT, value=bgr
@@ -143,6 +140,12 @@ def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
     net_h, net_w = spec.size_hw
     whole = Geometry((padded_h, padded_w), spec.size_hw, (net_w / padded_w, net_h / padded_h), (0.0, 0.0))
     _resample(spec, np.asarray(padded, np.uint8), whole, out)
+
+
+def _check_size(what: str, size_hw: tuple[int, int]) -> None:
+    refusal = too_large(f"{what} to one", size_hw, limits.PICTURE_PIXELS)
+    if refusal:
+        raise TensorError(refusal)
 
 
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:
@@ -192,9 +195,5 @@ def _pillow(
 def _opencv(spec: Preprocess, image_bgr: Pixels, geometry: Geometry) -> Pixels:
     height, width = geometry.source_hw
     size_wh = geometry.resized_hw[::-1]
-    if size_wh[0] * size_wh[1] > limits.PICTURE_PIXELS:
-        raise TensorError(
-            f"a picture of {width}x{height} would be resized to {size_wh[0]}x{size_wh[1]} before it is cropped; "
-            f"{limits.PICTURE_PIXELS:,} pixels are the most"
-        )
+    _check_size(f"a picture of {width}x{height}, resized before it is cropped,", geometry.resized_hw)
     return np.asarray(cv2.resize(image_bgr, size_wh, interpolation=_OPENCV[spec.interpolation]), np.uint8)

@@ -614,7 +614,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> N
     said: list[str] = []
     assert len(read_calibration(folder, _spec(), 20, said.append).inputs) == 19  # type: ignore[arg-type]
     assert "1 of 20 calibration pictures cannot be read" in said[0]
-    assert "005.png" in said[0]
+    assert "005.png" in said[1]
     for path in folder.iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(SourceError, match="none of its 20 pictures can be read; nothing to calibrate on"):

@@ -139,20 +139,30 @@ def pictures(folder: Path) -> list[bytes]:
     exif = Image.Exif()
     exif[0x112] = 6
     modes = ("L", "P", "1", "LA", "RGBA", "CMYK", "I", "F")
-    return _written(
-        *(("RGB", name, {}) for name in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "MPO")),
+    written = _written(
+        *(("RGB", name, {}) for name in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DIB", "PPM", "MPO")),
+        *((mode, name, {}) for mode in ("RGB", "L", "RGBA") for name in ("AVIF", "JPEG2000")),
+        *((mode, name, {}) for mode in ("I;16", "F") for name in ("PNG", "PPM", "TIFF", "JPEG2000")),
+        ("RGB", "JPEG2000", {"no_jp2": True}),
         *((mode, name, {}) for mode in modes for name in ("PNG", "TIFF", "JPEG")),
         *(("RGB", "TIFF", {"compression": name}) for name in ("tiff_lzw", "jpeg", "tiff_deflate")),
         ("RGB", "JPEG", {"progressive": True}),
         ("RGB", "JPEG", {"exif": exif}),
         ("RGB", "GIF", {"save_all": True, "append_images": [image] * 3}),
-        ("RGB", "WEBP", {"save_all": True, "append_images": [image] * 2}),
+        *(
+            ("RGB", name, {"save_all": True, "append_images": [image] * 2})
+            for name in ("WEBP", "PNG", "TIFF", "AVIF", "MPO")
+        ),
     )
+    return [*written, _PAM]
+
+
+_PAM = b"P7\nWIDTH 8\nHEIGHT 4\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n" + bytes(range(128))
 
 
 def other_pictures(folder: Path) -> list[bytes]:
     """Pictures in formats that Pillow reads, by starting programs at times, and edgebone does not."""
-    names = ("ICO", "TGA", "PCX", "JPEG2000", "SGI", "EPS", "PDF", "IM", "DDS", "ICNS")
+    names = ("ICO", "TGA", "PCX", "SGI", "EPS", "PDF", "IM", "DDS", "ICNS")
     return _written(*(("RGB", name, {}) for name in names))
 
 

@@ -182,11 +182,17 @@ def use_picture(data: bytes, place: Path) -> None:
     from conftest import COLORS_PREPROCESS
 
     from edgebone.preprocess import preprocess
-    from edgebone.sources.images import is_picture, read_image
+    from edgebone.sources.images import describe_pages, is_picture, read_image, read_pages, stored_and_upright_hw
 
     path = place / "a.jpg"
     path.write_bytes(data)
     is_picture(path)
+    with contextlib.suppress(EdgeboneError):
+        for page, _ in zip(read_pages(path), range(5), strict=False):
+            assert page.image.dtype == np.uint8 and page.image.ndim == 3
+    for look in (describe_pages, stored_and_upright_hw):
+        with contextlib.suppress(EdgeboneError):
+            look(path)
     image = read_image(path)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     preprocess(COLORS_PREPROCESS, image, np.zeros((32, 32, 3), np.uint8))

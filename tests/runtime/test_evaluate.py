@@ -280,7 +280,7 @@ def test_mean_iou_is_over_all_pixels_and_leaves_out_what_is_not_counted(tmp_path
     ("mask", "mode", "words"),
     [
         (np.full((48, 64), 7, np.uint8), "L", "it holds class 7, the bundle has 3 labels"),
-        (np.zeros((20, 20), np.uint8), "L", "the mask is 20x20, its picture 48x64"),
+        (np.zeros((20, 20), np.uint8), "L", "the mask is 20x20, its picture, upright, 64x48"),
         (np.zeros((48, 64), np.uint8), "RGB", "a mask has one channel or a palette, this is RGB"),
     ],
 )

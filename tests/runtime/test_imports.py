@@ -35,7 +35,7 @@ ROOMS = {
         "usearch",
     },
     "engines": {"compile", "core", "cuda", "engines", "numpy", "onnxruntime", "openvino"},
-    "sources": {"core", "sources", "numpy", "cv2", "PIL", "av"},
+    "sources": {"core", "sources", "numpy", "cv2", "PIL", "av", "pillow_heif"},
     "compile": {"compile", "core", "engines", "msgspec"},
     "telemetry": {"core", "stream_stats", "telemetry", "prometheus_client", "pynvml"},
     "vision": {"core", "vision", "msgspec", "numpy", "cv2", "supervision", "trackers"},

@@ -168,7 +168,7 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before_it_is_dec
         path = tmp_path / "a.png"
         path.write_bytes(b"".join([b"\x89PNG\r\n\x1a\n", *png]))
         for read in (read_image, lambda path: frames(open_source(path))):
-            with pytest.raises(SourceError, match="more than 51 million pixels"):
+            with pytest.raises(SourceError, match="too large: 51,000,000 pixels are the most"):
                 read(path)
 
 
@@ -226,23 +226,23 @@ def test_damage_anywhere_in_a_picture_gives_a_picture_or_a_source_error(tmp_path
 
 
 def test_a_folder_gives_its_pictures_by_name_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("b.png", "a.jpg", "C.JPG", "d.webp"):
-        save(tmp_path / name)
+    for name in ("b.png", "a.jpg", "C.JPG", "d.jfif"):
+        save(tmp_path / name, format="JPEG")
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "._a.jpg").write_text("what macOS leaves on foreign disks")
     (tmp_path / "sub.jpg").mkdir()
     source = open_source(str(tmp_path))
     assert (source.frame_count, source.live, source.fps) == (4, False, None)
     found = frames(source)
-    assert [Path(frame.source).name for frame in found] == ["C.JPG", "a.jpg", "b.png", "d.webp"]
-    assert [frame.index for frame in found] == [0, 1, 2, 3]
+    assert [Path(frame.path or "").name for frame in found] == ["C.JPG", "a.jpg", "b.png", "d.jfif"]
+    assert [(frame.index, frame.source) for frame in found] == [(place, str(tmp_path)) for place in range(4)]
 
 
 def test_a_glob_gives_what_matches_in_order(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("2.png", "1.png", "3.jpg", "deep/4.png"):
         save(tmp_path / name)
-    names = [Path(frame.source).name for frame in frames(open_source(f"{tmp_path}/*.png"))]
+    names = [Path(frame.path or "").name for frame in frames(open_source(f"{tmp_path}/*.png"))]
     assert names == ["1.png", "2.png"]
     assert len(frames(open_source(f"{tmp_path}/**/*.png"))) == 3
     assert len(frames(open_source(f"{tmp_path}/*"))) == 3
@@ -340,7 +340,7 @@ def test_pictures_named_one_by_one_are_one_source_and_videos_one_each(tmp_path: 
             write_video(tmp_path / name, [RED] * 2)
     sources = open_sources([str(tmp_path / name) for name in names])
     assert [source.frame_count for source in sources] == [2, 2, 1, 2]
-    assert [Path(frame.source).name for frame in frames(sources[0])] == ["a.png", "b.png"]
+    assert [Path(frame.path or "").name for frame in frames(sources[0])] == ["a.png", "b.png"]
     for source in sources:
         source.close()
 
@@ -486,4 +486,4 @@ def test_a_link_that_leads_round_in_a_loop_lists_each_picture_once(tmp_path: Pat
         assert files_matching(f"{start}/**/*.png") == sorted(top / name for name in names)
     assert len(files_matching(f"{album}/**")) == 3
     assert len(files_matching(f"{album}/**/may/**/*.png")) == 1
-    assert [frame.source for frame in frames(open_source(f"{album}/**/b.png"))] == [f"{album}/2024/b.png"]
+    assert [frame.path for frame in frames(open_source(f"{album}/**/b.png"))] == [f"{album}/2024/b.png"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
 from edgebone.core.reading import is_regular, read_regular
+from edgebone.evaluate.annotated_sizes import stated_wh
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.segmentation import read_mask, read_masks
 from edgebone_export.errors import ExportError
@@ -33,11 +35,13 @@ class Dense:
         labels: Class names by class id; none for normal pictures.
         target: From a picture's place, its geometry, and whether it is mirrored, to a mask or boxes in pixels of the
             network's input.
+        sizes_wh: The pictures' widths and heights as the annotations state them; empty where these state none.
     """
 
     pictures: tuple[Path, ...]
     labels: tuple[str, ...]
     target: Callable[[int, Geometry, bool], NDArray[np.uint8] | Boxes | None]
+    sizes_wh: tuple[tuple[int, int] | None, ...] = ()
 
 
 def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> Dense:
@@ -71,6 +75,8 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
 class _Picture(msgspec.Struct, frozen=True):
     id: int
     file_name: str
+    width: Any = None
+    height: Any = None
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -132,7 +138,9 @@ def read_detection(data: Path, images: Path | None) -> Dense:
         seen = ((xyxy[:, 2:] - xyxy[:, :2]) >= 1).all(axis=1)
         return xyxy[seen].astype(np.float32), np.asarray([index for index, _ in own], np.int64)[seen]
 
-    return Dense(tuple(paths.values()), tuple(category.name for category in categories), target)
+    sizes_wh = {picture.id: stated_wh(picture.width, picture.height) for picture in found.images}
+    names = tuple(category.name for category in categories)
+    return Dense(tuple(paths.values()), names, target, tuple(sizes_wh[number] for number in numbers))
 
 
 def read_normal(data: Path) -> Dense:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Preprocess
+from edgebone.evaluate.annotated_sizes import check_sizes
 from edgebone.preprocess import plan
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
@@ -146,7 +147,9 @@ def _read(settings: Settings, data: Path, images: Path | None) -> Dense:
     if settings.kind == "segmentation":
         return read_segmentation(data, images, settings.labels)
     if settings.kind == "detection":
-        return read_detection(data, images)
+        found = read_detection(data, images)
+        check_sizes(data, zip(found.pictures, found.sizes_wh, strict=True))
+        return found
     return read_normal(data)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.evaluate.pictures import find_pictures, read_rows
-from edgebone.sources.images import SUFFIXES
+from edgebone.sources.folders import in_order, pictures_in
+from edgebone.sources.images import is_listed
 from edgebone_export.errors import ExportError
 
 Task = Literal["classes", "labels", "values", "none"]
@@ -78,7 +79,7 @@ def _classes(data: Path, names: Sequence[str]) -> Labelled:
         folders = class_folders(data)
         if not folders:
             raise SourceError(f"{data}: needs a folder a class with pictures in it, or a CSV with file and label")
-        loose = _pictures_in(data.iterdir())
+        loose = in_order(path for path in data.iterdir() if not path.name.startswith(".") and is_listed(path))
         if loose:
             raise SourceError(
                 f"{data}: {len(loose)} pictures lie beside the folders of the classes, such as {loose[0].name}; put "
@@ -101,13 +102,9 @@ def _classes(data: Path, names: Sequence[str]) -> Labelled:
 
 def class_folders(data: Path) -> dict[Path, list[Path]]:
     """A folder's folders that have pictures in them, with these; hidden ones are none."""
-    folders = sorted(child for child in data.iterdir() if child.is_dir() and not child.name.startswith("."))
-    found = {folder: _pictures_in(folder.rglob("*")) for folder in folders}
+    folders = in_order(child for child in data.iterdir() if child.is_dir() and not child.name.startswith("."))
+    found = {folder: pictures_in(folder, deep=True) for folder in folders}
     return {folder: paths for folder, paths in found.items() if paths}
-
-
-def _pictures_in(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _several(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...], names: Sequence[str]) -> Labelled:

@@ -24,6 +24,7 @@ from edgebone.core.manifest import Head, Manifest
 from edgebone.core.reading import read_regular
 from edgebone.core.results import Classification
 from edgebone.engines.select import ENGINES, Candidate, Fit, check
+from edgebone.evaluate.annotated_sizes import check_inside
 from edgebone.selftest import read_golden, replay
 from edgebone_export.errors import ExportError, ParityError
 
@@ -130,7 +131,7 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
     Raises:
         ExportError: No head, or more than one, gives such answers, or they are of a class that it does not have.
         ParityError: The bundle gives less than half of them.
-        SourceError: A picture cannot be read.
+        SourceError: A picture cannot be read, or a box that is expected reaches beyond it.
     """
     decoder = "classification@1" if any(isinstance(item, str) for item in expected.values()) else "boxes"
     found = of = 0
@@ -142,6 +143,8 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
         ((name, head),) = heads.items()
         for file, answers in expected.items():
             _check_names(file, answers, head)
+            if not isinstance(answers, str):
+                check_inside(f"what is expected of {file}", folder / file, (box.bbox for box in answers))
             result = model(folder / file)
             hits = _hits(result[name] if isinstance(result, dict) else result, answers)
             found, of = found + int(hits.sum()), of + len(hits)

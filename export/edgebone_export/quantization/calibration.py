@@ -71,7 +71,9 @@ def read_calibration(
             except SourceError as error:
                 unreadable.append(str(error))
         if unreadable:
-            notice(f"{len(unreadable)} of {len(chosen)} calibration pictures cannot be read, such as {unreadable[0]}")
+            notice(f"{len(unreadable)} of {len(chosen)} calibration pictures cannot be read")
+        for why in unreadable:
+            notice(f"left out: {why}")
     if not images:
         raise SourceError(f"{source}: none of its {available} pictures can be read; nothing to calibrate on")
     if len(images) < count:

@@ -136,7 +136,7 @@ def quantize(
         outcomes = []
         with OnnxRuntimeEngine(content, batch_range=base.batch) as fp32:
             rehearsal = Rehearsal(manifest, data, fp32)
-            progress(f"FP32: {data.metric} {rehearsal.baseline.value:.2f} on {len(data.pictures)} pictures")
+            progress(f"FP32: {data.metric} {rehearsal.baseline.value:.2f} on {len(rehearsal.data.pictures)} pictures")
             for precision, target in variants:
                 recipe = make_recipe(source, precision, target)
                 outcome, added = _try(recipe, source, manifest, rehearsal, fp32, golden, apart, max_drop)

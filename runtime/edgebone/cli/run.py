@@ -87,7 +87,13 @@ def run_command(
         float | None,
         typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
     ] = None,
-    forgiving: Annotated[bool, typer.Option("--forgiving", help="When a source fails, go on with the others.")] = False,
+    fps: Annotated[
+        float | None,
+        typer.Option("--fps", help="A folder's pictures were taken so many a second: their times, as a video has."),
+    ] = None,
+    forgiving: Annotated[
+        bool, typer.Option("--forgiving", help="When a source or a picture cannot be read, go on with the others.")
+    ] = False,
     track: Annotated[bool, typer.Option("--track", help="Follow what is detected from frame to frame.")] = False,
     zones: Annotated[
         Path | None, typer.Option("--zones", help="A file of zones and lines: who enters, stays, leaves, crosses.")
@@ -126,6 +132,7 @@ def run_command(
             raise typer.BadParameter("a restarted run would write over its --video; keep JSON lines with --out")
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
     from edgebone.cli.follow import Follow
+    from edgebone.cli.left_out import check_all_read
     from edgebone.model import load
     from edgebone.sinks.guarded import POLICIES, GuardedSink
     from edgebone.sources import open_sources
@@ -140,7 +147,7 @@ def run_command(
     limits = Limits(max_fps, every, _region(roi))
     listen_at = _host_and_port(metrics)
     follow = Follow.of(track, zones, events, append, _print_line)
-    sources = open_sources(source, give_up)
+    sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:
         # Until the stream has them, nobody else closes them.
         opened = closing.enter_context(contextlib.ExitStack())
@@ -173,6 +180,7 @@ def run_command(
         guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
         try:
             _go(_frames(stream, load_again, named), stream, guarded, follow, frames, note if json else say)
+            check_all_read(sources, stream.stats, forgiving)
         except EngineStalledError as error:
             # Closing would wait for the engine too: everything else is closed already.
             note(f"edgebone: {error}")
@@ -350,7 +358,8 @@ def _print_picture(frame: Frame, result: Results) -> None:
     from edgebone.core.results import results_to_text
 
     if frame.position_s is None:
-        say(f"{frame.source}: {results_to_text(result)}")
+        page = "" if frame.page is None else f", page {frame.page}"
+        say(f"{frame.path or frame.source}{page}: {results_to_text(result)}")
 
 
 def _go(

@@ -59,11 +59,13 @@ def shelf_command(
     The camera stands still. Only facings that changed since the last look go through the network again. A gallery that
     changes is taken over; SIGHUP looks for that at once.
     """
+    from edgebone.cli.left_out import fail_if_left_out
     from edgebone.cli.shelf_outputs import ShelfOutputs
     from edgebone.inbox import Inbox
     from edgebone.model import load
     from edgebone.sources import open_source
     from edgebone.sources.limits import Limits
+    from edgebone.sources.picture_files import PictureFiles
     from edgebone.vision.shelf import Shelf
     from edgebone.vision.shelf_file import read_shelf
 
@@ -85,6 +87,8 @@ def shelf_command(
             )
         watched = Shelf(file, recognise)
         _go(inbox, watched, ShelfOutputs(file, opened, limits, jsonl, events, append, video), names)
+        if isinstance(opened, PictureFiles):
+            fail_if_left_out(inbox.counts(0)[2])
 
 
 def _open(model: Model, gallery: str, head: str | None) -> Gallery:

@@ -18,13 +18,16 @@ class Frame:
             frames are decoded when they are looked at first: most that a busy model drops never are.
         index: Counts the frames of its source from 0; gaps are frames that were dropped.
         captured_at_ns: Monotonic clock (``time.monotonic_ns``), taken when the source gave the frame.
-        source: The source's name: a path, ``usb:0``, ``synthetic://640x480@30``.
+        source: The name of the sequence that it belongs to: a video's path, a folder, ``usb:0``,
+            ``synthetic://640x480@30``. What is known from frame to frame (tracks, zones) is known of a source.
         position_s: The frame's own time within a recorded source, in seconds; None where there is none.
         origin_xy: Where the picture's corner lies in the camera's whole picture, in pixels; not (0, 0) only
             where a region of interest was cut out.
+        path: The picture's own file, where the sequence is one of picture files.
+        page: Which of the file's pictures it is, from 1; None where there is one.
     """
 
-    __slots__ = ("_decode", "_image", "captured_at_ns", "index", "origin_xy", "position_s", "source")
+    __slots__ = ("_decode", "_image", "captured_at_ns", "index", "origin_xy", "page", "path", "position_s", "source")
 
     def __init__(
         self,
@@ -34,6 +37,8 @@ class Frame:
         source: str,
         position_s: float | None = None,
         origin_xy: tuple[int, int] = (0, 0),
+        path: str | None = None,
+        page: int | None = None,
     ) -> None:
         self._decode = image if callable(image) else None
         self._image = None if callable(image) else image
@@ -42,6 +47,8 @@ class Frame:
         self.source = source
         self.position_s = position_s
         self.origin_xy = origin_xy
+        self.path = path
+        self.page = page
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -55,6 +62,11 @@ class Frame:
             self._image = self._decode()
             self._decode = None
         return self._image
+
+    @property
+    def has_time(self) -> bool:
+        """Whether it is known when it was; of picture files that come without times it is not."""
+        return self.path is None or self.position_s is not None
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -47,7 +47,7 @@ PICTURE_BYTES = 512 * _MB
 """A picture's file."""
 
 PICTURE_PIXELS = 51_000_000
-"""Pixels of a picture: a decoder takes up to 16 bytes of memory for each."""
+"""Pixels of a picture, and of each page of one: a decoder takes up to 24 bytes of memory for each."""
 
 FRAME_PIXELS = 64_000_000
 """Pixels of a camera's or a video's frame."""

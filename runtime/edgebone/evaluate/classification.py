@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
+from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.pictures import read_rows
 from edgebone.model import Looker
-from edgebone.sources.images import SUFFIXES
+from edgebone.sources.folders import in_order, pictures_in
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class LabelledPicture:
 
 @dataclass(frozen=True)
 class TopAccuracy:
-    """Share of pictures, in percent, whose class is the best one (top1) or among the best five (top5)."""
+    """Share of pictures, in percent, whose class is the best one (top1) or among the best five (top5).
+
+    ``n`` is how many pictures were counted.
+    """
 
     top1: float
     top5: float
@@ -81,7 +85,7 @@ def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
         for label in {label for label in labels if list(labels).count(label) > 1}:
             del by_label[label]
     found = []
-    for folder in sorted(child for child in root.iterdir() if child.is_dir()):
+    for folder in in_order(child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")):
         index = by_label.get(folder.name)
         if index is None and folder.name.isdecimal() and int(folder.name) < len(labels):
             index = int(folder.name)
@@ -90,8 +94,7 @@ def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
                 f"{folder}: {folder.name!r} is neither a label of the bundle that only one class has, "
                 f"nor a class index 0 to {len(labels) - 1}"
             )
-        pictures = sorted(child for child in folder.rglob("*") if child.suffix.lower() in SUFFIXES)
-        found += [LabelledPicture(path, index) for path in pictures]
+        found += [LabelledPicture(path, index) for path in pictures_in(folder, deep=True)]
     return found
 
 
@@ -102,7 +105,11 @@ def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
 
 
 def evaluate_classifier(
-    model: Looker, name: str, pictures: Sequence[LabelledPicture], progress: Callable[[int], None] = lambda _: None
+    model: Looker,
+    name: str,
+    pictures: Sequence[LabelledPicture],
+    progress: Callable[[int], None] = lambda _: None,
+    left_out: LeftOut = refuse,
 ) -> TopAccuracy:
     """Run the labelled pictures through a model and count.
 
@@ -111,16 +118,17 @@ def evaluate_classifier(
         name: The classification head.
         pictures: What to look at.
         progress: Called with the number of pictures done.
+        left_out: Told why a picture is not counted; if not given, that raises.
+
+    Raises:
+        SourceError: A picture cannot be read, or none can.
     """
-    hits1 = hits5 = 0
-    for start in range(0, len(pictures), model.max_batch):
-        batch = pictures[start : start + model.max_batch]
-        for picture, results in zip(batch, model([item.path for item in batch]), strict=True):
-            result = results[name] if isinstance(results, dict) else results
-            assert isinstance(result, Classification)
-            rank = _rank(result.probabilities, picture.class_index)
-            hits1 += rank < 1
-            hits5 += rank < 5
-        progress(start + len(batch))
-    n = len(pictures)
+    hits1 = hits5 = n = 0
+    for place, results in answers(model, [item.path for item in pictures], left_out, progress):
+        result = results[name] if isinstance(results, dict) else results
+        assert isinstance(result, Classification)
+        rank = _rank(result.probabilities, pictures[place].class_index)
+        hits1 += rank < 1
+        hits5 += rank < 5
+        n += 1
     return TopAccuracy(round(100 * hits1 / n, 3), round(100 * hits5 / n, 3), n)

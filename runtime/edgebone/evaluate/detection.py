@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from edgebone.core.errors import SourceError, missing
 from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
+from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
+from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.model import Looker
 
 # Boxes below it change nothing that could be seen in the figures.
@@ -30,6 +32,8 @@ _NAMES = {
 class _Picture(msgspec.Struct, frozen=True):
     id: int
     file_name: str
+    width: Any = None
+    height: Any = None
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -57,6 +61,7 @@ class CocoData:
         where: The annotation file, for messages.
         json: Its bytes.
         paths: The pictures' files by their id in it.
+        sizes_wh: The pictures' widths and heights by their id, as the file states them; None where it states none.
         category_ids: The file's category id by the bundle's class id; a class that the file does not have is
             not in it.
     """
@@ -65,6 +70,15 @@ class CocoData:
     json: bytes
     paths: Mapping[int, Path]
     category_ids: Mapping[int, int]
+    sizes_wh: Mapping[int, tuple[int, int] | None] = field(default_factory=dict)
+
+    def check_sizes(self) -> None:
+        """Hold the sizes that the file states against the pictures, before these are looked at.
+
+        Raises:
+            SourceError: They differ, with both sizes.
+        """
+        check_sizes(self.where, ((path, self.sizes_wh.get(number)) for number, path in self.paths.items()))
 
 
 def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
@@ -95,12 +109,20 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
         listed = ", ".join(sorted(str(names.get(number, number)) for number in unknown)[:5])
         raise SourceError(f"{data}: it annotates classes that are no labels of the bundle: {listed}")
     return CocoData(
-        str(data), raw, paths, {by_label[name]: number for number, name in names.items() if name in by_label}
+        str(data),
+        raw,
+        paths,
+        {by_label[name]: number for number, name in names.items() if name in by_label},
+        {picture.id: stated_wh(picture.width, picture.height) for picture in found.images},
     )
 
 
 def evaluate_detector(
-    model: Looker, name: str, data: CocoData, progress: Callable[[int], None] = lambda _: None
+    model: Looker,
+    name: str,
+    data: CocoData,
+    progress: Callable[[int], None] = lambda _: None,
+    left_out: LeftOut = refuse,
 ) -> dict[str, float]:
     """Run a model over annotated pictures and count.
 
@@ -109,6 +131,7 @@ def evaluate_detector(
         name: The detector's head.
         data: What :func:`read_instances` gave.
         progress: Called with the number of pictures done.
+        left_out: Told why a picture, and its boxes, are not counted; if not given, that raises.
 
     Returns:
         COCO's figures, 0 to 1 (-1 where there is nothing to count): AP (IoU 0.50 to 0.95), AP50, AP75, APs, APm,
@@ -116,7 +139,7 @@ def evaluate_detector(
 
     Raises:
         MissingDependencyError: faster-coco-eval is not installed.
-        SourceError: A picture cannot be read, or the annotations lack what COCO's metrics need.
+        SourceError: A picture cannot be read, none can, or the annotations lack what COCO's metrics need.
     """
     try:
         from faster_coco_eval import COCO, COCOeval_faster
@@ -130,16 +153,16 @@ def evaluate_detector(
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(msgspec.json.decode(data.json))
     rows: list[dict[str, Any]] = []
-    items = list(data.paths.items())
-    for start in range(0, len(items), model.max_batch):
-        batch = items[start : start + model.max_batch]
-        for (number, _), results in zip(batch, model([path for _, path in batch]), strict=True):
-            result = results[name] if isinstance(results, dict) else results
-            assert isinstance(result, Detections)
-            rows += _rows(result, number, data.category_ids)
-        progress(start + len(batch))
+    numbers = list(data.paths)
+    seen: list[int] = []
+    for place, results in answers(model, list(data.paths.values()), left_out, progress):
+        result = results[name] if isinstance(results, dict) else results
+        assert isinstance(result, Detections)
+        seen.append(numbers[place])
+        rows += _rows(result, numbers[place], data.category_ids)
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
+        evaluation.params.imgIds = sorted(seen)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -34,13 +34,15 @@ class EvaluationSet:
         name: Name of the file or folder.
         pictures: The picture files, or frames of a video (uint8, BGR).
         metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` where there are no labels.
-        count: Counts the metric; None without labels.
+        count: Counts the metric over the pictures that can be read; None without labels.
+        check: Holds what the labels say of the pictures against them; to be called before they are looked at.
     """
 
     name: str
     pictures: tuple[Path | NDArray[np.uint8], ...]
     metric: str
     count: Count | None = None
+    check: Callable[[], None] = lambda: None
 
 
 def read_evaluation(
@@ -89,13 +91,17 @@ def _labels(data: Path, kind: str, images: Path | None) -> Path | None:
     return data if images is not None or (data / "masks").is_dir() else None
 
 
+def _pass(_: SourceError) -> None:
+    """Said already, where the set's pictures were read."""
+
+
 def _classification(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
     pictures = read_labels(labels, head.labels)
     return EvaluationSet(
         name,
         tuple(picture.path for picture in pictures),
         "top-1",
-        lambda model: evaluate_classifier(model, head_name, pictures).top1,
+        lambda model: evaluate_classifier(model, head_name, pictures, left_out=_pass).top1,
     )
 
 
@@ -105,7 +111,8 @@ def _detection(name: str, labels: Path, head_name: str, head: Head, images: Path
         name,
         tuple(instances.paths.values()),
         "AP",
-        lambda model: 100 * evaluate_detector(model, head_name, instances)["AP"],
+        lambda model: 100 * evaluate_detector(model, head_name, instances, left_out=_pass)["AP"],
+        instances.check_sizes,
     )
 
 
@@ -115,7 +122,7 @@ def _segmentation(name: str, labels: Path, head_name: str, head: Head, images: P
         name,
         tuple(item.picture for item in pictures),
         "mIoU",
-        lambda model: 100 * evaluate_segmentation(model, head_name, head.labels, pictures).miou,
+        lambda model: 100 * evaluate_segmentation(model, head_name, head.labels, pictures, left_out=_pass).miou,
     )
 
 

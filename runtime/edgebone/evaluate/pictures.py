@@ -18,7 +18,9 @@ from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.foreign import foreign
 from edgebone.core.reading import read_regular, read_text
-from edgebone.sources.images import SUFFIXES
+from edgebone.sources.folders import pictures_in
+from edgebone.sources.images import is_listed
+from edgebone.sources.picture_formats import FORMATS
 
 Item = TypeVar("Item")
 
@@ -35,8 +37,8 @@ def find_pictures(source: Path) -> list[Path] | None:
     """The picture files of a source, in order; None where it is another file, such as a video.
 
     Args:
-        source: A folder (searched with its subfolders), a picture, a CSV with the column ``file``, or COCO's
-            ``instances.json`` with its pictures in ``images`` beside it.
+        source: A folder (searched with its subfolders, by content), a picture, a CSV with the column ``file``, or
+            COCO's ``instances.json`` with its pictures in ``images`` beside it.
 
     Raises:
         SourceError: It does not exist, is not what its suffix says, or has no pictures.
@@ -45,17 +47,17 @@ def find_pictures(source: Path) -> list[Path] | None:
         raise SourceError(f"{source}: no such folder or file; give a folder of pictures, a labelled set or a video")
     suffix = source.suffix.lower()
     if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = pictures_in(source, deep=True)
     elif suffix == ".csv":
         found = _of_csv(source)
     elif suffix == ".json":
         found = _of_coco(source)
-    elif suffix in SUFFIXES:
+    elif is_listed(source):
         found = [source]
     else:
         return None
     if not found:
-        raise SourceError(f"{source}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
+        raise SourceError(f"{source}: no pictures in it ({', '.join(known.name for known in FORMATS)})")
     return found
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
+from edgebone.core.errors import SourceError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Accuracy, Head, Manifest
 from edgebone.core.results import (
@@ -31,6 +35,8 @@ from edgebone.evaluate.detection import LEAST_SCORE
 from edgebone.evaluate.evaluation_set import EvaluationSet, read_picture
 from edgebone.evaluate.heads import evaluable_heads
 from edgebone.preprocess import Pixels, preprocess
+
+_log = logging.getLogger("edgebone.evaluate")
 
 
 @dataclass(frozen=True)
@@ -55,25 +61,35 @@ class Rehearsal:
         baseline: The engine that others are compared with: FP32.
 
     Attributes:
-        data: The evaluation set.
+        data: The evaluation set; without pictures that cannot be read, which is said.
         inputs: The network inputs: uint8 (n, height, width, 3).
         baseline: The baseline's score.
 
     Raises:
-        SourceError: A picture cannot be read.
+        SourceError: None of its pictures can be read, or they have other sizes than the labels state.
     """
 
     def __init__(self, manifest: Manifest, data: EvaluationSet, baseline: Engine) -> None:
-        self.data = data
         self._manifest = manifest
         has_boxes = "detection" in evaluable_heads(manifest.graph_heads).values()
         self._decoders = make_decoders(manifest, score=LEAST_SCORE if has_boxes else None)
         spec = manifest.preprocess
-        self.inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
-        self._geometries: list[Geometry] = [
-            preprocess(spec, read_picture(picture), out)
-            for picture, out in zip(data.pictures, self.inputs, strict=True)
-        ]
+        data.check()
+        inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
+        self._geometries: list[Geometry] = []
+        read: list[Path | NDArray[np.uint8]] = []
+        for picture in data.pictures:
+            try:
+                image = read_picture(picture)
+            except SourceError as error:
+                _log.warning("left out: %s", error)
+                continue
+            self._geometries.append(preprocess(spec, image, inputs[len(read)]))
+            read.append(picture)
+        if not read:
+            raise SourceError(f"{data.name}: none of its {len(data.pictures)} pictures can be read")
+        self.data = dataclasses.replace(data, pictures=tuple(read))
+        self.inputs = inputs[: len(read)]
         self._baseline = self._answers(baseline)
         self.baseline = self._score(self._baseline)
 
@@ -135,6 +151,9 @@ class _Remembered:
         self._answers = {str(picture): answer for picture, answer in zip(data.pictures, answers, strict=True)}
 
     def __call__(self, picture: list[Any]) -> list[Results]:
+        lost = [path for path in picture if str(path) not in self._answers]
+        if lost:
+            raise SourceError(f"{lost[0]}: it could not be read")
         answers = [self._answers[str(path)] for path in picture]
         return [next(iter(answer.values())) if len(answer) == 1 else {**answer} for answer in answers]
 

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
 from edgebone.core.segmentation import SegmentationMap
+from edgebone.evaluate.annotated_sizes import check_masks
+from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.model import Looker
-from edgebone.sources.images import SUFFIXES, open_picture
+from edgebone.sources.folders import in_order, pictures_in
+from edgebone.sources.images import open_picture
 
 # What Pascal VOC and Cityscapes mark as "do not count".
 _IGNORED = 255
@@ -52,21 +55,26 @@ def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
         images: The folder of the pictures; None takes ``images`` in or beside ``data``.
 
     Raises:
-        SourceError: A folder is missing, or a mask has no picture.
+        SourceError: A folder is missing, a mask has no picture, or masks are of pictures as their files are stored, and
+            EXIF turns these.
     """
     masks = data / "masks" if (data / "masks").is_dir() else data
     folder = images or (data / "images" if (data / "images").is_dir() else data.parent / "images")
     for wanted, what in ((masks, "masks"), (folder, "pictures")):
         if not wanted.is_dir():
             raise SourceError(f"{wanted}: no such folder of {what}; give --data MASKS and --images DIR")
-    pictures = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
-    found = sorted(path for path in masks.iterdir() if path.suffix.lower() == ".png")
+    pictures = {path.stem: path for path in pictures_in(folder)}
+    found = in_order(
+        path for path in masks.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")
+    )
     for path in found:
         if path.stem not in pictures:
             raise SourceError(f"{path}: there is no picture of that name in {folder}")
     if not found:
         raise SourceError(f"{masks}: no masks (.png) in it")
-    return [MaskedPicture(pictures[path.stem], path) for path in found]
+    pairs = [MaskedPicture(pictures[path.stem], path) for path in found]
+    check_masks(masks, ((pair.picture, pair.mask) for pair in pairs))
+    return pairs
 
 
 def evaluate_segmentation(
@@ -75,6 +83,7 @@ def evaluate_segmentation(
     labels: Sequence[str],
     pictures: Sequence[MaskedPicture],
     progress: Callable[[int], None] = lambda _: None,
+    left_out: LeftOut = refuse,
 ) -> SegmentationAccuracy:
     """Run a model over pictures with masks and count.
 
@@ -84,25 +93,27 @@ def evaluate_segmentation(
         labels: Its labels.
         pictures: What to look at.
         progress: Called with the number of pictures done.
+        left_out: Told why a picture, and its mask, are not counted; if not given, that raises.
 
     Raises:
-        SourceError: A file cannot be read, or a mask is of another size or has a class without a label.
+        SourceError: A file cannot be read, no picture can, or a mask is of another size or has a class without a label.
     """
     counts = np.zeros((len(labels), len(labels)), np.int64)
-    for done, item in enumerate(pictures, start=1):
-        results = model([item.picture])[0]
+    n = 0
+    for place, results in answers(model, [item.picture for item in pictures], left_out, progress):
         result = results[name] if isinstance(results, dict) else results
         assert isinstance(result, SegmentationMap)
+        item = pictures[place]
+        n += 1
         truth = read_mask(item.mask, len(labels))
         if truth.shape != result.class_id.shape:
             raise SourceError(
-                f"{item.mask}: the mask is {truth.shape[0]}x{truth.shape[1]}, its picture "
-                f"{result.class_id.shape[0]}x{result.class_id.shape[1]}"
+                f"{item.mask}: the mask is {truth.shape[1]}x{truth.shape[0]}, its picture, upright, "
+                f"{result.class_id.shape[1]}x{result.class_id.shape[0]}"
             )
         counted = truth != _IGNORED
         pairs = truth[counted].astype(np.int64) * len(labels) + result.class_id[counted]
         counts += np.bincount(pairs, minlength=len(labels) ** 2).reshape(counts.shape)
-        progress(done)
     both = np.diag(counts)
     either = counts.sum(axis=0) + counts.sum(axis=1) - both
     iou = {label: float(both[index] / either[index]) for index, label in enumerate(labels) if either[index]}
@@ -110,7 +121,7 @@ def evaluate_segmentation(
         miou=round(float(np.mean(list(iou.values()))) if iou else 0.0, 6),
         iou={label: round(value, 6) for label, value in iou.items()},
         pixel_accuracy=round(float(both.sum() / max(counts.sum(), 1)), 6),
-        n=len(pictures),
+        n=n,
     )
 
 

@@ -23,6 +23,7 @@ from edgebone.gallery.vectors import Floats
 from edgebone.gallery.views import SIGNATURE
 from edgebone.model import Model
 from edgebone.sources import open_source
+from edgebone.sources.folders import pictures_among
 from edgebone.sources.globs import files_matching
 from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
@@ -72,9 +73,11 @@ def picture_files(text: str) -> list[Path] | None:
         if "://" in text or text.startswith(("usb:", "csi:")):
             return None
         if glob.has_magic(text):
-            found = files_matching(text)
+            matching = files_matching(text)
+            found = pictures_among(matching, text)
             if not found:
-                raise SourceError(f"{text}: no file matches")
+                none = f"none of the {len(matching)} files that match is a picture" if matching else "no file matches"
+                raise SourceError(f"{text}: {none}")
             return found
     return find_pictures(Path(text))
 
@@ -152,7 +155,7 @@ def frames_of(text: str, label: str, every: int, most: int, damaged: list[str]) 
     """
     with contextlib.closing(open_source(text)) as source:
         pick = Pick(Limits(every=every))
-        frames = undamaged(source, pick.wants, lambda error: damaged.append(str(error)))
+        frames = undamaged(source, pick.wants, lambda _, error: damaged.append(str(error)))
         for frame, image in itertools.islice(frames, most):
             yield Sample(frame.source, label, image)
 

@@ -18,9 +18,11 @@ from edgebone.core.writing import as_utf8, writing
 
 
 def to_line(frame: Frame, result: Results) -> bytes:
-    """One line of JSON, newline included: source, frame index, time within the video, and the result."""
+    """One line of JSON, newline included: source, picture file, frame index, time within the video, and the result."""
     record = {
         "source": as_utf8(frame.source),
+        **({} if frame.path is None else {"path": as_utf8(frame.path)}),
+        **({} if frame.page is None else {"page": frame.page}),
         "frame": frame.index,
         "position_s": None if frame.position_s is None else round(frame.position_s, 6),
         **({} if frame.origin_xy == (0, 0) else {"origin_xy": list(frame.origin_xy)}),

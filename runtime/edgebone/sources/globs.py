@@ -8,17 +8,24 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgebone.sources.folders import in_order
+
 _DEEP = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
 
 
 def files_matching(pattern: str) -> list[Path]:
-    """The files that a pattern matches, sorted.
+    """The files that a pattern matches, in order (see :func:`edgebone.sources.folders.in_order`).
 
     Args:
         pattern: As for :func:`glob.glob`. Unlike there, ``**`` does not go through links to folders: one that leads
             back to a folder above it has no end, and two of them more paths than can be listed.
     """
-    return sorted(path for path in map(Path, set(_names(pattern))) if path.is_file())
+    return in_order(path for path in map(Path, set(_names(pattern))) if path.is_file() or _leads_nowhere(path))
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Whether it is a link to nothing: a file that is to be missed."""
+    return path.is_symlink() and not path.exists()
 
 
 def _names(pattern: str) -> Iterator[str]:

@@ -1,31 +1,74 @@
-"""Picture files."""
+"""Picture files: their pixels, upright and with 8 bits, and their pages."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from edgebone.core.errors import SourceError
-from edgebone.core.frame import Frame
+from edgebone.core.foreign import in_one_line
 from edgebone.core.limits import PICTURE_BYTES, PICTURE_PIXELS
+from edgebone.core.pixels import too_large
 from edgebone.core.reading import in_words, open_regular
+from edgebone.sources.depth import check_range, is_deep, samples_of, to_eight_bits
+from edgebone.sources.pam import as_pnm
+from edgebone.sources.picture_formats import (
+    AVIF,
+    FORMATS,
+    HEAD_BYTES,
+    HEIF,
+    JPEG_2000,
+    SUFFIXES,
+    TIFF,
+    WEBP,
+    Format,
+    format_of,
+    is_video,
+)
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What counts as a picture when a folder is searched; a file named by the user is tried whatever its name."""
-
-
-# All that SUFFIXES name. Pillow's other formats are refused: one of them, EPS, starts Ghostscript.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 # Pillow's pixels are turned into an array so many at a time: no second and third copy of a large picture.
 _PIECE_PIXELS = 1 << 20
+# Formats that Pillow may have been built without.
+_CODECS = {AVIF.name: "avif", JPEG_2000.name: "jpg_2000", WEBP.name: "webp"}
+# Motion JPEG without a container begins as a picture does.
+_MOTION_JPEG = (".mjpeg", ".mjpg")
+# Tags of TIFF 6.0, TIFF/EP and DNG, by which cameras' raw files are known: what Pillow reads of them is a thumbnail.
+_SUBFILE, _PHOTOMETRIC, _SUBIFDS, _DNG_VERSION = 254, 262, 330, 50706
+_SENSOR = (32803, 34892)
+_REDUCED, _MASK = 1, 4
+_ORIENTATION, _ON_ITS_SIDE = 274, (5, 6, 7, 8)
+
+_log = logging.getLogger("edgebone.sources")
+
+
+class RawFileError(SourceError):
+    """A camera's raw file: a TIFF of which no more than a thumbnail could be read."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One of a file's pictures.
+
+    Attributes:
+        image: uint8, shape (height, width, 3), BGR, upright.
+        number: Which one, from 1; None where the file has no other.
+        duration_s: How long an animation shows it, in seconds; None where the file has no times.
+    """
+
+    image: NDArray[np.uint8]
+    number: int | None
+    duration_s: float | None
 
 
 @contextmanager
@@ -33,7 +76,7 @@ def open_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
     """Open a picture with Pillow; its pixels are decoded when they are asked for, within the context.
 
     Args:
-        path: A BMP, GIF, JPEG, PNG, PNM, TIFF or WebP.
+        path: A picture in one of ``picture_formats.FORMATS``, whatever its name.
         content: What is in it, where that was read already: ``path`` is for messages then.
 
     Raises:
@@ -42,35 +85,104 @@ def open_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
     """
     try:
         with open_regular(path) if content is None else io.BytesIO(content) as file:
-            if file.seek(0, os.SEEK_END) > PICTURE_BYTES:
-                raise SourceError(f"{path}: the file is larger than {in_words(PICTURE_BYTES)}")
+            size = file.seek(0, os.SEEK_END)
+            if size > PICTURE_BYTES:
+                raise SourceError(f"{path}: the file is too large: {in_words(PICTURE_BYTES)} are the most")
+            if not size:
+                raise SourceError(f"{path}: the file is empty")
             file.seek(0)
-            with Image.open(file, formats=_FORMATS) as picture:
-                width, height = picture.size
-                if width * height > PICTURE_PIXELS:
-                    raise Image.DecompressionBombError(f"{width}x{height}")
+            known = format_of(file.read(HEAD_BYTES))
+            if known is None:
+                names = ", ".join(item.name for item in FORMATS)
+                raise SourceError(f"{path}: not a picture in a format that can be read: {names}")
+            _check_codec(known, path)
+            with Image.open(_for_pillow(file), formats=known.pillow) as picture:
+                check_pixels(picture, path)
+                if known is TIFF and _is_raw(picture):
+                    raise RawFileError(
+                        f"{path}: a camera's raw file, of which only a thumbnail could be read; develop it into JPEG "
+                        "or TIFF first"
+                    )
                 yield picture
     except SourceError:
         raise
     except FileNotFoundError as error:
         raise SourceError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise SourceError(f"{path}: it may not be read: {in_one_line(error).lower()}") from error
     except UnidentifiedImageError as error:
-        raise SourceError(f"{path}: not a picture in a format that can be read") from error
-    except Image.DecompressionBombError as error:
-        most = PICTURE_PIXELS // 1_000_000
         raise SourceError(
-            f"{path}: the picture has more than {most} million pixels ({error}); make it smaller"
+            f"{path}: its header is damaged, or its samples are of a kind that Pillow does not read, such as several "
+            "channels of floating point numbers"
         ) from error
+    except Image.DecompressionBombError as error:
+        raise SourceError(
+            f"{path}: a picture is too large: {PICTURE_PIXELS:,} pixels are the most ({in_one_line(error)})"
+        ) from error
+    except MemoryError as error:
+        raise SourceError(f"{path}: there is no memory for its pixels") from error
     except Exception as error:
         # Whatever a decoder meets with in damaged data.
-        raise SourceError(f"{path}: the picture is damaged or truncated ({error})") from error
+        raise SourceError(f"{path}: the picture is damaged or truncated ({in_one_line(error)})") from error
+
+
+def check_pixels(picture: Image.Image, path: object) -> None:
+    """Refuse a picture, or the page of it that is open, for its size.
+
+    Raises:
+        SourceError: It has more pixels than ``core/limits.py`` allows.
+    """
+    width, height = picture.size
+    refusal = too_large(f"{path}: a picture", (height, width), PICTURE_PIXELS)
+    if refusal:
+        raise SourceError(refusal)
+
+
+def _for_pillow(file: BinaryIO | io.BytesIO) -> BinaryIO | io.BytesIO:
+    file.seek(0)
+    if file.read(2) == b"P7":
+        file.seek(0)
+        return io.BytesIO(as_pnm(file.read(), PICTURE_PIXELS))
+    file.seek(0)
+    return file
+
+
+def _check_codec(known: Format, path: object) -> None:
+    if known is HEIF:
+        try:
+            from pillow_heif import register_heif_opener
+        except ModuleNotFoundError as error:
+            raise SourceError(
+                f'{path}: a {known.name} picture, which pillow-heif reads: pip install "edgebone[heic]", or save it as '
+                "JPEG"
+            ) from error
+        register_heif_opener(thumbnails=False)
+    elif known.name in _CODECS and not features.check(_CODECS[known.name]):
+        raise SourceError(
+            f"{path}: a picture in {known.name}, and the Pillow here was built without that; install Pillow's own wheel"
+        )
+
+
+def _is_raw(picture: Image.Image) -> bool:
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    is_thumbnail = bool(_first(tags.get(_SUBFILE)) & _REDUCED) and _SUBIFDS in tags
+    return _DNG_VERSION in tags or _first(tags.get(_PHOTOMETRIC)) in _SENSOR or is_thumbnail
+
+
+def _first(value: object) -> int:
+    found = value[0] if isinstance(value, tuple) and value else value
+    return found if isinstance(found, int) else 0
 
 
 def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> NDArray[np.uint8]:
-    """Read a picture upright (its EXIF orientation applied), whatever its mode.
+    """Read a picture upright (its EXIF orientation applied) and with 8 bits, whatever its mode.
 
-    Takes 8 bytes of memory a pixel for a moment, 3 of which are the result; with a progressive JPEG 10 and with a WebP
-    16, whose decoders keep the whole picture, too.
+    Of several pages or frames it is the first, which is said once a file. What is transparent is shown as the colour
+    that the file has there, as networks are trained; ICC profiles are not applied, for the same reason. ``depth.py``
+    says how other than 8 bits become 8.
+
+    Takes 8 bytes of memory a pixel for a moment, 3 of which are the result. With the formats whose decoders keep the
+    whole picture, too, it is 10 (progressive JPEG, AVIF), 16 (WebP) or 20 (JPEG 2000).
 
     Args:
         path: A picture, as :func:`open_picture` takes it.
@@ -80,73 +192,174 @@ def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> ND
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        SourceError: As :func:`open_picture`.
+        SourceError: As :func:`open_picture`; or its samples have no range that is known.
     """
     with open_picture(path, content) as picture:
-        ImageOps.exif_transpose(picture, in_place=True)
-        return picture_to_bgr(picture)
+        if _is_paged(picture):
+            _say_first_page(os.fspath(path))
+        return _to_bgr(picture, path, in_place=True)
 
 
 def picture_to_bgr(picture: Image.Image) -> NDArray[np.uint8]:
-    """TEMPORARY"""
-    width, height = picture.size
+    """The pixels of a picture that the caller has open, which stays as it is; as :func:`read_image`.
+
+    Raises:
+        SourceError: It is too large, damaged, or its samples have no range that is known.
+    """
+    name = getattr(picture, "filename", "") or "the picture"
+    check_pixels(picture, name)
+    try:
+        return _to_bgr(picture, name, in_place=False)
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{name}: the picture is damaged or truncated ({in_one_line(error)})") from error
+
+
+def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
+    """Read all of a file's pictures, one after the other: an animation's frames, a TIFF's pages.
+
+    Left out are a TIFF's smaller versions and masks of its pages, the picture that an APNG shows where it cannot be
+    animated, and the further pictures of a phone's JPEG or HEIC, which are of the same moment. A frame that an
+    animation shows for no time at all counts 0.1 s, as in browsers.
+
+    The decoders of animations keep the picture as it was before, too: up to 24 bytes of memory a pixel.
+
+    Raises:
+        SourceError: As :func:`read_image`; the pages before it were given.
+    """
+    with open_picture(path) as picture:
+        if not _is_paged(picture):
+            yield Page(_to_bgr(picture, path, in_place=True), None, None)
+            return
+        number = 0
+        place = 1 if picture.info.get("default_image") else 0
+        while _turn_to(picture, place):
+            place += 1
+            if picture.format == "TIFF" and _first(picture.tag_v2.get(_SUBFILE)) & (_REDUCED | _MASK):  # type: ignore[attr-defined]
+                continue
+            check_pixels(picture, path)
+            # Not in place: of an animation the next frame is drawn over this one.
+            image = _to_bgr(picture, path, in_place=False)
+            number += 1
+            yield Page(image, number, None if picture.format == "TIFF" else _duration_s(picture))
+
+
+def describe_pages(path: str | os.PathLike[str]) -> tuple[int | None, float | None]:
+    """How many pages a file has, and how many of them it shows a second, by its first one.
+
+    Returns:
+        The number, None where only reading would tell; the rate, None where there is no time in it.
+
+    Raises:
+        SourceError: As :func:`open_picture`.
+    """
+    with open_picture(path) as picture:
+        if not _is_paged(picture):
+            return 1, None
+        if picture.format == "TIFF":
+            return None, None
+        skipped = 1 if picture.info.get("default_image") else 0
+        count = int(picture.n_frames) - skipped  # type: ignore[attr-defined]
+        picture.seek(skipped)
+        picture.load()
+        return count, 1 / _duration_s(picture)
+
+
+def _turn_to(picture: Image.Image, place: int) -> bool:
+    try:
+        picture.seek(place)
+    except EOFError:
+        return False
+    return True
+
+
+def _is_paged(picture: Image.Image) -> bool:
+    known = next((item for item in FORMATS if picture.format in item.pillow), None)
+    return known is not None and known.paged and bool(getattr(picture, "is_animated", False))
+
+
+def _duration_s(picture: Image.Image) -> float:
+    duration_ms = picture.info.get("duration")
+    stated = isinstance(duration_ms, (int, float)) and 0 < duration_ms < float("inf")
+    return duration_ms / 1000 if stated and duration_ms else 0.1
+
+
+@lru_cache(maxsize=4096)
+def _say_first_page(path: str) -> None:
+    """Once a file."""
+    _log.warning("%s: of its several pages the first is taken", path)
+
+
+def _to_bgr(picture: Image.Image, path: object, in_place: bool) -> NDArray[np.uint8]:
+    # Before it is turned: a turned copy knows nothing of its file.
+    samples = samples_of(picture)
+    deep = is_deep(picture.mode, samples)
+    if deep:
+        check_range(picture, samples, path)
+    upright = picture
+    if in_place:
+        ImageOps.exif_transpose(picture, in_place=True)
+    else:
+        upright = ImageOps.exif_transpose(picture)
+    width, height = upright.size
     bgr = np.empty((height, width, 3), np.uint8)
     rows = max(1, _PIECE_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        piece = _eight_bits(picture.crop((0, top, width, bottom)))
-        bgr[top:bottom] = np.asarray(piece.convert("RGB"))[..., ::-1]
+        piece = upright.crop((0, top, width, bottom))
+        if deep:
+            bgr[top:bottom] = to_eight_bits(piece, samples)[..., None]
+        else:
+            bgr[top:bottom] = np.asarray(piece.convert("RGB"))[..., ::-1]
     return bgr
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits: Pillow's own conversion turns all that is not almost black into white."""
-    if not picture.mode.startswith("I;16"):
-        return picture
-    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+def stored_and_upright_hw(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A picture's height and width as it is stored, and as its EXIF orientation turns it, without decoding it.
+
+    Raises:
+        SourceError: As :func:`open_picture`.
+    """
+    with open_picture(path) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+        return (height, width), ((width, height) if turned else (height, width))
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file's first bytes are those of a picture."""
-    try:
-        with open_picture(path):
-            return True
-    except SourceError as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            return False
-        # Too large, or a header that is cut off: a picture, though not one that can be read.
-        return isinstance(error.__cause__, Image.DecompressionBombError) or path.suffix.lower() in SUFFIXES
+    """Whether a file's first bytes are those of a picture, which need not be one that can be read."""
+    return _kind(path) == "picture"
 
 
-class ImageFiles:
-    """Picture files, one frame each.
+def is_listed(path: Path) -> bool:
+    """Whether a file counts as a picture among others.
 
-    Args:
-        paths: The files, in order.
-        name: What the user called them.
+    By its content; and by its name where its content tells nothing: one that is damaged, empty, may not be read or
+    leads nowhere is to be missed, not passed over.
     """
+    # os.path says False, where Path raises, of a name that is too long.
+    if os.path.isdir(path) or not (os.path.isfile(path) or os.path.islink(path)):  # noqa: PTH112, PTH113, PTH114
+        return False
+    kind = _kind(path)
+    return kind == "picture" or (kind == "unknown" and path.suffix.lower() in SUFFIXES)
 
-    live = False
-    in_memory = False
-    fps = None
 
-    def __init__(self, paths: Sequence[Path], name: str) -> None:
-        self.name = name
-        self.frame_count: int | None = len(paths)
-        self._paths = list(paths)
-        self._next = 0
-
-    def read(self) -> Frame | None:
-        """Read the next file; the frame's source is the file's own path."""
-        if self._next >= len(self._paths):
-            return None
-        path = self._paths[self._next]
-        image = read_image(path)
-        self._next += 1
-        return Frame(image, self._next - 1, time.monotonic_ns(), str(path))
-
-    def interrupt(self) -> None:
-        """A read never waits."""
-
-    def close(self) -> None:
-        """Nothing is held between frames."""
+def _kind(path: Path) -> Literal["picture", "other", "unknown"]:
+    try:
+        with open_regular(path) as file:
+            head = file.read(HEAD_BYTES)
+    except (OSError, ValueError):
+        return "unknown"
+    known = format_of(head)
+    if is_video(head) or (known is not None and path.suffix.lower() in _MOTION_JPEG):
+        return "other"
+    if known is TIFF:
+        try:
+            with open_picture(path):
+                pass
+        except RawFileError:
+            return "other"
+        except SourceError:
+            pass
+    return "unknown" if known is None else "picture"

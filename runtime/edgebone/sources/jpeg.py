@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.pixels import too_large
 
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 # Markers without a length behind them: TEM, and the restarts.
@@ -33,11 +34,9 @@ def decode_jpeg(data: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
     size_hw = jpeg_size(content)
     if size_hw is None:
         raise SourceError(f"{source}: a damaged picture of {data.size} bytes")
-    height, width = size_hw
-    if height * width > limits.FRAME_PIXELS:
-        raise SourceError(
-            f"{source}: a picture of {width}x{height}, and at most {limits.FRAME_PIXELS:,} pixels are decoded"
-        )
+    refusal = too_large(f"{source}: a picture", size_hw, limits.FRAME_PIXELS)
+    if refusal:
+        raise SourceError(refusal)
     # Each one is a pass over all the pixels, and need not have more than a few bytes.
     if content.count(bytes([0xFF, _SCAN])) > limits.JPEG_SCANS:
         raise SourceError(f"{source}: a picture of more than {limits.JPEG_SCANS} scans")

@@ -57,7 +57,16 @@ class Limits:
                 f"{width}x{height}"
             )
         image = frame.image[top:bottom, left:right]
-        return Frame(image, frame.index, frame.captured_at_ns, frame.source, frame.position_s, (left, top))
+        return Frame(
+            image,
+            frame.index,
+            frame.captured_at_ns,
+            frame.source,
+            frame.position_s,
+            (left, top),
+            frame.path,
+            frame.page,
+        )
 
 
 @dataclass(frozen=True)
@@ -81,11 +90,20 @@ class Pick:
         self._last_s: float | None = None
 
     def wants(self, frame: Frame) -> bool:
-        """Whether this frame is to be processed; does not look at its pixels."""
+        """Whether this frame is to be processed; does not look at its pixels.
+
+        Raises:
+            SourceError: ``max_fps`` is asked of pictures whose times are not known.
+        """
         if frame.index % self._limits.every:
             return False
         if self._limits.max_fps is None:
             return True
+        if not frame.has_time:
+            raise SourceError(
+                f"{frame.source}: pictures have no times, so that no number of them a second can be taken: say how "
+                "many there are a second (--fps), or take one out of so many (--every)"
+            )
         now_s = frame.captured_at_ns / 1e9 if frame.position_s is None else frame.position_s
         period_s = 1 / self._limits.max_fps
         if self._last_s is not None and now_s - self._last_s < period_s * _EARLY:

@@ -20,11 +20,15 @@ from edgebone.sources import gstreamer, network
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
+from edgebone.sources.folders import pictures_among, pictures_in
 from edgebone.sources.globs import files_matching
-from edgebone.sources.images import SUFFIXES, ImageFiles, is_picture
+from edgebone.sources.images import is_listed, is_picture
 from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
+from edgebone.sources.picture_files import PictureFiles
+from edgebone.sources.picture_formats import FORMATS
 from edgebone.sources.protocol import Source
 from edgebone.sources.synthetic import SyntheticCamera
+from edgebone.sources.unopened import Unopened
 from edgebone.sources.usb import UsbConnection
 from edgebone.sources.video import VideoFile
 
@@ -39,7 +43,9 @@ _CSI_MODE = Mode((1080, 1920), 30)
 _log = logging.getLogger("edgebone.sources")
 
 
-def open_source(what: SourceLike, give_up_s: float | None = None) -> Source:
+def open_source(
+    what: SourceLike, give_up_s: float | None = None, fps: float | None = None, forgiving: bool = False
+) -> Source:
     """Open one source.
 
     A camera on the network need not be there yet: it is connected to when its first frame is read, and again whenever
@@ -49,6 +55,8 @@ def open_source(what: SourceLike, give_up_s: float | None = None) -> Source:
         what: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``; arrays
             or frames in memory; or an open source, which passes as it is.
         give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
+        fps: How many of a folder's or a glob's pictures were taken a second; None where that is not known.
+        forgiving: What cannot be opened fails when it is read, beside others that go on; else at once.
 
     Raises:
         SourceError: It cannot be opened; the message says what was tried.
@@ -56,14 +64,32 @@ def open_source(what: SourceLike, give_up_s: float | None = None) -> Source:
     if isinstance(what, (np.ndarray, Frame)):
         return Arrays([what])
     if isinstance(what, (str, os.PathLike)):
-        return _open_text(os.fspath(what), give_up_s)
+        text = os.fspath(what)
+        return _forgiven(lambda: _open_text(text, give_up_s, fps), text, forgiving)
     if isinstance(what, (list, tuple)):
         return Arrays(what)
     return what
 
 
-def open_sources(texts: Sequence[str], give_up_s: float | None = None) -> list[Source]:
+def _forgiven(open_one: Callable[[], Source], text: str, forgiving: bool) -> Source:
+    try:
+        return open_one()
+    except SourceError as error:
+        if not forgiving:
+            raise
+        return Unopened(redact_word(text), error)
+
+
+def open_sources(
+    texts: Sequence[str], give_up_s: float | None = None, fps: float | None = None, forgiving: bool = False
+) -> list[Source]:
     """Open sources from a command line: pictures named one by one become one source, in their order.
+
+    Args:
+        texts: What was written.
+        give_up_s: As for :func:`open_source`.
+        fps: The same.
+        forgiving: The same.
 
     Raises:
         SourceError: One cannot be opened; those opened before it are closed.
@@ -72,16 +98,15 @@ def open_sources(texts: Sequence[str], give_up_s: float | None = None) -> list[S
     pictures: list[Path] = []
     try:
         for text in texts:
-            path = Path(text)
-            if os.path.isfile(text) and is_picture(path):  # noqa: PTH113
-                pictures.append(path)
+            if is_listed(Path(text)):
+                pictures.append(Path(text))
                 continue
             if pictures:
-                opened.append(_pictures(pictures))
+                opened.append(_pictures(pictures, fps, forgiving))
                 pictures = []
-            opened.append(_open_text(text, give_up_s))
+            opened.append(open_source(text, give_up_s, fps, forgiving))
         if pictures:
-            opened.append(_pictures(pictures))
+            opened.append(_pictures(pictures, fps, forgiving))
     except BaseException:
         for source in opened:
             source.close()
@@ -89,11 +114,13 @@ def open_sources(texts: Sequence[str], give_up_s: float | None = None) -> list[S
     return opened
 
 
-def _pictures(paths: Sequence[Path]) -> ImageFiles:
-    return ImageFiles(paths, str(paths[0]) if len(paths) == 1 else f"{len(paths)} pictures")
+def _pictures(paths: Sequence[Path], fps: float | None, forgiving: bool) -> Source:
+    if len(paths) == 1 and paths[0].is_file():
+        return _forgiven(lambda: _open_file(paths[0], fps), str(paths[0]), forgiving)
+    return PictureFiles(paths, str(paths[0]) if len(paths) == 1 else f"{len(paths)} pictures", fps)
 
 
-def _open_text(text: str, give_up_s: float | None) -> Source:
+def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
     if text.startswith("synthetic://"):
         return SyntheticCamera(text)
     address = parse_address(text)
@@ -108,17 +135,20 @@ def _open_text(text: str, give_up_s: float | None) -> Source:
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
     if os.path.isdir(text):  # noqa: PTH112
-        found = sorted(child for child in path.iterdir() if _is_listed(child))
+        found = pictures_in(path)
         if not found:
-            raise SourceError(f"{path}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})")
-        return ImageFiles(found, text)
+            raise SourceError(f"{path}: the folder holds no pictures ({', '.join(known.name for known in FORMATS)})")
+        return PictureFiles(found, text, fps)
     if os.path.isfile(text):  # noqa: PTH113
-        return _open_file(path)
+        return _open_file(path, fps)
     if glob.has_magic(text):
-        found = files_matching(text)
-        if not found:
+        matching = files_matching(text)
+        if not matching:
             raise SourceError(f"{redact_word(text)}: no file matches")
-        return ImageFiles(found, text)
+        found = pictures_among(matching, text)
+        if not found:
+            raise SourceError(f"{redact_word(text)}: none of the {len(matching)} files that match is a picture")
+        return PictureFiles(found, text, fps)
     raise SourceError(f"{redact_word(text)}: no such file; give {FORMS}")
 
 
@@ -157,14 +187,9 @@ def _way_to(address: NetworkAddress) -> Callable[[], Connection]:
     return connect
 
 
-def _is_listed(child: Path) -> bool:
-    """Whether a folder's entry counts as a picture; hidden files are no one's pictures (macOS writes ._x.jpg)."""
-    return child.suffix.lower() in SUFFIXES and not child.name.startswith(".") and child.is_file()
-
-
-def _open_file(path: Path) -> Source:
+def _open_file(path: Path, fps: float | None) -> Source:
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty")
     if is_picture(path):
-        return ImageFiles([path], str(path))
+        return PictureFiles([path], str(path), fps)
     return VideoFile(path)

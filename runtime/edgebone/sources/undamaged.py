@@ -16,14 +16,16 @@ _log = logging.getLogger("edgebone.sources")
 
 
 def undamaged(
-    source: Source, wanted: Callable[[Frame], bool], damaged: Callable[[SourceError], None]
+    source: Source, wanted: Callable[[Frame], bool], damaged: Callable[[Frame, SourceError], None]
 ) -> Iterator[tuple[Frame, NDArray[np.uint8]]]:
-    """Frames that are wanted, with their pictures; one of a camera that comes damaged is left out, and the next taken.
+    """Frames that are wanted, with their pictures.
+
+    One of a camera that comes damaged is left out, and the next taken; so is a picture's file that cannot be read.
 
     Args:
         source: An open source.
         wanted: Asked about each frame.
-        damaged: Told why a camera's frame is left out.
+        damaged: Told which frame is left out, and why.
 
     Raises:
         SourceError: It cannot be read, or a recording is damaged.
@@ -35,12 +37,12 @@ def undamaged(
         try:
             image = frame.image
         except SourceError as error:
-            if not source.live:
+            if not source.live and frame.path is None:
                 raise
-            if not told:
+            if source.live and not told:
                 # At once: a camera that gives nothing else would be waited for in silence.
                 _log.warning("%s; such frames are left out", error)
                 told = True
-            damaged(error)
+            damaged(frame, error)
             continue
         yield frame, image

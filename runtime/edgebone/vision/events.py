@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgebone.core.writing import as_utf8
+
 Kind = Literal["enter", "leave", "dwell", "cross"]
 
 
@@ -21,7 +23,8 @@ class Event:
         position_s: The frame's time within a recording; None of a live source.
         tracker_id: Which object of this source it was.
         label: Its class.
-        stayed_s: For ``leave`` and ``dwell``: how long it was seen in the zone, in seconds.
+        stayed_s: For ``leave`` and ``dwell``: how long it was seen in the zone, in seconds; None where frames have no
+            times.
         direction: For ``cross``: ``in`` or ``out``; ``in`` is towards the left of the line, seen from its start.
     """
 
@@ -38,6 +41,7 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without those that this kind of event does not have."""
         own = dataclasses.asdict(self)
+        own["source"] = as_utf8(self.source)
         for name in ("stayed_s", "direction"):
             if own[name] is None:
                 del own[name]

@@ -12,13 +12,12 @@ import numpy as np
 from edgebone.core.detections import Detections, import_supervision
 from edgebone.core.errors import missing
 from edgebone.core.frame import Frame
-from edgebone.vision.clock import time_s
+from edgebone.vision.clock import NOMINAL_FPS, time_s
 
 LOST_AFTER_S = 1.0
 """How long an object may be out of sight and still be the same one: ByteTrack's 30 frames at 30 a second."""
 
 _FIRST_ID = 1
-_NOMINAL_FPS = 30.0
 # A box that comes up once is as often a mistake of the detector as an object.
 _CONFIRMING_FRAMES = 2
 
@@ -122,7 +121,7 @@ class Tracking:
         return self._byte_track(
             # Counted in frames at 30 a second, whatever the source's rate.
             lost_track_buffer=round(30 * self._lost_after_s),
-            frame_rate=self._fps or _NOMINAL_FPS,
+            frame_rate=self._fps or NOMINAL_FPS,
             track_activation_threshold=self._new_track_score,
             high_conf_det_threshold=self._new_track_score,
             minimum_consecutive_frames=_CONFIRMING_FRAMES,
@@ -134,7 +133,7 @@ class Tracking:
             return frames / self._fps
         elapsed = time_s(frame) - followed.time_s
         # Broken recordings have frames whose time stands still.
-        return elapsed if elapsed > 0 else frames / _NOMINAL_FPS
+        return elapsed if elapsed > 0 else frames / NOMINAL_FPS
 
 
 def _import_byte_track() -> Any:

@@ -56,8 +56,9 @@ class _Seen:
 class Zones:
     """Watches zones and lines in the pictures of any number of sources; each source has counts of its own.
 
-    Times are the frames' own: of a recording its position, of a camera the moment of capture. An object that is not
-    seen for a second has left. An object counts once it is seen in a zone in two frames.
+    Times are the frames' own: of a recording its position, of a camera the moment of capture. Pictures without times
+    count as frames at 30 a second, and nobody dwells in them. An object that is not seen for a second has left. An
+    object counts once it is seen in a zone in two frames.
 
     Args:
         file: The zones and lines.
@@ -96,7 +97,8 @@ class Zones:
 
         Raises:
             EdgeboneError: The detections have no tracks.
-            ZonesError: A line is so short that it has no direction in this picture.
+            ZonesError: A line is so short that it has no direction in this picture, or a zone has a time to dwell in it
+                and the pictures have none.
         """
         if detections.tracker_id is None:
             raise EdgeboneError("zones need to know which box is which object: track the detections first (--track)")
@@ -136,6 +138,12 @@ class Zones:
                 for what in all_places
                 if what.source in (None, frame.source)
             ]
+            dwelling = [what.name for what in self.file.zones if what.dwell_s and what.source in (None, frame.source)]
+            if dwelling and not frame.has_time:
+                raise ZonesError(
+                    f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how "
+                    "many were taken a second with --fps, or leave dwell_s out"
+                )
             for place, before in zip(places, seen.places if seen else (), strict=False):
                 place.entered, place.left = before.entered, before.left
             seen = self._sources[frame.source] = _Seen(frame.size_hw, places)
@@ -204,4 +212,7 @@ class Zones:
 
 
 def _event(kind: Any, place: _Place, frame: Frame, tracker_id: int, label: str, **own: Any) -> Event:
+    if not frame.has_time:
+        # Counted in pictures, it would be no time.
+        own.pop("stayed_s", None)
     return Event(kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label, **own)

@@ -1,0 +1,45 @@
+"""What a run says, and how it ends, when something of its sources could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgebone.core.errors import SourceError
+
+if TYPE_CHECKING:
+    from edgebone.sources import Source
+    from edgebone.stream_stats import StreamStats
+
+
+def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: bool) -> None:
+    """Fail at the end of a run, when everything else is done.
+
+    Args:
+        sources: The run's sources.
+        stats: What became of them.
+        forgiving: Whether something that cannot be read is no failure, as long as there was something else.
+
+    Raises:
+        SourceError: Pictures were left out; or forgiving, all sources failed.
+    """
+    from edgebone.sources.picture_files import PictureFiles
+
+    if forgiving:
+        errors = [source.error for source in stats.sources if source.error]
+        if len(errors) == len(sources):
+            raise SourceError(errors[0] if len(errors) == 1 else f"none of the {len(errors)} sources could be read")
+        return
+    pictures = [seen for source, seen in zip(sources, stats.sources, strict=True) if isinstance(source, PictureFiles)]
+    fail_if_left_out(sum(seen.damaged for seen in pictures))
+
+
+def fail_if_left_out(damaged: int) -> None:
+    """Fail where pictures were left out.
+
+    Raises:
+        SourceError: Some were.
+    """
+    if damaged:
+        those = "1 picture" if damaged == 1 else f"{damaged} pictures"
+        raise SourceError(f"{those} could not be read, and left out; the others are done")
