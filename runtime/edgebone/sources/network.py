@@ -6,18 +6,17 @@ protocols are on lists, and what comes is bounded before memory is taken for it.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import time
 from typing import Any
 
 import numpy as np
 
 from edgebone.core import limits
-from edgebone.core.errors import SourceError, missing, raise_interrupt
+from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode, raising
 from edgebone.core.reading import in_words
 from edgebone.sources.camera import RefusedError
+from edgebone.sources.ffmpeg import import_av
 from edgebone.sources.http_stream import HttpStream, refusal
 from edgebone.sources.jpeg import decode_jpeg
 from edgebone.sources.network_address import NetworkAddress
@@ -46,14 +45,13 @@ class NetworkStream:
         decoder: PyAV's context that decodes the packets; takes no frame of more than ``limits.VIDEO_PIXELS``.
 
     Raises:
-        MissingDependencyError: PyAV is not installed.
         RefusedError: The camera answers, but not with video: wrong credentials, nothing under this address.
         SourceError: It does not answer.
     """
 
     def __init__(self, address: NetworkAddress) -> None:
         self.name = address.name
-        self._av = _import_av()
+        self._av = import_av()
         self._http = None if address.scheme.startswith("rtsp") else HttpStream(address, OPEN_TIMEOUT_S)
         self._container: Any = None
         try:
@@ -191,7 +189,6 @@ class NetworkConnection:
         address: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
 
     Raises:
-        MissingDependencyError: PyAV is not installed.
         SourceError: As :class:`NetworkStream`.
     """
 
@@ -231,21 +228,3 @@ class NetworkConnection:
     def close(self) -> None:
         """Disconnect."""
         self._stream.close()
-
-
-def _import_av() -> Any:
-    try:
-        import av
-        import av.error
-    except ModuleNotFoundError as error:
-        raise missing("av", "network", "a camera on the network") from error
-    except ImportError as error:
-        raise_interrupt(error)
-        raise SourceError(f"PyAV is installed but cannot be imported: {error}") from error
-    # FFmpeg's remarks about damaged packets would fill a log of days.
-    av.logging.set_level(None)
-    # Otherwise what RTP brings in pieces is put together to any length. PyAV does not offer the function itself; it is
-    # not found where FFmpeg is a part of PyAV's own modules, as in no wheel of today.
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(av.error.__file__).av_max_alloc(ctypes.c_size_t(limits.FFMPEG_BLOCK_BYTES))
-    return av
