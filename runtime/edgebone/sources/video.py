@@ -145,10 +145,10 @@ class Video:
             raise SourceError(_UNREADABLE.format(self.name, self._why_not(in_one_line(error)))) from error
 
     def _why_not(self, reason: str) -> str:
-        head = b""
-        if self._recording.seekable():
-            self._recording.seek(0)
-            head = self._recording.read(64)
+        if not self._recording.seekable():
+            return f"it gives no ranges, so only what has its index at the front can be read: download it ({reason})"
+        self._recording.seek(0)
+        head = self._recording.read(64)
         if _PLAYLISTS.match(head):
             return "playlists and descriptions are not followed: name the video itself"
         if head[4:8] == b"ftyp":
