@@ -28,7 +28,7 @@ from edgebone.core.reading import open_regular
 from edgebone.sources.deinterlacing import Deinterlacer
 from edgebone.sources.ffmpeg import import_av
 from edgebone.sources.video_end import is_cut_off
-from edgebone.sources.video_pixels import to_bgr
+from edgebone.sources.video_pixels import Corners, corners_of, to_bgr
 from edgebone.sources.video_times import Times
 
 # Containers, and codecs that need none; not what lists other files (playlists), draws texts, or reads devices.
@@ -46,6 +46,7 @@ _BROADCAST = "mpegts"
 # What FFmpeg counts in where there is no container.
 _NO_CONTAINER = Fraction(1, 1_200_000)
 _UNREADABLE = "{}: neither a picture nor a video that can be read; {}"
+_NO_RANGES = "its server gives no ranges, so that only what has its index at the front can be read: download it"
 _PLAYLISTS = re.compile(rb"\s*(#EXTM3U|ffconcat|v=0\r?\n|\[playlist\]|<\?xml|<MPD|<smil)", re.IGNORECASE)
 
 _log = logging.getLogger("edgebone.sources")
@@ -123,7 +124,10 @@ class Video:
         self._deinterlacer = Deinterlacer(self._av)
         self._times = Times(name, self.fps)
         self._ready: deque[Any] = deque()
-        self._stamps_s: deque[float] = deque()
+        # Beside each frame that is ready, or in the deinterlacer: when and how it is shown.
+        self._shown: deque[tuple[float, Corners]] = deque()
+        self._rotation: int | None = None
+        self._corners: Corners = (1, 0, 0, 1)
         self._index = 0
         self._size_wh = (0, 0)
         self._told_size = False
@@ -146,7 +150,7 @@ class Video:
 
     def _why_not(self, reason: str) -> str:
         if not self._recording.seekable():
-            return f"it gives no ranges, so only what has its index at the front can be read: download it ({reason})"
+            return f"{_NO_RANGES} ({reason})"
         self._recording.seek(0)
         head = self._recording.read(64)
         if _PLAYLISTS.match(head):
@@ -216,9 +220,9 @@ class Video:
                     self._check_whole()
                     return None
                 self._decode_some()
-        decoded, position_s = self._ready.popleft(), self._stamps_s.popleft()
+        decoded, (position_s, corners) = self._ready.popleft(), self._shown.popleft()
         self._tell_size(decoded.width, decoded.height)
-        image = partial(self._convert, decoded)
+        image = partial(self._convert, decoded, corners)
         frame = Frame(image, self._index, time.monotonic_ns(), self.name, position_s)
         self._index += 1
         return frame
@@ -226,9 +230,9 @@ class Video:
     def _unreadable(self, reason: str) -> SourceError:
         return SourceError(f"{self.name}: frame {self._index} cannot be read ({reason})")
 
-    def _convert(self, decoded: Any) -> NDArray[np.uint8]:
+    def _convert(self, decoded: Any, corners: Corners) -> NDArray[np.uint8]:
         with foreign(self._unreadable):
-            return to_bgr(decoded)
+            return to_bgr(decoded, corners)
 
     def _decode_some(self) -> None:
         packet = self._next_packet()
@@ -245,7 +249,9 @@ class Video:
         for frame in frames:
             self._check_pixels(frame.width, frame.height)
             stamp_s = None if frame.pts is None else float(frame.pts * self._unit_s)
-            self._stamps_s.append(self._times.of(stamp_s))
+            if frame.rotation != self._rotation:
+                self._rotation, self._corners = frame.rotation, corners_of(frame)
+            self._shown.append((self._times.of(stamp_s), self._corners))
             self._ready.extend(self._deinterlacer.put(frame))
         if packet is None:
             self._ready.extend(self._deinterlacer.finish())
@@ -268,7 +274,7 @@ class Video:
     def _note_damage(self, reason: str) -> None:
         self._reason = reason
         # A recording that begins in the middle of a broadcast cannot be decoded before its first whole picture.
-        if not self._stamps_s and not self._index:
+        if not self._shown and not self._index:
             return
         self._damaged += 1
         if self._damaged == 1:
@@ -294,7 +300,8 @@ class Video:
                 f"{self.name}: none of its {self._seen} frames can be decoded here as {codec} ({self._reason})"
             )
         if self._index == 0:
-            raise SourceError(f"{self.name}: there are no frames in the video; damaged or truncated?")
+            why = "damaged or truncated?" if self._recording.seekable() else _NO_RANGES
+            raise SourceError(f"{self.name}: there are no frames in the video; {why}")
         if self._is_cut_off():
             of = f" of {self.frame_count}" if self.frame_count else ""
             raise SourceError(f"{self.name}: the video breaks off after {self._index}{of} frames: damaged or truncated")
