@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import pytest
 from conftest import BLUE, GREEN, RED, picture
 
 from edgebone.core import limits
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import MissingDependencyError, SourceError
 from edgebone.core.frame import Frame
 from edgebone.core.results import Embedding
 from edgebone.sinks.video import VideoFileSink
@@ -589,4 +588,9 @@ def test_a_file_that_fails_while_it_is_read_is_not_said_to_have_ended(tmp_path: 
     source.close()
 
 
-logging.getLogger("libav").setLevel(logging.CRITICAL)
+def test_without_pyav_a_video_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "v.mp4", colored(3))
+    monkeypatch.setitem(sys.modules, "av", None)
+    for use in (lambda: open_source(path), lambda: VideoFileSink(tmp_path / "seen.mp4", 25)):
+        with pytest.raises(MissingDependencyError, match=r'pip install "edgebone\[video\]"'):
+            use()

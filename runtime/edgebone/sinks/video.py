@@ -55,12 +55,14 @@ class VideoFileSink:
         draw: Draws further things onto a frame that its result is drawn on already.
 
     Raises:
+        MissingDependencyError: PyAV is not installed.
         OutputError: Another kind of file.
     """
 
     def __init__(self, path: Path, fps: float, draw: Draw | None = None) -> None:
         if path.suffix.lower() not in _KINDS:
             raise OutputError(f"{path}: a video is written as {', '.join(_KINDS)}")
+        self._av = import_av()
         self._path = path
         self._fps = fps
         self._draw = draw
@@ -108,7 +110,6 @@ class VideoFileSink:
         return tick
 
     def _open(self, image: NDArray[np.uint8]) -> None:
-        self._av = import_av()
         container, codec = _KINDS[self._path.suffix.lower()]
         with writing(self._path):
             self._partial = self._folder.enter_context(staging(self._path)) / f"video{self._path.suffix}"

@@ -7,7 +7,7 @@ import ctypes
 from typing import Any
 
 from edgebone.core import limits
-from edgebone.core.errors import SourceError, raise_interrupt
+from edgebone.core.errors import SourceError, missing, raise_interrupt
 
 
 def import_av() -> Any:
@@ -17,16 +17,17 @@ def import_av() -> Any:
         The module ``av``.
 
     Raises:
-        SourceError: It is not there, or cannot be imported.
+        MissingDependencyError: It is not installed.
+        SourceError: It is installed, and cannot be imported.
     """
     try:
         import av
         import av.error
+    except ModuleNotFoundError as error:
+        raise missing("av", "video", "a video or a camera on the network") from error
     except ImportError as error:
         raise_interrupt(error)
-        raise SourceError(
-            f"PyAV, which reads videos and cameras on the network, cannot be imported: {error}; pip install av"
-        ) from error
+        raise SourceError(f"PyAV is installed but cannot be imported: {error}") from error
     # FFmpeg's remarks about damaged packets would fill a log of days.
     av.logging.set_level(None)
     # Otherwise what RTP brings in pieces is put together to any length. PyAV does not offer the function itself; it is

@@ -196,6 +196,7 @@ class HardwareConnection:
         converter: The element that brings frames to main memory.
 
     Raises:
+        MissingDependencyError: PyAV is not installed.
         SoftwareOnlyError: The stream is of another codec.
         SourceError: The camera or the pipeline cannot be opened, or the frames are larger than ``limits`` allows.
     """

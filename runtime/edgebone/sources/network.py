@@ -45,6 +45,7 @@ class NetworkStream:
         decoder: PyAV's context that decodes the packets; takes no frame of more than ``limits.VIDEO_PIXELS``.
 
     Raises:
+        MissingDependencyError: PyAV is not installed.
         RefusedError: The camera answers, but not with video: wrong credentials, nothing under this address.
         SourceError: It does not answer.
     """
@@ -189,6 +190,7 @@ class NetworkConnection:
         address: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
 
     Raises:
+        MissingDependencyError: PyAV is not installed.
         SourceError: As :class:`NetworkStream`.
     """
 

@@ -98,6 +98,7 @@ class Video:
         frame_count: How many frames it says that it has; None where it does not say.
 
     Raises:
+        MissingDependencyError: PyAV is not installed.
         SourceError: It is no video, there is no decoder for it here, or its frames are larger than ``limits`` allows.
     """
 
