@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import threading
 import time
@@ -40,6 +41,8 @@ _DEMUXERS = (
 )
 # More than this share of damaged packets is no small fault of the disk or the air any more.
 _DAMAGED_SHARE = 0.05
+# Each of them keeps a frame.
+_MOST_THREADS = 16
 _PIECE_BYTES = 1 << 16
 # Its packets count as corrupt wherever the reception was; and it may end anywhere.
 _BROADCAST = "mpegts"
@@ -179,6 +182,8 @@ class Video:
         self._check_pixels(decoder.width, decoder.height)
         decoder.options = {"max_pixels": str(limits.FRAME_PIXELS)}
         decoder.thread_type = "AUTO"
+        # One more than there are cores, as FFmpeg would have it, costs more than it brings.
+        decoder.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
         return decoder
 
     def _rate_of(self, stream: Any) -> float | None:
