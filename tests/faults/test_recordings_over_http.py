@@ -148,6 +148,17 @@ def test_what_has_no_end_is_a_camera(tmp_path: Path) -> None:
         source.close()
 
 
+def test_a_recording_under_a_cameras_address_is_not_played_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(recording(tmp_path / "clip.ts"), ranges=False) as (url, requests):
+        source = open_source(f"{url}/download?id=5")
+        assert isinstance(source, Camera)
+        assert 30 < count(source) <= 40
+        assert len(requests) == 1
+    assert "this was a recording, and no camera" in caplog.text
+
+
 def test_a_camera_that_is_not_there_yet_is_still_waited_for() -> None:
     source = open_source("http://127.0.0.1:9/live.mp4")
     assert isinstance(source, Camera)

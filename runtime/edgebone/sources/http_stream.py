@@ -42,6 +42,7 @@ class HttpStream:
     Attributes:
         name: The camera's, without credentials.
         multipart: Whether it says that it is Motion JPEG.
+        picture: Whether it says that it is one picture, as a camera gives of each moment.
         partial: Whether the answer begins at ``first_byte``, wherever that is.
         whole_bytes: How long the whole body is; None where that is not said, as of what is live.
         failure: Why reading ended before the end: the connection is lost, or the camera sends too slowly, or too much
@@ -62,7 +63,9 @@ class HttpStream:
         self._answers: list[_Response] = []
         self.failure: SourceError | None = None
         self._response = self._open(address)
-        self.multipart = self._response.headers.get_content_maintype() == "multipart"
+        kind = self._response.headers.get_content_maintype()
+        self.multipart = kind == "multipart"
+        self.picture = kind == "image"
         said = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", self._response.headers.get("Content-Range", ""))
         self.partial = self._response.status == 206 and said is not None and int(said[1]) == first_byte
         self.whole_bytes: int | None = int(said[2]) if self.partial and said else self._response.length

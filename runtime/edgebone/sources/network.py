@@ -15,7 +15,7 @@ from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode, raising
 from edgebone.core.reading import in_words
-from edgebone.sources.camera import RefusedError
+from edgebone.sources.camera import RecordingEndedError, RefusedError
 from edgebone.sources.ffmpeg import import_av
 from edgebone.sources.http_stream import HttpStream, refusal
 from edgebone.sources.jpeg import decode_jpeg
@@ -126,6 +126,12 @@ class NetworkStream:
             return SourceError(f"{self.name}: no answer within {OPEN_TIMEOUT_S:g} s")
         return SourceError(f"{self.name}: cannot connect ({text})")
 
+    @property
+    def recorded(self) -> bool:
+        """Whether what comes is a recording: it said how long it is, as nothing live can."""
+        http = self._http
+        return http is not None and http.whole_bytes is not None and not (http.multipart or http.picture)
+
     def next_packet(self) -> Any | None:
         """Wait for the next packet with something in it.
 
@@ -209,6 +215,11 @@ class NetworkConnection:
             if time.monotonic() - (self._damaged_since_s or began_s) > READ_TIMEOUT_S:
                 raise SourceError(f"{self._name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
             packet = self._stream.next_packet()
+            if packet is None and self._stream.recorded:
+                raise RecordingEndedError(
+                    f"{self._name}: this was a recording, and no camera: frames that came too fast were left out; "
+                    "save it to a file to have all of them"
+                )
             if packet is None:
                 return None
             if self._jpeg:
