@@ -143,6 +143,24 @@ def test_a_stream_without_a_container_has_times_by_its_rate_and_says_so(
     assert all(is_color(frame.image, COLORS[frame.index % 3]) for frame in found)
 
 
+def test_motion_jpeg_without_a_container_is_more_than_its_first_picture(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "v.mjpeg", colored(6), "mjpeg", form="mjpeg", pixels="yuvj420p")
+    found = read(path)
+    assert [is_color(frame.image, COLORS[frame.index % 3]) for frame in found] == [True] * 6
+    assert times(found) == pytest.approx([index / 25 for index in range(6)])
+    assert caplog.text.count("25 frames a second, which is assumed") == 1
+
+
+@pytest.mark.parametrize("name", ["v.avi", "v.mp4", "v.mkv", "v.ts", "v.flv"])
+def test_frames_that_were_coded_out_of_order_have_their_times(tmp_path: Path, name: str) -> None:
+    codec = "mpeg4" if name == "v.avi" else "libx264"
+    found = read(write(tmp_path / name, colored(15), codec, settings={"bf": "2"}))
+    assert times(found) == pytest.approx([index / 25 for index in range(15)], abs=0.002)
+    assert [is_color(frame.image, COLORS[frame.index % 3]) for frame in found] == [True] * 15
+
+
 @pytest.mark.parametrize(
     ("stamps", "made"),
     [

@@ -35,6 +35,7 @@ FORMS = (
     "a picture, a video, a folder, a glob such as 'shots/*.jpg', usb:0, csi:0, rtsp://HOST/PATH, http://HOST/PATH, "
     "or synthetic://640x480@30"
 )
+_MOTION_JPEG = (".mjpeg", ".mjpg")
 _CSI_MODE = Mode((1080, 1920), 30)
 
 _log = logging.getLogger("edgebone.sources")
@@ -170,6 +171,7 @@ def _is_listed(child: Path) -> bool:
 def _open_file(path: Path) -> Source:
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty")
-    if is_picture(path):
+    # Motion JPEG without a container begins as one picture does.
+    if path.suffix.lower() not in _MOTION_JPEG and is_picture(path):
         return ImageFiles([path], str(path))
     return VideoFile(path)

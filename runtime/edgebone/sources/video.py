@@ -124,7 +124,7 @@ class Video:
         self.frame_count: int | None = stream.frames or None
         self._packets = self._container.demux(stream)
         # Not a frame's own: those that the decoder kept back until the end have none.
-        self._unit_s = stream.time_base
+        self._unit_s = None if stream.time_base == _NO_CONTAINER else stream.time_base
         self._deinterlacer = Deinterlacer(self._av)
         self._times = Times(name, self.fps)
         self._ready: deque[Any] = deque()
@@ -187,11 +187,10 @@ class Video:
         return decoder
 
     def _rate_of(self, stream: Any) -> float | None:
-        # Without a container the stream alone can say; what FFmpeg says then is 25, whatever it is.
+        # Without a container the stream alone can say; FFmpeg says 25 then, and stamps by it, whatever it is.
         bare = stream.time_base == _NO_CONTAINER
-        rate = float(
-            (stream.codec_context.framerate if bare else None) or stream.average_rate or stream.guessed_rate or 0
-        )
+        said = stream.codec_context.framerate if bare else stream.average_rate or stream.guessed_rate
+        rate = float(said or 0)
         # A thousand is what Matroska counts in, and no rate.
         return rate if 0 < rate < 1000 else None
 
@@ -254,7 +253,7 @@ class Video:
             frames = []
         for frame in frames:
             self._check_pixels(frame.width, frame.height)
-            stamp_s = None if frame.pts is None else float(frame.pts * self._unit_s)
+            stamp_s = None if frame.pts is None or self._unit_s is None else float(frame.pts * self._unit_s)
             if frame.rotation != self._rotation:
                 self._rotation, self._corners = frame.rotation, corners_of(frame)
             self._shown.append((self._times.of(stamp_s), self._corners))
