@@ -24,9 +24,9 @@ from conftest import GREEN, RED, picture
 import edgebone
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.ffmpeg import import_av
 from edgebone.sources import network, open_source
 from edgebone.sources.camera import Camera, RefusedError
-from edgebone.sources.ffmpeg import import_av
 from edgebone.sources.jpeg import decode_jpeg, jpeg_size
 from edgebone.sources.network_address import read_address
 from edgebone.sources.usb import UsbConnection

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import EdgeboneError, OutputError
+from edgebone.core.ffmpeg import import_av
 from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 from edgebone.core.staging import replace_file, staging
 from edgebone.core.writing import writing
 from edgebone.sinks.annotate import annotate
-from edgebone.sources.ffmpeg import import_av
 
 Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.ffmpeg import import_av
 from edgebone.core.frame import Decode, raising
 from edgebone.core.reading import in_words
 from edgebone.sources.camera import RecordingEndedError, RefusedError
-from edgebone.sources.ffmpeg import import_av
 from edgebone.sources.http_stream import HttpStream, refusal
 from edgebone.sources.jpeg import decode_jpeg
 from edgebone.sources.network_address import NetworkAddress

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.ffmpeg import import_av
 from edgebone.core.foreign import foreign, in_one_line
 from edgebone.core.frame import Frame
 from edgebone.core.reading import open_regular
 from edgebone.sources.deinterlacing import Deinterlacer
-from edgebone.sources.ffmpeg import import_av
 from edgebone.sources.video_end import is_cut_off
 from edgebone.sources.video_pixels import Corners, corners_of, to_bgr
 from edgebone.sources.video_times import Times
