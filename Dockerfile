@@ -14,7 +14,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python -m pip install --no-cache-dir "/src[cpu,openvino,network,vision,metrics]" && rm -rf /src
+RUN python -m pip install --no-cache-dir "/src[cpu,openvino,video,vision,metrics]" && rm -rf /src
 RUN useradd --uid 1000 --create-home edgebone
 USER 1000
 WORKDIR /data
@@ -28,7 +28,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-pip libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python3 -m pip install --no-cache-dir "/src[gpu,network,vision,metrics]" && rm -rf /src
+RUN python3 -m pip install --no-cache-dir "/src[gpu,video,vision,metrics]" && rm -rf /src
 RUN useradd --uid 1000 --create-home edgebone
 USER 1000
 WORKDIR /data
@@ -44,7 +44,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-pip libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python3 -m pip install --no-cache-dir "/src[cpu,network,vision,metrics]" && rm -rf /src
+RUN python3 -m pip install --no-cache-dir "/src[cpu,video,vision,metrics]" && rm -rf /src
 RUN useradd --uid 1000 --create-home --groups video edgebone
 USER 1000
 WORKDIR /data

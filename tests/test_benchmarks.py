@@ -217,3 +217,12 @@ def test_lanes_and_road_on_a_detectors_pass_are_held_against_two_networks(tmp_pa
     assert {"background", "pixel_accuracy", "pictures"} < found["iou_held_out"]["lane"].keys()
     assert all(row["largest_difference"] < 1e-3 for row in found["boxes"].values())
     assert "one backbone, three heads" in out
+
+
+@pytest.mark.slow
+def test_reading_videos_is_held_against_opencv(tmp_path: Path) -> None:
+    out = run("video_files.py", "--turns", 1, "--json", tmp_path / "figures.json")
+    rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert [row["video"] for row in rows] == ["540p", "1080p"]
+    for row in rows:
+        assert f"{row['core_ms_ratio']:.2f}" in out

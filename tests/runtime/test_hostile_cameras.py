@@ -24,6 +24,7 @@ from conftest import GREEN, RED, picture
 import edgebone
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.ffmpeg import import_av
 from edgebone.sources import network, open_source
 from edgebone.sources.camera import Camera, RefusedError
 from edgebone.sources.jpeg import decode_jpeg, jpeg_size
@@ -286,7 +287,7 @@ def test_an_rtsp_frame_without_end_takes_little_memory() -> None:
 
 def test_the_largest_picture_of_h264_that_is_allowed_is_decoded() -> None:
     av = pytest.importorskip("av")
-    network._import_av()
+    import_av()
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.options = 8192, 4320, "yuv420p", {"preset": "ultrafast"}
     frame = av.VideoFrame(8192, 4320, "yuv420p")

@@ -17,7 +17,7 @@ FILES = sorted(RUNTIME.rglob("*.py"))
 NEVER = {"torch", "torchvision", "onnx", "onnxscript", "onnxslim", "timm", "edgebone_export"}
 # What each room may import beside the standard library: our own rooms, and packages.
 ROOMS = {
-    "core": {"core", "numpy", "msgspec", "pandas", "polars", "supervision"},
+    "core": {"core", "numpy", "msgspec", "av", "pandas", "polars", "supervision"},
     "preprocess": {"core", "numpy", "cv2", "PIL"},
     "decode": {"core", "decode", "numpy", "cv2", "msgspec"},
     "gallery": {

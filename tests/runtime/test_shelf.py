@@ -409,7 +409,8 @@ def test_a_camera_is_watched_until_it_is_interrupted(colors_bundle: Path, tmp_pa
     assert len(found) >= 5
     assert found[0]["position_s"] is None or found[0]["position_s"] >= 0
     capture = cv2.VideoCapture(str(video))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(found)
+    # The interrupt may come between a frame's line and its picture.
+    assert len(found) - capture.get(cv2.CAP_PROP_FRAME_COUNT) in (0, 1)
     capture.release()
 
 

@@ -37,8 +37,8 @@ def seen(*labels: str, confidence: tuple[float, ...] = (0.75, 0.2, 0.05)) -> Cla
     return Classification(np.arange(len(labels)), scores, labels, scores)
 
 
-def frame(index: int = 0, image: np.ndarray | None = None, source: str = "v.mp4") -> Frame:
-    return Frame(picture(BLUE) if image is None else image, index, 0, source, index / 25)
+def frame(index: int = 0, image: np.ndarray | None = None, source: str = "v.mp4", fps: float = 25) -> Frame:
+    return Frame(picture(BLUE) if image is None else image, index, 0, source, index / fps)
 
 
 def read(path: Path) -> tuple[list[np.ndarray], float | None]:
@@ -273,7 +273,7 @@ def test_a_video_holds_every_frame_at_its_rate(tmp_path: Path, suffix: str, fps:
     path = tmp_path / f"out{suffix}"
     sink = VideoFileSink(path, fps)
     for index in range(count):
-        sink.write(frame(index, picture((GREEN, RED)[index % 2], (96, 128))), seen("x"))
+        sink.write(frame(index, picture((GREEN, RED)[index % 2], (96, 128)), fps=fps), seen("x"))
         assert not path.exists()
     sink.close()
     sink.close()

@@ -296,7 +296,8 @@ def test_a_video_gives_every_frame_with_its_time(tmp_path: Path, suffix: str, fp
     source = open_source(write_video(tmp_path / f"v{suffix}", colors, fps))
     assert source.fps == pytest.approx(fps, abs=0.01)
     assert isinstance(source.fps, float)
-    assert source.frame_count == pytest.approx(21, abs=1)
+    # Matroska does not say; a number that is worked out from its length would be off by a few.
+    assert source.frame_count == (None if suffix == ".mkv" else 21)
     found = frames(source)
     assert [frame.index for frame in found] == list(range(21))
     assert [frame.position_s for frame in found] == pytest.approx([i / fps for i in range(21)], abs=0.002)

@@ -346,7 +346,10 @@ def _sinks(
 
 
 def _is_pictures(source: Source) -> bool:
-    return not source.live and source.fps is None
+    from edgebone.sources.video import Video
+
+    # A video whose rate nobody knows is one all the same.
+    return not source.live and source.fps is None and not isinstance(source, Video)
 
 
 def _print_line(line: bytes) -> None:

@@ -122,5 +122,7 @@ class ShelfOutputs:
 
 def _rate(source: Source, limits: Limits) -> float:
     """The annotated video's frames a second."""
-    own = source.fps or (_VIDEO_FPS if source.live else _PICTURES_FPS)
+    from edgebone.sources.video import Video
+
+    own = source.fps or (_VIDEO_FPS if source.live or isinstance(source, Video) else _PICTURES_FPS)
     return min(own / limits.every, limits.max_fps or own)

@@ -61,8 +61,8 @@ JPEG_SCANS = 32
 PACKET_BYTES = 64 * _MB
 """One packet of a camera on the network."""
 
-FFMPEG_BLOCK_BYTES = 128 * _MB
-"""One block of memory that FFmpeg takes for cameras on the network: a picture of VIDEO_PIXELS in BGR, and a little."""
+FFMPEG_BLOCK_BYTES = 200 * _MB
+"""One block of memory that FFmpeg takes: a picture of FRAME_PIXELS in BGR, and a little."""
 
 SECRET_BYTES = 4 * _KB
 """A file with a camera's password."""

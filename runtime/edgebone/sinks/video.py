@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import OutputError
+from edgebone.core.errors import EdgeboneError, OutputError
+from edgebone.core.ffmpeg import import_av
+from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 from edgebone.core.staging import replace_file, staging
@@ -22,11 +26,26 @@ from edgebone.sinks.annotate import annotate
 Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
 
 _PROBE_BYTES = 1 << 16
-_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+# FFmpeg's names of the container and the codec.
+_KINDS = {
+    ".mp4": ("mp4", "mpeg4"),
+    ".mov": ("mov", "mpeg4"),
+    ".mkv": ("matroska", "mpeg4"),
+    ".avi": ("avi", "mjpeg"),
+}
+# MPEG-4 counts in at most 65,535 parts of a second.
+_MOST_TICKS = 60_000
+# As fine as FFmpeg's quantizer 3 is, at whatever rate of bits that takes.
+_QUALITY = {"qmin": "3"}
+_BITS_A_PIXEL = 4
+_MOST_BITS_A_SECOND = 1 << 30
 
 
 class VideoFileSink:
     """Writes frames with their results drawn on, in the first frame's size; others are fitted into it.
+
+    A frame of a recording is shown at its own time, so that a recording whose rate varies is as long as it was; the
+    others follow each other at the rate. AVI knows one rate only: there a time is rounded to it.
 
     The file gets its name when it is whole: until then it lies in a hidden folder beside it.
 
@@ -36,46 +55,92 @@ class VideoFileSink:
         draw: Draws further things onto a frame that its result is drawn on already.
 
     Raises:
+        MissingDependencyError: PyAV is not installed.
         OutputError: Another kind of file.
     """
 
     def __init__(self, path: Path, fps: float, draw: Draw | None = None) -> None:
-        if path.suffix.lower() not in _CODECS:
-            raise OutputError(f"{path}: a video is written as {', '.join(_CODECS)}")
+        if path.suffix.lower() not in _KINDS:
+            raise OutputError(f"{path}: a video is written as {', '.join(_KINDS)}")
+        self._av = import_av()
         self._path = path
         self._fps = fps
         self._draw = draw
         self._folder = ExitStack()
         self._partial = Path()
-        self._writer: Any = None
+        self._file: BinaryIO | None = None
+        self._container: Any = None
+        self._stream: Any = None
         self._size_wh = (0, 0)
-        self._frames = 0
+        self._tick_s = Fraction(0)
+        self._began_s: float | None = None
+        self._last_tick = -1
+        self._step_ticks = 1
 
     def write(self, frame: Frame, result: Results) -> None:
-        """Draw and append."""
+        """Draw and append.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         image = annotate(frame.image, result)
         if self._draw is not None:
             image = self._draw(image, frame)
-        if self._writer is None:
+        if self._container is None:
             self._open(image)
-        self._writer.write(_fit(image, self._size_wh))
-        self._frames += 1
+        tick = self._tick_of(frame.position_s)
+        with foreign(self._unwritable), writing(self._path):
+            picture = self._av.VideoFrame.from_ndarray(_fit(image, self._size_wh), format="bgr24")
+            picture.pts, picture.time_base = tick, self._tick_s
+            self._encode(picture)
+
+    def _encode(self, picture: Any) -> None:
+        for packet in self._stream.encode(picture):
+            # For the last one: the others last until the next.
+            packet.duration = self._step_ticks
+            self._container.mux(packet)
+
+    def _tick_of(self, position_s: float | None) -> int:
+        tick = self._last_tick + self._step_ticks if self._last_tick >= 0 else 0
+        if position_s is not None:
+            if self._began_s is None:
+                self._began_s = position_s - float(tick * self._tick_s)
+            tick = max(self._last_tick + 1, round((position_s - self._began_s) / self._tick_s))
+        self._last_tick = tick
+        return tick
 
     def _open(self, image: NDArray[np.uint8]) -> None:
+        container, codec = _KINDS[self._path.suffix.lower()]
         with writing(self._path):
             self._partial = self._folder.enter_context(staging(self._path)) / f"video{self._path.suffix}"
             self._probe()
+            self._file = self._partial.open("wb")
         height, width = image.shape[:2]
         # The codecs take even sizes only.
         self._size_wh = (width + width % 2, height + height % 2)
-        fourcc = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
-        self._writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, fourcc, self._fps, self._size_wh)
-        if not self._writer.isOpened():
+        rate = Fraction(self._fps).limit_denominator(1001)
+        # An AVI's ticks are its frames.
+        self._step_ticks = 1 if container == "avi" else max(1, _MOST_TICKS // rate.numerator) * rate.denominator
+        self._tick_s = 1 / (rate * self._step_ticks)
+        try:
+            with foreign(self._unwritable), writing(self._path):
+                # The bytes alone: FFmpeg would take a name with a colon for a protocol.
+                self._container = self._av.open(_Nameless(self._file), "w", format=container)
+                self._stream = self._container.add_stream(codec, rate=rate, options=_QUALITY)
+                self._stream.width, self._stream.height = self._size_wh
+                self._stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                encoder = self._stream.codec_context
+                encoder.time_base, encoder.thread_count = self._tick_s, 1
+                encoder.bit_rate = min(int(_BITS_A_PIXEL * width * height * self._fps) + 1, _MOST_BITS_A_SECOND)
+        except EdgeboneError:
             self.discard()
-            raise OutputError(f"{self._path}: OpenCV cannot write a {self._path.suffix} video here; try .avi")
+            raise
+
+    def _unwritable(self, reason: str) -> OutputError:
+        return OutputError(f"{self._path}: FFmpeg cannot write the video ({reason}); try .avi")
 
     def _probe(self) -> None:
-        """Write to the disk: OpenCV tells nothing about why it cannot.
+        """Write to the disk, which otherwise would take some frames before it says that it is full.
 
         Raises:
             OSError: The disk is full, or will be after a moment.
@@ -89,40 +154,42 @@ class VideoFileSink:
             raise
 
     def close(self) -> None:
-        """Finish the file, check that it holds every frame, and give it its name.
+        """Finish the file, and give it its name.
 
         Raises:
-            OutputError: Frames are missing in it: most likely the disk is full.
+            OutputError: It cannot be written to the end: most likely the disk is full. Nothing is left behind.
         """
-        if self._writer is None:
+        if self._container is None:
             return
-        self._writer.release()
-        self._writer = None
-        written = _count_frames(self._partial)
-        if written < self._frames:
+        try:
+            with foreign(self._unwritable), writing(self._path):
+                self._encode(None)
+                self._let_go()
+                replace_file(self._partial, self._path)
+        finally:
             self.discard()
-            raise OutputError(
-                f"{self._path} cannot be written: {written} of {self._frames} frames arrived; "
-                "is the disk full? nothing was left behind"
-            )
-        with self._folder, writing(self._path):
-            replace_file(self._partial, self._path)
 
     def discard(self) -> None:
         """Remove the unfinished file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        with contextlib.suppress(Exception):
+            self._let_go()
         self._folder.close()
 
+    def _let_go(self) -> None:
+        container, file = self._container, self._file
+        self._container = self._stream = self._file = None
+        with contextlib.ExitStack() as last:
+            if file is not None:
+                last.enter_context(file)
+            if container is not None:
+                container.close()
 
-def _count_frames(path: Path) -> int:
-    """How many frames a file that was just written holds, by its own index."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    finally:
-        capture.release()
+
+class _Nameless:
+    """The bytes alone, as PyAV wants them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write, self.seek, self.tell = file.write, file.seek, file.tell
 
 
 def _fit(image: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:

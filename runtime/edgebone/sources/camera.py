@@ -30,6 +30,10 @@ class RefusedError(SourceError):
     """The camera answered, and will answer the same again: wrong password, or an address that nobody can read."""
 
 
+class RecordingEndedError(SourceError):
+    """The address leads to a recording and no camera, and this was its end."""
+
+
 class Connection(Protocol):
     """A camera's frames while it is there.
 
@@ -48,6 +52,7 @@ class Connection(Protocol):
             What decodes it, callable once and in any thread; None when the camera has ended the stream.
 
         Raises:
+            RecordingEndedError: What came had an end, which it reached.
             SourceError: The connection is lost, or nothing came for too long.
         """
 
@@ -116,7 +121,7 @@ class Camera:
         """Wait for the next frame, over lost connections too.
 
         Returns:
-            The frame, which is decoded when it is looked at; None once interrupted.
+            The frame, which is decoded when it is looked at; None once interrupted, or where a recording ended.
 
         Raises:
             RefusedError: The camera was never live, and refuses.
@@ -131,6 +136,9 @@ class Camera:
                 decode = self._connection.grab()
                 if decode is None:
                     raise SourceError(f"{self.name}: the camera ended the stream")
+            except RecordingEndedError as error:
+                _log.warning("%s", error)
+                return None
             except SourceError as error:
                 self._lose(error, began_ns)
                 continue

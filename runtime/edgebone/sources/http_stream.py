@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import re
 import socket
 import ssl
 import urllib.error
@@ -36,10 +37,14 @@ class HttpStream:
     Args:
         address: ``http://…`` or ``https://…``.
         timeout_s: For the whole way to the end of the answer's header.
+        first_byte: Ask for the body from there on; None asks for what a camera sends.
 
     Attributes:
         name: The camera's, without credentials.
         multipart: Whether it says that it is Motion JPEG.
+        picture: Whether it says that it is one picture, as a camera gives of each moment.
+        partial: Whether the answer begins at ``first_byte``, wherever that is.
+        whole_bytes: How long the whole body is; None where that is not said, as of what is live.
         failure: Why reading ended before the end: the connection is lost, or the camera sends too slowly, or too much
             for one packet. None where it did not.
 
@@ -48,14 +53,22 @@ class HttpStream:
         SourceError: It does not answer.
     """
 
-    def __init__(self, address: NetworkAddress, timeout_s: float) -> None:
+    def __init__(self, address: NetworkAddress, timeout_s: float, first_byte: int | None = None) -> None:
         self.name = address.name
+        self._headers = {"User-Agent": "edgebone", "Accept": "*/*"}
+        if first_byte is not None:
+            self._headers["Range"] = f"bytes={first_byte}-"
         self._timeout_s = timeout_s
         self._allowance = Allowance(timeout_s, limits.PACKET_BYTES)
         self._answers: list[_Response] = []
         self.failure: SourceError | None = None
         self._response = self._open(address)
-        self.multipart = self._response.headers.get_content_maintype() == "multipart"
+        kind = self._response.headers.get_content_maintype()
+        self.multipart = kind == "multipart"
+        self.picture = kind == "image"
+        said = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", self._response.headers.get("Content-Range", ""))
+        self.partial = self._response.status == 206 and said is not None and int(said[1]) == first_byte
+        self.whole_bytes: int | None = int(said[2]) if self.partial and said else self._response.length
 
     def _open(self, address: NetworkAddress) -> Any:
         opener = urllib.request.OpenerDirector()
@@ -77,7 +90,7 @@ class HttpStream:
         ):
             opener.add_handler(handler)
         url = f"{address.scheme}://{address.host_and_port}{quote(address.path, safe=_AS_TYPED)}"
-        request = urllib.request.Request(url, headers={"User-Agent": "edgebone", "Accept": "*/*"})
+        request = urllib.request.Request(url, headers=self._headers)
         try:
             return opener.open(request, timeout=self._timeout_s)
         except Exception as error:

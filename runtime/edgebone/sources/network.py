@@ -6,18 +6,17 @@ protocols are on lists, and what comes is bounded before memory is taken for it.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import time
 from typing import Any
 
 import numpy as np
 
 from edgebone.core import limits
-from edgebone.core.errors import SourceError, missing, raise_interrupt
+from edgebone.core.errors import SourceError
+from edgebone.core.ffmpeg import import_av
 from edgebone.core.frame import Decode, raising
 from edgebone.core.reading import in_words
-from edgebone.sources.camera import RefusedError
+from edgebone.sources.camera import RecordingEndedError, RefusedError
 from edgebone.sources.http_stream import HttpStream, refusal
 from edgebone.sources.jpeg import decode_jpeg
 from edgebone.sources.network_address import NetworkAddress
@@ -53,7 +52,7 @@ class NetworkStream:
 
     def __init__(self, address: NetworkAddress) -> None:
         self.name = address.name
-        self._av = _import_av()
+        self._av = import_av()
         self._http = None if address.scheme.startswith("rtsp") else HttpStream(address, OPEN_TIMEOUT_S)
         self._container: Any = None
         try:
@@ -126,6 +125,12 @@ class NetworkStream:
         if isinstance(error, (kinds.ExitError, kinds.TimeoutError)):
             return SourceError(f"{self.name}: no answer within {OPEN_TIMEOUT_S:g} s")
         return SourceError(f"{self.name}: cannot connect ({text})")
+
+    @property
+    def recorded(self) -> bool:
+        """Whether what comes is a recording: it said how long it is, as nothing live can."""
+        http = self._http
+        return http is not None and http.whole_bytes is not None and not (http.multipart or http.picture)
 
     def next_packet(self) -> Any | None:
         """Wait for the next packet with something in it.
@@ -210,6 +215,11 @@ class NetworkConnection:
             if time.monotonic() - (self._damaged_since_s or began_s) > READ_TIMEOUT_S:
                 raise SourceError(f"{self._name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
             packet = self._stream.next_packet()
+            if packet is None and self._stream.recorded:
+                raise RecordingEndedError(
+                    f"{self._name}: this was a recording, and no camera: frames that came too fast were left out; "
+                    "save it to a file to have all of them"
+                )
             if packet is None:
                 return None
             if self._jpeg:
@@ -231,21 +241,3 @@ class NetworkConnection:
     def close(self) -> None:
         """Disconnect."""
         self._stream.close()
-
-
-def _import_av() -> Any:
-    try:
-        import av
-        import av.error
-    except ModuleNotFoundError as error:
-        raise missing("av", "network", "a camera on the network") from error
-    except ImportError as error:
-        raise_interrupt(error)
-        raise SourceError(f"PyAV is installed but cannot be imported: {error}") from error
-    # FFmpeg's remarks about damaged packets would fill a log of days.
-    av.logging.set_level(None)
-    # Otherwise what RTP brings in pieces is put together to any length. PyAV does not offer the function itself; it is
-    # not found where FFmpeg is a part of PyAV's own modules, as in no wheel of today.
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(av.error.__file__).av_max_alloc(ctypes.c_size_t(limits.FFMPEG_BLOCK_BYTES))
-    return av

@@ -22,6 +22,7 @@ from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
 from edgebone.sources.folders import pictures_among, pictures_in
 from edgebone.sources.globs import files_matching
+from edgebone.sources.http_recording import open_recording
 from edgebone.sources.images import is_listed, is_picture
 from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
 from edgebone.sources.picture_files import PictureFiles
@@ -49,7 +50,8 @@ def open_source(
     """Open one source.
 
     A camera on the network need not be there yet: it is connected to when its first frame is read, and again whenever
-    it is lost.
+    it is lost. A recording behind ``http://`` is a file like others: an address that ends as a video's name does is
+    asked at once whether it has an end.
 
     Args:
         what: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``; arrays
@@ -130,6 +132,9 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
         scheme = text.split("://", 1)[0]
         if scheme.lower() in SCHEMES:
             place = read_address(text)
+            recording = open_recording(place)
+            if recording is not None:
+                return recording
             return Camera(place.name, _way_to(place), give_up_s=give_up_s)
         raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
     path = Path(text)

@@ -1,0 +1,56 @@
+"""From what a decoder gives to upright BGR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Corners = tuple[int, int, int, int]
+_STORED: Corners = (1, 0, 0, 1)
+
+
+def corners_of(frame: Any) -> Corners:
+    """Where the picture's own axes point when it is shown, from its display matrix.
+
+    Asked once for many frames: PyAV ties a frame that it is asked of to itself, so that its memory is not free before
+    Python looks for such knots.
+
+    Args:
+        frame: A decoded frame of PyAV's.
+
+    Returns:
+        Right and down of the axis of columns, right and down of the axis of rows, in units of any length.
+    """
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    numbers = np.frombuffer(b"" if matrix is None else bytes(matrix), np.int32)
+    if numbers.size != 9:
+        return _STORED
+    return int(numbers[0]), int(numbers[1]), int(numbers[3]), int(numbers[4])
+
+
+def to_bgr(frame: Any, corners: Corners) -> NDArray[np.uint8]:
+    """Convert a decoded frame: its colour space and range are minded, and it is turned upright.
+
+    Pixels that are not square stay as they are stored.
+
+    Args:
+        frame: PyAV's, of whatever format.
+        corners: As :func:`corners_of` gives them.
+
+    Returns:
+        uint8, shape (height, width, 3), BGR; contiguous.
+    """
+    # One thread: the conversion is short, and others cost more than they bring.
+    bgr = np.asarray(frame.to_ndarray(format="bgr24", threads=1), np.uint8)
+    right, right_down, down_right, down = corners
+    if abs(right_down) > abs(right) and abs(down_right) > abs(down):
+        bgr = np.asarray(cv2.transpose(bgr), np.uint8)
+        right, down = down_right, right_down
+    if right < 0 or down < 0:
+        bgr = np.asarray(cv2.flip(bgr, -1 if right < 0 and down < 0 else int(right < 0)), np.uint8)
+    return bgr
