@@ -364,7 +364,7 @@ def _go(
     from edgebone.cli.status import StatusLine
     from edgebone.sinks.guarded import StopRequest
 
-    seen = {source.name: Seen() for source in stream.sources if not _is_pictures(source)}
+    seen = {name: Seen() for name, source in zip(stream.names, stream.sources, strict=True) if not _is_pictures(source)}
     total = sum(source.frame_count or 0 for source in stream.sources)
 
     def finish() -> None:
