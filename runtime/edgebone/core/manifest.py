@@ -375,6 +375,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fp32_fps: Its frames a second.
         accuracy: What it costs in accuracy; None where it computes in FP32.
         measured_at: UTC, ISO 8601.
+        engines: The engines that were there to be measured; none where that was not written down yet.
     """
 
     machine: str
@@ -391,6 +392,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fp32_fps: NotNegative
     accuracy: Accuracy | None
     measured_at: str
+    engines: Annotated[tuple[Name, ...], msgspec.Meta(max_length=limits.NAMES)] = ()
 
 
 class CompiledEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
