@@ -26,7 +26,17 @@ from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, Choice, candidates, choose, open_first, plan_first, planned, read_first, unmeasured
+from edgebone.engines.select import (
+    Candidate,
+    Choice,
+    candidates,
+    choose,
+    open_first,
+    plan_first,
+    planned,
+    read_first,
+    unmeasured,
+)
 from edgebone.engines.threads import EngineThreads
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
@@ -95,9 +105,11 @@ def load(
         asked = (engine, precision, hint, threads)
         if asked == _UNSAID and (new := unmeasured(bundle.manifest, machine, choice)):
             _log.warning(
-                "%s: this machine's plan was measured without %s and is not followed; measure again with: edgebone tune",
-                path, ", ".join(new),
-            )  # fmt: skip
+                "%s: this machine's plan was measured without %s and is not followed; "
+                "measure again with: edgebone tune",
+                path,
+                ", ".join(new),
+            )
         opened, candidate, failures = open_first(bundle, choice)
         opened = compiled_anew_if_wrong(bundle, opened, candidate)
         try:

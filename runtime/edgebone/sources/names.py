@@ -1,4 +1,4 @@
-"""Names of sources that are gone through together: no two are alike, so that whatever is kept by name is one source's."""
+"""Names of sources that are gone through together: no two are alike, so that what is kept by name is one source's."""
 
 from __future__ import annotations
 
