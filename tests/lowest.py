@@ -1,6 +1,7 @@
 """Prints the lowest versions that pyproject.toml allows, as pip's constraints: for `make test-lowest`.
 
-An argument is an extra. What several of them ask for is taken at the highest of their bounds.
+The argument has the extras, with commas between them. What several of them ask for is taken at the highest of their
+bounds. Needs Python 3.11.
 """
 
 from __future__ import annotations
@@ -33,5 +34,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 if __name__ == "__main__":
     text = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
-    for name, version in lowest(tomllib.loads(text)["project"], sys.argv[1:]).items():
+    for name, version in lowest(tomllib.loads(text)["project"], sys.argv[1].split(",")).items():
         print(f"{name}=={version}")

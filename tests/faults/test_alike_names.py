@@ -113,3 +113,18 @@ def test_a_camera_cut_to_a_region_keeps_its_name(colors_bundle: Path) -> None:
         pictures = [np.ascontiguousarray(picture(RED))]
         with model.stream(pictures, pictures, roi_xyxy=(0, 0, 8, 8)) as stream:
             assert sorted(frame.source for frame, _ in stream) == ["arrays", "arrays (2)"]
+
+
+def test_prometheus_tells_sources_that_are_alike_apart(colors_bundle: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    from urllib.request import urlopen
+
+    from edgebone.telemetry import serve_metrics
+
+    with edgebone.load(colors_bundle) as model, model.stream([picture(RED)] * 3, [picture(RED)] * 2) as stream:
+        list(stream)
+        server = serve_metrics(lambda: stream.stats, port := free_port(), sensors=[])
+        text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        server.close()
+    assert 'edgebone_frames_total{source="arrays"} 3.0' in text
+    assert 'edgebone_frames_total{source="arrays (2)"} 2.0' in text

@@ -1,4 +1,4 @@
-"""Galleries that know next to nothing, and said nothing of it: 2 of 100 photographs of another shop were named."""
+"""Galleries that know next to nothing, and said nothing of it."""
 
 from __future__ import annotations
 

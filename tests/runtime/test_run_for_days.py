@@ -404,3 +404,18 @@ def test_a_standard_output_on_a_full_disk_is_one_line(
         )  # fmt: skip
     assert done.returncode == 7
     assert done.stderr.splitlines()[-1] == "edgebone: the output cannot be written: no space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("policy", "code"), [("raise", 7), ("log", 0)])
+def test_events_on_a_full_disk_go_the_policys_way(tmp_path: Path, policy: str, code: int) -> None:
+    pytest.importorskip("trackers")
+    bundle = write_boxes_bundle(tmp_path / "b.bundle", "found")
+    zone = {"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+    (tmp_path / "zones.json").write_text(json.dumps({"schema": 1, "zones": [zone]}))
+    video = write_video(tmp_path / "v.avi", [RED] * 5)
+    words = ("run", bundle, video, "--track", "--zones", tmp_path / "zones.json", "--events", "/dev/full")
+    found, out, err = finish(start(*words, "--sink-error", policy))
+    assert found == code
+    assert "/dev/full cannot be written: the disk is full" in err
+    assert ("5 frames" in out) == (policy == "log")
