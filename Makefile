@@ -36,7 +36,7 @@ test-lowest: .venv/bin/python
 	rm -rf .venv-lowest
 	$(BIN)/python -m venv .venv-lowest
 	$(BIN)/python tests/lowest.py $(LOWEST) > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt \
+	.venv-lowest/bin/python -m pip install --quiet --no-compile --constraint .venv-lowest/lowest.txt \
 		--editable '.[$(LOWEST)]' hypothesis onnx pytest
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
