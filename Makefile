@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-all fuzz lint clean
+.PHONY: help demo test test-all test-lowest fuzz lint clean
 
 help:
 	@echo "make demo       set up, export MobileNetV2 with its ImageNet weights, run it on photographs and a video"
 	@echo "make test       set up, then run the tests, but for the slow ones"
 	@echo "make test-all   set up, then run every test, as CI does"
+	@echo "make test-lowest  the runtime's quick tests with the lowest versions that pyproject.toml allows"
 	@echo "make fuzz       set up, then mutated inputs for all that reads files: FUZZ_SECONDS=3600 a target"
 	@echo "make lint       set up, then ruff and mypy"
 	@echo "make clean      remove .venv, demo-out and fuzz-out"
@@ -24,6 +25,20 @@ test: .venv/.dev
 
 test-all: .venv/.dev
 	$(PYTEST)
+
+# The lowest release of each direct dependency, in an environment of its own. With vision NumPy is 2; for NumPy 1:
+# make test-lowest LOWEST=cpu,openvino,network,metrics,annotate,gallery,eval
+LOWEST := cpu,network,metrics,gallery,vision
+LOWEST_TESTS := $(addprefix tests/runtime/test_, bundle.py decode.py gallery_index.py model.py preprocess.py sinks.py \
+	sources.py telemetry.py vision.py) tests/faults/test_lines.py
+
+test-lowest: .venv/bin/python
+	rm -rf .venv-lowest
+	$(BIN)/python -m venv .venv-lowest
+	$(BIN)/python tests/lowest.py $(LOWEST) > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --no-compile --constraint .venv-lowest/lowest.txt \
+		--editable '.[$(LOWEST)]' hypothesis onnx pytest
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
 # An hour for each target, unless told otherwise. Inputs that fail are saved in fuzz-out.
 FUZZ_SECONDS ?= 3600
@@ -52,4 +67,4 @@ lint: .venv/.dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv demo-out fuzz-out
+	rm -rf .venv .venv-lowest demo-out fuzz-out

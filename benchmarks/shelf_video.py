@@ -372,7 +372,7 @@ def watch(recognise: Recognise, folder: Path, truth: list[dict[str, list[str]]])
             for zone, row in standing.items():
                 true = Counter(row)
                 counted = stock.counts[zone]
-                errors += [abs(true[product] - counted.get(product, 0)) for product in true.keys() | counted.keys()]
+                errors += [abs(true[product] - (counted.get(product) or 0)) for product in true.keys() | counted.keys()]
     due = true_events(truth)
     left = list(events)
     # Told sooner than that many looks take, it was told for another reason.

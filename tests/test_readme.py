@@ -138,7 +138,7 @@ def test_every_extra_that_the_readme_names_exists() -> None:
 
 
 def test_the_readme_and_the_help_list_every_exit_code() -> None:
-    from edgebone.cli import main
+    from edgebone.cli.program import EPILOG
     from edgebone.core import errors
     from edgebone_export import errors as export_errors
 
@@ -146,4 +146,4 @@ def test_the_readme_and_the_help_list_every_exit_code() -> None:
     codes = {item.exit_code for item in classes if issubclass(item, errors.EdgeboneError)}
     table = README.split("Exit codes:")[1].split("## ")[0]
     assert codes <= {int(code) for code in re.findall(r"\| (\d+) \|", table)}
-    assert codes <= {int(code) for code in re.findall(r"(\d+) \w", sys.modules[main.__module__].EPILOG)}
+    assert codes <= {int(code) for code in re.findall(r"(\d+) \w", EPILOG)}

@@ -14,6 +14,7 @@ from edgebone.core.frame import Frame
 from edgebone.sources.camera import Camera
 from edgebone.sources.health import Health, State, is_stalled
 from edgebone.sources.limits import Limits, Pick
+from edgebone.sources.names import distinct_names
 from edgebone.sources.protocol import Source
 
 _AHEAD = 4
@@ -28,6 +29,7 @@ class _Slot:
     """One source's waiting frames and its counts."""
 
     source: Source
+    name: str
     limits: Limits
     pick: Pick
     waiting: deque[Frame] = field(default_factory=deque)
@@ -51,11 +53,22 @@ class Inbox:
         sources: The sources; closed by :meth:`close`.
         limits: What is wanted of each one's frames; none for all of them.
         forgiving: A source that fails ends, and does not raise; what it failed of is in its health.
+
+    Attributes:
+        names: What the sources are called in their frames: their own names, told apart by a number where two are alike.
     """
 
     def __init__(self, sources: Sequence[Source], limits: Sequence[Limits] = (), forgiving: bool = False) -> None:
         limits = limits or [Limits()] * len(sources)
-        self._slots = [_Slot(*pair, Pick(pair[1])) for pair in zip(sources, limits, strict=True)]
+        self.names = distinct_names([source.name for source in sources])
+        self._slots = [
+            _Slot(source, name, limit, Pick(limit))
+            for source, name, limit in zip(sources, self.names, limits, strict=True)
+        ]
+        for slot in self._slots:
+            if isinstance(slot.source, Camera):
+                # What it says of itself, over days, is to tell it apart as well.
+                slot.source.name = slot.name
         self._forgiving = forgiving
         self._turn = 0
         self._closed = False
@@ -211,7 +224,7 @@ class Inbox:
     def _start(self) -> None:
         # Not in __init__: Ctrl-C among these lines would leave threads that nobody could close.
         for number, slot in enumerate(self._slots):
-            name = f"edgebone-read-{slot.source.name}"
+            name = f"edgebone-read-{slot.name}"
             self._threads.append(threading.Thread(target=self._read, args=(number,), name=name, daemon=True))
             self._threads[-1].start()
 
@@ -219,7 +232,7 @@ class Inbox:
         slot = self._slots[number]
         try:
             while not self._closed and (frame := slot.source.read()) is not None:
-                self._put(slot, frame)
+                self._put(slot, own_frame(frame, slot.source, slot.name))
         except BaseException as error:
             slot.error = error
             if self._forgiving and isinstance(error, SourceError):
@@ -250,3 +263,8 @@ class Inbox:
                 self._room.wait()
             slot.waiting.append(frame)
             self._arrived.notify()
+
+
+def own_frame(frame: Frame, source: Source, name: str) -> Frame:
+    """A frame of a source that goes by another name among others; one that was made elsewhere passes as it is."""
+    return frame.renamed(name) if name != source.name and frame.source == source.name else frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
@@ -28,7 +29,16 @@ from edgebone.decode.registry import setting_names
 from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, Choice, candidates, choose, plan_first, planned, read_first
+from edgebone.engines.select import (
+    Candidate,
+    Choice,
+    candidates,
+    choose,
+    plan_first,
+    planned,
+    read_first,
+    unmeasured,
+)
 from edgebone.engines.threads import EngineThreads
 from edgebone.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
@@ -58,7 +68,7 @@ def load(
     """Load a bundle into the engine that fits this machine best.
 
     Where neither engine nor precision is given, the plan that ``edgebone tune`` measured on this machine is
-    followed, if the bundle has one.
+    followed, if the bundle has one; not one that was made before an engine was installed that fits, which is said.
 
     Args:
         path: The bundle's directory or zip.
@@ -95,6 +105,14 @@ def load(
         decoders = make_decoders(bundle.manifest, **settings)
         rates = check_rates(every or {}, bundle.manifest)
         choice = fitting(bundle.manifest)
+        asked = (engine, precision, hint, threads)
+        if asked == _UNSAID and (new := unmeasured(bundle.manifest, machine, choice)):
+            _log.warning(
+                "%s: this machine's plan was measured without %s and is not followed; "
+                "measure again with: edgebone tune",
+                path,
+                ", ".join(new),
+            )
         opened, candidate, failures = open_proved(bundle, choice, asked=precision not in (None, "auto"))
         try:
             frames = FrameEngines(bundle, candidate, frame_in_graph)
@@ -122,6 +140,7 @@ class Looker(Protocol):
 
 
 _UNSAID = ("auto", None, "latency", None)
+_log = logging.getLogger("edgebone.engines")
 
 
 class Model:

@@ -21,7 +21,7 @@ from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Results
 from edgebone.engines.protocol import Outputs
-from edgebone.inbox import Inbox
+from edgebone.inbox import Inbox, own_frame
 from edgebone.outbox import Delivery, Outbox
 from edgebone.preprocess import Pixels
 from edgebone.sources.limits import Limits
@@ -86,6 +86,7 @@ class Stream:
 
     Attributes:
         sources: The sources, in the order of the call.
+        names: What they are called in their frames, in ``stats`` and in messages; no two are alike.
         model: The model now; another one after :meth:`swap`.
         answered_by: The model that gave the result in hand: behind a swap, for some frames more the one before.
     """
@@ -105,6 +106,7 @@ class Stream:
         self.answered_by = model
         self._first_model = model
         self._inbox = Inbox(sources, limits, forgiving)
+        self.names = self._inbox.names
         self._live = any(source.live for source in sources)
         self._direct = all(source.in_memory for source in sources) and all(limit == Limits() for limit in limits)
         self._meter = Meter()
@@ -152,7 +154,7 @@ class Stream:
         delivered = self._delivered[number]
         dropped, skipped, damaged = self._inbox.counts(number)
         return SourceStats(
-            self.sources[number].name, health.state.value, delivered.frames, dropped, skipped, damaged,
+            self.names[number], health.state.value, delivered.frames, dropped, skipped, damaged,
             health.reconnects, health.error, delivered.fps, delivered.age.percentiles(),
         )  # fmt: skip
 
@@ -288,7 +290,7 @@ class Stream:
         batch: list[Taken] = []
         for number, source in enumerate(self.sources):
             while (frame := source.read()) is not None:
-                batch.append((number, frame))
+                batch.append((number, own_frame(frame, source, self.names[number])))
                 if len(batch) == size:
                     yield batch
                     batch = []

@@ -17,7 +17,7 @@ class SourceStats:
     Every frame that the source numbered is delivered, dropped, skipped or damaged, or still on its way.
 
     Attributes:
-        name: The source's name, without credentials.
+        name: The source's name, without credentials; no two of a stream are alike.
         state: ``CONNECTING``, ``LIVE``, ``STALLED``, ``RECONNECTING`` or ``ENDED``.
         frames: Frames delivered.
         dropped: Frames that were lost because newer ones had come; of live sources only.

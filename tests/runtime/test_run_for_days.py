@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import typer
 from camera_servers import free_port, mjpeg_server, rtsp_server, wait_for
-from conftest import GREEN, RED, picture, write_colors_bundle, write_video
+from conftest import GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
 from test_real_time import other_colors
 
 from edgebone.cli import restart
@@ -284,3 +286,136 @@ def test_a_camera_over_http_on_the_command_line(colors_bundle: Path) -> None:
     assert code == 0
     assert "cam.mjpg?***: 5 frames, most often: red 100 %" in out
     assert "abc" not in out
+
+
+def hears_hangup(process: subprocess.Popen[str]) -> bool:
+    """Whether a process has a handler for SIGHUP yet."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
+def test_sighup_during_the_start_is_one_reload_and_no_end(tmp_path: Path) -> None:
+    bundle, out = write_colors_bundle(tmp_path / "a.bundle"), tmp_path / "o.jsonl"
+    process = start("run", bundle, "synthetic://64x48@50", "--out", out)
+    wait_for(lambda: hears_hangup(process), 20)
+    assert not out.exists()
+    for _ in range(3):
+        process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(lines_of(out)) > 20, 30)
+    process.terminate()
+    code, _, err = finish(process)
+    assert code == 143
+    assert err.count("the bundle is loaded again") == 1
+
+
+def test_sighup_ends_a_run_over_files_as_a_closed_terminal_does(colors_bundle: Path, tmp_path: Path) -> None:
+    process = start("run", colors_bundle, write_video(tmp_path / "v.avi", [RED] * 3))
+    wait_for(lambda: hears_hangup(process), 20)
+    process.send_signal(signal.SIGHUP)
+    assert finish(process)[0] == -signal.SIGHUP
+
+
+def test_sighup_to_a_supervisor_is_its_runs_from_the_first_moment_on(colors_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.jsonl"
+    process = start("run", colors_bundle, "synthetic://64x48@50", "--out", out, "--restart")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_for(lambda: bool(children.read_text()), 20)
+    # The run's own Python has just begun.
+    os.kill(int(children.read_text()), signal.SIGHUP)
+    wait_for(lambda: len(lines_of(out)) > 5, 30)
+    process.send_signal(signal.SIGHUP)
+    before = len(lines_of(out))
+    wait_for(lambda: len(lines_of(out)) > before + 50, 30)
+    process.terminate()
+    code, _, err = finish(process)
+    assert code == 143
+    assert err.count("the bundle is loaded again") == 2
+    assert "starting again" not in err
+
+
+def test_a_reload_is_heeded_while_no_frame_comes(tmp_path: Path) -> None:
+    bundle = write_colors_bundle(tmp_path / "a.bundle")
+    process = start("run", bundle, f"http://127.0.0.1:{free_port()}/cam")
+    assert process.stderr is not None
+    assert "trying again until it is there" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr.readline() == "edgebone: the bundle is loaded again\n"
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 130
+
+
+def test_a_bundle_that_lacks_what_the_run_needs_is_refused_and_zones_are_loaded_again(tmp_path: Path) -> None:
+    pytest.importorskip("trackers")
+    everywhere = {"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+    bundle, zones, events = tmp_path / "a.bundle", tmp_path / "zones.json", tmp_path / "events.jsonl"
+    write_boxes_bundle(bundle, "found")
+    zones.write_text(json.dumps({"schema": 1, "zones": [everywhere]}))
+    with mjpeg_server([cv2.imencode(".jpg", picture(RED))[1].tobytes()], fps=20) as url:
+        process = start("run", bundle, url, "--track", "--zones", zones, "--events", events)
+        assert process.stderr is not None
+
+        def places() -> list[str]:
+            return [f"{line['event']} {line['place']}" for line in lines_of(events)]
+
+        wait_for(lambda: places() == ["enter all"], 30)
+        shutil.rmtree(bundle)
+        write_colors_bundle(bundle)
+        zones.write_text("{")
+        process.send_signal(signal.SIGHUP)
+        said = [process.stderr.readline() for _ in range(2)]
+        assert "zones.json is not JSON" in said[0]
+        assert said[0].endswith("; going on with the zones as they were\n")
+        assert "--track follows boxes, and" in said[1]
+        assert "has no head that gives any; it has classification: classification@1; going on with the" in said[1]
+        shutil.rmtree(bundle)
+        write_boxes_bundle(bundle)
+        zones.write_text(json.dumps({"schema": 1, "zones": [everywhere, {**everywhere, "name": "again"}]}))
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "enter again" in places(), 30)
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+    assert code == 130
+    assert "edgebone: the zones are loaded again\nedgebone: the bundle is loaded again\n" in err
+    # The one that stayed as it was kept what it knew; the new one counts from then on.
+    assert "all: now 1, entered 1, left 0" in out or "all: now 2, entered 2, left 0" in out
+
+
+def test_lines_on_the_standard_output_are_json_alone(colors_bundle: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.avi", [RED] * 3)
+    code, out, err = finish(start("run", colors_bundle, video, "--out", "-"))
+    assert code == 0
+    assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 1, 2]
+    assert "3 frames" in err
+    code, _, err = finish(start("run", colors_bundle, video, "--track", "--zones", "z", "--events", "x", "--out", "x"))
+    assert code == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_standard_output_on_a_full_disk_is_one_line(
+    colors_bundle: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    video = write_video(tmp_path / "v.avi", [RED] * 3)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgebone", "run", colors_bundle, video, *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 7
+    assert done.stderr.splitlines()[-1] == "edgebone: the output cannot be written: no space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("policy", "code"), [("raise", 7), ("log", 0)])
+def test_events_on_a_full_disk_go_the_policys_way(tmp_path: Path, policy: str, code: int) -> None:
+    pytest.importorskip("trackers")
+    bundle = write_boxes_bundle(tmp_path / "b.bundle", "found")
+    zone = {"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+    (tmp_path / "zones.json").write_text(json.dumps({"schema": 1, "zones": [zone]}))
+    video = write_video(tmp_path / "v.avi", [RED] * 5)
+    words = ("run", bundle, video, "--track", "--zones", tmp_path / "zones.json", "--events", "/dev/full")
+    found, out, err = finish(start(*words, "--sink-error", policy))
+    assert found == code
+    assert "/dev/full cannot be written: the disk is full" in err
+    assert ("5 frames" in out) == (policy == "log")

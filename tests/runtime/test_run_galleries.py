@@ -25,7 +25,8 @@ from test_run_for_days import finish, lines_of, start
 import edgebone
 from edgebone import Gallery, load
 from edgebone.cli import gallery_watch, signals
-from edgebone.cli.run import Naming, _frames
+from edgebone.cli.naming import Naming
+from edgebone.cli.reload import Reload, frames
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes, parse_head
@@ -221,7 +222,7 @@ def test_a_bundle_that_is_loaded_again_is_named_by_its_own_gallery_from_its_firs
     with load(bundle) as model, model.stream(PICTURES * 10) as stream:
         named = Naming(model, {"": str(path)})
         seen: list[str] = []
-        for number, (_, result) in enumerate(_frames(stream, lambda: load(new), named)):
+        for number, (_, result) in enumerate(frames(stream, Reload(lambda: load(new), named), named)):
             seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
             if number == 5:
                 # Another bundle alone does not go with the gallery that is there.
@@ -258,7 +259,8 @@ def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothi
 
     with load(bundle) as model, model.stream(PICTURES * 3) as stream:
         seen = []
-        for number, (_, result) in enumerate(_frames(stream, load_broken, Naming(model, {"": str(path)}))):
+        named = Naming(model, {"": str(path)})
+        for number, (_, result) in enumerate(frames(stream, Reload(load_broken, named), named)):
             seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
             if number == 5:
                 signals._reload.append(1)
@@ -277,7 +279,8 @@ def test_the_cameras_results_under_way_are_named_by_the_gallery_before(
     cameras = [Ticking(f"camera {number}", 100, 10**6) for number in range(3)]
     with load(bundle) as model, model.stream(*cameras) as stream:
         seen: Counter[str] = Counter()
-        for number, (_, result) in enumerate(_frames(stream, lambda: load(new), Naming(model, {"": str(path)}))):
+        named = Naming(model, {"": str(path)})
+        for number, (_, result) in enumerate(frames(stream, Reload(lambda: load(new), named), named)):
             seen[result["emb"].label[:3]] += 1  # type: ignore[index, union-attr, call-overload]
             if number == 20:
                 write_gallery(new, path, labels)
@@ -301,7 +304,8 @@ def test_a_gallery_that_changes_while_a_stream_runs_is_taken_over(
     new, labels = other_embedding(network, tmp_path / "new.bundle")
     seen: list[str] = []
     with load(bundle) as model, model.stream(PICTURES * 6) as stream:
-        for number, (_, result) in enumerate(_frames(stream, lambda: load(new), Naming(model, {"": str(path)}))):
+        named = Naming(model, {"": str(path)})
+        for number, (_, result) in enumerate(frames(stream, Reload(lambda: load(new), named), named)):
             seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
             if number == 5:
                 write_gallery(bundle, path, [f"now {number}" for number in range(len(PICTURES))])

@@ -87,7 +87,9 @@ def shelf(tmp_path: Path) -> Shelf:
 
 def test_a_full_shelf_is_counted_and_nothing_is_told(shelf: Shelf) -> None:
     stock, events = shelf.update(Frame(tiles(FULL), 0, 0, "shelf", 0.0))
-    assert stock.counts == {"top": {"milk": 0}, "bottom": {"juice": 0}}
+    # Not looked at yet is not 0.
+    assert stock.counts == {"top": {"milk": None}, "bottom": {"juice": None}}
+    assert stock.to_dict()["reasons"]["top"] == "3 of 3 facings are not settled: 1 look so far, 2 have to agree"
     assert {facing.state for facing in stock.facings} == {"unsettled"}
     for index in (1, 2):
         stock, more = shelf.update(Frame(tiles(FULL), index, 0, "shelf", index / 10))

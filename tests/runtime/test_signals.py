@@ -134,10 +134,10 @@ def leave_a_generator():
 kept = []
 command = globals()[sys.argv.pop()]
 program = typer.Typer(pretty_exceptions_enable=False)
-home = importlib.import_module("edgebone.cli.main")
+home = importlib.import_module("edgebone.cli.program")
 program.command()(home.guarded(command))
 home._program = lambda: program
-home.main()
+importlib.import_module("edgebone.cli.main").main()
 """
 
 

@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,95 @@ def test_lines_go_into_a_pipe_too(tmp_path: Path) -> None:
         sink.write(frame(index), seen())
     sink.close()
     assert [json.loads(line)["frame"] for line in reader.communicate()[0].splitlines()] == [0, 1]
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_file_that_logrotate_renames_is_begun_anew(tmp_path: Path, append: bool) -> None:
+    path = tmp_path / "out.jsonl"
+    sink = JsonLines(path, append)
+    sink.write(frame(0), seen())
+    path.rename(tmp_path / "out.jsonl.1")
+    sink.write(frame(1), seen())
+    path.rename(tmp_path / "out.jsonl.2")
+    # With `create`, and with a line of another process in it.
+    path.write_bytes(b'{"frame": 9}\n')
+    sink.write(frame(2), seen())
+    path.unlink()
+    sink.write(frame(3), seen())
+    sink.close()
+
+    def frames(name: str) -> list[int]:
+        return [json.loads(line)["frame"] for line in (tmp_path / name).read_bytes().splitlines()]
+
+    assert (frames("out.jsonl.1"), frames("out.jsonl.2"), frames("out.jsonl")) == ([0], [1], [3])
+
+
+def test_a_folder_that_is_gone_is_an_error_and_writing_goes_on_once_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    sink = JsonLines(folder / "out.jsonl")
+    sink.write(frame(0), seen())
+    folder.rename(tmp_path / "away")
+    with pytest.raises(OutputError, match="its folder does not exist"):
+        sink.write(frame(1), seen())
+    folder.mkdir()
+    sink.write(frame(2), seen())
+    sink.close()
+    assert [json.loads(line)["frame"] for line in (folder / "out.jsonl").read_bytes().splitlines()] == [2]
+
+
+def test_a_fifo_is_waited_for_and_its_reader_may_go_and_come_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sink = JsonLines(pipe)
+
+    def read_one() -> int:
+        with pipe.open("rb") as file:
+            return int(json.loads(file.readline())["frame"])
+
+    with ThreadPoolExecutor(1) as reader:
+        writing = reader.submit(sink.write, frame(0), seen())
+        time.sleep(0.2)
+        assert not writing.done()
+        assert read_one() == 0
+        writing.result(10)
+        for index in (1, 2, 3):
+            sink.write(frame(index), seen())
+        again = reader.submit(read_one)
+        index = 3
+        while not again.done():
+            index += 1
+            sink.write(frame(index), seen())
+            time.sleep(0.01)
+        assert 4 <= again.result() <= index
+    sink.close()
+    assert [message.partition("pipe")[2] for message in caplog.messages][:2] == [
+        " is a FIFO: waiting for somebody who reads it",
+        " is not read any more; its lines are lost until somebody reads it again",
+    ]
+    assert "is read again, after" in caplog.messages[2]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-", "/dev/stderr"])
+def test_what_is_open_already_is_written_to_and_not_emptied(tmp_path: Path, name: str) -> None:
+    program = f"""
+        import sys
+        from pathlib import Path
+        from edgebone.sinks.jsonl import JsonLines
+        sink, stream = JsonLines(Path("{name}")), sys.stderr if "err" in "{name}" else sys.stdout
+        for number in range(3):
+            stream.write(f"text {{number}}\\n")
+            sink.write_line(b"line %d\\n" % number)
+        sink.close()
+        stream.write("end\\n")
+    """
+    (tmp_path / "log").write_text("before\n")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run([sys.executable, "-c", textwrap.dedent(program)], stdout=log, stderr=log, check=True)
+    wanted = ["before", "text 0", "line 0", "text 1", "line 1", "text 2", "line 2", "end"]
+    assert (tmp_path / "log").read_text().splitlines() == wanted
 
 
 def test_a_process_that_stopped_amid_a_line_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def test_a_plan_is_measured_written_shown_and_followed(tmp_path: Path, photos: P
     assert len(speeds) >= 4
     # Never slower than plain FP32 onnxruntime in the same measurement.
     assert plan["p50_ms"] <= plan["fp32_p50_ms"]
+    assert {"onnxruntime", "openvino"} <= set(plan["engines"])
     counted = [item for item in found["entries"] if item["accuracy"]]
     assert all(item["accuracy"]["metric"] == "top-1" and item["accuracy"]["fp32"] == 100 for item in counted)
     assert sum(item["best"] for item in counted) >= 1
@@ -127,6 +128,26 @@ def test_load_follows_the_plan_unless_told_otherwise(tmp_path: Path, photos: Pat
     for said in ({"engine": "openvino"}, {"precision": "fp32"}, {"threads": 2}, {"hint": "throughput"}):
         with edgebone.load(bundle, **said) as model:
             assert model.candidate.batch is None
+
+
+def test_a_plan_that_never_saw_an_engine_that_is_here_does_not_shadow_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = write_colors_bundle(tmp_path / "b.bundle", (1, 4))
+    write_plan(bundle, engines=("onnxruntime",))
+    with edgebone.load(bundle) as model:
+        assert model.candidate == Candidate("openvino", "fp32", "fp32")
+        assert "the plan was measured without openvino" in str(model.choice)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{bundle}: this machine's plan was measured without openvino and is not followed; "
+        "measure again with: edgebone tune"
+    ]
+    with edgebone.load(bundle, engine="onnxruntime") as model:
+        assert model.candidate.engine == "onnxruntime"
+    write_plan(bundle, engines=("onnxruntime", "openvino"))
+    with edgebone.load(bundle) as model:
+        assert model.candidate.batch == 4
+    assert len(caplog.records) == 1
 
 
 def test_a_stream_gathers_the_plans_batch_and_loses_no_frame(tmp_path: Path) -> None:

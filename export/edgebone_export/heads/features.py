@@ -23,7 +23,7 @@ from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, Fit, candidates, check, choose, open_model, planned
+from edgebone.engines.select import Candidate, Fit, candidates, check, choose, open_model, planned, unmeasured
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 from edgebone_export.heads.fitted import VECTOR
@@ -139,7 +139,8 @@ def pick(bundle: Bundle, engine: str, precision: str | None, variant: str | None
         raise EngineError(f"{bundle.path}: there is no variant {variant}, only {', '.join(manifest.variants)}")
     if (engine, precision, variant) == ("auto", None, None):
         plan = planned(manifest, machine)
-        if plan is not None and isinstance(check(plan, machine, manifest.variants.get(plan.variant)), Fit):
+        fresh = not unmeasured(manifest, machine, choose(candidates(manifest), machine, manifest.variants))
+        if plan is not None and fresh and isinstance(check(plan, machine, manifest.variants.get(plan.variant)), Fit):
             # How it is run changes no number.
             return Candidate(plan.engine, plan.precision, plan.variant)
     options = candidates(manifest, engine, precision or (manifest.variants[variant].precision if variant else "fp32"))

@@ -12,7 +12,9 @@ from edgebone.core.errors import EdgeboneError
 
 if TYPE_CHECKING:
     from edgebone.core.frame import Frame
-    from edgebone.core.results import Results
+    from edgebone.core.results import Result, Results
+    from edgebone.model import Model
+    from edgebone.sinks.guarded import Policy
 
 
 class Follow:
@@ -29,13 +31,20 @@ class Follow:
 
         self._trackings: dict[str, Any] = {}
         self._new_tracking = Tracking
+        self._zones_file = zones_file
         self._zones = Zones.load(zones_file) if zones_file else None
         self._write = write
         self.close = close
 
     @classmethod
     def of(
-        cls, track: bool, zones: Path | None, events: Path | None, append: bool, show: Callable[[bytes], object]
+        cls,
+        track: bool,
+        zones: Path | None,
+        events: Path | None,
+        append: bool,
+        policy: Policy,
+        show: Callable[[bytes], object],
     ) -> Follow | None:
         """From the command line's options; None where nothing is to be followed.
 
@@ -47,28 +56,58 @@ class Follow:
             raise typer.BadParameter("--zones count what is followed from frame to frame: give --track too")
         if not track:
             return None
-        if events is None:
-            return cls(zones, show, lambda: None)
+        from edgebone.sinks.guarded import GuardedSink
         from edgebone.sinks.jsonl import JsonLines
+        from edgebone.sinks.line_file import descriptor_of
 
+        if events is None or descriptor_of(events) == 1:
+            return cls(zones, show, lambda: None)
         file = JsonLines(events, append)
-        return cls(zones, file.write_line, file.close)
+        guarded = GuardedSink(file, policy)
+        return cls(zones, lambda line: guarded.attempt(lambda: file.write_line(line)), guarded.close)
 
-    def look(self, frame: Frame, result: Results) -> Results:
-        """The result with tracks in it.
+    def check(self, model: Model) -> None:
+        """Whether a model gives what is followed.
 
         Raises:
-            EdgeboneError: Nothing in it can be followed.
+            EdgeboneError: It has no boxes, or not on every frame.
         """
-        from edgebone.core.detections import Detections
+        from edgebone.decode.registry import is_detector
 
-        heads = result if isinstance(result, dict) else {"": result}
-        followed = {name: self._follow(name, frame, head) for name, head in heads.items()}
-        if not any(isinstance(head, Detections) for head in followed.values()):
-            raise EdgeboneError("--track follows boxes, and this bundle has no head that gives any")
-        return followed if isinstance(result, dict) else followed[""]
+        finders = [name for name, head in model.manifest.heads.items() if is_detector(name, head)]
+        if not finders:
+            raise EdgeboneError(
+                f"--track follows boxes, and {model.bundle.path} has no head that gives any; it has "
+                + ", ".join(f"{name}: {head.decoder}" for name, head in model.manifest.heads.items())
+            )
+        for name in finders:
+            if model.head_every.get(name, 1) != 1:
+                raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
 
-    def _follow(self, name: str, frame: Frame, head: Any) -> Any:
+    @property
+    def has_zones(self) -> bool:
+        """Whether there are zones."""
+        return self._zones is not None
+
+    def load_zones_again(self) -> None:
+        """Take over the file of zones as it is now; those that are as they were keep their counts.
+
+        Raises:
+            ZonesError: It is none any more; the zones are as they were.
+        """
+        from edgebone.vision.zone_file import read_zones
+
+        assert self._zones is not None
+        assert self._zones_file is not None
+        self._zones.replace(read_zones(self._zones_file))
+
+    def look(self, frame: Frame, result: Results) -> Results:
+        """The result with tracks in it."""
+        if isinstance(result, dict):
+            return {name: self._follow(name, frame, head) for name, head in result.items()}
+        return self._follow("", frame, result)
+
+    def _follow(self, name: str, frame: Frame, head: Result) -> Result:
         import msgspec
 
         from edgebone.core.detections import Detections
@@ -77,9 +116,9 @@ class Follow:
             return head
         if name not in self._trackings:
             self._trackings[name] = self._new_tracking()
-        tracked = self._trackings[name].update(frame, head)
+        tracked: Detections = self._trackings[name].update(frame, head)
         if self._zones is not None:
-            for event in self._zones.update(frame, tracked):
+            for event in self._zones.update(frame, tracked, name):
                 self._write(msgspec.json.encode(event.to_dict()) + b"\n")
         return tracked
 

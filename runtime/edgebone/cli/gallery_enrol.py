@@ -143,6 +143,10 @@ def _report(
     import msgspec
 
     from edgebone.core.writing import as_utf8
+    from edgebone.gallery.doubts import doubts
+    from edgebone.gallery.views import SIGNATURE
+
+    doubted = [] if gallery.views == SIGNATURE else doubts(gallery.labels(), gallery.calibration)
 
     each = done.vectors.shape[1]
     # Of a signature's two vectors, the first one is the picture's own.
@@ -162,6 +166,7 @@ def _report(
             "entries": len(gallery),
             "labels": len(gallery.labels()),
             "calibration": gallery.calibration,
+            "doubts": doubted,
         }
         say_json(msgspec.json.encode(record))
         return
@@ -175,3 +180,5 @@ def _report(
         f"{len(gallery)} entries of {len(gallery.labels())} labels"
     )
     say(calibration)
+    for doubt in doubted:
+        note(f"edgebone: {doubt}")

@@ -8,7 +8,7 @@ import time
 from types import FrameType
 
 from edgebone.cli.output import note
-from edgebone.cli.signals import INTERRUPTED, TERMINATED
+from edgebone.cli.signals import INTERRUPTED, TERMINATED, hangups_held_back
 from edgebone.core.apart import python_command
 
 _FIRST_WAIT_S = 1.0
@@ -52,7 +52,8 @@ def supervise(arguments: list[str]) -> int:
 
 def _run_once(arguments: list[str]) -> int:
     # A session of its own: Ctrl-C in a terminal goes to both, and the run would get it twice.
-    child = subprocess.Popen(python_command("edgebone", *arguments), start_new_session=True)
+    with hangups_held_back():
+        child = subprocess.Popen(python_command("edgebone", *arguments), start_new_session=True)
     before = {}
 
     def pass_on(number: int, _: FrameType | None) -> None:

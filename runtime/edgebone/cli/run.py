@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.gallery_watch import GalleryWatch
+from edgebone.cli.naming import Naming
 from edgebone.cli.output import note, say, say_json
+from edgebone.cli.reload import Reload
+from edgebone.cli.reload import frames as frames_of
 from edgebone.cli.service import service_pulse, service_stopping
-from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
-from edgebone.core.errors import EdgeboneError, EngineStalledError
+from edgebone.cli.signals import end_at_hangup, listen_for_reload
+from edgebone.core.errors import EngineStalledError
 
 if TYPE_CHECKING:
     from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
     from edgebone.core.results import Result, Results
-    from edgebone.gallery import Gallery
     from edgebone.model import Model
     from edgebone.sinks import Sink
     from edgebone.sources import Source
@@ -123,7 +124,7 @@ def run_command(
     """Run a bundle on pictures, videos and cameras, and print what it sees.
 
     Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Cameras
-    that go away are waited for. SIGHUP loads the bundle again between two frames; a gallery that changes is taken over.
+    that go away are waited for. SIGHUP loads the bundle and the zones again; a gallery that changes is taken over.
     """
     if restart:
         from edgebone.cli.restart import supervise
@@ -135,6 +136,7 @@ def run_command(
     from edgebone.cli.left_out import check_all_read
     from edgebone.model import load
     from edgebone.sinks.guarded import POLICIES, GuardedSink
+    from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_sources
     from edgebone.sources.limits import Limits
     from edgebone.stream import Stream
@@ -146,7 +148,13 @@ def run_command(
     galleries = _by_head(gallery)
     limits = Limits(max_fps, every, _region(roi))
     listen_at = _host_and_port(metrics)
-    follow = Follow.of(track, zones, events, append, _print_line)
+    if out and out == events and not append:
+        raise typer.BadParameter(
+            f"--out and --events would write over each other in {out}; give two files, or --append"
+        )
+    if out and descriptor_of(out) == 1:
+        out, json = None, True
+    follow = Follow.of(track, zones, events, append, policy, _print_line)
     sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:
         # Until the stream has them, nobody else closes them.
@@ -160,11 +168,17 @@ def run_command(
         )  # fmt: skip
         model = closing.enter_context(load_again())
         if follow is not None:
-            _check_boxes_come(model, rates)
+            follow.check(model)
         named = Naming(model, galleries)
+        reload, alive = Reload(load_again, named, follow), service_pulse()
+
+        def pulse() -> None:
+            alive()
+            reload.look(stream)
+
         closing.callback(service_stopping)
         stream = closing.enter_context(
-            Stream(model, sources, [limits] * len(sources), forgiving=forgiving, pulse=service_pulse())
+            Stream(model, sources, [limits] * len(sources), forgiving=forgiving, pulse=pulse)
         )
         opened.pop_all()
         _say_engine(model)
@@ -175,11 +189,10 @@ def run_command(
             host, port = listen_at
             closing.callback(serve_metrics(lambda: stream.stats, port, host=host).close)
         # Only cameras run long enough: of a terminal that is closed, a run over files should end as others do.
-        if any(item.live for item in sources):
-            listen_for_reload()
+        (listen_for_reload if any(item.live for item in sources) else end_at_hangup)()
         guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
         try:
-            _go(_frames(stream, load_again, named), stream, guarded, follow, frames, note if json else say)
+            _go(frames_of(stream, reload, named), stream, guarded, follow, frames, note if json else say)
             check_all_read(sources, stream.stats, forgiving)
         except EngineStalledError as error:
             # Closing would wait for the engine too: everything else is closed already.
@@ -232,81 +245,6 @@ def _by_head(texts: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter("--gallery is given once a head; with several heads it is HEAD=FILE")
         paths[head] = path
     return paths
-
-
-def _check_boxes_come(model: Model, rates: dict[str, int]) -> None:
-    for name, rate in rates.items():
-        if rate > 1 and model.manifest.heads[name].decoder.startswith("boxes"):
-            raise typer.BadParameter(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
-
-
-class Naming:
-    """Names embeddings by the galleries of the model that made them."""
-
-    def __init__(self, model: Model, paths: dict[str, str]) -> None:
-        self._paths = paths
-        self._galleries = {model: self.open(model)}
-        self._watch = GalleryWatch()
-
-    def open(self, model: Model) -> dict[str, Gallery]:
-        """The galleries for a model's embeddings."""
-        if not self._paths:
-            return {}
-        from edgebone.gallery.recognise import open_galleries
-
-        return open_galleries(model, self._paths)
-
-    def take(self, model: Model, galleries: dict[str, Gallery], answering: Model) -> None:
-        """Name a further model's embeddings, too; results of those before it are still under way.
-
-        Args:
-            model: The model.
-            galleries: Its galleries.
-            answering: The model that gives results now. Of the cameras' newest results one may be of the model before.
-        """
-        known = list(self._galleries)
-        first = max(0, known.index(answering) - 1) if answering in known else 0
-        self._galleries = {**{key: self._galleries[key] for key in known[first:]}, model: galleries}
-
-    def look(self) -> None:
-        """Take over galleries whose files have changed: the newest model's, for which they are."""
-        self._watch.look(list(list(self._galleries.values())[-1].values()))
-
-    def __call__(self, results: Results, model: Model) -> Results:
-        """A model's results with what the galleries know in the place of embeddings."""
-        galleries = self._galleries.get(model)
-        if not galleries:
-            return results
-        from edgebone.gallery.recognise import name_embeddings
-
-        return name_embeddings(results, galleries)
-
-
-def _frames(stream: Stream, load_again: Callable[[], Model], named: Naming) -> Iterator[tuple[Frame, Results]]:
-    """The stream's, with another model in it whenever SIGHUP came."""
-    for frame, result in stream:
-        raise_if_heard()
-        named.look()
-        # Before another model comes: this result, and those under way, are of the one that is there.
-        shown = named(result, stream.answered_by)
-        if reload_asked():
-            try:
-                _load_again(stream, load_again, named)
-                note("edgebone: the bundle is loaded again")
-            except EdgeboneError as error:
-                note(f"edgebone: {error}; going on with the bundle as it was")
-        yield frame, shown
-
-
-def _load_again(stream: Stream, load_again: Callable[[], Model], named: Naming) -> None:
-    model = load_again()
-    try:
-        galleries = named.open(model)
-        stream.swap(model)
-    except BaseException:
-        model.close()
-        raise
-    named.take(model, galleries, stream.answered_by)
 
 
 def _say_engine(model: Model) -> None:
@@ -376,7 +314,7 @@ def _go(
     from edgebone.cli.status import StatusLine
     from edgebone.sinks.guarded import StopRequest
 
-    seen = {source.name: Seen() for source in stream.sources if not _is_pictures(source)}
+    seen = {name: Seen() for name, source in zip(stream.names, stream.sources, strict=True) if not _is_pictures(source)}
     total = sum(source.frame_count or 0 for source in stream.sources)
 
     def finish() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,8 @@ import typer
 from edgebone.cli import options
 from edgebone.cli.gallery_watch import GalleryWatch
 from edgebone.cli.output import note
+from edgebone.cli.reload import reloaded
+from edgebone.cli.service import service_pulse, service_stopping
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError
 
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
     from edgebone.inbox import Inbox
     from edgebone.model import Model
     from edgebone.vision.shelf import Pictures, Recognise, Shelf
+    from edgebone.vision.shelf_file import ShelfFile
+
+# How often signals and the service manager are looked after while no frame comes.
+_IDLE_S = 0.5
 
 
 def shelf_command(
@@ -46,30 +54,40 @@ def shelf_command(
         float | None,
         typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
     ] = None,
+    one_look: Annotated[
+        bool,
+        typer.Option("--one-look", help="One look at each facing is enough: for photographs, each on its own."),
+    ] = False,
     jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write each frame's counts as JSON lines.")] = None,
     events: Annotated[Path | None, typer.Option("--events", help="Write the events as JSON lines.")] = None,
     append: Annotated[bool, typer.Option("--append", help="Keep what --jsonl and --events hold already.")] = False,
     video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the events, and at the end the stock, as JSON lines.")
+    ] = False,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     threads: options.Threads = None,
 ) -> None:
     """Watch a shelf: count the products of each zone, and tell what runs out, comes back or stands wrong.
 
-    The camera stands still. Only facings that changed since the last look go through the network again. A gallery that
-    changes is taken over; SIGHUP looks for that at once.
+    The camera stands still; while it does not, nothing is counted, and that is told. Only facings that changed since
+    the last look go through the network again. A gallery that changes is taken over; SIGHUP looks for that at once, and
+    loads the file of the shelf again.
     """
     from edgebone.cli.left_out import fail_if_left_out
     from edgebone.cli.shelf_outputs import ShelfOutputs
     from edgebone.inbox import Inbox
     from edgebone.model import load
+    from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_source
     from edgebone.sources.limits import Limits
     from edgebone.sources.picture_files import PictureFiles
     from edgebone.vision.shelf import Shelf
-    from edgebone.vision.shelf_file import read_shelf
 
-    file, limits = read_shelf(shelf), Limits(max_fps, every)
+    if events and descriptor_of(events) == 1:
+        events, json = None, True
+    file, limits = _read(shelf, one_look), Limits(max_fps, every)
     # In place of the end that it means otherwise, which would lose the video.
     listen_for_reload()
     with ExitStack() as closing:
@@ -79,16 +97,38 @@ def shelf_command(
         model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))
         names = None if gallery is None else _open(model, gallery, head)
         recognise, known = recogniser(model, names, head, score)
-        strange = sorted(file.products - known)
-        if strange:
-            raise EdgeboneError(
-                f"{shelf} expects {strange[0]}, which {gallery or bundle} does not know; it knows "
-                f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
-            )
+        _check_known(file, shelf, known, gallery or bundle)
         watched = Shelf(file, recognise)
-        _go(inbox, watched, ShelfOutputs(file, opened, limits, jsonl, events, append, video), names)
+        outputs = ShelfOutputs(file, opened, limits, jsonl, events, append, video, json)
+
+        def load_again() -> None:
+            again = _read(shelf, one_look)
+            _check_known(again, shelf, known if names is None else frozenset(names.labels()), gallery or bundle)
+            watched.replace(again)
+            outputs.follow(again)
+
+        closing.callback(service_stopping)
+        _go(inbox, watched, outputs, names, load_again)
         if isinstance(opened, PictureFiles):
             fail_if_left_out(inbox.counts(0)[2])
+
+
+def _read(path: Path, one_look: bool) -> ShelfFile:
+    import msgspec
+
+    from edgebone.vision.shelf_file import read_shelf
+
+    file = read_shelf(path)
+    return msgspec.structs.replace(file, agree=1, looks=1) if one_look else file
+
+
+def _check_known(file: ShelfFile, path: Path, known: frozenset[str], by: str) -> None:
+    strange = sorted(file.products - known)
+    if strange:
+        raise EdgeboneError(
+            f"{path} expects {strange[0]}, which {by} does not know; it knows "
+            f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
+        )
 
 
 def _open(model: Model, gallery: str, head: str | None) -> Gallery:
@@ -155,17 +195,23 @@ def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise
     return recognise, frozenset(heads[name].labels or ())
 
 
-def _go(inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs, gallery: Gallery | None) -> None:
+def _go(
+    inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs, gallery: Gallery | None, load_again: Callable[[], None]
+) -> None:
     """Every frame, until the source ends."""
-    watch = GalleryWatch()
+    watch, alive = GalleryWatch(), service_pulse()
     try:
-        while (taken := inbox.take()) is not None:
+        while not inbox.ended:
+            taken = inbox.take(until_s=time.monotonic() + _IDLE_S)
             raise_if_heard()
+            alive()
             asked = reload_asked()
             if gallery is not None and watch.look([gallery], asked):
                 _follow(gallery, shelf)
-            _, frame = taken
-            outputs.take(frame, *shelf.update(frame))
+            if asked:
+                reloaded("shelf", load_again)
+            if taken is not None:
+                outputs.take(taken[1], *shelf.update(taken[1]))
     except Exception:
         outputs.discard()
         raise

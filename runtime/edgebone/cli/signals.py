@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: raised where the program is, but neither lost there nor at the cost of a lock; then the end."""
+"""Ctrl-C and SIGTERM: raised where the program is, but neither lost there nor at the cost of a lock; then the end.
+
+SIGHUP: the wish to load again what the program was started with, from its very beginning on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -14,6 +18,7 @@ TERMINATED = 143
 _AGAIN_S = 0.005
 # Windows has none: there a signal is raised wherever it comes.
 _HAS_TIMER = hasattr(signal, "setitimer")
+_HAS_HANGUP = hasattr(signal, "SIGHUP")
 
 _heard: list[int] = []
 _reload: list[int] = []
@@ -27,22 +32,53 @@ class Stopped(BaseException):
     """
 
 
-def listen() -> None:
+def listen(hold_reload: bool = False) -> None:
     """Raise Stopped on SIGINT and SIGTERM; one that the parent ignores stays ignored.
 
     It is raised a moment later, by SIGALRM, where Python would drop it or a lock would stay taken.
+
+    Args:
+        hold_reload: Keep a SIGHUP until it is known what it means: see :func:`listen_for_reload` and
+            :func:`end_at_hangup`.
     """
+    if hold_reload and _HAS_HANGUP and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        listen_for_reload()
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _hear)
     if _HAS_TIMER:
         signal.signal(signal.SIGALRM, _hear_again)
         sys.unraisablehook = _raise_dropped_again
+    if _HAS_HANGUP:
+        # Held back by a supervisor until somebody hears it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def listen_for_reload() -> None:
-    """Take SIGHUP as the wish to load again, in place of the end that it means otherwise."""
-    signal.signal(signal.SIGHUP, lambda number, _: _reload.append(number))
+    """Take SIGHUP as the wish to load again, in place of the end that it means otherwise.
+
+    One that came before counts: what it was sent for may have been read already.
+    """
+    if _HAS_HANGUP:
+        signal.signal(signal.SIGHUP, lambda number, _: _reload.append(number))
+
+
+def end_at_hangup() -> None:
+    """Take SIGHUP as the end again, as of a terminal that is closed; one that came already ends the program now."""
+    if _HAS_HANGUP and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        if reload_asked():
+            os.kill(os.getpid(), signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def hangups_held_back() -> Iterator[None]:
+    """Within it, a process that is started gets a SIGHUP only once it calls :func:`listen`, and so do we at its end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def reload_asked() -> bool:

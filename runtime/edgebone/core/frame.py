@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,7 @@ class Frame:
         captured_at_ns: Monotonic clock (``time.monotonic_ns``), taken when the source gave the frame.
         source: The name of the sequence that it belongs to: a video's path, a folder, ``usb:0``,
             ``synthetic://640x480@30``. What is known from frame to frame (tracks, zones) is known of a source.
+            In a stream no two sources have one.
         position_s: The frame's own time within a recorded source, in seconds; None where there is none.
         origin_xy: Where the picture's corner lies in the camera's whole picture, in pixels; not (0, 0) only
             where a region of interest was cut out.
@@ -72,6 +74,12 @@ class Frame:
     def size_hw(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+    def renamed(self, source: str) -> Frame:
+        """The same frame of a source that goes by another name."""
+        frame = copy.copy(self)
+        frame.source = source
+        return frame
 
     def __repr__(self) -> str:
         """Without the pixels."""

@@ -424,6 +424,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         accuracy: What it costs in accuracy; None where it computes in FP32.
         measured_at: UTC, ISO 8601.
         disturbed: What else the machine had to do meanwhile; None where that is not known.
+        engines: The engines that were there to be measured; none where that was not written down yet.
     """
 
     machine: str
@@ -441,6 +442,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: Accuracy | None
     measured_at: str
     disturbed: Disturbed | None = None
+    engines: Annotated[tuple[Name, ...], msgspec.Meta(max_length=limits.NAMES)] = ()
 
 
 class CompiledEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -256,12 +256,27 @@ def choose(
     return Choice(tuple(fits), rejects)
 
 
+def unmeasured(manifest: Manifest, machine: Machine, choice: Choice) -> list[str]:
+    """The engines that fit now, but were not here when the machine's plan was measured: it says nothing about them."""
+    plan = manifest.plans.get(machine.key)
+    if plan is None or not plan.engines:
+        return []
+    here = dict.fromkeys(fit.candidate.engine for fit in choice.fits)
+    return [engine for engine in here if engine not in plan.engines]
+
+
 def plan_first(plan: Candidate, choice: Choice, machine: Machine, manifest: Manifest) -> Choice:
-    """Put the plan's candidate before the others; one that no longer runs here is listed with its reason."""
+    """Put the plan's candidate before the others, unless it was made without an engine that is here now.
+
+    One that is not followed is listed with its reason.
+    """
     verdict = check(plan, machine, manifest.variants[plan.variant])
     if isinstance(verdict, Reject):
         return Choice(choice.fits, (verdict, *choice.rejects))
     measured = manifest.plans[machine.key]
+    if new := unmeasured(manifest, machine, choice):
+        reason = f"the plan was measured without {', '.join(new)}"
+        return Choice(choice.fits, (Reject(plan, reason), *choice.rejects))
     reason = f"the plan measured on this machine: {measured.p50_ms:.2f} ms, {measured.fps:.0f} fps"
     return Choice((Fit(plan, reason), *choice.fits), choice.rejects)
 

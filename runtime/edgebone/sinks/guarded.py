@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Literal
 
 from edgebone.core.errors import OutputError
@@ -46,8 +47,12 @@ class GuardedSink:
             OutputError: It cannot be written, and the policy is ``raise``.
             StopRequest: It cannot be written, and the policy is ``stop``.
         """
+        self.attempt(lambda: self._sink.write(frame, result))
+
+    def attempt(self, write: Callable[[], object]) -> None:
+        """Write something else to the sink; raises what :meth:`write` raises."""
         try:
-            self._sink.write(frame, result)
+            write()
         except OutputError as error:
             if self._policy == "raise":
                 raise

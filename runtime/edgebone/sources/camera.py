@@ -69,7 +69,7 @@ class Camera:
     What happens to it is logged to ``edgebone.sources`` as warnings, once a change.
 
     Args:
-        name: What it is called, without credentials.
+        name: What it is called, without credentials. Given another later on, it says that one from then on.
         connect: Makes a connection; raises ``SourceError``. A ``RefusedError`` ends a camera that was never live.
         first: A connection that is made already, to a camera that is expected to be there: what fails before its first
             frame is raised.
@@ -89,6 +89,7 @@ class Camera:
         give_up_s: float | None = None,
     ) -> None:
         self.name = name
+        self._name_of_connection = name
         self._connect_now = connect
         self._connection = first
         self._must_be_there = first is not None
@@ -163,6 +164,7 @@ class Camera:
     def _lose(self, error: SourceError, began_ns: int) -> None:
         if self._interrupted.is_set():
             return
+        error = self._of_this_camera(error)
         self._drop_connection()
         quiet_s = (time.monotonic_ns() - self._seen_ns) / 1e9
         # A process that stood still finds every time-out over; the camera may be there. So what counts is a try that
@@ -177,6 +179,13 @@ class Camera:
         self._error = str(error)
         self._interrupted.wait(wait_s(self._tries, random.random()))
         self._tries += 1
+
+    def _of_this_camera(self, error: SourceError) -> SourceError:
+        """The error of a connection, which knows the address alone, under the name that this camera goes by."""
+        text = str(error)
+        if text.startswith(self.name) or not text.startswith(self._name_of_connection):
+            return error
+        return type(error)(self.name + text[len(self._name_of_connection) :])
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None

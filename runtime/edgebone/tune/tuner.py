@@ -133,7 +133,7 @@ def tune(
         entries.sort(key=lambda entry: -_merit(entry.speed, goal))
         base = next(entry for entry in entries if entry.candidate == BASELINE)
         winner = _winner(entries, base, goal)
-        plan = _plan(winner, base, machine, goal, disturbed)
+        plan = _plan(winner, base, machine, goal, sorted({fit.engine for fit in fits}), disturbed)
         progress("write")
         measured = bundle.manifest
 
@@ -262,7 +262,9 @@ def _winner(entries: Sequence[Entry], base: Entry, goal: Goal) -> Entry:
     return fastest if _merit(fastest.speed, goal) >= _LEAST_GAIN * _merit(base.speed, goal) else base
 
 
-def _plan(winner: Entry, base: Entry, machine: Machine, goal: Goal, disturbed: Disturbed | None) -> Plan:
+def _plan(
+    winner: Entry, base: Entry, machine: Machine, goal: Goal, engines: Sequence[str], disturbed: Disturbed | None
+) -> Plan:
     candidate = winner.candidate
     return Plan(
         machine=str(machine),
@@ -280,4 +282,5 @@ def _plan(winner: Entry, base: Entry, machine: Machine, goal: Goal, disturbed: D
         accuracy=winner.accuracy if winner is not base else None,
         measured_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         disturbed=disturbed,
+        engines=tuple(engines),
     )

@@ -21,11 +21,12 @@ class Event:
         source: The frame's source.
         frame: The frame's index.
         position_s: The frame's time within a recording; None of a live source.
-        tracker_id: Which object of this source it was.
+        tracker_id: Which object of this source it was, and of this head where one is named.
         label: Its class.
         stayed_s: For ``leave`` and ``dwell``: how long it was seen in the zone, in seconds; None where frames have no
             times.
         direction: For ``cross``: ``in`` or ``out``; ``in`` is towards the left of the line, seen from its start.
+        head: The head that found it, where several find boxes.
     """
 
     event: Kind
@@ -37,14 +38,15 @@ class Event:
     label: str
     stayed_s: float | None = None
     direction: Literal["in", "out"] | None = None
+    head: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without those that this kind of event does not have."""
         own = dataclasses.asdict(self)
-        own["source"] = as_utf8(self.source)
-        for name in ("stayed_s", "direction"):
+        for name in ("stayed_s", "direction", "head"):
             if own[name] is None:
                 del own[name]
+        own["source"] = as_utf8(self.source)
         for name in ("position_s", "stayed_s"):
             if own.get(name) is not None:
                 own[name] = round(own[name], 3)

@@ -14,7 +14,8 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.frame import Frame
 from edgebone.core.matches import UNKNOWN
 from edgebone.vision.shelf_file import EMPTY, Box, ShelfFile, ShelfZone, facings_of
-from edgebone.vision.shelf_stock import Facing, Kind, ShelfEvent, State, Stock
+from edgebone.vision.shelf_stock import CameraEvent, Facing, Kind, ShelfEvent, State, Stock, Told
+from edgebone.vision.standing import Standing
 
 Pictures = Sequence[NDArray[np.uint8]]
 Recognise = Callable[[Pictures], Sequence[str]]
@@ -23,6 +24,10 @@ Recognise = Callable[[Pictures], Sequence[str]]
 
 # Small enough that noise is averaged away, large enough that a turned package differs.
 _THUMBNAIL_PX = 16
+# A shift up to this share of the smallest facing's side leaves in a facing what stands there.
+_TOLERATED_SHARE = 0.25
+# One picture that is blurred by a knock is no news.
+_MOVED_FRAMES = 2
 _LEVELS: dict[str, Kind] = {"out": "out_of_stock", "low": "low_stock", "enough": "restocked"}
 
 
@@ -59,7 +64,7 @@ class _Place:
 
 
 @dataclass
-class _Told:
+class _Said:
     """What the events of a zone have said so far: products that are not at their minimum, and strays."""
 
     levels: dict[str, str] = field(default_factory=dict)
@@ -70,8 +75,11 @@ class Shelf:
     """Watches one shelf through one fixed camera.
 
     Only facings whose pixels changed since they were last embedded go through the network again; for the others the
-    last answer counts once more. A facing's product changes when enough of the last looks agree. Of a zone there are
-    events once all its facings are settled; what is missing then is told, too.
+    last answer counts once more. A facing's product changes when enough of the last looks agree. A zone is counted, and
+    has events, once all its facings are settled; what is missing then is told, too.
+
+    While the camera does not look where it looked at first (it was turned, or something covers the shelf), nothing is
+    looked at or counted. Where each look stands for itself (``looks`` is 1), pictures are not compared.
 
     Args:
         file: The zones.
@@ -92,17 +100,26 @@ class Shelf:
         self.embedded = 0
         self._recognise = recognise
         self._size_hw = (0, 0)
-        self._told = {zone.name: _Told() for zone in file.zones}
-        self._places = {
-            zone.name: [
-                _Place(zone, row, column, deque(maxlen=file.looks))
-                for row in range(zone.rows)
-                for column in range(zone.columns)
-            ]
-            for zone in file.zones
-        }
+        self._said = {zone.name: _Said() for zone in file.zones}
+        self._places = {zone.name: _places(file, zone) for zone in file.zones}
+        self._standing: Standing | None = None
+        self._away = 0
+        self._told_away = False
 
-    def update(self, frame: Frame) -> tuple[Stock, list[ShelfEvent]]:
+    def replace(self, file: ShelfFile) -> None:
+        """Go on with another file; zones that are in both as they were keep what they know.
+
+        Where the camera looks at the next frame counts as its place from then on.
+        """
+        same = (file.units, file.looks, file.agree) == (self.file.units, self.file.looks, self.file.agree)
+        kept = {zone.name for zone in file.zones if same and zone in self.file.zones}
+        self._said = {zone.name: self._said[zone.name] if zone.name in kept else _Said() for zone in file.zones}
+        self._places = {
+            zone.name: self._places[zone.name] if zone.name in kept else _places(file, zone) for zone in file.zones
+        }
+        self.file, self._size_hw, self._standing = file, (0, 0), None
+
+    def update(self, frame: Frame) -> tuple[Stock, list[Told]]:
         """Look at a frame.
 
         Returns:
@@ -113,15 +130,57 @@ class Shelf:
         """
         self._find_places(frame.size_hw)
         places = [place for zone in self._places.values() for place in zone]
-        embedded = self._look(frame.image, places)
-        for place in places:
-            place.settle(self.file.agree)
-        counts = {zone.name: self._count(zone) for zone in self.file.zones}
-        events = [event for zone in self.file.zones for event in self._events(zone, counts[zone.name], frame)]
+        away, events = self._look_at_camera(frame)
+        embedded = 0
+        if away is None:
+            embedded = self._look(frame.image, places)
+            for place in places:
+                place.settle(self.file.agree)
+        counts: dict[str, dict[str, int | None]] = {}
+        reasons: dict[str, str] = {}
+        for zone in self.file.zones:
+            known = self._count(zone)
+            reason = away or self._not_settled(zone)
+            counts[zone.name] = dict.fromkeys(known) if reason else dict(known)
+            if reason:
+                reasons[zone.name] = reason
+            else:
+                events += self._events(zone, known, frame)
         facings = tuple(
             Facing(place.zone.name, place.row, place.column, place.xyxy, place.product, place.state) for place in places
         )
-        return Stock(facings, counts, embedded), events
+        return Stock(facings, counts, embedded, reasons), events
+
+    def _look_at_camera(self, frame: Frame) -> tuple[str | None, list[Told]]:
+        """Why the camera does not look at the shelf as it did, and what is to be told of that."""
+        if self.file.looks == 1:
+            return None, []
+        if self._standing is None:
+            boxes = [place.xyxy for zone in self._places.values() for place in zone]
+            least = min(min(right - left, bottom - top) for left, top, right, bottom in boxes)
+            self._standing = Standing(_TOLERATED_SHARE * least)
+        reason = self._standing.why_not(frame.image)
+        self._away = self._away + 1 if reason else 0
+        where = (frame.source, frame.index, frame.position_s)
+        if reason and not self._told_away and self._away >= _MOVED_FRAMES:
+            self._told_away = True
+            return reason, [CameraEvent("camera_moved", reason, *where)]
+        if not reason and self._told_away:
+            self._told_away = False
+            return None, [CameraEvent("camera_back", "", *where)]
+        return reason, []
+
+    def _not_settled(self, zone: ShelfZone) -> str | None:
+        """Why a zone cannot be counted yet."""
+        places = self._places[zone.name]
+        open_places = [place for place in places if place.product is None]
+        if not open_places:
+            return None
+        looks = max(len(place.looks) for place in open_places)
+        return (
+            f"{len(open_places)} of {len(places)} facings are not settled: {looks} look{'' if looks == 1 else 's'} so "
+            f"far, {self.file.agree} have to agree"
+        )
 
     def look_again(self) -> None:
         """Have every facing go through the network at the next frame: what names it knows other things now."""
@@ -136,7 +195,7 @@ class Shelf:
         for name, places in self._places.items():
             for place, xyxy in zip(places, boxes[name], strict=True):
                 place.xyxy, place.thumbnail = xyxy, None
-        self._size_hw = size_hw
+        self._size_hw, self._standing = size_hw, None
 
     def _look(self, image: NDArray[np.uint8], places: Sequence[_Place]) -> int:
         """See what stands at each place; gives how many had to be embedded for it."""
@@ -166,12 +225,12 @@ class Shelf:
         counts = {item.product: found.pop(item.product, 0) for item in zone.expected}
         return {**counts, **dict(sorted(found.items()))}
 
-    def _events(self, zone: ShelfZone, counts: dict[str, int], frame: Frame) -> list[ShelfEvent]:
-        places, told = self._places[zone.name], self._told[zone.name]
-        if not zone.expected or any(place.product is None for place in places):
+    def _events(self, zone: ShelfZone, counts: dict[str, int], frame: Frame) -> list[Told]:
+        places, told = self._places[zone.name], self._said[zone.name]
+        if not zone.expected:
             return []
         where = (frame.source, frame.index, frame.position_s)
-        events = []
+        events: list[Told] = []
         for item in zone.expected:
             count = counts[item.product]
             level = "out" if not count else "low" if count < item.minimum else "enough"
@@ -188,3 +247,8 @@ class Shelf:
                 events.append(ShelfEvent("misplaced", zone.name, product, counts[product], *where, facing))
         told.strays = strays
         return events
+
+
+def _places(file: ShelfFile, zone: ShelfZone) -> list[_Place]:
+    grid = ((row, column) for row in range(zone.rows) for column in range(zone.columns))
+    return [_Place(zone, row, column, deque(maxlen=file.looks)) for row, column in grid]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.matches import UNKNOWN
 from edgebone.vision.shelf_file import EMPTY, ShelfFile, ShelfZone
-from edgebone.vision.shelf_stock import Facing, Kind, ShelfEvent, State, Stock
+from edgebone.vision.shelf_stock import CameraKind, Facing, Kind, State, Stock, Told
 
 Bgr = tuple[int, int, int]
 Xy = tuple[int, int]
@@ -22,7 +22,10 @@ _GREY, _WHITE, _GROUND, _TROUGH = (150, 150, 150), (245, 245, 245), (38, 32, 28)
 _STATES: dict[State, Bgr] = {
     "expected": _GREEN, "misplaced": _PINK, "empty": _RED, "unknown": _YELLOW, "unsettled": _GREY,
 }  # fmt: skip
-_KINDS: dict[Kind, Bgr] = {"out_of_stock": _RED, "low_stock": _ORANGE, "restocked": _GREEN, "misplaced": _PINK}
+_KINDS: dict[Kind | CameraKind, Bgr] = {
+    "out_of_stock": _RED, "low_stock": _ORANGE, "restocked": _GREEN, "misplaced": _PINK,
+    "camera_moved": _YELLOW, "camera_back": _GREEN,
+}  # fmt: skip
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _PANEL_SHARE = 0.4
 _LEAST_PX = 4
@@ -32,7 +35,7 @@ def draw_shelf(
     image_bgr: NDArray[np.uint8],
     file: ShelfFile,
     stock: Stock,
-    events: Sequence[ShelfEvent],
+    events: Sequence[Told],
     position_s: float | None = None,
 ) -> NDArray[np.uint8]:
     """Draw the facings onto a frame, and beside it a panel with the stock of each zone and the last events.
@@ -76,7 +79,7 @@ def _facing(canvas: NDArray[np.uint8], facing: Facing) -> None:
 
 
 def _panel(
-    height: int, beside: int, file: ShelfFile, stock: Stock, events: Sequence[ShelfEvent], position_s: float | None
+    height: int, beside: int, file: ShelfFile, stock: Stock, events: Sequence[Told], position_s: float | None
 ) -> NDArray[np.uint8]:
     """The stock and the events, on a ground of their own."""
     width = max(160, round(beside * _PANEL_SHARE))
@@ -102,7 +105,9 @@ def _panel(
     return panel
 
 
-def _zone(panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int], y: int, line: int, scale: float) -> int:
+def _zone(
+    panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int | None], y: int, line: int, scale: float
+) -> int:
     """A zone's name, a bar for each product that it expects, and the rest in one line; gives where that ends."""
     width = panel.shape[1]
     _text(panel, zone.name, (line, y), scale * 1.1, _YELLOW)
@@ -111,7 +116,7 @@ def _zone(panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int], y: 
     for item in zone.expected:
         y += line
         count = counts.get(item.product, 0)
-        color = _RED if not count else _ORANGE if count < item.minimum else _GREEN
+        color = _GREY if count is None else _RED if not count else _ORANGE if count < item.minimum else _GREEN
         _text(panel, _shortened(item.product, bar_left - 2 * line, scale), (line, y), scale, _WHITE)
         top, bottom = y - round(0.6 * line), y
         cv2.rectangle(panel, (bar_left, top), (bar_right, bottom), _TROUGH, -1)
@@ -121,25 +126,24 @@ def _zone(panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int], y: 
         # Where the minimum is.
         at = bar_left + round(share * item.minimum)
         cv2.line(panel, (at, top - 2), (at, bottom + 2), _WHITE, 1)
-        _text(panel, str(count), (bar_right + line // 2, y), scale, color)
+        _text(panel, "-" if count is None else str(count), (bar_right + line // 2, y), scale, color)
     others = [product for product in counts if product not in zone.products]
     # What should not be there comes first.
     others.sort(key=lambda product: product in (EMPTY, UNKNOWN))
     stray = bool(zone.expected) and any(product not in (EMPTY, UNKNOWN) for product in others)
-    text = ", ".join(f"{product} {counts[product]}" for product in others)
+    text = ", ".join(f"{product} {'-' if counts[product] is None else counts[product]}" for product in others)
     y += line
     _text(panel, _shortened(text, width - 2 * line, scale), (line, y), scale, _PINK if stray else _GREY)
     return y
 
 
-def _event(panel: NDArray[np.uint8], event: ShelfEvent, y: int, line: int, scale: float) -> None:
+def _event(panel: NDArray[np.uint8], event: Told, y: int, line: int, scale: float) -> None:
     when = str(event.frame) if event.position_s is None else f"{event.position_s:.1f}"
     color = _KINDS[event.event]
     cv2.circle(panel, (line + line // 4, y - round(0.28 * line)), max(3, line // 4), color, -1, cv2.LINE_AA)
     _text(panel, when, (2 * line, y), scale, _GREY)
-    what = f"{event.event.replace('_', ' ')}: {event.product}"
     left = round(4 * line)
-    _text(panel, _shortened(what, panel.shape[1] - left - line // 2, scale), (left, y), scale, _WHITE)
+    _text(panel, _shortened(event.headline, panel.shape[1] - left - line // 2, scale), (left, y), scale, _WHITE)
 
 
 def _text(canvas: NDArray[np.uint8], text: str, at: Xy, scale: float, color: Bgr) -> None:

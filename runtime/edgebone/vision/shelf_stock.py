@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from edgebone.core.writing import as_utf8
 from edgebone.vision.shelf_file import Box
 
 Kind = Literal["out_of_stock", "low_stock", "restocked", "misplaced"]
+CameraKind = Literal["camera_moved", "camera_back"]
 State = Literal["expected", "misplaced", "empty", "unknown", "unsettled"]
 
 
@@ -41,26 +42,35 @@ class Stock:
     Attributes:
         facings: Every facing, zone by zone, row by row.
         counts: By zone: how many facings each product has, those of ``empty`` and ``unknown`` too. Products that are
-            expected are there with 0 as well; facings that are not settled are not counted.
+            expected are there with 0 as well. None where it is not known now: ``reasons`` has the zone then.
         embedded: How many facings went through the network for this frame; the others had not changed.
+        reasons: By zone: why its counts are not known, in words; without those that are.
     """
 
     facings: tuple[Facing, ...]
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int | None]]
     embedded: int
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"zones": {zone: {product: count}}, "embedded": n}``."""
-        return {"zones": self.counts, "embedded": self.embedded}
+        """``{"zones": {zone: {product: count}}, "embedded": n}``, and ``{"reasons": {zone: reason}}`` if any."""
+        known = {"zones": self.counts, "embedded": self.embedded}
+        return {**known, "reasons": self.reasons} if self.reasons else known
+
+    def lines(self) -> list[str]:
+        """``top: milk 3, empty 1`` for each zone, or ``bottom: not known (…)``."""
+        return [
+            f"{zone}: not known ({self.reasons[zone]})" if zone in self.reasons else f"{zone}: {_counted(counts)}"
+            for zone, counts in self.counts.items()
+        ]
 
     def __str__(self) -> str:
         """``top: milk 3, empty 1; bottom: juice 4``."""
-        return "; ".join(f"{zone}: {counted(counts)}" for zone, counts in self.counts.items())
+        return "; ".join(self.lines())
 
 
-def counted(counts: dict[str, int]) -> str:
-    """``milk 3, empty 1``, or ``nothing yet``."""
-    return ", ".join(f"{product} {number}" for product, number in counts.items()) or "nothing yet"
+def _counted(counts: dict[str, int | None]) -> str:
+    return ", ".join(f"{product} {number}" for product, number in counts.items()) or "nothing"
 
 
 @dataclass(frozen=True)
@@ -103,3 +113,50 @@ class ShelfEvent:
         when = f"frame {self.frame}" if self.position_s is None else f"{self.position_s:.1f} s"
         place = f" in row {self.facing[0] + 1}, column {self.facing[1] + 1}" if self.facing else ""
         return f"{when}: {self.zone}: {self.product} {self.event.replace('_', ' ')}{place} ({self.count})"
+
+    @property
+    def headline(self) -> str:
+        """``out of stock: milk``."""
+        return f"{self.event.replace('_', ' ')}: {self.product}"
+
+
+@dataclass(frozen=True)
+class CameraEvent:
+    """The camera does not look at the shelf as it did, or does so again; in between nothing is counted.
+
+    Attributes:
+        event: ``camera_moved`` or ``camera_back``.
+        reason: What is wrong, in words; empty for ``camera_back``.
+        source: The frame's source.
+        frame: The frame's index.
+        position_s: The frame's time within a recording; None of a live source.
+    """
+
+    event: CameraKind
+    reason: str
+    source: str
+    frame: int
+    position_s: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without ``reason`` where there is none."""
+        own = dataclasses.asdict(self)
+        if not self.reason:
+            del own["reason"]
+        own["source"] = as_utf8(self.source)
+        own["position_s"] = None if self.position_s is None else round(self.position_s, 3)
+        return own
+
+    def __str__(self) -> str:
+        """``12.3 s: the camera does not see the shelf; nothing is counted``."""
+        when = f"frame {self.frame}" if self.position_s is None else f"{self.position_s:.1f} s"
+        return f"{when}: {self.reason}; nothing is counted" if self.reason else f"{when}: the camera is back"
+
+    @property
+    def headline(self) -> str:
+        """``camera moved``."""
+        return self.event.replace("_", " ")
+
+
+Told: TypeAlias = "ShelfEvent | CameraEvent"
+"""What is told of a shelf."""

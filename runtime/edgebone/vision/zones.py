@@ -1,4 +1,4 @@
-"""Who enters, stays in and leaves a zone, and who crosses a line: counted by supervision, told once each."""
+"""Who enters, stays in and leaves a zone, and who crosses a line: told once each."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from edgebone.core.detections import Detections, import_supervision
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 from edgebone.vision.clock import time_s
 from edgebone.vision.events import Event
+from edgebone.vision.line_counter import STEADY_FRAMES, LineCounter
 from edgebone.vision.tracking import LOST_AFTER_S
 from edgebone.vision.zone_file import Line, Zone, ZoneFile, ZonesError, read_zones
 
-# An anchor that trembles on a line, or on a zone's edge, must have been on one side for so many frames.
-_STEADY_FRAMES = 2
+# A head and an id that it gave: each head's tracks have numbers of their own.
+_Key = tuple[str, int]
 
 
 @dataclass
@@ -40,7 +40,7 @@ class _Place:
 
     what: Zone | Line
     shape: Any
-    visits: dict[int, _Visit] = field(default_factory=dict)
+    visits: dict[_Key, _Visit] = field(default_factory=dict)
     entered: int = 0
     left: int = 0
 
@@ -85,12 +85,13 @@ class Zones:
         """
         return cls(read_zones(Path(path)))
 
-    def update(self, frame: Frame, detections: Detections) -> list[Event]:
+    def update(self, frame: Frame, detections: Detections, head: str = "") -> list[Event]:
         """Take in a frame; to be called for every frame of a source, in order, those without boxes too.
 
         Args:
             frame: The frame.
             detections: What was found in it, with tracks.
+            head: Which head found it, where several do; each one's ids are its own.
 
         Returns:
             What happened, in the order of the file's zones and then its lines.
@@ -108,7 +109,7 @@ class Zones:
             wanted = place.what.labels
             of_class = tracked[np.isin(tracked.labels, wanted)] if wanted else tracked
             update = self._update_zone if isinstance(place.what, Zone) else self._update_line
-            events += update(place, frame, of_class)
+            events += update(place, frame, of_class, head)
         return events
 
     def counts(self, source: str) -> dict[str, dict[str, int]]:
@@ -144,23 +145,44 @@ class Zones:
                     f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how "
                     "many were taken a second with --fps, or leave dwell_s out"
                 )
-            for place, before in zip(places, seen.places if seen else (), strict=False):
-                place.entered, place.left = before.entered, before.left
+            for place in places:
+                for before in seen.places if seen else ():
+                    if before.what == place.what:
+                        place.entered, place.left = before.entered, before.left
             seen = self._sources[frame.source] = _Seen(frame.size_hw, places)
         return seen.places
 
+    def replace(self, file: ZoneFile) -> None:
+        """Go on with another file; a zone or line that is in both as it was keeps its counts and who is in it.
+
+        Raises:
+            ZonesError: A line has no direction in the pictures that came so far; the zones are as they were.
+        """
+        wanted: list[Zone | Line] = [*file.zones, *file.lines]
+        replaced = {}
+        for source, seen in self._sources.items():
+            kept = {place.what.name: place for place in seen.places if place.what in wanted}
+            places = [
+                kept.get(what.name) or _Place(what, self._shape(what, seen.size_hw))
+                for what in wanted
+                if what.source in (None, source)
+            ]
+            replaced[source] = _Seen(seen.size_hw, places)
+        self.file, self._sources = file, replaced
+
     def _shape(self, what: Zone | Line, size_hw: tuple[int, int]) -> Any:
         height, width = size_hw
-        sv = self._supervision
-        anchor = (sv.Position.BOTTOM_CENTER if what.anchor == "bottom_center" else sv.Position.CENTER,)
         if isinstance(what, Zone):
+            sv = self._supervision
+            anchor = (sv.Position.BOTTOM_CENTER if what.anchor == "bottom_center" else sv.Position.CENTER,)
             corners = np.rint(np.array(what.polygon) * (width - 1, height - 1)).astype(np.int64)
             return sv.PolygonZone(corners, triggering_anchors=anchor)
-        start, end = (sv.Point(x * width, y * height) for x, y in (what.start, what.end))
-        with foreign(lambda why: ZonesError(f"line {what.name} is none in a picture of {width}x{height}: {why}")):
-            return sv.LineZone(start, end, anchor, minimum_crossing_threshold=_STEADY_FRAMES)
+        (x0, y0), (x1, y1) = ((x * width, y * height) for x, y in (what.start, what.end))
+        if not (x1 - x0) ** 2 + (y1 - y0) ** 2:
+            raise ZonesError(f"line {what.name} has no length in a picture of {width}x{height}")
+        return LineCounter((x0, y0), (x1, y1))
 
-    def _update_zone(self, place: _Place, frame: Frame, detections: Detections) -> list[Event]:
+    def _update_zone(self, place: _Place, frame: Frame, detections: Detections, head: str) -> list[Event]:
         assert isinstance(place.what, Zone)
         assert detections.tracker_id is not None
         height, width = frame.size_hw
@@ -171,48 +193,50 @@ class Zones:
         now_s = time_s(frame)
         events: list[Event] = []
         for tracker_id, label, is_in in zip(detections.tracker_id.tolist(), detections.labels, inside, strict=True):
-            visit = place.visits.get(tracker_id)
+            visit = place.visits.get((head, tracker_id))
             if visit is None:
                 if is_in:
-                    place.visits[tracker_id] = _Visit(label, now_s, now_s)
+                    place.visits[head, tracker_id] = _Visit(label, now_s, now_s)
                 continue
             visit.outside = 0 if is_in else visit.outside + 1
             if is_in:
                 visit.inside += 1
                 visit.seen_s = now_s
-            if is_in and not visit.entered and visit.inside >= _STEADY_FRAMES:
+            if is_in and not visit.entered and visit.inside >= STEADY_FRAMES:
                 visit.entered = True
                 place.entered += 1
-                events.append(_event("enter", place, frame, tracker_id, visit.label))
-        for tracker_id, visit in list(place.visits.items()):
+                events.append(_event("enter", place, frame, head, tracker_id, visit.label))
+        for (found_by, tracker_id), visit in list(place.visits.items()):
             stayed_s = visit.seen_s - visit.since_s
-            if visit.outside >= _STEADY_FRAMES or now_s - visit.seen_s > self._lost_after_s:
-                del place.visits[tracker_id]
+            if visit.outside >= STEADY_FRAMES or now_s - visit.seen_s > self._lost_after_s:
+                del place.visits[found_by, tracker_id]
                 if visit.entered:
                     place.left += 1
-                    events.append(_event("leave", place, frame, tracker_id, visit.label, stayed_s=stayed_s))
+                    events.append(_event("leave", place, frame, found_by, tracker_id, visit.label, stayed_s=stayed_s))
             elif visit.entered and not visit.dwelt and place.what.dwell_s and stayed_s >= place.what.dwell_s:
                 visit.dwelt = True
-                events.append(_event("dwell", place, frame, tracker_id, visit.label, stayed_s=stayed_s))
+                events.append(_event("dwell", place, frame, found_by, tracker_id, visit.label, stayed_s=stayed_s))
         return events
 
-    def _update_line(self, place: _Place, frame: Frame, detections: Detections) -> list[Event]:
-        if not len(detections):
-            return []
+    def _update_line(self, place: _Place, frame: Frame, detections: Detections, head: str) -> list[Event]:
         assert detections.tracker_id is not None
-        crossed_in, crossed_out = place.shape.trigger(detections.to_supervision())
+        ids = detections.tracker_id.tolist()
+        left, top, right, bottom = detections.xyxy.T
+        ys = bottom if place.what.anchor == "bottom_center" else (top + bottom) / 2
+        moves = place.shape.update([(head, number) for number in ids], np.stack([(left + right) / 2, ys], axis=1))
         events = []
-        for row, (tracker_id, label) in enumerate(zip(detections.tracker_id.tolist(), detections.labels, strict=True)):
-            if crossed_in[row] or crossed_out[row]:
-                place.entered += int(crossed_in[row])
-                place.left += int(crossed_out[row])
-                direction = "in" if crossed_in[row] else "out"
-                events.append(_event("cross", place, frame, tracker_id, label, direction=direction))
+        for tracker_id, label, direction in zip(ids, detections.labels, moves, strict=True):
+            if direction is not None:
+                place.entered += direction == "in"
+                place.left += direction == "out"
+                events.append(_event("cross", place, frame, head, tracker_id, label, direction=direction))
         return events
 
 
-def _event(kind: Any, place: _Place, frame: Frame, tracker_id: int, label: str, **own: Any) -> Event:
+def _event(kind: Any, place: _Place, frame: Frame, head: str, tracker_id: int, label: str, **own: Any) -> Event:
     if not frame.has_time:
         # Counted in pictures, it would be no time.
         own.pop("stayed_s", None)
-    return Event(kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label, **own)
+    return Event(
+        kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label, head=head or None, **own
+    )

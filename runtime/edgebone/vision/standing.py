@@ -1,0 +1,85 @@
+"""Whether a fixed camera still looks where it looked at first."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_WIDTH_PX = 192
+# With fewer edges there is nothing to find a place by: photographs of shelves have them at half of their pixels.
+_EDGE, _LEAST_EDGES = 20.0, 0.3
+# Of phase correlation, 0 to 1. A shelf that is restocked whole gives 0.1 to 0.2, one that has moved 0.4 to 1.
+_SURE = 0.35
+# Correlation of the edges: of a shelf that is sold out 0.3, half covered 0.5; of another scene, or in the dark, 0.
+_SAME_SCENE = 0.1
+_BETTER = 0.15
+
+Edges = NDArray[np.float32]
+
+
+class Standing:
+    """Compares each picture with the first one by its edges, which light and single products change little.
+
+    Args:
+        tolerance_px: A shift up to this is none, in pixels of the picture.
+    """
+
+    def __init__(self, tolerance_px: float) -> None:
+        self._tolerance_px = tolerance_px
+        self._first: Edges | None = None
+        self._window: Edges | None = None
+
+    def why_not(self, image_bgr: NDArray[np.uint8]) -> str | None:
+        """Look at a picture; all are of one size.
+
+        Args:
+            image_bgr: uint8, shape (height, width, 3), BGR.
+
+        Returns:
+            None where the camera stands as it did, or that cannot be told; else what is wrong, in words.
+        """
+        edges, scale = _edges(image_bgr)
+        if self._first is None or self._window is None or float((self._first > _EDGE).mean()) < _LEAST_EDGES:
+            # In the dark, for one, there is nothing to compare with yet.
+            self._first = edges
+            self._window = cv2.createHanningWindow(edges.shape[::-1], cv2.CV_32F).astype(np.float32)
+            return None
+        # Given the window, OpenCV would write into what it compares, where the size suits its transform.
+        (x, y), response = cv2.phaseCorrelate(self._first * self._window, edges * self._window)
+        there = _correlation(self._first, edges)
+        shift_px = math.hypot(x, y) / scale
+        if response >= _SURE and shift_px > self._tolerance_px:
+            moved = _correlation(*_overlap(self._first, edges, round(x), round(y)))
+            if moved > there + _BETTER:
+                return f"the camera has moved: the picture is shifted by {x / scale:.0f}, {y / scale:.0f} pixels"
+        if response < _SURE and there < _SAME_SCENE:
+            return "the camera does not see the shelf"
+        return None
+
+
+def _edges(image_bgr: NDArray[np.uint8]) -> tuple[Edges, float]:
+    """The strength of its edges in a small picture, float32, shape (height, width), and the small one's scale."""
+    height, width = image_bgr.shape[:2]
+    scale = min(1.0, _WIDTH_PX / width)
+    grey = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(grey, size_wh, interpolation=cv2.INTER_AREA).astype(np.float32)
+    across, down = (cv2.Sobel(small, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    return np.asarray(cv2.magnitude(across, down), np.float32), scale
+
+
+def _overlap(first: Edges, now: Edges, x: int, y: int) -> tuple[Edges, Edges]:
+    """What both show, where the second one is shifted against the first."""
+    height, width = first.shape
+    left, top, right, bottom = max(0, -x), max(0, -y), width - max(0, x), height - max(0, y)
+    return first[top:bottom, left:right], now[top + y : bottom + y, left + x : right + x]
+
+
+def _correlation(one: Edges, other: Edges) -> float:
+    """Pearson's, -1 to 1; 0 where one of them is even."""
+    a, b = one - one.mean(), other - other.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm else 0.0
