@@ -3,7 +3,8 @@
 Usage: python benchmarks/sweep.py [MODEL...] [--library torchvision|timm] [--families N] [--json FILE]
 
 Each export is a process of its own with a time limit. It passes where every graph pass was proved against PyTorch; a
-refusal is an error of edgebone's own in one line; anything else is a crash.
+refusal is an error of edgebone's own in one line; anything else is a crash. Exports that FILE already has are not run
+again, unless their MODEL is named.
 """
 
 from __future__ import annotations
@@ -34,6 +35,18 @@ PICTURES_HW = ((240, 320), (300, 220))
 # Words of publishers for a small network, smallest first.
 SMALLEST = ("atto", "femto", "pico", "nano", "xxs", "xxtiny", "xtiny", "ti", "tiny", "xs", "mini", "s", "small")
 CANDIDATES = 3
+# What an export imports, some of it where it is used only.
+PRELOAD = [
+    "edgebone_export.exporter",
+    "edgebone_export.taps",
+    "edgebone_export.timm_models",
+    "onnxruntime",
+    "onnxscript",
+    "onnxslim",
+    "timm",
+    "torch._functorch._aot_autograd.graph_compile",
+    "torch._inductor.codecache",
+]
 
 
 class Row(msgspec.Struct):
@@ -75,11 +88,11 @@ def main() -> None:
     ]
     machine = Machine.probe()
     print(machine)
+    rows = {(row.model, row.kind): row for row in rows_of(args.json)}
     print(f"{'model':44} {'output':9} {'result':9} {'size':>9} {'CPU s':>6} {'max rel':>8}")
-    rows: list[Row] = []
     # The parent of all has imported torch, and never run it: a fork begins where importing ends.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["edgebone_export.exporter", "edgebone_export.taps", "timm"])
+    context.set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(0)
         (samples := Path(folder) / "samples").mkdir()
@@ -87,16 +100,26 @@ def main() -> None:
             cv2.imwrite(str(samples / f"{index}.png"), synthesize(size_hw, rng))
         for model in models:
             for kind in args.kinds:
-                rows.append(in_a_process(context, model, kind, Path(folder), args.limit_s))
-                show(rows[-1])
+                if (model, kind) in rows and not args.models:
+                    continue
+                rows[model, kind] = row = in_a_process(context, model, kind, Path(folder), args.limit_s)
+                show(row)
                 if args.json:
-                    content = {"machine": machine, "rows": rows}
+                    content = {"machine": machine, "rows": list(rows.values())}
                     args.json.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
-    counts = collections.Counter(row.result for row in rows)
-    cpu_s = sum(row.cpu_s for row in rows)
-    passed = [row.max_rel for row in rows if row.max_rel is not None]
-    print(f"{len(rows)} exports of {len(models)} networks: {dict(counts)}; {cpu_s:.0f} CPU s", end="")
+    counts = collections.Counter(row.result for row in rows.values())
+    cpu_s = sum(row.cpu_s for row in rows.values())
+    passed = [row.max_rel for row in rows.values() if row.max_rel is not None]
+    networks = len({model for model, _ in rows})
+    print(f"{len(rows)} exports of {networks} networks: {dict(counts)}; {cpu_s:.0f} CPU s", end="")
     print(f"; largest relative difference {max(passed):.1e}" if passed else "")
+
+
+def rows_of(path: Path | None) -> list[Row]:
+    """The exports that a file of results already has."""
+    if path is None or not path.exists():
+        return []
+    return msgspec.convert(msgspec.json.decode(path.read_bytes())["rows"], list[Row])
 
 
 def show(row: Row) -> None:
