@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from edgebone.core.manifest import Preprocess
 from edgebone_export.errors import ExportError, in_one_line
+from edgebone_export.grey import shares_of_grey
 from edgebone_export.kinds import Kind
 from edgebone_export.taps import stride_of
 
-# ITU-R BT.601, as Pillow and OpenCV make grey of red, green and blue.
-_GREY = (0.299, 0.587, 0.114)
 _ALONE = "output"
 # What the graph's input is named is no name for an output.
 _TAKEN = "images"
@@ -32,13 +31,12 @@ class Grey(nn.Module):
 
     Args:
         module: The network.
-        color: The order of the three.
+        shares: What each of the three counts for.
     """
 
-    def __init__(self, module: nn.Module, color: str) -> None:
+    def __init__(self, module: nn.Module, shares: Sequence[float]) -> None:
         super().__init__()
         self.module = module
-        shares = _GREY if color == "rgb" else _GREY[::-1]
         self.shares: Tensor
         self.register_buffer("shares", torch.tensor(shares).reshape(1, 3, 1, 1), persistent=False)
 
@@ -115,12 +113,7 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
     """
     returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception) and not isinstance(_run(module, 1, preprocess), Exception):
-        if len(set(preprocess.mean)) > 1 or len(set(preprocess.std)) > 1:
-            raise ExportError(
-                f"{name} takes one channel: give the preprocessing one mean and one std, three times each, not "
-                f"{list(preprocess.mean)} and {list(preprocess.std)}"
-            )
-        module = Grey(module, preprocess.color)
+        module = Grey(module, shares_of_grey(preprocess, name))
         returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception):
         height, width = preprocess.size_hw
