@@ -15,7 +15,7 @@ import multiprocessing
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -132,21 +132,31 @@ def in_a_process(
     context: multiprocessing.context.ForkServerContext, model: str, kind: str, folder: Path, limit_s: float
 ) -> Row:
     """Export in a process that may run out of time or memory, or be killed."""
+    answer, words = answer_of(context, _export, (model, kind, folder), limit_s)
+    return answer or Row(model, kind, "timed out" if words.endswith(" s") else "crashed", words=words)
+
+
+def answer_of(
+    context: multiprocessing.context.ForkServerContext,
+    target: Callable[..., None],
+    args: tuple[Any, ...],
+    limit_s: float,
+) -> tuple[Any, str]:
+    """What a function sends from a process of its own, or None and why there is nothing."""
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_export, args=(theirs, model, kind, folder))
+    process = context.Process(target=target, args=(theirs, *args))
     process.start()
     theirs.close()
     try:
         if not ours.poll(limit_s):
             process.kill()
-            return Row(model, kind, "timed out", words=f"{limit_s:.0f} s")
-        row: Row = ours.recv()
+            return None, f"{limit_s:.0f} s"
+        return ours.recv(), ""
     except EOFError:
         process.join()
-        row = Row(model, kind, "crashed", words=f"the process ended with {process.exitcode}")
+        return None, f"the process ended with {process.exitcode}"
     finally:
         process.join()
-    return row
 
 
 def _export(answer: Connection, model: str, kind: str, folder: Path) -> None:
