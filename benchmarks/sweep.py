@@ -3,7 +3,8 @@
 Usage: python benchmarks/sweep.py [MODEL...] [--library torchvision|timm] [--families N] [--json FILE]
 
 Each export is a process of its own with a time limit. It passes where every graph pass was proved against PyTorch; a
-refusal is an error of edgebone's own in one line; anything else is a crash.
+refusal is an error of edgebone's own in one line; anything else is a crash. Exports that passed, as FILE says, are not
+run again, unless their MODEL is named.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import multiprocessing
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,18 @@ PICTURES_HW = ((240, 320), (300, 220))
 # Words of publishers for a small network, smallest first.
 SMALLEST = ("atto", "femto", "pico", "nano", "xxs", "xxtiny", "xtiny", "ti", "tiny", "xs", "mini", "s", "small")
 CANDIDATES = 3
+# What an export imports, some of it where it is used only.
+PRELOAD = [
+    "edgebone_export.exporter",
+    "edgebone_export.taps",
+    "edgebone_export.timm_models",
+    "onnxruntime",
+    "onnxscript",
+    "onnxslim",
+    "timm",
+    "torch._functorch._aot_autograd.graph_compile",
+    "torch._inductor.codecache",
+]
 
 
 class Row(msgspec.Struct):
@@ -66,7 +79,7 @@ def main() -> None:
     parser.add_argument("--library", choices=("torchvision", "timm"))
     parser.add_argument("--families", type=int, default=110, help="how many of timm's")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
-    parser.add_argument("--limit-s", type=float, default=600)
+    parser.add_argument("--limit-s", type=float, default=3600)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     models = args.models or [
@@ -75,11 +88,11 @@ def main() -> None:
     ]
     machine = Machine.probe()
     print(machine)
+    rows = {(row.model, row.kind): row for row in rows_of(args.json)}
     print(f"{'model':44} {'output':9} {'result':9} {'size':>9} {'CPU s':>6} {'max rel':>8}")
-    rows: list[Row] = []
     # The parent of all has imported torch, and never run it: a fork begins where importing ends.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["edgebone_export.exporter", "edgebone_export.taps", "timm"])
+    context.set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(0)
         (samples := Path(folder) / "samples").mkdir()
@@ -87,16 +100,27 @@ def main() -> None:
             cv2.imwrite(str(samples / f"{index}.png"), synthesize(size_hw, rng))
         for model in models:
             for kind in args.kinds:
-                rows.append(in_a_process(context, model, kind, Path(folder), args.limit_s))
-                show(rows[-1])
+                before = rows.get((model, kind))
+                if before is not None and before.result == "passed" and not args.models:
+                    continue
+                rows[model, kind] = row = in_a_process(context, model, kind, Path(folder), args.limit_s)
+                show(row)
                 if args.json:
-                    content = {"machine": machine, "rows": rows}
+                    content = {"machine": machine, "rows": list(rows.values())}
                     args.json.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
-    counts = collections.Counter(row.result for row in rows)
-    cpu_s = sum(row.cpu_s for row in rows)
-    passed = [row.max_rel for row in rows if row.max_rel is not None]
-    print(f"{len(rows)} exports of {len(models)} networks: {dict(counts)}; {cpu_s:.0f} CPU s", end="")
+    counts = collections.Counter(row.result for row in rows.values())
+    cpu_s = sum(row.cpu_s for row in rows.values())
+    passed = [row.max_rel for row in rows.values() if row.max_rel is not None]
+    networks = len({model for model, _ in rows})
+    print(f"{len(rows)} exports of {networks} networks: {dict(counts)}; {cpu_s:.0f} CPU s", end="")
     print(f"; largest relative difference {max(passed):.1e}" if passed else "")
+
+
+def rows_of(path: Path | None) -> list[Row]:
+    """The exports that a file of results already has."""
+    if path is None or not path.exists():
+        return []
+    return msgspec.convert(msgspec.json.decode(path.read_bytes())["rows"], list[Row])
 
 
 def show(row: Row) -> None:
@@ -109,21 +133,31 @@ def in_a_process(
     context: multiprocessing.context.ForkServerContext, model: str, kind: str, folder: Path, limit_s: float
 ) -> Row:
     """Export in a process that may run out of time or memory, or be killed."""
+    answer, words = answer_of(context, _export, (model, kind, folder), limit_s)
+    return answer or Row(model, kind, "timed out" if words.endswith(" s") else "crashed", words=words)
+
+
+def answer_of(
+    context: multiprocessing.context.ForkServerContext,
+    target: Callable[..., None],
+    args: tuple[Any, ...],
+    limit_s: float,
+) -> tuple[Any, str]:
+    """What a function sends from a process of its own, or None and why there is nothing."""
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_export, args=(theirs, model, kind, folder))
+    process = context.Process(target=target, args=(theirs, *args))
     process.start()
     theirs.close()
     try:
         if not ours.poll(limit_s):
             process.kill()
-            return Row(model, kind, "timed out", words=f"{limit_s:.0f} s")
-        row: Row = ours.recv()
+            return None, f"{limit_s:.0f} s"
+        return ours.recv(), ""
     except EOFError:
         process.join()
-        row = Row(model, kind, "crashed", words=f"the process ended with {process.exitcode}")
+        return None, f"the process ended with {process.exitcode}"
     finally:
         process.join()
-    return row
 
 
 def _export(answer: Connection, model: str, kind: str, folder: Path) -> None:

@@ -124,8 +124,22 @@ def test_the_sweep_counts_what_passes_and_what_is_refused_in_words(tmp_path: Pat
     assert refused["result"] == "refused"
     assert refused["words"].startswith("there is no model no_such_net")
     assert "2 exports of 2 networks: {'passed': 1, 'refused': 1}" in out
-    late = run("sweep.py", "timm/lcnet_035", "--kinds", "logits", "--limit-s", 0.01)
+    late = run("sweep.py", "timm/lcnet_035", "--kinds", "logits", "--limit-s", 0.01, "--json", figures)
     assert "timed out" in late
+    # What the file has is kept.
+    assert "3 exports of 2 networks: {'passed': 1, 'refused': 1, 'timed out': 1}" in late
+    assert json.loads(figures.read_text())["rows"][:2] == [passed, refused]
+
+
+@pytest.mark.slow
+def test_networks_at_their_defaults_are_held_against_the_library(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    out = run("default_sizes.py", "ssdlite320_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "--json", figures)
+    boxes, areas = json.loads(figures.read_text())["rows"]
+    assert (boxes["result"], areas["result"]) == ("passed", "passed"), out
+    assert boxes["matched_library"] >= 0.99 and boxes["boxes"] > 0
+    assert areas["matched"] >= 0.99 and areas["matched_library"] is None
+    assert max(boxes["max_steps"], areas["max_steps"]) < 2
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError, in_one_line
+from edgebone_export.kinds import Kind, ends_in, head_of
 
 OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Decode = Literal["graph", "host"]
@@ -92,6 +94,7 @@ class Network:
         returns: Shapes of what a network of the user's own returns for two pictures, by name; empty for a library's,
             which returns logits.
         merge: Gives a copy of a module with parallel layers as one, where that is faster; None where it is not.
+        kind: What a network's own configuration says that its numbers are; None where it says nothing.
 
     The other attributes are as in :class:`Backbone`.
     """
@@ -108,6 +111,7 @@ class Network:
     strides: tuple[int, ...] = ()
     returns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     merge: Callable[[nn.Module], nn.Module] | None = None
+    kind: Kind | None = None
 
 
 def load_backbone(
@@ -122,6 +126,7 @@ def load_backbone(
     backbone: str | None = None,
     decode: Decode = "graph",
     resize: int | None = None,
+    kind: Kind | None = None,
 ) -> Backbone:
     """Build a network with its weights and choose its output.
 
@@ -138,6 +143,9 @@ def load_backbone(
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
         decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
         resize: Of classifiers: length of the picture's shorter side before the centre is cut out, in pixels.
+        kind: What the numbers are that a network gives for a picture: ``classification`` (one class holds), ``binary``
+            (one number: a label holds or not), ``multilabel`` (each holds or not), ``regression`` (values). None takes
+            classes, and refuses what could be something else.
 
     Raises:
         UnknownModelError: No library has it; near names are suggested.
@@ -150,12 +158,18 @@ def load_backbone(
 
     if output_kind not in (None, *get_args(OutputKind)):
         raise ExportError(f"there is no output {output_kind}; choose {', '.join(get_args(OutputKind))}")
+    if kind not in (None, *get_args(Kind)):
+        raise ExportError(f"there is no kind {kind}; choose {', '.join(get_args(Kind))}")
+    if kind is not None and output_kind not in (None, "logits"):
+        raise ExportError(f"--kind says what the logits are; {output_kind} is another output")
     if decode == "host" and model not in segmenters.names():
         raise ExportError(
             f"--decode host goes with segmentation; {model} has nothing that the host could decode instead"
         )
     if resize is not None and model in (*composed.NAMES, *torchvision_detectors.names(), *segmenters.names()):
         raise ExportError(f"--resize goes with networks that see the centre of a picture; {model} sees all of it")
+    if kind is not None and model in (*composed.NAMES, *torchvision_detectors.names(), *segmenters.names()):
+        raise ExportError(f"--kind goes with networks that give numbers for a picture; {model} finds things in it")
     torch.manual_seed(0)
     if model in composed.NAMES:
         _only(model, output_kind, "detections", preprocess)
@@ -173,7 +187,7 @@ def load_backbone(
         raise ExportError(f"{model} is a classifier: it gives logits, embedding, features or raw, not {output_kind}")
     network = _build(model, weights, weights_dir, InputSize(size_hw, resize), preprocess)
     network.module.eval().requires_grad_(False)
-    return _with_output(network, output_kind, labels)
+    return _with_output(network, output_kind, labels, kind or network.kind)
 
 
 def _only(model: object, asked: str | None, kind: str, preprocess: Preprocess | None) -> None:
@@ -239,24 +253,26 @@ def list_models(pattern: str) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name.removeprefix("timm/"), pattern)]
 
 
-def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[str] | None) -> Backbone:
+def _with_output(
+    network: Network, asked: OutputKind | None, labels: Sequence[str] | None, numbers: Kind | None
+) -> Backbone:
     from edgebone_export import own_outputs, taps
 
-    kind: OutputKind = asked or own_outputs.default_kind(network.returns)
+    kind: OutputKind = asked or own_outputs.default_kind(network.returns, numbers)
     size_hw = network.preprocess.size_hw
-    chosen = own_outputs.choose(kind, network.returns, size_hw, network.name)
+    chosen = own_outputs.choose(kind, network.returns, size_hw, network.name, numbers)
     example = torch.zeros(1, 3, *size_hw)
     module: nn.Module
     features: tuple[FeatureMap, ...] = ()
     chosen_labels: tuple[str, ...] = ()
     try:
         if chosen:
-            module = own_outputs.Returned(network.module, chosen)
+            module = own_outputs.Returned(network.module, chosen, flat=kind == "logits")
             if kind == "features":
                 features = _features(run_eager(module, example), network)
             elif kind != "raw":
-                classes = network.returns[chosen[0]][1]
-                chosen_labels = _labels(network, labels, classes)
+                _, *shape = network.returns[chosen[0]]
+                chosen_labels = _labels(network, labels, shape[0] if kind == "segmentation" else math.prod(shape))
         elif kind in ("logits", "raw"):
             module = network.module
             if kind == "logits":
@@ -267,12 +283,19 @@ def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[st
         else:
             module = network.maps or taps.feature_maps(network.module, example, network.name)
             features = _features(run_eager(module, example), network)
+        ends = ends_in(module, example) if kind == "logits" and network.returns else None
     except ExportError:
         raise
     except Exception as error:
         height, width = network.preprocess.size_hw
         raise ExportError(f"{network.name} does not run at {height}x{width}: {in_one_line(error)}") from error
     outputs = tuple(item.name for item in features) or (chosen if kind == "raw" and chosen else (kind,))
+    named = labels is not None or chosen_labels == network.labels
+    heads = (
+        head_of(network.name, numbers, ends, kind, chosen_labels, named)
+        if kind == "logits"
+        else _head(kind, outputs, chosen_labels, features)
+    )
     merged = None if network.merge is None else network.merge(module.eval())
     return Backbone(
         name=network.name,
@@ -280,7 +303,7 @@ def _with_output(network: Network, asked: OutputKind | None, labels: Sequence[st
         module=module.eval(),
         output_kind=kind,
         outputs=outputs,
-        heads=_head(kind, outputs, chosen_labels, features),
+        heads=heads,
         features=features,
         preprocess=network.preprocess,
         weights=network.weights,
@@ -298,9 +321,7 @@ def _head(
         return {kind: Head("embedding@1", outputs)}
     if kind == "raw":
         return {kind: Head("raw@1", outputs)}
-    if kind == "segmentation":
-        return {kind: Head("segmentation@1", outputs, labels)}
-    return {"classification": Head("classification@1", outputs, labels, {"activation": "softmax", "top_k": 5})}
+    return {kind: Head("segmentation@1", outputs, labels)}
 
 
 def run_eager(module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -317,10 +338,7 @@ def _classes(name: str, outputs: tuple[torch.Tensor, ...]) -> int:
             f"{name}: logits are one output of shape (batch, classes), the network gives {shapes}; "
             "try --output features"
         )
-    classes = int(outputs[0].shape[1])
-    if classes == 1:
-        raise ExportError(f"{name} gives one number a picture, and the best of one class says nothing: --output raw")
-    return classes
+    return int(outputs[0].shape[1])
 
 
 def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import msgspec
 from torch import nn
 
 from edgebone.core.manifest import Preprocess, Weights
-from edgebone_export import checkpoints, own_outputs
+from edgebone_export import checkpoints, kinds, own_outputs
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, resized
 from edgebone_export.errors import ExportError, UnknownModelError
@@ -79,4 +79,5 @@ def wrap(module: nn.Module, name: str, weights: str, size: InputSize, preprocess
         weights=record,
         reference_transform=None,
         returns=returns,
+        kind=kinds.said_by(inner),
     )

@@ -16,6 +16,7 @@ from edgebone.core.manifest import ModelInfo, Parity, Preprocess
 from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
 from edgebone_export.backbones import Decode, OutputKind, load_backbone
 from edgebone_export.errors import ExportError
+from edgebone_export.kinds import Kind
 from edgebone_export.passes.contract import GraphPass, run_passes
 from edgebone_export.passes.describe import Describe
 from edgebone_export.passes.fold_constants import FoldConstants
@@ -51,6 +52,7 @@ def export(
     backbone: str | None = None,
     decode: Decode = "graph",
     resize: int | None = None,
+    kind: Kind | None = None,
     samples: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
@@ -73,6 +75,9 @@ def export(
         backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``.
         decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
         resize: Of classifiers: length of the picture's shorter side before the centre is cut out, in pixels.
+        kind: What the numbers are that a network gives for a picture: ``classification`` (one class holds), ``binary``
+            (one number: a label holds or not), ``multilabel`` (each holds or not), ``regression`` (values). None takes
+            classes, and refuses what could be something else.
         samples: A folder of pictures to verify on, instead of made ones.
         overwrite: Replace an existing bundle.
         progress: Called with each step's name as it begins.
@@ -101,6 +106,7 @@ def export(
         backbone=backbone,
         decode=decode,
         resize=resize,
+        kind=kind,
     )
     progress("reference: eager PyTorch")
     pictures, pictures_from = sample_pictures(None if samples is None else Path(samples))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 
 from edgebone.core.manifest import Preprocess
 from edgebone_export.errors import ExportError, in_one_line
+from edgebone_export.grey import shares_of_grey
+from edgebone_export.kinds import Kind
 from edgebone_export.taps import stride_of
 
-# ITU-R BT.601, as Pillow and OpenCV make grey of red, green and blue.
-_GREY = (0.299, 0.587, 0.114)
 _ALONE = "output"
 # What the graph's input is named is no name for an output.
 _TAKEN = "images"
@@ -30,13 +31,12 @@ class Grey(nn.Module):
 
     Args:
         module: The network.
-        color: The order of the three.
+        shares: What each of the three counts for.
     """
 
-    def __init__(self, module: nn.Module, color: str) -> None:
+    def __init__(self, module: nn.Module, shares: Sequence[float]) -> None:
         super().__init__()
         self.module = module
-        shares = _GREY if color == "rgb" else _GREY[::-1]
         self.shares: Tensor
         self.register_buffer("shares", torch.tensor(shares).reshape(1, 3, 1, 1), persistent=False)
 
@@ -51,17 +51,20 @@ class Returned(nn.Module):
     Args:
         module: The network.
         names: What, as :func:`flatten` names it.
+        flat: As (n, k), whatever axes it has after the batch.
     """
 
-    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, module: nn.Module, names: Sequence[str], flat: bool = False) -> None:
         super().__init__()
         self.module = module
         self._names = tuple(names)
+        self._flat = flat
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(n, 3, h, w) to one tensor a name."""
         found = flatten(self.module(images))
-        return tuple(found[name] for name in self._names)
+        chosen = tuple(found[name] for name in self._names)
+        return tuple(tensor.reshape(tensor.shape[0], -1) for tensor in chosen) if self._flat else chosen
 
 
 def flatten(returned: object) -> dict[str, Tensor]:
@@ -110,12 +113,7 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
     """
     returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception) and not isinstance(_run(module, 1, preprocess), Exception):
-        if len(set(preprocess.mean)) > 1 or len(set(preprocess.std)) > 1:
-            raise ExportError(
-                f"{name} takes one channel: give the preprocessing one mean and one std, three times each, not "
-                f"{list(preprocess.mean)} and {list(preprocess.std)}"
-            )
-        module = Grey(module, preprocess.color)
+        module = Grey(module, shares_of_grey(preprocess, name))
         returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception):
         height, width = preprocess.size_hw
@@ -139,13 +137,21 @@ def _run(module: nn.Module, channels: int, preprocess: Preprocess) -> object:
         return error
 
 
-def default_kind(shapes: Shapes) -> Literal["logits", "raw"]:
-    """What a network gives that nobody said anything about: classes, or its tensors as they are."""
-    one_of_classes = [len(shape) == 2 and shape[1] > 1 for shape in shapes.values()] in ([], [True])
-    return "logits" if one_of_classes else "raw"
+def default_kind(shapes: Shapes, numbers: Kind | None = None) -> Literal["logits", "raw"]:
+    """What a network gives: numbers that mean something, or its tensors as they are.
+
+    Args:
+        shapes: What it returns; empty for a library's.
+        numbers: What somebody said that its numbers are. One vector is classes even where nobody did, and one number
+            is to be asked about.
+    """
+    alone = [len(shape) == 2 or math.prod(shape[1:]) == 1 for shape in shapes.values()]
+    return "logits" if numbers is not None or alone in ([], [True]) else "raw"
 
 
-def choose(kind: str, shapes: Shapes, size_hw: tuple[int, int], name: str) -> tuple[str, ...]:
+def choose(
+    kind: str, shapes: Shapes, size_hw: tuple[int, int], name: str, numbers: Kind | None = None
+) -> tuple[str, ...]:
     """Which of the tensors of a user's own network are the output that is asked for.
 
     None where they are not looked at: its layers are tapped, or it returns one tensor as a library's network does.
@@ -162,10 +168,12 @@ def choose(kind: str, shapes: Shapes, size_hw: tuple[int, int], name: str) -> tu
         # A later map of the same stride replaces an earlier one.
         last = {stride_of(size_hw[0], cells): key for key, cells in maps.items()}
         return tuple(last[stride] for stride in sorted(last)) if len(maps) == len(shapes) else ()
-    if kind == "logits" and list(shapes) == [_ALONE]:
-        return ()
-    axes = 2 if kind == "logits" else 4
-    fits = [key for key, shape in shapes.items() if len(shape) == axes and shape[1] > 1]
+    if kind == "logits":
+        fits = _vectors(shapes, numbers)
+        if list(shapes) == [_ALONE] == fits and len(shapes[_ALONE]) == 2:
+            return ()
+    else:
+        fits = [key for key, shape in shapes.items() if len(shape) == 4 and shape[1] > 1]
     fits = [kind] if kind in fits else fits
     if len(fits) != 1:
         wanted = "(batch, classes)" if kind == "logits" else "(batch, classes, height, width)"
@@ -175,3 +183,13 @@ def choose(kind: str, shapes: Shapes, size_hw: tuple[int, int], name: str) -> tu
             "takes all of them as they are"
         )
     return tuple(fits)
+
+
+def _vectors(shapes: Shapes, numbers: Kind | None) -> list[str]:
+    """The tensors that could be the numbers of a picture: vectors, whatever axes of 1 are around them."""
+    counts = {key: math.prod(shape[1:]) for key, shape in shapes.items() if sum(n > 1 for n in shape[1:]) <= 1}
+    if "logits" in counts or len(counts) <= 1:
+        return list(counts)
+    if numbers == "binary":
+        return [key for key, count in counts.items() if count == 1]
+    return list(counts) if numbers == "regression" else [key for key, count in counts.items() if count > 1]

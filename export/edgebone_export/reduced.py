@@ -141,9 +141,10 @@ def _classes(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, 
 def _labels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
     """Labels whose probability is clear of its threshold."""
     (output,) = head.outputs
+    activation = head.params.get("activation", "sigmoid")
     thresholds = np.asarray(head.params.get("thresholds") or [0.5] * len(head.labels), np.float32)
     ours, theirs = (
-        np.stack([probabilities(row.astype(np.float32), "sigmoid") for row in rows[output]]) for rows in (have, want)
+        np.stack([probabilities(row.astype(np.float32), activation) for row in rows[output]]) for rows in (have, want)
     )
     clear = np.abs(theirs - thresholds) > _DOUBT
     same = (ours >= thresholds) == (theirs >= thresholds)

@@ -8,12 +8,14 @@ step of 255.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,6 +36,8 @@ _PILLOW = {
     "bicubic": (Image.Resampling.BICUBIC, 2.0),
     "lanczos": (Image.Resampling.LANCZOS, 3.0),
 }
+# From this version on it chooses which axis goes first.
+_PILLOW_CHOOSES = 13
 _OPENCV = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -162,14 +166,18 @@ def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixe
     box = ((x0 - left) / scale_x, (y0 - top) / scale_y, (x1 - left) / scale_x, (y1 - top) / scale_y)
     target = out[y0:y1, x0:x1]
     if spec.antialias:
-        target[:] = _pillow(spec, image_bgr, box, (x1 - x0, y1 - y0))
+        target[:] = _pillow(spec, image_bgr, geometry, box, (x1 - x0, y1 - y0))
     else:
         resized = _opencv(spec, image_bgr, geometry)[y0 - top : y1 - top, x0 - left : x1 - left]
         target[:] = resized[..., ::-1] if spec.color == "rgb" else resized
 
 
 def _pillow(
-    spec: Preprocess, image_bgr: Pixels, box: tuple[float, float, float, float], size_wh: tuple[int, int]
+    spec: Preprocess,
+    image_bgr: Pixels,
+    geometry: Geometry,
+    box: tuple[float, float, float, float],
+    size_wh: tuple[int, int],
 ) -> Pixels:
     """Resize a box of the picture, in the network's channel order."""
     filter_, half_width = _PILLOW[spec.interpolation]
@@ -183,13 +191,39 @@ def _pillow(
     # Pillow swaps the channels while it unpacks, which saves a pass over the picture.
     order = "BGR" if spec.color == "rgb" else "RGB"
     picture = Image.frombuffer("RGB", (right - left, bottom - top), part, "raw", order, 0, 1)
-    inner = (
-        max(box[0] - left, 0.0),
-        max(box[1] - top, 0.0),
-        min(box[2] - left, float(right - left)),
-        min(box[3] - top, float(bottom - top)),
-    )
-    return np.asarray(picture.resize(size_wh, filter_, box=inner))
+    x0, y0 = max(box[0] - left, 0.0), max(box[1] - top, 0.0)
+    x1, y1 = min(box[2] - left, float(right - left)), min(box[3] - top, float(bottom - top))
+    resized_hw = geometry.resized_hw
+    if size_wh == resized_hw[::-1] or filter_ == Image.Resampling.NEAREST:
+        return np.asarray(picture.resize(size_wh, filter_, box=(x0, y0, x1, y1)))
+    # One axis after the other, in the order of the whole picture: of a part of it Pillow may choose the other.
+    if takes_y_first(spec.interpolation, (height, width), resized_hw):
+        picture = picture.resize((picture.width, size_wh[1]), filter_, box=(0, y0, picture.width, y1))
+        return np.asarray(picture.resize(size_wh, filter_, box=(x0, 0, x1, size_wh[1])))
+    picture = picture.resize((size_wh[0], picture.height), filter_, box=(x0, 0, x1, picture.height))
+    return np.asarray(picture.resize(size_wh, filter_, box=(0, y0, size_wh[0], y1)))
+
+
+@functools.lru_cache(maxsize=256)
+def takes_y_first(interpolation: str, source_hw: tuple[int, int], resized_hw: tuple[int, int]) -> bool:
+    """Whether the Pillow at hand resizes a whole picture along y before x.
+
+    Up to version 12 it never does; from 13 on it takes for some sizes what is cheaper. Between the two it rounds to
+    bytes, and cuts off what a filter overshoots, so that the order shows: it is tried on noise.
+
+    Args:
+        interpolation: The filter, by the manifest's name; not ``nearest``.
+        source_hw: Height and width of the picture, in pixels.
+        resized_hw: Height and width that it is resized to.
+    """
+    if int(PIL.__version__.split(".")[0]) < _PILLOW_CHOOSES:
+        return False
+    filter_, _ = _PILLOW[interpolation]
+    (height, width), size_wh = source_hw, resized_hw[::-1]
+    tile = np.random.default_rng(0).integers(0, 256, 1 << 14, np.uint8)
+    noise = Image.fromarray(np.resize(tile, (height, width)))
+    along_x_first = noise.resize((size_wh[0], height), filter_).resize(size_wh, filter_)
+    return noise.resize(size_wh, filter_).tobytes() != along_x_first.tobytes()
 
 
 def _opencv(spec: Preprocess, image_bgr: Pixels, geometry: Geometry) -> Pixels:

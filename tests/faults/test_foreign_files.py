@@ -445,6 +445,33 @@ def test_every_type_and_layout_of_input_is_taken(kind: int, layout: str, tmp_pat
         np.testing.assert_allclose(model(picture).probabilities, exponentials / exponentials.sum(), atol=1e-4)
 
 
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])
+def test_one_channel_is_given_grey(kind: int, layout: str, color: str, tmp_path: Path, pictures: Path) -> None:
+    file = tmp_path / "m.onnx"
+    shape, free = ([1, 1, *HW], [2, 3]) if layout == "nchw" else ([1, *HW, 1], [1, 2])
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["rows"], axes=free[:1], keepdims=0),
+        helper.make_node("Flatten", ["rows"], ["row"]),
+    ]
+    given = [helper.make_tensor_value_info("pixels", kind, shape)]
+    asked = [helper.make_tensor_value_info("row", TensorProto.FLOAT, [1, HW[1]])]
+    graph = helper.make_graph(nodes, "grey", given, asked)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), file)
+    said = Preprocess("stretch", HW, "bilinear", False, color, (0.2,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
+    picture = next(pictures.iterdir())
+    with take(file, pictures, HeadSpec("raw"), said) as model:
+        (found,) = model(picture).tensors.values()
+    grey = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2GRAY).astype(np.float32)
+    wanted = grey if kind == TensorProto.UINT8 else (grey / 255 - 0.2) / 0.5
+    # OpenCV rounds grey to whole steps.
+    np.testing.assert_allclose(found.ravel(), wanted.mean(axis=0), atol=0.5 if kind == TensorProto.UINT8 else 4e-3)
+    uneven = msgspec.structs.replace(said, mean=(0.2, 0.3, 0.4))
+    refused(r"takes one channel: give the preprocessing one mean", file, pictures, HeadSpec("raw"), uneven)
+
+
 def test_our_own_graph_is_taken_with_its_own_preprocessing(tmp_path: Path, pictures: Path) -> None:
     net = Foreign()
     net.give(vector(net, 3), (3,))

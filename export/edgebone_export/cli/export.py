@@ -40,6 +40,13 @@ def export(
             "also segmentation, or raw: all that it returns.",
         ),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="What the numbers are that a network gives for a picture: binary (one label, which holds or not), "
+            "multilabel, regression, or classification, which is taken where they can be classes."
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="The backbone under fasterrcnn, retinanet or fcos: any that has feature maps.")
     ] = None,
@@ -78,6 +85,7 @@ def export(
             backbone=backbone,
             decode=decode,  # type: ignore[arg-type]
             resize=resize,
+            kind=kind,  # type: ignore[arg-type]
             samples=samples,
             overwrite=force,
             progress=steps.begin,

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import FrameLayout, Preprocess
-from edgebone.preprocess import plan
+from edgebone.preprocess import plan, takes_y_first
 from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.resampling import (
     Taps,
@@ -23,7 +23,6 @@ from edgebone_export.frame_input.resampling import (
     bands,
     nearest_taps,
     opencv_taps,
-    pillow_takes_rows_first,
     pillow_taps,
     windows,
 )
@@ -63,14 +62,15 @@ def frame_graph(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout,
     if spec.pad == "before" or spec.interpolation in ("lanczos4", "area"):
         what = "pads before it resizes" if spec.pad == "before" else f"resizes with {spec.interpolation}"
         raise ExportError(f"the preprocessing {what}, which the host alone can do: leave --frame out")
-    seen = windows(plan(spec, *size_hw))
+    geometry = plan(spec, *size_hw)
+    seen = windows(geometry)
     writer = _Writer(frame, size_hw[0], layout)
     if spec.interpolation == "nearest":
         rows, columns = nearest_taps(spec, size_hw, seen)
         value = writer.pick(rows.index[:, 0], columns.index[:, 0])
     elif spec.antialias:
         rows, columns = (pillow_taps(spec.interpolation, window) for window in seen)
-        value = writer.as_pillow(rows, columns, pillow_takes_rows_first(spec.interpolation, seen))
+        value = writer.as_pillow(rows, columns, takes_y_first(spec.interpolation, size_hw, geometry.resized_hw))
     else:
         value = writer.as_opencv(*(opencv_taps(spec.interpolation, window) for window in seen))
     if spec.color == "rgb":
@@ -164,9 +164,9 @@ class _Writer:
         value = self._op("Mul", value, self._constant(weight))
         return self._op("ReduceSum", value, self._constant(np.array([axis])), keepdims=0)
 
-    def as_pillow(self, rows: Taps, columns: Taps, rows_first: bool) -> ir.Value:
+    def as_pillow(self, rows: Taps, columns: Taps, y_first: bool) -> ir.Value:
         """All of the source's pixels under a pixel: along one axis, rounded to bytes, then along the other."""
-        if rows_first:
+        if y_first:
             value = self._sum_rows(self.pick(_gathered(rows), columns.span), rows, len(columns.span))
             value = self._op("Gather", value, self._constant(_gathered(columns) - columns.span[0]), axis=2)
             return self._sum_columns(value, columns, len(rows.index))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Interpolation, Preprocess
@@ -163,22 +162,6 @@ def pillow_taps(interpolation: Interpolation, window: Window) -> Taps:
     index = np.array([np.arange(first, first + most) for first, _ in rows], np.int64)
     weight = np.array([np.pad(weights, (0, most - len(weights))) for _, weights in rows])
     return _taps(index, weight, window.source)
-
-
-def pillow_takes_rows_first(interpolation: Interpolation, seen: tuple[Window, Window]) -> bool:
-    """Whether the Pillow at hand resizes along y before x: since 13 it does where the height shrinks much more.
-
-    Between the two it rounds to bytes, so that the order shows: it is tried on noise.
-    """
-    y, x = (_part(interpolation, window) for window in seen)
-    filter_ = Image.Resampling[interpolation.upper()]
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (y.size, x.size), np.uint8))
-    (top, bottom), (left, right) = y.box, x.box
-    size_wh = seen[1].size, seen[0].size
-    whole = noise.resize(size_wh, filter_, box=(left, top, right, bottom))
-    by_rows = noise.resize((x.size, size_wh[1]), filter_, box=(0, top, x.size, bottom))
-    by_rows = by_rows.resize(size_wh, filter_, box=(left, 0, right, size_wh[1]))
-    return bool(whole.tobytes() == by_rows.tobytes())
 
 
 def opencv_taps(interpolation: Interpolation, window: Window) -> Taps:

@@ -32,13 +32,14 @@ from edgebone_export.assemble import (
 )
 from edgebone_export.backbones import Decode
 from edgebone_export.errors import ExportError
+from edgebone_export.grey import shares_of_grey
 from edgebone_export.importers.arrange import ArrangeOutputs
 from edgebone_export.importers.conventions import find_preprocess
 from edgebone_export.importers.graph_decode import IN_GRAPH, AppendDecoding, Decoding
 from edgebone_export.importers.heads import DECODERS, HeadSpec, name_heads, read_heads, specs_of
 from edgebone_export.importers.meaning import best, check_meaning
 from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
-from edgebone_export.importers.picture_input import PictureInput, bind, find_input
+from edgebone_export.importers.picture_input import PictureInput, bind, find_input, grey_of, put_grey_before
 from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
 from edgebone_export.passes.contract import GraphPass, run_passes
@@ -118,7 +119,12 @@ def import_onnx(
     # A file that takes bytes normalises them itself.
     bytes_in = taken.dtype == ir.DataType.UINT8
     planes: NDArray[Any] = inputs.transpose(0, 3, 1, 2) if bytes_in else normalize(spec, inputs)
-    runs = _run_file(model, taken, planes, source)
+    if taken.grey:
+        shares = shares_of_grey(spec, str(source))
+        runs = _run_file(model, taken, grey_of(planes, shares), source)
+        taken = put_grey_before(model, taken, shares)
+    else:
+        runs = _run_file(model, taken, planes, source)
     bind(model, taken)
     model.graph.inputs[0].name = INPUT
     renamed = rename_clashes(model, specs)

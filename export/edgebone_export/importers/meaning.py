@@ -71,10 +71,11 @@ def _classes(name: str, head: Head, scores: NDArray[np.float64]) -> list[str]:
     within = low >= -_ROUNDING and high <= 1 + _ROUNDING
     activation = head.params.get("activation", "sigmoid")
     sums_to_one = within and scores.shape[1] > 1 and bool((np.abs(scores.sum(axis=1) - 1) <= _ROUNDING).all())
+    softmax = "--set activation=softmax or " if head.decoder == "classification@1" else ""
     if activation == "none" and not within:
         raise ExportError(
             f"head {name}: scores are {low:.3g} to {high:.3g}, which are no probabilities: say what makes some of "
-            "them, --set activation=softmax or --set activation=sigmoid"
+            f"them, {softmax}--set activation=sigmoid"
         )
     if activation == "softmax" and sums_to_one:
         raise ExportError(
@@ -84,7 +85,7 @@ def _classes(name: str, head: Head, scores: NDArray[np.float64]) -> list[str]:
     if activation == "sigmoid" and within and len(scores) > 1:
         return [
             f"head {name}: all scores are {low:.3g} to {high:.3g}, as if they were probabilities already, and a "
-            "sigmoid is taken of them; if they are: --decoder classification --set activation=none"
+            "sigmoid is taken of them; if they are: --set activation=none"
         ]
     return []
 

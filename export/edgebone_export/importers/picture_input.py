@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ DTYPES = {
     ir.DataType.DOUBLE: np.float64,
     ir.DataType.UINT8: np.uint8,
 }
+# Grey comes in steps of a thousandth: a hair more than a half, so that no sum of floats decides where it lies.
+_HALF = 0.5002
 # Second inputs that publishers' exporters write, and what they are for boxes in pixels of the network's input.
 _KNOWN: dict[str, Callable[[int, int], list[float]]] = {
     # RT-DETR's references/deploy, D-FINE, DEIM: width, height.
@@ -38,6 +40,7 @@ class PictureInput:
         name: The input's name in the file.
         dtype: Its element type.
         planes: Whether channels come first.
+        grey: Whether there is one of them.
         size_hw: Height and width, in pixels.
         batch: Smallest and largest batch.
         bound: The values of the other inputs, by name, for one picture.
@@ -46,6 +49,7 @@ class PictureInput:
     name: str
     dtype: ir.DataType
     planes: bool
+    grey: bool
     size_hw: tuple[int, int]
     batch: tuple[int, int]
     bound: Mapping[str, NDArray[Any]]
@@ -54,7 +58,7 @@ class PictureInput:
         """What the file itself is run with.
 
         Args:
-            pictures: (n, 3, height, width): normalised float32, or bytes where the file takes them.
+            pictures: (n, 3 or 1, height, width): normalised float32, or bytes where the file takes them.
         """
         own = pictures if self.planes else pictures.transpose(0, 2, 3, 1)
         found = {self.name: np.ascontiguousarray(own, DTYPES[self.dtype])}
@@ -88,12 +92,13 @@ def find_input(
     unknown = stated.keys() - {str(value.name) for value in inputs}
     if unknown:
         raise ExportError(f"{path}: there is no input {sorted(unknown)[0]} to bind; the file has {shapes}")
-    pictures = [value for value in inputs if value.name not in stated and _is_picture(value)]
+    free = [value for value in inputs if value.name not in stated]
+    pictures = [value for value in free if _is_picture(value, 3)] or [value for value in free if _is_picture(value, 1)]
     if len(pictures) != 1:
         found = ", ".join(f"{value.dtype} {value.name} {_shape_text(value)}" for value in inputs)
         raise ExportError(
             f"{path}: one input should take the picture: float or uint8 [batch, 3, height, width] or "
-            f"[batch, height, width, 3], found {found}; grey pictures, and other numbers of channels, have no way in"
+            f"[batch, height, width, 3], or 1 channel of grey, found {found}; other numbers of channels have no way in"
         )
     (value,) = pictures
     others = [str(other.name) for other in inputs if other is not value]
@@ -103,7 +108,8 @@ def find_input(
             f"{path}: a picture goes in by one input, this network has {len(inputs)}: {shapes}; if the others are "
             f"the same for every picture, say their values: --bind {lost[0]}=VALUE, a number or a JSON list"
         )
-    size, batch_range, planes = _fix_sizes(value, path, size_hw, batch, own_size_hw)
+    channels = 3 if _is_picture(value, 3) else 1
+    size, batch_range, planes = _fix_sizes(value, path, channels, size_hw, batch, own_size_hw)
     bound = {}
     for other in inputs:
         if other is not value:
@@ -111,26 +117,27 @@ def find_input(
             content = stated[name] if name in stated else _KNOWN[name](*size)
             bound[name] = _array(other, content, path)
     assert value.dtype is not None
-    return PictureInput(str(value.name), value.dtype, planes, size, batch_range, bound)
+    return PictureInput(str(value.name), value.dtype, planes, channels == 1, size, batch_range, bound)
 
 
-def _is_picture(value: ir.Value) -> bool:
+def _is_picture(value: ir.Value, channels: int) -> bool:
     shape = value.shape
-    return shape is not None and len(shape) == 4 and value.dtype in DTYPES and 3 in (shape[1], shape[3])
+    return shape is not None and len(shape) == 4 and value.dtype in DTYPES and channels in (shape[1], shape[3])
 
 
 def _fix_sizes(
     value: ir.Value,
     path: Path,
+    channels: int,
     size_hw: tuple[int, int] | None,
     batch: tuple[int, int] | None,
     own_size_hw: tuple[int, int] | None,
 ) -> tuple[tuple[int, int], tuple[int, int], bool]:
     shape, text = value.shape, f"{value.name} {_shape_text(value)}"
     assert shape is not None
-    if shape[1] == shape[3] == 3:
+    if shape[1] == shape[3] == channels:
         raise ExportError(f"{path}: the input is {text}: whether channels are first or last cannot be told")
-    planes = shape[1] == 3
+    planes = shape[1] == channels
     first = 2 if planes else 1
     said: list[int | None] = [item if isinstance(item, int) else None for item in shape[first : first + 2]]
     if size_hw is not None and any(item not in (None, want) for item, want in zip(said, size_hw, strict=True)):
@@ -151,8 +158,7 @@ def _fix_sizes(
             "export the network with a free batch"
         )
     free: int | str = low if low == high else "batch"
-    picture = (3, height, width) if planes else (height, width, 3)
-    value.shape = ir.Shape([free, *picture])
+    value.shape = ir.Shape([free, channels, height, width] if planes else [free, height, width, channels])
     return (height, width), (low, high), planes
 
 
@@ -214,6 +220,43 @@ def bind(model: ir.Model, taken: PictureInput) -> None:
         ir.convenience.replace_all_uses_with(value, expanded)
         graph.insert_before(graph[0], list(tape.nodes))
     graph.inputs[:] = [value for value in graph.inputs if value.name not in taken.bound]
+
+
+def grey_of(pictures: NDArray[Any], shares: Sequence[float]) -> NDArray[Any]:
+    """One channel of three: (n, 3, height, width) to (n, 1, height, width); bytes are rounded."""
+    grey = np.tensordot(np.asarray(shares, np.float32), pictures.astype(np.float32), axes=(0, 1))[:, None]
+    return np.floor(grey + np.float32(_HALF)).astype(np.uint8) if pictures.dtype == np.uint8 else grey
+
+
+def put_grey_before(model: ir.Model, taken: PictureInput, shares: Sequence[float]) -> PictureInput:
+    """Have the network take three channels, of which it is given grey, in place."""
+    graph = model.graph
+    old = next(value for value in graph.inputs if value.name == taken.name)
+    assert old.shape is not None
+    shape = list(old.shape)
+    shape[1 if taken.planes else 3] = 3
+    new = ir.Value(name=taken.name, shape=ir.Shape(shape), type=ir.TensorType(taken.dtype))
+    old.name = "imported/grey_input"
+    tape = ir.tape.Tape()
+    weight = np.asarray(shares, np.float32).reshape((1, 3, 1, 1) if taken.planes else (3, 1))
+    value = new if taken.dtype == ir.DataType.FLOAT else tape.op("Cast", [new], {"to": ir.DataType.FLOAT})
+    # Operators that every opset has in this form.
+    by = tape.initializer(ir.tensor(weight), name="imported/grey/shares")
+    value = tape.op("Conv" if taken.planes else "MatMul", [value, by])
+    if taken.dtype == ir.DataType.UINT8:
+        half = tape.initializer(ir.tensor(np.array(_HALF, np.float32)), name="imported/grey/half")
+        value = tape.op("Floor", [tape.op("Add", [value, half])])
+    if taken.dtype != ir.DataType.FLOAT:
+        value = tape.op("Cast", [value], {"to": taken.dtype})
+    for index, node in enumerate(tape.nodes):
+        node.name = f"imported/grey/{index}"
+        node.outputs[0].name = f"imported/grey/{index}_out"
+    for item in tape.initializers:
+        graph.register_initializer(item)
+    ir.convenience.replace_all_uses_with(old, value)
+    graph.inputs[list(graph.inputs).index(old)] = new
+    graph.insert_before(graph[0], list(tape.nodes))
+    return replace(taken, grey=False)
 
 
 def _shape_text(value: ir.Value) -> str:

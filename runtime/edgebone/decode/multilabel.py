@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,9 +21,11 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of ``multilabel@1``.
 
     Attributes:
+        activation: ``sigmoid`` for scores, ``none`` where the network's output is already a probability a label.
         thresholds: One probability a label, from which on it holds; 0.5 each where they are not given.
     """
 
+    activation: Literal["sigmoid", "none"] = "sigmoid"
     thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -36,7 +38,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def make(
     name: str, params: Params, labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
 ) -> Decoder:
-    """Build the decoder; the one output must be (batch, labels): scores before the sigmoid.
+    """Build the decoder; the one output must be (batch, labels).
 
     The decoder raises EngineError for scores that are not finite.
     """
@@ -50,7 +52,7 @@ def make(
         raw = as_float32(tensors[0])
         if not np.isfinite(raw).all():
             raise not_finite(name)
-        shares = probabilities(raw, "sigmoid")
+        shares = probabilities(raw, params.activation)
         held = np.flatnonzero(shares >= thresholds)
         held = held[np.argsort(-shares[held], kind="stable")]
         return MultiLabel(held, shares[held], tuple(labels[index] for index in held), shares)
