@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import EdgeboneError, SourceError
 from edgebone.core.frame import Frame
 from edgebone.sources.camera import Camera
 from edgebone.sources.health import Health, State, is_stalled
@@ -122,10 +122,15 @@ class Inbox:
             slot.fitted = slot.source.live
             return number, cut
 
-    def _count_damaged(self, slot: _Slot, frame: Frame, error: SourceError) -> None:
+    def add_damaged(self, number: int, frame: Frame, error: EdgeboneError) -> None:
+        """Count a picture that was handed out, and turned out to be one that nothing can be done with."""
+        self._count_damaged(self._slots[number], frame, error)
+
+    def _count_damaged(self, slot: _Slot, frame: Frame, error: EdgeboneError) -> None:
         slot.damaged += 1
         if frame.path is not None:
-            _log.warning("left out: %s", error)
+            named = str(error).startswith(frame.path)
+            _log.warning("left out: %s", error if named else f"{frame.path}: {error}")
         elif slot.damaged == 1:
             # A camera that gives nothing else would be waited for in silence.
             _log.warning("%s; such frames are left out, and counted", error)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgebone.apart_heads import HeadTurns, check_rates
-from edgebone.core.errors import EngineError, EngineStalledError
+from edgebone.core.errors import EngineError, EngineStalledError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Results
@@ -430,17 +430,25 @@ class Stream:
         for _, frame in batch:
             self._meter.add("queue", began_ns - frame.captured_at_ns)
         model, buffer = self.model, self._buffers.pop()
+        images = [frame.image for _, frame in batch]
+        whole = len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2])
+        try:
+            geometries = [] if whole else model.preprocess(images, buffer)
+        except TensorError:
+            self._buffers.append(buffer)
+            fitting = [taken for taken in batch if self._fits(taken, buffer)]
+            if fitting:
+                self._begin(fitting)
+            return
         paced = any(rate != 1 for rate in model.head_every.values())
         due = [self._turns[number].next(model.head_every) for number, _ in batch] if paced else []
         heads: list[Collection[str]] = [[*model.manifest.graph_heads, *names] for _, names in due]
         wanted = {name for _, names in due for name in names} if paced else None
-        images = [frame.image for _, frame in batch]
-        if len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2]):
+        if whole:
             geometries = [model.geometry_of(images[0].shape[:2])] * len(batch)
             prepared_ns = time.monotonic_ns()
             future = model.submit_frames(images, wanted)
         else:
-            geometries = model.preprocess(images, buffer)
             prepared_ns = time.monotonic_ns()
             future = model.submit(buffer, wanted)
         self._meter.add("pre", prepared_ns - began_ns, len(batch))
@@ -449,6 +457,18 @@ class Stream:
         turns = [turn for turn, _ in due] or [0] * len(batch)
         ran = _InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns, heads if paced else None, turns)
         self._under_way.append(ran)
+
+    def _fits(self, taken: Taken, buffer: Pixels) -> bool:
+        """Whether a frame can be brought to the network's size; a picture file that cannot be is left out."""
+        number, frame = taken
+        try:
+            self.model.preprocess([frame.image], buffer)
+        except TensorError as error:
+            if frame.path is None:
+                raise
+            self._inbox.add_damaged(number, frame, error)
+            return False
+        return True
 
     def _finish(self) -> list[Delivery]:
         """Wait for the oldest run and decode its results."""

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_boxes_bundle
+from conftest import BLUE, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle
 from helpers import edgebone as program
 from helpers import needs
 from PIL import Image
@@ -24,7 +24,9 @@ import edgebone
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
+from edgebone.core.manifest import Preprocess
 from edgebone.evaluate.annotated_sizes import check_inside, check_sizes
+from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier
 from edgebone.evaluate.detection import read_instances
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.pictures import find_pictures
@@ -350,10 +352,8 @@ def test_too_large_is_said_as_too_large_in_one_way(tmp_path: Path) -> None:
         said.append(str(caught.value))
     narrow = np.zeros((40_000, 10, 3), np.uint8)
     for spec in (
-        edgebone.core.manifest.Preprocess("crop", (224, 224), "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1), 224),
-        edgebone.core.manifest.Preprocess(
-            "letterbox", (224, 224), "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1), pad="before"
-        ),
+        Preprocess("crop", (224, 224), "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1), 224),
+        Preprocess("letterbox", (224, 224), "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1), pad="before"),
     ):
         with pytest.raises(edgebone.EdgeboneError) as failed:
             preprocess(spec, narrow, np.zeros((224, 224, 3), np.uint8))
@@ -533,6 +533,27 @@ def test_an_evaluation_is_of_what_can_be_read_and_says_so(mixed: Path, colors_bu
     assert len(found["unreadable"]) == 1
     assert f"{mixed}/2.png" in done.stderr
     assert done.stderr.splitlines()[-1] == "edgebone: 1 of 4 pictures could not be read; the figure is of the others"
+
+
+def test_a_picture_too_long_and_narrow_to_be_resized_costs_itself_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(GREEN))
+    cv2.imwrite(str(tmp_path / "2.png"), np.zeros((60_000, 1, 3), np.uint8))
+    how = Preprocess("crop", (32, 32), "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1), resize=900)
+    bundle = write_colors_bundle(tmp_path / "wide.bundle", preprocess=how)
+    with edgebone.load(bundle, engine="onnxruntime") as model:
+        with model.stream(tmp_path) as stream:
+            assert [Path(frame.path or "").name for frame, _ in stream] == ["1.png", "3.png"]
+        assert stream.stats.sources[0].damaged == 1
+        labelled = [LabelledPicture(tmp_path / f"{number}.png", 1) for number in (1, 2, 3)]
+        lost: list[SourceError] = []
+        found = evaluate_classifier(model, "classification", labelled, left_out=lost.append)
+    assert (found.top1, found.n, len(lost)) == (100.0, 2, 1)
+    (line,) = [line for line in caplog.messages if line.startswith("left out: ")]
+    assert line.startswith(f"left out: {tmp_path}/2.png: a picture of 1x60000")
+    assert "is too large" in line
 
 
 def test_a_shelf_in_pictures_is_watched_past_a_damaged_one(mixed: Path, colors_bundle: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.results import Results
 from edgebone.model import Looker
 
@@ -40,7 +40,7 @@ def answers(
         batch = pictures[start : start + model.max_batch]
         try:
             results: list[Results | None] = list(model(list(batch)))
-        except SourceError:
+        except (SourceError, TensorError):
             results = [_one(model, path, left_out) for path in batch]
         for place, result in enumerate(results, start):
             if result is not None:
@@ -56,4 +56,7 @@ def _one(model: Looker, path: Path, left_out: LeftOut) -> Results | None:
         return model([path])[0]
     except SourceError as error:
         left_out(error)
+        return None
+    except TensorError as error:
+        left_out(SourceError(f"{path}: {error}"))
         return None

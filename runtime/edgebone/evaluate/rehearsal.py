@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Accuracy, Head, Manifest
 from edgebone.core.results import (
@@ -80,11 +80,14 @@ class Rehearsal:
         read: list[Path | NDArray[np.uint8]] = []
         for picture in data.pictures:
             try:
-                image = read_picture(picture)
+                geometry = preprocess(spec, read_picture(picture), inputs[len(read)])
             except SourceError as error:
                 _log.warning("left out: %s", error)
                 continue
-            self._geometries.append(preprocess(spec, image, inputs[len(read)]))
+            except TensorError as error:
+                _log.warning("left out: %s: %s", picture, error)
+                continue
+            self._geometries.append(geometry)
             read.append(picture)
         if not read:
             raise SourceError(f"{data.name}: none of its {len(data.pictures)} pictures can be read")
