@@ -27,8 +27,8 @@ test-all: .venv/.dev
 	$(PYTEST)
 
 # The lowest release of each direct dependency, in an environment of its own. With vision NumPy is 2; for NumPy 1:
-# make test-lowest LOWEST=cpu,openvino,network,metrics,annotate,gallery,eval
-LOWEST := cpu,network,metrics,gallery,vision
+# make test-lowest LOWEST=cpu,openvino,video,metrics,annotate,gallery,eval
+LOWEST := cpu,video,metrics,gallery,vision
 LOWEST_TESTS := $(addprefix tests/runtime/test_, bundle.py decode.py gallery_index.py model.py preprocess.py sinks.py \
 	sources.py telemetry.py vision.py) tests/faults/test_lines.py
 
