@@ -131,6 +131,16 @@ def test_a_written_video_is_as_long_as_what_it_was_made_from(tmp_path: Path, suf
         assert written.duration / 1e6 == pytest.approx(UNEVEN_MS[-1] / 1000 + 1 / 30, abs=0.07)
 
 
+@pytest.mark.parametrize("fps", [119.88, 0.00001, 999.9, 240.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_unusual_rates_are_written(tmp_path: Path, suffix: str, fps: float) -> None:
+    sink = VideoFileSink(tmp_path / f"v{suffix}", fps)
+    for index in range(3):
+        sink.write(Frame(picture(RED), index, 0, "x"), Embedding(np.ones(2, np.float32)))
+    sink.close()
+    assert times(read(tmp_path / f"v{suffix}"))[1] == pytest.approx(1 / max(fps, 0.001), rel=0.001)
+
+
 @pytest.mark.parametrize(("codec", "form"), [("libx264", "h264"), ("libx265", "hevc")])
 def test_a_stream_without_a_container_has_times_by_its_rate_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: str, form: str
@@ -171,6 +181,9 @@ def test_frames_that_were_coded_out_of_order_have_their_times(tmp_path: Path, na
         ([3, None, 3.5], [0, 0.1, 0.5]),
         # Out of order by one frame.
         ([0, 0.3, 0.2, 0.5], [0, 0.3, 0.4, 0.5]),
+        # A clock that was set while it recorded; and a night's pause, which is one.
+        ([0, 1e9, 1e9 + 0.5], [0, 0.1, 0.6]),
+        ([0, 30_000], [0, 30_000]),
         # Two recordings that were joined, or a clock that wrapped around.
         ([95443, 95443.5, 0, 0.3], [0, 0.5, 0.6, 0.9]),
     ],
