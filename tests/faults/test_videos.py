@@ -568,6 +568,18 @@ def by_milliseconds(stream: Any) -> None:
     stream.codec_context.time_base = Fraction(1, 1000)
 
 
+def test_what_an_edit_list_leaves_out_is_not_shown_and_not_missed(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", colored(30), settings={"bf": "0", "g": "30"})
+    content = bytearray(path.read_bytes())
+    place = content.index(b"elst") + 16
+    # In 12,800ths of a second: the first 10 frames were cut away without coding the others again.
+    content[place : place + 4] = (5120).to_bytes(4, "big")
+    path.write_bytes(content)
+    found = read(path)
+    assert times(found) == pytest.approx([index / 25 for index in range(20)])
+    assert [is_color(frame.image, COLORS[(frame.index + 10) % 3]) for frame in found] == [True] * 20
+
+
 def test_a_broadcasts_clock_may_wrap_around(tmp_path: Path) -> None:
     offset = {"output_ts_offset": str(2**33 / 90000 - 0.2)}
     found = read(write(tmp_path / "v.ts", colored(20), container=offset))
