@@ -603,6 +603,9 @@ def test_a_videos_end_can_be_asked_for_again_and_an_interrupt_ends_it(tmp_path: 
     assert source.read() is None
     source.close()
     source.close()
+    closed = VideoFile(path)
+    closed.close()
+    assert closed.read() is None
     other = VideoFile(path)
     other.interrupt()
     assert other.read() is None
