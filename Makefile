@@ -53,7 +53,7 @@ lint: .venv/.dev
 
 # A stamp a set of extras: installed again when the requirements change.
 .venv/.demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[export,openvino,demo]'
+	$(BIN)/python -m pip install --quiet --editable '.[export,openvino,video,demo]'
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python

@@ -66,7 +66,7 @@ def served(content: bytes, **settings: Any) -> Iterator[tuple[str, list[str]]]:
     requests: list[str] = []
     kind = type("Answer", (Answer,), {"content": content, "requests": requests, **settings})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}", requests
     finally:
@@ -178,7 +178,7 @@ def test_a_server_that_refuses_is_named_at_once_without_its_secrets() -> None:
             self.send_error(404)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     place = f"127.0.0.1:{server.server_address[1]}"
     with pytest.raises(SourceError, match=rf"^http://{place}/clip\.mp4\?\*\*\*: no video there \(HTTP 404\)"):
         open_source(f"http://bob:Xq7vW@{place}/clip.mp4?token=Xq7vW")
@@ -200,7 +200,7 @@ def test_a_wait_for_a_server_can_be_interrupted(tmp_path: Path) -> None:
             released.wait(20)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     source = open_source(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4")
     threading.Timer(0.3, source.interrupt).start()
     seen = 0

@@ -131,6 +131,16 @@ def test_a_written_video_is_as_long_as_what_it_was_made_from(tmp_path: Path, suf
         assert written.duration / 1e6 == pytest.approx(UNEVEN_MS[-1] / 1000 + 1 / 30, abs=0.07)
 
 
+@pytest.mark.parametrize("fps", [119.88, 0.00001, 999.9, 240.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_unusual_rates_are_written(tmp_path: Path, suffix: str, fps: float) -> None:
+    sink = VideoFileSink(tmp_path / f"v{suffix}", fps)
+    for index in range(3):
+        sink.write(Frame(picture(RED), index, 0, "x"), Embedding(np.ones(2, np.float32)))
+    sink.close()
+    assert times(read(tmp_path / f"v{suffix}"))[1] == pytest.approx(1 / max(fps, 0.001), rel=0.001)
+
+
 @pytest.mark.parametrize(("codec", "form"), [("libx264", "h264"), ("libx265", "hevc")])
 def test_a_stream_without_a_container_has_times_by_its_rate_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: str, form: str
@@ -171,6 +181,9 @@ def test_frames_that_were_coded_out_of_order_have_their_times(tmp_path: Path, na
         ([3, None, 3.5], [0, 0.1, 0.5]),
         # Out of order by one frame.
         ([0, 0.3, 0.2, 0.5], [0, 0.3, 0.4, 0.5]),
+        # A clock that was set while it recorded; and a night's pause, which is one.
+        ([0, 1e9, 1e9 + 0.5], [0, 0.1, 0.6]),
+        ([0, 30_000], [0, 30_000]),
         # Two recordings that were joined, or a clock that wrapped around.
         ([95443, 95443.5, 0, 0.3], [0, 0.5, 0.6, 0.9]),
     ],
@@ -555,6 +568,18 @@ def by_milliseconds(stream: Any) -> None:
     stream.codec_context.time_base = Fraction(1, 1000)
 
 
+def test_what_an_edit_list_leaves_out_is_not_shown_and_not_missed(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", colored(30), settings={"bf": "0", "g": "30"})
+    content = bytearray(path.read_bytes())
+    place = content.index(b"elst") + 16
+    # In 12,800ths of a second: the first 10 frames were cut away without coding the others again.
+    content[place : place + 4] = (5120).to_bytes(4, "big")
+    path.write_bytes(content)
+    found = read(path)
+    assert times(found) == pytest.approx([index / 25 for index in range(20)])
+    assert [is_color(frame.image, COLORS[(frame.index + 10) % 3]) for frame in found] == [True] * 20
+
+
 def test_a_broadcasts_clock_may_wrap_around(tmp_path: Path) -> None:
     offset = {"output_ts_offset": str(2**33 / 90000 - 0.2)}
     found = read(write(tmp_path / "v.ts", colored(20), container=offset))
@@ -578,6 +603,9 @@ def test_a_videos_end_can_be_asked_for_again_and_an_interrupt_ends_it(tmp_path: 
     assert source.read() is None
     source.close()
     source.close()
+    closed = VideoFile(path)
+    closed.close()
+    assert closed.read() is None
     other = VideoFile(path)
     other.interrupt()
     assert other.read() is None

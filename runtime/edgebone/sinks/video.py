@@ -118,7 +118,7 @@ class VideoFileSink:
         height, width = image.shape[:2]
         # The codecs take even sizes only.
         self._size_wh = (width + width % 2, height + height % 2)
-        rate = Fraction(self._fps).limit_denominator(1001)
+        rate = _as_fraction(self._fps)
         # An AVI's ticks are its frames.
         self._step_ticks = 1 if container == "avi" else max(1, _MOST_TICKS // rate.numerator) * rate.denominator
         self._tick_s = 1 / (rate * self._step_ticks)
@@ -190,6 +190,13 @@ class _Nameless:
 
     def __init__(self, file: BinaryIO) -> None:
         self.write, self.seek, self.tell = file.write, file.seek, file.tell
+
+
+def _as_fraction(fps: float) -> Fraction:
+    """The rate as a video can have it: 29.97 is 30000 / 1001."""
+    fps = max(fps, 1 / 1000)
+    exact = Fraction(fps).limit_denominator(1001)
+    return exact if exact.numerator <= _MOST_TICKS else Fraction(fps).limit_denominator(max(1, int(_MOST_TICKS / fps)))
 
 
 def _fit(image: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:

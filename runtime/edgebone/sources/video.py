@@ -112,6 +112,7 @@ class Video:
         self.name = name
         self._recording = recording
         self._container: Any = None
+        self._interrupted = threading.Event()
         try:
             self._av = import_av()
             self._container = self._open()
@@ -140,7 +141,6 @@ class Video:
         self._reason = ""
         self._cut_off = False
         self._ended = False
-        self._interrupted = threading.Event()
 
     def _open(self) -> Any:
         # Not max_pixels: FFmpeg would look at the first frames with it, and forget the size that is to be refused.
@@ -326,7 +326,9 @@ class Video:
         self._recording.interrupt()
 
     def close(self) -> None:
-        """Close the recording."""
+        """Close the recording; a ``read`` afterwards decodes nothing."""
+        # PyAV reads on from a container that is closed, and the process would end.
+        self._interrupted.set()
         if self._container is not None:
             self._container.close()
         self._recording.close()
