@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tomllib
 
-_BOUND = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?>=([\d.]+)")
+_BOUND = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)")
 
 
 def lowest(project: dict[str, dict[str, list[str]]], extras: list[str]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def lowest(project: dict[str, dict[str, list[str]]], extras: list[str]) -> dict[
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 if __name__ == "__main__":
