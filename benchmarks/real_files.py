@@ -304,8 +304,8 @@ def main() -> None:
                 row, said = {"refused": str(error)}, f"refused: {error}"
         rows.append({"file": name, "wheel": file.wheel, **row})
         print(f"{name:36} {said}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
