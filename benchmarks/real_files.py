@@ -123,7 +123,7 @@ def _captcha(bgr: Array) -> Array:
 
 
 def _grey(bgr: Array) -> Array:
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[None, None].astype(np.float32)
+    return cv2.cvtColor(cv2.resize(bgr, (200, 64)), cv2.COLOR_BGR2GRAY)[None, None].astype(np.float32)
 
 
 def _suppressed(boxes: Array, scores: Array, class_id: Array, least: float, iou: float) -> Array:
@@ -163,6 +163,7 @@ _OPEN_NSFW = {"antialias": True, "resize": [256, 256], "mean": [104 / 255, 117 /
 _PADDED = {"pad": "before", "anchor": "top_left", "pad_value": 0}
 _NUDENET = HeadSpec("yolov8", params={"iou": 0.45, "class_agnostic": True})
 _CHAR = HeadSpec("yolox", labels=("char",), params={"score": 0.1, "iou": 0.45})
+_STEPS_FIRST = HeadSpec("raw", params={"batch_axis": 1})
 _RGB = {"antialias": True, "color": "rgb"}
 _ORIENTATION = {"resize": 256, "interpolation": "lanczos4", "mean": _MEAN.tolist(), "std": _STD.tolist()}
 FILES = (
@@ -201,10 +202,14 @@ FILES = (
     ),
     RealFile(
         "captcha-whisperer==0.1.0", "captcha_whisperer/models/captcha_crnn.onnx", _captcha,
-        _said("stretch", (60, 160), antialias=True, std=_BYTE), HeadSpec("raw", params={"batch_axis": 1}),
+        _said("stretch", (60, 160), antialias=True, std=_BYTE), _STEPS_FIRST,
     ),
-    RealFile("ddddocr==1.6.1", "ddddocr/common.onnx", _grey, _said("stretch", (64, 200))),
-    RealFile("ddddocr==1.6.1", "ddddocr/common_old.onnx", _grey, _said("stretch", (64, 200))),
+    RealFile(
+        "ddddocr==1.6.1", "ddddocr/common.onnx", _grey, _said("stretch", (64, 200), std=_BYTE), _STEPS_FIRST,
+    ),
+    RealFile(
+        "ddddocr==1.6.1", "ddddocr/common_old.onnx", _grey, _said("stretch", (64, 200), std=_BYTE), _STEPS_FIRST,
+    ),
 )  # fmt: skip
 
 
@@ -304,8 +309,8 @@ def main() -> None:
                 row, said = {"refused": str(error)}, f"refused: {error}"
         rows.append({"file": name, "wheel": file.wheel, **row})
         print(f"{name:36} {said}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

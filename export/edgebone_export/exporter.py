@@ -15,7 +15,7 @@ from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.manifest import ModelInfo, Parity, Preprocess
 from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
 from edgebone_export.backbones import Decode, OutputKind, load_backbone
-from edgebone_export.errors import ExportError
+from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.kinds import Kind
 from edgebone_export.passes.contract import GraphPass, run_passes
 from edgebone_export.passes.describe import Describe
@@ -33,6 +33,7 @@ from edgebone_export.verify import (
     check_preprocess,
     first_pictures,
     make_reference,
+    own_rounding,
 )
 
 PICTURES_A_PASS = 2
@@ -141,7 +142,10 @@ def export(
         FoldNormalization(),
         Describe(describe(network.name, network.library, network.weights, network.preprocess)),
     ]
-    graph, records = run_passes(traced.model, passes, check)
+    try:
+        graph, records = run_passes(traced.model, passes, check)
+    except ParityError as error:
+        raise ParityError(f"{error}{own_rounding(network, reference)}") from error
     content = ir.to_proto(graph).SerializeToString()
     progress("verify: the file itself")
     parity = check_graph(content, reference, batch)

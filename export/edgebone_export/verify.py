@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -224,6 +225,32 @@ def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> P
         inputs = reference.uint8 if as_bytes else reference.floats
         results = [run_in_batches(engine, inputs, size) for size in sorted(set(batch))]
     return _worst([_compare(outputs, reference) for outputs in results])
+
+
+def own_rounding(backbone: Backbone, reference: Reference) -> str:
+    """What is to be added to a refusal where the network itself magnifies rounding; nothing where it does not.
+
+    PyTorch is held against itself in double precision, on the first picture.
+    """
+    if not {"boxes", "classes"}.isdisjoint(reference.comparisons.values()):
+        # What is chosen jumps, however little the scores differ.
+        return ""
+    try:
+        exact = run_eager(copy.deepcopy(backbone.module).double(), torch.from_numpy(reference.floats[:1]).double())
+    except Exception:
+        # A network that makes tensors of its own in single precision has no double.
+        return ""
+    worst = max(
+        differences(values[:1].reshape(1, -1), output.numpy().reshape(1, -1))[1]
+        for values, output in zip(reference.outputs.values(), exact, strict=True)
+    )
+    if not worst > FP32_MAX_REL:
+        return ""
+    advice = "; random weights may do that: give trained ones" if backbone.weights.name == "random" else ""
+    return (
+        f"; the network magnifies rounding: in double precision PyTorch's own answer differs by {worst:.2g} "
+        f"(relative), so that no graph could be held against it{advice}"
+    )
 
 
 def run_in_batches(engine: OnnxRuntimeEngine, inputs: NDArray[np.generic], size: int) -> Outputs:

@@ -18,7 +18,7 @@ from edgebone.core.manifest import Preprocess
 from edgebone.preprocess import preprocess
 from edgebone_export import export
 from edgebone_export.backbones import load_backbone
-from edgebone_export.errors import ExportError
+from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.pictures import synthesize
 from edgebone_export.verify import normalize
 
@@ -201,3 +201,27 @@ class Windows(nn.Module):
 def test_attention_within_windows_is_exported(masked: bool, batch: tuple[int, int], tmp_path: Path) -> None:
     report = export(Windows(masked), tmp_path / "b", preprocess=SPEC, weights="random", batch=batch)
     assert report.parity.max_rel < 1e-3
+
+
+class Chaos(nn.Module):
+    """The last digit of what it sees is the first of what it says."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Conv2d(3, 8, 3)
+        self.rounds = rounds
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = self.body(images).mean((2, 3))
+        for _ in range(self.rounds):
+            value = torch.sin(20 * value)
+        return value
+
+
+def test_a_network_that_magnifies_rounding_is_refused_for_that(tmp_path: Path) -> None:
+    with pytest.raises(
+        ParityError, match=r"the network magnifies rounding: in double precision PyTorch's own .*trained"
+    ):
+        export(Chaos(12), tmp_path / "b", preprocess=SPEC, weights="random")
+    assert not (tmp_path / "b").exists()

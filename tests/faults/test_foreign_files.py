@@ -607,6 +607,24 @@ def test_the_batch_may_be_another_axis_when_that_is_said(tmp_path: Path, picture
     refused("batch_axis is a number", file, pictures, HeadSpec("raw", params={"batch_axis": "one"}))
 
 
+def test_a_wrong_shape_that_the_file_says_of_an_output_is_forgotten(tmp_path: Path, pictures: Path) -> None:
+    net = Foreign()
+    net.give(net.node("Transpose", net.cells(3, 3.0), perm=[1, 0, 2]), (CELLS, 1, 3))
+    file = net.save(tmp_path / "m.onnx")
+    model = onnx.load(file)
+    del model.graph.value_info[:]
+    sizes = model.graph.output[0].type.tensor_type.shape.dim
+    del sizes[:]
+    sizes.add().dim_value = 1
+    sizes.add().dim_value = 0
+    onnx.save(model, file)
+    picture = next(pictures.iterdir())
+    with take(file, pictures, HeadSpec("raw", params={"batch_axis": 1})) as loaded:
+        (wanted,) = plain(file, picture, loaded.manifest.preprocess)
+        (found,) = loaded(picture).tensors.values()
+    np.testing.assert_allclose(found, wanted[:, 0], atol=1e-5)
+
+
 def test_an_output_without_a_batch_gets_one_when_that_is_said(tmp_path: Path, pictures: Path) -> None:
     net = Foreign()
     rows = net.node("Concat", net.node("Mul", net.scores(1), net.constant(np.float32(0))), net.scores(1), axis=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def import_onnx(
         taken = put_grey_before(model, taken, shares)
     else:
         runs = _run_file(model, taken, planes, source)
+    _drop_wrong_shapes(model, runs)
     bind(model, taken)
     model.graph.inputs[0].name = INPUT
     renamed = rename_clashes(model, specs)
@@ -206,6 +207,16 @@ def _run_file(model: ir.Model, taken: PictureInput, planes: NDArray[Any], path: 
     except EdgeboneError as error:
         raise ExportError(f"{path}: {error}") from error
     return {name: [run[name] for run in runs] for name in runs[0]}
+
+
+def _drop_wrong_shapes(model: ir.Model, runs: Mapping[str, Sequence[NDArray[Any]]]) -> None:
+    """Forget what the file says of its outputs' shapes where it gives others: onnxruntime runs it all the same."""
+    for value in model.graph.outputs:
+        said, given = value.shape, runs[str(value.name)][0].shape
+        if said is not None and (
+            len(said) != len(given) or any(isinstance(a, int) and a != b for a, b in zip(said, given, strict=True))
+        ):
+            value.shape = ir.Shape([None] * len(given))
 
 
 def _doubts(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], size_hw: tuple[int, int]) -> list[str]:
