@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -251,8 +252,10 @@ class Inbox:
     def _put(self, slot: _Slot, frame: Frame) -> None:
         wanted = slot.pick.wants(frame)
         if wanted and not slot.source.live:
-            # Here, where it goes on beside the model's work: none of these is dropped.
-            frame.image  # noqa: B018
+            # Here, where it goes on beside the model's work: none of these is dropped. One that is damaged says so
+            # again to whoever takes it.
+            with contextlib.suppress(SourceError):
+                frame.image  # noqa: B018
         with self._arrived:
             if slot.source.live:
                 slot.dropped += max(0, frame.index - slot.last_index - 1)
