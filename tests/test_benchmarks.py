@@ -40,6 +40,17 @@ def test_engine_overhead_compares_every_engine_with_its_bare_library(colors_bund
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_bundles_graph_is_timed_against_its_file(tmp_path: Path) -> None:
+    file, figures = foreign.yolo11(tmp_path / "yolo11.onnx", 3), tmp_path / "figures.json"
+    spec = HeadSpec("yolov8", labels=("a", "b", "c"))
+    import_onnx(file, tmp_path / "b.bundle", heads=spec, preprocess="ultralytics")
+    out = run("graph_against_file.py", f"{file}={tmp_path / 'b.bundle'}", "--turns", 1, "--json", figures)
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["engine"] for row in rows] == ["onnxruntime fp32", "openvino f32", "openvino bf16"]
+    for row in rows:
+        assert f"{row['bundle_core_ms']:.2f}" in out
+
+
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     return write_network(tmp_path / "network.bundle", classifier())
