@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.ahead import ahead
 from edgebone.core.bundle import Bundle
 from edgebone.core.caches import Cached, cache_folder, cached
 from edgebone.core.errors import EngineError, SourceError
@@ -34,7 +34,6 @@ from edgebone_export.quantization.graph import checked_bytes
 
 # Part of every key: raise it when what is computed from the same parts becomes another.
 _VERSION = 2
-_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -184,10 +183,10 @@ def extract(
             content = path.read_bytes()
         except OSError as error:
             return str(error.strerror or error)
-        return _of_picture(engine, path, hashlib.sha256(content).hexdigest(), views, seed, folder)
+        return _of_picture(engine, path, content, views, seed, folder)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for place, found in enumerate(pool.map(one, pictures)):
+    with closing(ahead(one, pictures)) as all_found:
+        for place, found in enumerate(all_found):
             done += 1
             progress(done, len(pictures))
             if isinstance(found, str):
@@ -206,15 +205,16 @@ def extract(
 
 
 def _of_picture(
-    engine: FeatureEngine, path: Path, digest: str, views: int, seed: int, folder: Path | None
+    engine: FeatureEngine, path: Path, content: bytes, views: int, seed: int, folder: Path | None
 ) -> tuple[dict[str, Array], str, bool] | str:
+    digest = hashlib.sha256(content).hexdigest()
     # The first two views are the picture and its mirror image, whatever the seed.
     drawn = f"-{seed}" if views > 2 else ""
     place = None if folder is None else cached(folder / digest[:2], engine.space, digest, views, drawn)
     if place is not None and (kept := _kept(place)) is not None:
         return kept, digest, True
     try:
-        image = read_image(path)
+        image = read_image(path, content)
     except SourceError as error:
         return str(error)
     inputs = np.zeros((views, *engine.preprocess.size_hw, 3), np.uint8)

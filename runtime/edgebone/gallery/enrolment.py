@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.ahead import ahead
 from edgebone.core.errors import SourceError
 from edgebone.evaluate.pictures import find_pictures, read_rows
-from edgebone.gallery.embedding import embed_pictures
+from edgebone.gallery.embedding import embed_prepared, prepared_views
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.gallery import Gallery
-from edgebone.gallery.signature import embed_references
+from edgebone.gallery.signature import with_thumbnail
 from edgebone.gallery.vectors import Floats
 from edgebone.gallery.views import SIGNATURE
 from edgebone.model import Model
+from edgebone.preprocess import Pixels
 from edgebone.sources import open_source
 from edgebone.sources.folders import pictures_among
 from edgebone.sources.globs import files_matching
@@ -29,7 +31,7 @@ from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
 from edgebone.sources.undamaged import undamaged
 
-# Pictures that are in memory at the same time.
+# Pictures whose views go into the network's batches together.
 _AT_ONCE = 8
 
 
@@ -175,18 +177,28 @@ def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], hea
     """
     read: list[Sample] = []
     unreadable: list[str] = []
-    parts = [np.empty((0, 2 if keep and gallery.views == SIGNATURE else 1, gallery.dimension), np.float32)]
-    waiting = iter(samples)
-    while group := list(itertools.islice(waiting, _AT_ONCE)):
-        images = []
-        for sample in group:
-            try:
-                images.append(read_image(sample.source) if sample.image is None else sample.image)
-                read.append(Sample(sample.source, sample.label))
-            except SourceError as error:
-                unreadable.append(str(error))
-        if images and keep and gallery.views == SIGNATURE:
-            parts.append(embed_references(model, images, head))
-        elif images:
-            parts.append(embed_pictures(model, images, head, gallery.views)[:, None])
+    references = 2 if keep and gallery.views == SIGNATURE else 1
+    parts = [np.empty((0, references, gallery.dimension), np.float32)]
+
+    def prepare(sample: Sample) -> tuple[Sample, list[Pixels] | SourceError]:
+        known = Sample(sample.source, sample.label)
+        try:
+            image = read_image(sample.source) if sample.image is None else sample.image
+        except SourceError as error:
+            return known, error
+        pictures = with_thumbnail(model, image) if references == 2 else (image,)
+        return known, [prepared_views(model, picture, gallery.views) for picture in pictures]
+
+    with contextlib.closing(ahead(prepare, samples)) as waiting:
+        while group := list(itertools.islice(waiting, _AT_ONCE)):
+            prepared: list[Pixels] = []
+            for sample, found in group:
+                if isinstance(found, SourceError):
+                    unreadable.append(str(found))
+                else:
+                    read.append(sample)
+                    prepared += found
+            if prepared:
+                vectors = embed_prepared(model, prepared, head)
+                parts.append(vectors.reshape(-1, references, vectors.shape[1]))
     return Embedded(tuple(read), np.concatenate(parts), tuple(unreadable))
