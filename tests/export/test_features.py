@@ -114,3 +114,23 @@ def test_a_pictures_channels_are_turned_round_and_nothing_else(size_hw: tuple[in
     image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image)
     assert np.array_equal(read_image(tmp_path / "a.png"), image)
+
+
+@pytest.mark.parametrize("batch", [(1, 1), (1, 4)])
+def test_what_is_kept_for_several_views_serves_for_fewer_where_the_numbers_are_the_same(
+    batch: tuple[int, int], tmp_path: Path
+) -> None:
+    content = classifier() if batch == (1, 1) else classifier(batch="batch")
+    pictures = sorted(write_pictures(tmp_path / "photos", 5).iterdir())
+    with open_bundle(write_network(tmp_path / "net.bundle", content, batch)) as opened:
+        taps = taps_of(opened)
+        with FeatureEngine(opened, pick(opened, "auto", None), taps, default_readings(taps)) as engine:
+            asked = [(4, 0), (2, 0), (1, 0), (1, 9), (5, 0), (4, 0), (3, 9)]
+            hits = []
+            for views, seed in asked:
+                found = extract(engine, pictures, views=views, seed=seed, cache=tmp_path / "kept")
+                fresh = extract(engine, pictures, views=views, seed=seed)
+                assert found.arrays["vector"].tobytes() == fresh.arrays["vector"].tobytes()
+                hits.append(found.from_cache)
+    # Computed in batches, a view's numbers may depend on its company: each number of views is kept for itself.
+    assert hits == ([0, 5, 5, 0, 0, 5, 0] if batch == (1, 1) else [0, 0, 0, 5, 0, 5, 0])

@@ -89,6 +89,7 @@ class FeatureEngine:
         self.preprocess = manifest.preprocess
         self._outputs = {name: spec.name for name, spec in specs.items()}
         self._batch = variant.batch
+        self.one_at_a_time = variant.batch == (1, 1)
         key = [
             _VERSION,
             hashlib.sha256(graph).hexdigest(),
@@ -165,7 +166,8 @@ def extract(
         views: Views a picture; 1 is the picture alone.
         seed: Of the random views.
         cache: A folder in which features are kept, a file a picture, by the content of the picture and by all that
-            they were computed with; None for none. A file that is damaged is computed anew.
+            they were computed with; None for none. A file that is damaged is computed anew. Where the network takes one
+            picture at a time, what is kept for several views serves for fewer, too.
         progress: Told how many of how many are done.
 
     Raises:
@@ -208,11 +210,11 @@ def _of_picture(
     engine: FeatureEngine, path: Path, content: bytes, views: int, seed: int, folder: Path | None
 ) -> tuple[dict[str, Array], str, bool] | str:
     digest = hashlib.sha256(content).hexdigest()
-    # The first two views are the picture and its mirror image, whatever the seed.
-    drawn = f"-{seed}" if views > 2 else ""
-    place = None if folder is None else cached(folder / digest[:2], engine.space, digest, views, drawn)
-    if place is not None and (kept := _kept(place)) is not None:
-        return kept, digest, True
+    places = [] if folder is None else _places(engine, folder, digest, views, seed)
+    for place in places:
+        kept = _kept(place)
+        if kept is not None and all(len(array) >= views for array in kept.values()):
+            return {name: array[:views] for name, array in kept.items()}, digest, True
     try:
         image = read_image(path, content)
     except SourceError as error:
@@ -223,9 +225,19 @@ def _of_picture(
     for view, out in zip(views_of(image, views, own_seed), inputs, strict=True):
         preprocess(engine.preprocess, view, out)
     arrays = engine.run(inputs)
-    if place is not None:
-        _keep(place, arrays)
+    if places:
+        _keep(places[0], arrays)
     return arrays, digest, False
+
+
+def _places(engine: FeatureEngine, folder: Path, digest: str, views: int, seed: int) -> list[Cached]:
+    """Where a picture's features may be kept: the first is where these are."""
+    # The first two views are the picture and its mirror image, whatever the seed.
+    seeds = [seed] if views > 2 else [None, seed]
+    if engine.one_at_a_time:
+        # So a view's numbers do not depend on how many follow it: what was kept for more of them serves for fewer.
+        return [cached(folder / digest[:2], engine.space, digest, own) for own in seeds]
+    return [cached(folder / digest[:2], engine.space, digest, seeds[0], views)]
 
 
 def _kept(place: Cached) -> dict[str, Array] | None:

@@ -67,7 +67,8 @@ def _lit(picture: Picture, rng: np.random.Generator) -> Picture:
     lit = []
     light = np.empty_like(gray)
     for channel, factor in zip(cv2.split(picture), (brightness * tint).astype(np.float32), strict=True):
-        np.subtract(channel, gray, out=light, dtype=np.float32)
+        light[...] = channel
+        light -= gray
         light *= np.float32(saturation)
         light += gray
         light -= mean
