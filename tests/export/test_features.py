@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from networks import SPEC, classifier, tinted_picture, write_network, write_pictures
@@ -134,3 +135,19 @@ def test_what_is_kept_for_several_views_serves_for_fewer_where_the_numbers_are_t
                 hits.append(found.from_cache)
     # Computed in batches, a view's numbers may depend on its company: each number of views is kept for itself.
     assert hits == ([0, 5, 5, 0, 0, 5, 0] if batch == (1, 1) else [0, 0, 0, 5, 0, 5, 0])
+
+
+def test_a_picture_too_long_and_narrow_costs_a_fit_and_a_calibration_itself_alone(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "photos", 3)
+    cv2.imwrite(str(folder / "001.png"), np.zeros((60_000, 1, 3), np.uint8))
+    how = msgspec.structs.replace(SPEC, mode="crop", resize=900, antialias=False)
+    told: list[str] = []
+    assert len(read_calibration(folder, how, 3, told.append).inputs) == 2
+    with open_bundle(write_network(tmp_path / "net.bundle", classifier())) as opened:
+        taps = taps_of(opened)
+        with FeatureEngine(opened, pick(opened, "onnxruntime", None), taps, default_readings(taps)) as engine:
+            engine.preprocess = how
+            found = extract(engine, sorted(folder.iterdir()))
+    assert found.picture.tolist() == [0, 2]
+    for line in (told[1], found.unreadable[1]):
+        assert f"{folder}/001.png: a picture of 1x60000" in line

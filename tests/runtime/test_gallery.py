@@ -1071,3 +1071,15 @@ def test_enrolled_vectors_are_those_of_one_group_after_the_other_to_the_bit(
     assert [sample.label for sample in done.samples] == [f"label {number}" for number in range(21) if number != 9]
     assert len(done.unreadable) == 1
     assert "9.png" in done.unreadable[0]
+
+
+def test_a_picture_too_long_and_narrow_is_not_enrolled_and_the_others_are(layout_bundle: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), picture(RED))
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((60_000, 1, 3), np.uint8))
+    samples = [enrolment.Sample(str(tmp_path / f"{number}.png"), "a") for number in (0, 1, 0)]
+    with load(layout_bundle) as model:
+        how = msgspec.structs.replace(model.manifest.preprocess, mode="crop", resize=900, antialias=False)
+        model.manifest = msgspec.structs.replace(model.manifest, preprocess=how)
+        done = enrolment.embed_samples(model, Gallery("space", 192), samples, None, keep=True)
+    assert len(done.vectors) == len(done.samples) == 2
+    assert f"{tmp_path}/1.png: a picture of 1x60000" in done.unreadable[0]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgebone.core.ahead import ahead
 from edgebone.core.bundle import Bundle
 from edgebone.core.caches import Cached, cache_folder, cached
-from edgebone.core.errors import EngineError, SourceError
+from edgebone.core.errors import EngineError, SourceError, TensorError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
@@ -215,15 +215,16 @@ def _of_picture(
         kept = _kept(place)
         if kept is not None and all(len(array) >= views for array in kept.values()):
             return {name: array[:views] for name, array in kept.items()}, digest, True
-    try:
-        image = read_image(path, content)
-    except SourceError as error:
-        return str(error)
     inputs = np.zeros((views, *engine.preprocess.size_hw, 3), np.uint8)
     # The picture's own hash seeds its views: they stay the same in whatever order pictures come.
     own_seed = (seed << 32) + int(digest[:8], 16)
-    for view, out in zip(views_of(image, views, own_seed), inputs, strict=True):
-        preprocess(engine.preprocess, view, out)
+    try:
+        for view, out in zip(views_of(read_image(path, content), views, own_seed), inputs, strict=True):
+            preprocess(engine.preprocess, view, out)
+    except SourceError as error:
+        return str(error)
+    except TensorError as error:
+        return f"{path}: {error}"
     arrays = engine.run(inputs)
     if places:
         _keep(places[0], arrays)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.ahead import ahead
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.manifest import Preprocess
 from edgebone.evaluate.evaluation_set import read_picture
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
@@ -64,21 +64,22 @@ def read_calibration(
     chosen: Sequence[Path | NDArray[np.uint8]]
     chosen = video_frames(source, count) if paths is None else spread(paths, count)
 
-    def prepare(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8] | SourceError:
-        try:
-            image = read_picture(picture)
-        except SourceError as error:
-            return error
+    def prepare(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8] | str:
         out = np.zeros((*spec.size_hw, 3), np.uint8)
-        preprocess(spec, image, out)
+        try:
+            preprocess(spec, read_picture(picture), out)
+        except SourceError as error:
+            return str(error)
+        except TensorError as error:
+            return f"{picture if isinstance(picture, Path) else source}: {error}"
         return out
 
     inputs = np.zeros((len(chosen), *spec.size_hw, 3), np.uint8)
     found, unreadable = 0, []
     with closing(ahead(prepare, chosen)) as prepared:
         for own in prepared:
-            if isinstance(own, SourceError):
-                unreadable.append(str(own))
+            if isinstance(own, str):
+                unreadable.append(own)
             else:
                 inputs[found] = own
                 found += 1

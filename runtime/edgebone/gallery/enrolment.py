@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.ahead import ahead
-from edgebone.core.errors import SourceError
+from edgebone.core.errors import SourceError, TensorError
 from edgebone.evaluate.pictures import find_pictures, read_rows
 from edgebone.gallery.embedding import embed_prepared, prepared_views
 from edgebone.gallery.errors import GalleryError
@@ -180,21 +180,23 @@ def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], hea
     references = 2 if keep and gallery.views == SIGNATURE else 1
     parts = [np.empty((0, references, gallery.dimension), np.float32)]
 
-    def prepare(sample: Sample) -> tuple[Sample, list[Pixels] | SourceError]:
+    def prepare(sample: Sample) -> tuple[Sample, list[Pixels] | str]:
         known = Sample(sample.source, sample.label)
         try:
             image = read_image(sample.source) if sample.image is None else sample.image
+            pictures = with_thumbnail(model, image) if references == 2 else (image,)
+            return known, [prepared_views(model, picture, gallery.views) for picture in pictures]
         except SourceError as error:
-            return known, error
-        pictures = with_thumbnail(model, image) if references == 2 else (image,)
-        return known, [prepared_views(model, picture, gallery.views) for picture in pictures]
+            return known, str(error)
+        except TensorError as error:
+            return known, f"{sample.source}: {error}"
 
     with contextlib.closing(ahead(prepare, samples)) as waiting:
         while group := list(itertools.islice(waiting, _AT_ONCE)):
             prepared: list[Pixels] = []
             for sample, found in group:
-                if isinstance(found, SourceError):
-                    unreadable.append(str(found))
+                if isinstance(found, str):
+                    unreadable.append(found)
                 else:
                     read.append(sample)
                     prepared += found
