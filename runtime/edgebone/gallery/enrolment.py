@@ -191,16 +191,19 @@ def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], hea
         except TensorError as error:
             return known, f"{sample.source}: {error}"
 
-    with contextlib.closing(ahead(prepare, samples)) as waiting:
-        while group := list(itertools.islice(waiting, _AT_ONCE)):
-            prepared: list[Pixels] = []
-            for sample, found in group:
-                if isinstance(found, str):
-                    unreadable.append(found)
-                else:
-                    read.append(sample)
-                    prepared += found
-            if prepared:
-                vectors = embed_prepared(model, prepared, head)
-                parts.append(vectors.reshape(-1, references, vectors.shape[1]))
+    def embed(group: Sequence[tuple[Sample, list[Pixels] | str]]) -> tuple[list[Sample], list[str], Floats]:
+        unread = [found for _, found in group if isinstance(found, str)]
+        views = [own for _, found in group if not isinstance(found, str) for own in found]
+        vectors = embed_prepared(model, views, head) if views else parts[0]
+        known = [sample for sample, found in group if not isinstance(found, str)]
+        return known, unread, vectors.reshape(-1, references, vectors.shape[-1])
+
+    with contextlib.closing(ahead(prepare, samples)) as prepared:
+        groups = iter(lambda: list(itertools.islice(prepared, _AT_ONCE)), [])
+        # Two at a time: while one is decoded, or waits for a core, the engine has the other.
+        with contextlib.closing(ahead(embed, groups, threads=2, waiting=0)) as embedded:
+            for known, unread, vectors in embedded:
+                read += known
+                unreadable += unread
+                parts.append(vectors)
     return Embedded(tuple(read), np.concatenate(parts), tuple(unreadable))
