@@ -208,6 +208,16 @@ def test_a_head_for_groceries_is_fitted_twice_and_looked_at_on_other_photos(tmp_
 
 
 @pytest.mark.slow
+def test_features_are_held_against_the_engine_alone(network: Path, tmp_path: Path) -> None:
+    photos, figures = write_pictures(tmp_path / "photos", 6), tmp_path / "figures.json"
+    out = run("features_speed.py", network, photos, "--turns", 1, "--views", 3, "--json", figures)
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["task"] for row in rows] == ["features, 3 views", "evaluation"]
+    assert all(row["same_to_the_bit"] for row in rows)
+    assert f"{rows[0]['ways']['edgebone']['views_a_second']:.1f} views/s" in out
+
+
+@pytest.mark.slow
 def test_heads_on_one_backbone_are_held_against_networks_of_their_own(tmp_path: Path) -> None:
     bundle, figures = tmp_path / "network.bundle", tmp_path / "figures.json"
     export("mobilenet_v3_small", bundle, weights="random")

@@ -9,6 +9,7 @@ step of 255.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,7 @@ _PILLOW = {
 }
 # From this version on it chooses which axis goes first.
 _PILLOW_CHOOSES = 13
+_TRIED_HW = (40, 49)
 _OPENCV = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -168,8 +170,11 @@ def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixe
     if spec.antialias:
         target[:] = _pillow(spec, image_bgr, geometry, box, (x1 - x0, y1 - y0))
     else:
-        resized = _opencv(spec, image_bgr, geometry)[y0 - top : y1 - top, x0 - left : x1 - left]
-        target[:] = resized[..., ::-1] if spec.color == "rgb" else resized
+        resized = _opencv(spec, image_bgr, geometry)
+        if spec.color == "rgb":
+            # NumPy takes ten times as long to turn three channels round.
+            resized = np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), np.uint8)
+        target[:] = resized[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 def _pillow(
@@ -208,8 +213,9 @@ def _pillow(
 def takes_y_first(interpolation: str, source_hw: tuple[int, int], resized_hw: tuple[int, int]) -> bool:
     """Whether the Pillow at hand resizes a whole picture along y before x.
 
-    Up to version 12 it never does; from 13 on it takes for some sizes what is cheaper. Between the two it rounds to
-    bytes, and cuts off what a filter overshoots, so that the order shows: it is tried on noise.
+    Up to version 12 it never does; from 13 on it does where the height loses more than twice what the width loses.
+    Between the two it rounds to bytes, and cuts off what a filter overshoots, so that the order shows. A Pillow that is
+    found to go by another rule is tried on noise of each size.
 
     Args:
         interpolation: The filter, by the manifest's name; not ``nearest``.
@@ -218,12 +224,38 @@ def takes_y_first(interpolation: str, source_hw: tuple[int, int], resized_hw: tu
     """
     if int(PIL.__version__.split(".")[0]) < _PILLOW_CHOOSES:
         return False
+    if _goes_by_rule(interpolation):
+        return _y_loses_most(source_hw, resized_hw)
+    by_itself, along_x_first, _ = _noise_resized(interpolation, source_hw, resized_hw)
+    return by_itself != along_x_first
+
+
+def _y_loses_most(source_hw: tuple[int, int], resized_hw: tuple[int, int]) -> bool:
+    lost_y, lost_x = source_hw[0] - resized_hw[0], source_hw[1] - resized_hw[1]
+    return lost_y > max(0, 2 * lost_x)
+
+
+@functools.lru_cache(maxsize=len(_PILLOW))
+def _goes_by_rule(interpolation: str) -> bool:
+    """Whether the rule says what Pillow does: tried on small sizes on both sides of it, since large ones take long."""
+    for source_hw in itertools.product((60, 57, 41, 39), (64, 58, 56, 44, 20)):
+        by_itself, along_x_first, along_y_first = _noise_resized(interpolation, source_hw, _TRIED_HW)
+        if by_itself != (along_y_first if _y_loses_most(source_hw, _TRIED_HW) else along_x_first):
+            return False
+    return True
+
+
+def _noise_resized(
+    interpolation: str, source_hw: tuple[int, int], resized_hw: tuple[int, int]
+) -> tuple[bytes, bytes, bytes]:
+    """Noise that Pillow has resized in its own order, along x before y, and along y before x."""
     filter_, _ = _PILLOW[interpolation]
     (height, width), size_wh = source_hw, resized_hw[::-1]
     tile = np.random.default_rng(0).integers(0, 256, 1 << 14, np.uint8)
     noise = Image.fromarray(np.resize(tile, (height, width)))
     along_x_first = noise.resize((size_wh[0], height), filter_).resize(size_wh, filter_)
-    return noise.resize(size_wh, filter_).tobytes() != along_x_first.tobytes()
+    along_y_first = noise.resize((width, size_wh[1]), filter_).resize(size_wh, filter_)
+    return noise.resize(size_wh, filter_).tobytes(), along_x_first.tobytes(), along_y_first.tobytes()
 
 
 def _opencv(spec: Preprocess, image_bgr: Pixels, geometry: Geometry) -> Pixels:

@@ -1048,3 +1048,38 @@ def test_the_benchmark_writes_what_it_prints(layout_bundle: Path, folder: Path, 
     assert mirrored["pHash"]["found"] < 6
     assert found["million"]["recall_at_1"] > 0.9
     assert f"{found['sets'][0]['costs']['signature_ms']:.1f} ms a signature" in done.stdout
+
+
+@pytest.mark.parametrize("signatures", [False, True])
+def test_enrolled_vectors_are_those_of_one_group_after_the_other_to_the_bit(
+    layout_bundle: Path, tmp_path: Path, signatures: bool
+) -> None:
+    images = [np.random.default_rng(number).integers(0, 256, (40 + number, 50, 3), np.uint8) for number in range(21)]
+    samples = []
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+        samples.append(enrolment.Sample(str(tmp_path / f"{number}.png"), f"label {number}"))
+    (tmp_path / "9.png").write_bytes(b"no picture")
+    with load(layout_bundle) as model:
+        gallery = Gallery("space", 192, views=SIGNATURE) if signatures else Gallery("space", 192)
+        done = enrolment.embed_samples(model, gallery, samples, None, keep=True)
+        groups = [images[:8], [*images[8:9], *images[10:16]], images[16:]]
+        wanted = [
+            embed_references(model, group) if signatures else embed_pictures(model, group)[:, None] for group in groups
+        ]
+    assert done.vectors.tobytes() == np.concatenate(wanted).tobytes()
+    assert [sample.label for sample in done.samples] == [f"label {number}" for number in range(21) if number != 9]
+    assert len(done.unreadable) == 1
+    assert "9.png" in done.unreadable[0]
+
+
+def test_a_picture_too_long_and_narrow_is_not_enrolled_and_the_others_are(layout_bundle: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), picture(RED))
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((60_000, 1, 3), np.uint8))
+    samples = [enrolment.Sample(str(tmp_path / f"{number}.png"), "a") for number in (0, 1, 0)]
+    with load(layout_bundle) as model:
+        how = msgspec.structs.replace(model.manifest.preprocess, mode="crop", resize=900, antialias=False)
+        model.manifest = msgspec.structs.replace(model.manifest, preprocess=how)
+        done = enrolment.embed_samples(model, Gallery("space", 192), samples, None, keep=True)
+    assert len(done.vectors) == len(done.samples) == 2
+    assert f"{tmp_path}/1.png: a picture of 1x60000" in done.unreadable[0]

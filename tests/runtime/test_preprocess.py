@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import msgspec
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from PIL import Image
 from edgebone.core.errors import TensorError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Preprocess
-from edgebone.preprocess import plan, preprocess
+from edgebone.preprocess import _goes_by_rule, plan, preprocess, takes_y_first
 
 
 def spec(mode: str = "crop", size_hw: tuple[int, int] = (32, 32), **changes: object) -> Preprocess:
@@ -307,3 +308,25 @@ def test_opencvs_other_filters(name: str, flag: int) -> None:
         said(mode="stretch", size_hw=[64, 64], interpolation=name, antialias=True)
     with pytest.raises(msgspec.ValidationError, match="pad before goes with mode letterbox"):
         said(mode="stretch", size_hw=[64, 64], pad="before")
+
+
+@pytest.mark.parametrize("rule_holds", [True, False])
+def test_pillows_order_is_known_for_any_size(rule_holds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not rule_holds:
+        # A Pillow that goes by another rule than the known one is tried on each size.
+        monkeypatch.setattr("edgebone.preprocess._y_loses_most", lambda source_hw, resized_hw: source_hw[0] % 2 == 0)
+    _goes_by_rule.cache_clear()
+    takes_y_first.cache_clear()
+    rng = np.random.default_rng(0)
+    both = set()
+    for _ in range(60):
+        source_hw, resized_hw = (tuple(map(int, rng.integers(8, 90, 2))) for _ in range(2))
+        picture = Image.fromarray(rng.integers(0, 256, source_hw, np.uint8))
+        y_first = takes_y_first("bicubic", source_hw, resized_hw)
+        between = (source_hw[1], resized_hw[0]) if y_first else (resized_hw[1], source_hw[0])
+        steps = picture.resize(between, Image.Resampling.BICUBIC).resize(resized_hw[::-1], Image.Resampling.BICUBIC)
+        assert picture.resize(resized_hw[::-1], Image.Resampling.BICUBIC).tobytes() == steps.tobytes()
+        both.add(y_first)
+    _goes_by_rule.cache_clear()
+    takes_y_first.cache_clear()
+    assert both == ({True, False} if int(PIL.__version__.split(".")[0]) >= 13 else {False})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.ahead import ahead
 from edgebone.core.bundle import Bundle
 from edgebone.core.caches import Cached, cache_folder, cached
-from edgebone.core.errors import EngineError, SourceError
+from edgebone.core.errors import EngineError, SourceError, TensorError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
@@ -34,7 +34,6 @@ from edgebone_export.quantization.graph import checked_bytes
 
 # Part of every key: raise it when what is computed from the same parts becomes another.
 _VERSION = 2
-_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,7 @@ class FeatureEngine:
         self.preprocess = manifest.preprocess
         self._outputs = {name: spec.name for name, spec in specs.items()}
         self._batch = variant.batch
+        self.one_at_a_time = variant.batch == (1, 1)
         key = [
             _VERSION,
             hashlib.sha256(graph).hexdigest(),
@@ -166,7 +166,8 @@ def extract(
         views: Views a picture; 1 is the picture alone.
         seed: Of the random views.
         cache: A folder in which features are kept, a file a picture, by the content of the picture and by all that
-            they were computed with; None for none. A file that is damaged is computed anew.
+            they were computed with; None for none. A file that is damaged is computed anew. Where the network takes one
+            picture at a time, what is kept for several views serves for fewer, too.
         progress: Told how many of how many are done.
 
     Raises:
@@ -184,10 +185,10 @@ def extract(
             content = path.read_bytes()
         except OSError as error:
             return str(error.strerror or error)
-        return _of_picture(engine, path, hashlib.sha256(content).hexdigest(), views, seed, folder)
+        return _of_picture(engine, path, content, views, seed, folder)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for place, found in enumerate(pool.map(one, pictures)):
+    with closing(ahead(one, pictures)) as all_found:
+        for place, found in enumerate(all_found):
             done += 1
             progress(done, len(pictures))
             if isinstance(found, str):
@@ -206,26 +207,38 @@ def extract(
 
 
 def _of_picture(
-    engine: FeatureEngine, path: Path, digest: str, views: int, seed: int, folder: Path | None
+    engine: FeatureEngine, path: Path, content: bytes, views: int, seed: int, folder: Path | None
 ) -> tuple[dict[str, Array], str, bool] | str:
-    # The first two views are the picture and its mirror image, whatever the seed.
-    drawn = f"-{seed}" if views > 2 else ""
-    place = None if folder is None else cached(folder / digest[:2], engine.space, digest, views, drawn)
-    if place is not None and (kept := _kept(place)) is not None:
-        return kept, digest, True
-    try:
-        image = read_image(path)
-    except SourceError as error:
-        return str(error)
+    digest = hashlib.sha256(content).hexdigest()
+    places = [] if folder is None else _places(engine, folder, digest, views, seed)
+    for place in places:
+        kept = _kept(place)
+        if kept is not None and all(len(array) >= views for array in kept.values()):
+            return {name: array[:views] for name, array in kept.items()}, digest, True
     inputs = np.zeros((views, *engine.preprocess.size_hw, 3), np.uint8)
     # The picture's own hash seeds its views: they stay the same in whatever order pictures come.
     own_seed = (seed << 32) + int(digest[:8], 16)
-    for view, out in zip(views_of(image, views, own_seed), inputs, strict=True):
-        preprocess(engine.preprocess, view, out)
+    try:
+        for view, out in zip(views_of(read_image(path, content), views, own_seed), inputs, strict=True):
+            preprocess(engine.preprocess, view, out)
+    except SourceError as error:
+        return str(error)
+    except TensorError as error:
+        return f"{path}: {error}"
     arrays = engine.run(inputs)
-    if place is not None:
-        _keep(place, arrays)
+    if places:
+        _keep(places[0], arrays)
     return arrays, digest, False
+
+
+def _places(engine: FeatureEngine, folder: Path, digest: str, views: int, seed: int) -> list[Cached]:
+    """Where a picture's features may be kept: the first is where these are."""
+    # The first two views are the picture and its mirror image, whatever the seed.
+    seeds = [seed] if views > 2 else [None, seed]
+    if engine.one_at_a_time:
+        # So a view's numbers do not depend on how many follow it: what was kept for more of them serves for fewer.
+        return [cached(folder / digest[:2], engine.space, digest, own) for own in seeds]
+    return [cached(folder / digest[:2], engine.space, digest, seeds[0], views)]
 
 
 def _kept(place: Cached) -> dict[str, Array] | None:

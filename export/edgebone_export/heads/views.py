@@ -30,7 +30,7 @@ def views_of(picture: Picture, count: int, seed: int) -> Iterator[Picture]:
     """
     yield picture
     if count > 1:
-        yield np.ascontiguousarray(picture[:, ::-1])
+        yield _mirrored(picture)
     for number in range(2, count):
         yield _random_view(picture, np.random.default_rng([seed, number]))
 
@@ -52,7 +52,7 @@ def _random_view(picture: Picture, rng: np.random.Generator) -> Picture:
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
     cut: Picture = np.asarray(cv2.warpAffine(picture, turn, (out_w, out_h), flags=flags, borderMode=border), np.uint8)
     if rng.random() < 0.5:
-        cut = np.ascontiguousarray(cut[:, ::-1])
+        cut = _mirrored(cut)
     return _lit(cut, rng)
 
 
@@ -60,9 +60,24 @@ def _lit(picture: Picture, rng: np.random.Generator) -> Picture:
     """Brightness, contrast and saturation by up to a fifth, each channel by up to 7 %."""
     brightness, contrast, saturation = rng.uniform(1 - _LIGHT, 1 + _LIGHT, 3)
     tint = rng.uniform(1 - _TINT, 1 + _TINT, 3)
-    pixels = picture.astype(np.float32)
-    gray = pixels @ np.asarray(_GRAY_OF_BGR, np.float32)
-    pixels = gray[..., None] + (pixels - gray[..., None]) * np.float32(saturation)
-    mean = float(gray.mean())
-    pixels = (mean + (pixels - mean) * np.float32(contrast)) * np.float32(brightness * tint)
-    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
+    gray = picture.astype(np.float32) @ np.asarray(_GRAY_OF_BGR, np.float32)
+    mean = np.float32(gray.mean())
+    # Channel by channel in memory that is used again: NumPy takes four times as long over pixels of three numbers. The
+    # steps are single ones of float32, in this order, on which every digit of the features depends.
+    lit = []
+    light = np.empty_like(gray)
+    for channel, factor in zip(cv2.split(picture), (brightness * tint).astype(np.float32), strict=True):
+        light[...] = channel
+        light -= gray
+        light *= np.float32(saturation)
+        light += gray
+        light -= mean
+        light *= np.float32(contrast)
+        light += mean
+        light *= factor
+        lit.append(np.clip(light, 0, 255, out=light).astype(np.uint8))
+    return np.asarray(cv2.merge(lit), np.uint8)
+
+
+def _mirrored(picture: Picture) -> Picture:
+    return np.asarray(cv2.flip(picture, 1), np.uint8)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import SourceError
+from edgebone.core.ahead import ahead
+from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.manifest import Preprocess
+from edgebone.evaluate.evaluation_set import read_picture
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
 from edgebone.preprocess import preprocess
-from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
 
 # Fewer say little about a network's ranges.
@@ -59,28 +61,37 @@ def read_calibration(
     if count < 1:
         raise ExportError(f"calibration needs pictures, not {count} of them")
     paths = find_pictures(source)
-    if paths is None:
-        images = video_frames(source, count)
-        available = len(images)
-    else:
-        chosen = spread(paths, count)
-        available, images, unreadable = len(paths), [], []
-        for path in chosen:
-            try:
-                images.append(read_image(path))
-            except SourceError as error:
-                unreadable.append(str(error))
-        if unreadable:
-            notice(f"{len(unreadable)} of {len(chosen)} calibration pictures cannot be read")
-        for why in unreadable:
-            notice(f"left out: {why}")
-    if not images:
+    chosen: Sequence[Path | NDArray[np.uint8]]
+    chosen = video_frames(source, count) if paths is None else spread(paths, count)
+
+    def prepare(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8] | str:
+        out = np.zeros((*spec.size_hw, 3), np.uint8)
+        try:
+            preprocess(spec, read_picture(picture), out)
+        except SourceError as error:
+            return str(error)
+        except TensorError as error:
+            return f"{picture if isinstance(picture, Path) else source}: {error}"
+        return out
+
+    inputs = np.zeros((len(chosen), *spec.size_hw, 3), np.uint8)
+    found, unreadable = 0, []
+    with closing(ahead(prepare, chosen)) as prepared:
+        for own in prepared:
+            if isinstance(own, str):
+                unreadable.append(own)
+            else:
+                inputs[found] = own
+                found += 1
+    if unreadable:
+        notice(f"{len(unreadable)} of {len(chosen)} calibration pictures cannot be read")
+    for why in unreadable:
+        notice(f"left out: {why}")
+    if not found:
+        available = len(chosen if paths is None else paths)
         raise SourceError(f"{source}: none of its {available} pictures can be read; nothing to calibrate on")
-    if len(images) < count:
-        notice(f"{source}: {len(images)} calibration pictures instead of the {count} asked for")
-    elif len(images) < FEW:
-        notice(f"{len(images)} calibration pictures say little about a network's ranges; 100 or more are usual")
-    inputs = np.zeros((len(images), *spec.size_hw, 3), np.uint8)
-    for image, out in zip(images, inputs, strict=True):
-        preprocess(spec, image, out)
-    return Calibration(source.name, inputs)
+    if found < count:
+        notice(f"{source}: {found} calibration pictures instead of the {count} asked for")
+    elif found < FEW:
+        notice(f"{found} calibration pictures say little about a network's ranges; 100 or more are usual")
+    return Calibration(source.name, inputs[:found])

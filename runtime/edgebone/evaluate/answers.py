@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
+from edgebone.core.ahead import ahead
 from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.results import Results
 from edgebone.model import Looker
@@ -24,7 +26,7 @@ def refuse(error: SourceError) -> None:
 def answers(
     model: Looker, pictures: Sequence[Path], left_out: LeftOut, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, Results]]:
-    """Each picture's place and results, in batches of the model's size.
+    """Each picture's place and results, in batches of the model's size: the next are read while the engine runs.
 
     Args:
         model: The model.
@@ -35,28 +37,35 @@ def answers(
     Raises:
         SourceError: None of the pictures could be read, or ``left_out`` raised it.
     """
-    found = 0
-    for start in range(0, len(pictures), model.max_batch):
-        batch = pictures[start : start + model.max_batch]
-        try:
-            results: list[Results | None] = list(model(list(batch)))
-        except (SourceError, TensorError):
-            results = [_one(model, path, left_out) for path in batch]
-        for place, result in enumerate(results, start):
-            if result is not None:
-                found += 1
-                yield place, result
-        progress(start + len(batch))
+    found = done = 0
+    batches = [pictures[start : start + model.max_batch] for start in range(0, len(pictures), model.max_batch)]
+    # A batch's pictures are all in memory: of large ones no more than two.
+    threads = None if model.max_batch == 1 else 2
+    with closing(ahead(lambda batch: _of_batch(model, batch), batches, threads)) as answered:
+        for results in answered:
+            for place, result in enumerate(results, done):
+                if isinstance(result, SourceError):
+                    left_out(result)
+                else:
+                    found += 1
+                    yield place, result
+            done += len(results)
+            progress(done)
     if not found:
         raise SourceError(f"none of the {len(pictures)} pictures could be read")
 
 
-def _one(model: Looker, path: Path, left_out: LeftOut) -> Results | None:
+def _of_batch(model: Looker, batch: Sequence[Path]) -> Sequence[Results | SourceError]:
+    try:
+        return model(list(batch))
+    except (SourceError, TensorError):
+        return [_one(model, path) for path in batch]
+
+
+def _one(model: Looker, path: Path) -> Results | SourceError:
     try:
         return model([path])[0]
     except SourceError as error:
-        left_out(error)
-        return None
+        return error
     except TensorError as error:
-        left_out(SourceError(f"{path}: {error}"))
-        return None
+        return SourceError(f"{path}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.ahead import ahead
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Accuracy, Head, Manifest
+from edgebone.core.manifest import Accuracy, Head, Manifest, Preprocess
 from edgebone.core.results import (
     Classification,
     Embedding,
@@ -78,17 +80,14 @@ class Rehearsal:
         inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
         self._geometries: list[Geometry] = []
         read: list[Path | NDArray[np.uint8]] = []
-        for picture in data.pictures:
-            try:
-                geometry = preprocess(spec, read_picture(picture), inputs[len(read)])
-            except SourceError as error:
-                _log.warning("left out: %s", error)
-                continue
-            except TensorError as error:
-                _log.warning("left out: %s: %s", picture, error)
-                continue
-            self._geometries.append(geometry)
-            read.append(picture)
+        with closing(ahead(lambda picture: _prepared(spec, picture), data.pictures)) as prepared:
+            for picture, found in zip(data.pictures, prepared, strict=True):
+                if isinstance(found, str):
+                    _log.warning("left out: %s", found)
+                    continue
+                inputs[len(read)], geometry = found
+                self._geometries.append(geometry)
+                read.append(picture)
         if not read:
             raise SourceError(f"{data.name}: none of its {len(data.pictures)} pictures can be read")
         self.data = dataclasses.replace(data, pictures=tuple(read))
@@ -142,6 +141,17 @@ class Rehearsal:
         if self.data.count is None:
             return Score(agreed, agreed)
         return Score(self.data.count(_Remembered(self.data, answers)), agreed)
+
+
+def _prepared(spec: Preprocess, picture: Path | NDArray[np.uint8]) -> tuple[Pixels, Geometry] | str:
+    """A picture's network input, uint8 (height, width, 3), and where it lies in it; or why there is none."""
+    out: Pixels = np.zeros((*spec.size_hw, 3), np.uint8)
+    try:
+        return out, preprocess(spec, read_picture(picture), out)
+    except SourceError as error:
+        return str(error)
+    except TensorError as error:
+        return f"{picture}: {error}"
 
 
 class _Remembered:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Union
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.ahead import ahead
 from edgebone.core.errors import BundleError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
@@ -23,7 +26,7 @@ from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats, as_unit
 from edgebone.gallery.views import OWN, View
 from edgebone.model import Model, apart_head_of
-from edgebone.preprocess import preprocess
+from edgebone.preprocess import Pixels, preprocess
 from edgebone.selftest import read_golden
 from edgebone.sources.images import read_image
 
@@ -50,20 +53,64 @@ def embed_pictures(
         BundleError: There is no such head, or none or several where none is named.
         GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
     """
+    with closing(ahead(lambda picture: prepared_views(model, _pixels(picture), views), pictures)) as prepared:
+        return embed_prepared(model, prepared, head)
+
+
+def prepared_views(model: Model, image: NDArray[np.uint8], views: Sequence[View] = OWN) -> Pixels:
+    """The network's inputs of a picture's views: uint8 (views, height, width, 3).
+
+    Args:
+        model: A loaded bundle.
+        image: uint8, height × width × 3, BGR.
+        views: What is made of the picture.
+
+    Raises:
+        TensorError: It is no such array, or cannot be resized.
+    """
+    spec = model.manifest.preprocess
+    whole = msgspec.structs.replace(spec, mode="stretch", resize=None)
+    inputs = np.empty((len(views), *spec.size_hw, 3), np.uint8)
+    for view, out in zip(views, inputs, strict=True):
+        preprocess(spec if view == "own" else whole, image, out)
+        if view == "mirror":
+            out[:] = cv2.flip(out, 1)
+    return inputs
+
+
+def embed_prepared(model: Model, prepared: Iterable[Pixels], head: str | None = None) -> Floats:
+    """Compute the vectors of pictures whose views are prepared already; see :func:`embed_pictures`.
+
+    Args:
+        model: A loaded bundle with an embedding.
+        prepared: The views of each picture, from :func:`prepared_views`, as many of each.
+        head: The head that gives it; None takes the only one.
+
+    Returns:
+        float32, shape (n, d), of length one.
+
+    Raises:
+        BundleError: There is no such head, or none or several where none is named.
+        GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
+    """
     name = embedding_head(model, head)
     # Only one that is apart is swapped, and it is at hand; others would be read from the bundle.
     file = model.head_file(name) if model.manifest.heads[name].apart else None
     before = file.manifest if file else None
-    spec = model.manifest.preprocess
-    whole = msgspec.structs.replace(spec, mode="stretch", resize=None)
-    prepared = (_prepared(view, spec, whole, image) for image in map(_pixels, pictures) for view in views)
-    found = list(_run(model, name, prepared))
+    counts: list[int] = []
+
+    def inputs() -> Iterator[Pixels]:
+        for own in prepared:
+            counts.append(len(own))
+            yield from own
+
+    found = list(_run(model, name, inputs()))
     if any(made_by is not None and made_by is not before for made_by in map(apart_head_of, found)):
         raise GalleryError(f"head {name} was swapped while pictures were embedded; embed them again")
     if not found:
         return np.empty((0, dimension_of(model, name)), np.float32)
     vectors = np.stack([result.vector for result in found])
-    unit = as_unit(vectors, vectors.shape[1]).reshape(len(pictures), len(views), vectors.shape[1])
+    unit = as_unit(vectors, vectors.shape[1]).reshape(len(counts), counts[0], vectors.shape[1])
     return as_unit(unit.mean(axis=1), vectors.shape[1])
 
 
@@ -81,12 +128,6 @@ def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iter
             if not isinstance(found, Embedding):
                 raise BundleError(f"head {head} gives no embedding any more: one of another kind is in its place")
             yield found
-
-
-def _prepared(view: View, spec: Preprocess, whole: Preprocess, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    out = np.empty((*spec.size_hw, 3), np.uint8)
-    preprocess(spec if view == "own" else whole, image, out)
-    return out[:, ::-1] if view == "mirror" else out
 
 
 def _pixels(picture: Picture) -> NDArray[np.uint8]:

@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import SourceError
+from edgebone.core.ahead import ahead
+from edgebone.core.errors import SourceError, TensorError
 from edgebone.evaluate.pictures import find_pictures, read_rows
-from edgebone.gallery.embedding import embed_pictures
+from edgebone.gallery.embedding import embed_prepared, prepared_views
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.gallery import Gallery
-from edgebone.gallery.signature import embed_references
+from edgebone.gallery.signature import with_thumbnail
 from edgebone.gallery.vectors import Floats
 from edgebone.gallery.views import SIGNATURE
 from edgebone.model import Model
+from edgebone.preprocess import Pixels
 from edgebone.sources import open_source
 from edgebone.sources.folders import pictures_among
 from edgebone.sources.globs import files_matching
@@ -29,7 +31,7 @@ from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
 from edgebone.sources.undamaged import undamaged
 
-# Pictures that are in memory at the same time.
+# Pictures whose views go into the network's batches together.
 _AT_ONCE = 8
 
 
@@ -175,18 +177,33 @@ def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], hea
     """
     read: list[Sample] = []
     unreadable: list[str] = []
-    parts = [np.empty((0, 2 if keep and gallery.views == SIGNATURE else 1, gallery.dimension), np.float32)]
-    waiting = iter(samples)
-    while group := list(itertools.islice(waiting, _AT_ONCE)):
-        images = []
-        for sample in group:
-            try:
-                images.append(read_image(sample.source) if sample.image is None else sample.image)
-                read.append(Sample(sample.source, sample.label))
-            except SourceError as error:
-                unreadable.append(str(error))
-        if images and keep and gallery.views == SIGNATURE:
-            parts.append(embed_references(model, images, head))
-        elif images:
-            parts.append(embed_pictures(model, images, head, gallery.views)[:, None])
+    references = 2 if keep and gallery.views == SIGNATURE else 1
+    parts = [np.empty((0, references, gallery.dimension), np.float32)]
+
+    def prepare(sample: Sample) -> tuple[Sample, list[Pixels] | str]:
+        known = Sample(sample.source, sample.label)
+        try:
+            image = read_image(sample.source) if sample.image is None else sample.image
+            pictures = with_thumbnail(model, image) if references == 2 else (image,)
+            return known, [prepared_views(model, picture, gallery.views) for picture in pictures]
+        except SourceError as error:
+            return known, str(error)
+        except TensorError as error:
+            return known, f"{sample.source}: {error}"
+
+    def embed(group: Sequence[tuple[Sample, list[Pixels] | str]]) -> tuple[list[Sample], list[str], Floats]:
+        unread = [found for _, found in group if isinstance(found, str)]
+        views = [own for _, found in group if not isinstance(found, str) for own in found]
+        vectors = embed_prepared(model, views, head) if views else parts[0]
+        known = [sample for sample, found in group if not isinstance(found, str)]
+        return known, unread, vectors.reshape(-1, references, vectors.shape[-1])
+
+    with contextlib.closing(ahead(prepare, samples)) as prepared:
+        groups = iter(lambda: list(itertools.islice(prepared, _AT_ONCE)), [])
+        # Two at a time: while one is decoded, or waits for a core, the engine has the other.
+        with contextlib.closing(ahead(embed, groups, threads=2, waiting=0)) as embedded:
+            for known, unread, vectors in embedded:
+                read += known
+                unreadable += unread
+                parts.append(vectors)
     return Embedded(tuple(read), np.concatenate(parts), tuple(unreadable))

@@ -37,10 +37,14 @@ def embed_references(model: Model, pictures: Sequence[NDArray[np.uint8]], head: 
     Raises:
         BundleError: There is no such head, or none or several where none is named.
     """
-    shorter = min(model.manifest.preprocess.size_hw) // 2
-    both = [item for picture in pictures for item in (picture, thumbnail(picture, shorter))]
+    both = [item for picture in pictures for item in with_thumbnail(model, picture)]
     vectors = embed_pictures(model, both, head, SIGNATURE)
     return vectors.reshape(len(pictures), 2, vectors.shape[1])
+
+
+def with_thumbnail(model: Model, picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A picture and its thumbnail, of both of which a gallery of signatures keeps a vector."""
+    return picture, thumbnail(picture, min(model.manifest.preprocess.size_hw) // 2)
 
 
 def thumbnail(picture: NDArray[np.uint8], shorter_px: int) -> NDArray[np.uint8]:

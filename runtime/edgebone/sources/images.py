@@ -311,7 +311,9 @@ def _to_bgr(picture: Image.Image, path: object, in_place: bool) -> NDArray[np.ui
         if deep:
             bgr[top:bottom] = to_eight_bits(piece, samples)[..., None]
         else:
-            bgr[top:bottom] = np.asarray(piece.convert("RGB"))[..., ::-1]
+            # Pillow turns the channels round as it writes them; NumPy takes five times as long.
+            rows_bgr = piece.convert("RGB").tobytes("raw", "BGR")
+            bgr[top:bottom] = np.frombuffer(rows_bgr, np.uint8).reshape(bottom - top, width, 3)
     return bgr
 
 
