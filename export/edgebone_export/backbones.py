@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
+from edgebone.core.near import did_you_mean, near
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError, in_one_line
 from edgebone_export.kinds import Kind, ends_in, head_of
 
@@ -157,9 +157,13 @@ def load_backbone(
     from edgebone_export.detectors import composed, torchvision_detectors
 
     if output_kind not in (None, *get_args(OutputKind)):
-        raise ExportError(f"there is no output {output_kind}; choose {', '.join(get_args(OutputKind))}")
+        kinds = get_args(OutputKind)
+        raise ExportError(
+            f"there is no output {output_kind}; {did_you_mean(output_kind, kinds)}choose {', '.join(kinds)}"
+        )
     if kind not in (None, *get_args(Kind)):
-        raise ExportError(f"there is no kind {kind}; choose {', '.join(get_args(Kind))}")
+        known = get_args(Kind)
+        raise ExportError(f"there is no kind {kind}; {did_you_mean(kind, known)}choose {', '.join(known)}")
     if kind is not None and output_kind not in (None, "logits"):
         raise ExportError(f"--kind says what the logits are; {output_kind} is another output")
     if decode == "host" and model not in segmenters.names():
@@ -226,9 +230,9 @@ def _build(
 def unknown(name: str) -> UnknownModelError:
     """The error for a name that no library has, with near names."""
     known = list_models("*")
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near += [item for item in known if name and name in item and item not in near][: 5 - len(near)]
-    hint = f"did you mean {', '.join(near)}?" if near else "edgebone models lists them"
+    found = near(name, known)
+    found += [item for item in known if name and name in item and item not in found][: 5 - len(found)]
+    hint = f"did you mean {', '.join(found)}?" if found else "edgebone models lists them"
     return UnknownModelError(f"there is no model {name}; {hint}")
 
 

@@ -21,6 +21,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
+from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
 from edgebone.core.shown import remember
 from edgebone.core.tensors import check_rows
@@ -331,7 +332,9 @@ class Model:
     def _check_heads(self, names: Collection[str]) -> None:
         for name in names:
             if name not in self.manifest.heads:
-                raise BundleError(f"there is no head {name}; the bundle has {', '.join(self.manifest.heads)}")
+                known = self.manifest.heads
+                hint = did_you_mean(name, known)
+                raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(known)}")
 
     def head_file(self, name: str) -> HeadFile | None:
         """A head's artefact: of one that is apart, the one that runs now; None where the head is the network's own.

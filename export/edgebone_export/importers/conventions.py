@@ -12,6 +12,7 @@ import msgspec
 from edgebone.core.foreign import foreign
 from edgebone.core.limits import SETTINGS_BYTES
 from edgebone.core.manifest import Preprocess
+from edgebone.core.near import did_you_mean
 from edgebone.core.reading import is_regular, read_regular
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.publishers import Said
@@ -96,7 +97,10 @@ def read_preprocess(path: Path) -> Preprocess:
         ExportError: It cannot be read, or says what cannot be meant.
     """
     if not is_regular(path) and path.suffix != ".json":
-        raise ExportError(f"{path} is neither one of {', '.join(_PRESETS)} nor a JSON file")
+        # "yolo" is spelt like yolox, but nearly always one of ultralytics' is meant, whose pictures are prepared otherwise.
+        yolo = str(path).lower().startswith("yolo")
+        hint = "did you mean ultralytics or yolox? " if yolo else did_you_mean(path, _PRESETS)
+        raise ExportError(f"{path}: no such preprocessing; {hint}there are {', '.join(_PRESETS)}, or a JSON file")
     with foreign(
         lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason}); it should be like {_EXAMPLE}")
     ):

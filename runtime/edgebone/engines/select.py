@@ -14,6 +14,7 @@ from edgebone.core.caches import NetworkCache, cache_folder
 from edgebone.core.errors import BundleError, EdgeboneError, EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
+from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.tensorrt_runtime import RUNTIMES
@@ -108,11 +109,14 @@ def candidates(
         EngineError: Unknown engine, precision or hint, or no variant of this precision.
     """
     if engine not in ("auto", *ENGINES):
-        raise EngineError(f"there is no engine {engine}; choose auto, {', '.join(ENGINES)}")
+        raise EngineError(
+            f"there is no engine {engine}; {did_you_mean(engine, ENGINES)}choose auto, {', '.join(ENGINES)}"
+        )
     if precision not in PRECISIONS:
-        raise EngineError(f"there is no precision {precision}; choose {', '.join(PRECISIONS)}")
+        meant = did_you_mean(precision, PRECISIONS)
+        raise EngineError(f"there is no precision {precision}; {meant}choose {', '.join(PRECISIONS)}")
     if hint not in HINTS:
-        raise EngineError(f"there is no hint {hint}; choose {' or '.join(HINTS)}")
+        raise EngineError(f"there is no hint {hint}; {did_you_mean(hint, HINTS)}choose {' or '.join(HINTS)}")
     names = ENGINES if engine == "auto" else (engine,)
     found = [
         Candidate(name, own, key, hint, threads)
