@@ -24,7 +24,7 @@ def compare(
     val: Annotated[
         Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
     ] = None,
-    hold_out: Annotated[float, typer.Option(help="The share that is held out.")] = 0.2,
+    hold_out: Annotated[float, typer.Option(callback=options.share, help="The share that is held out.")] = 0.2,
     read: Annotated[
         str | None,
         typer.Option(help="What heads read, such as embedding,features_s16:avg; what has served best if not given."),

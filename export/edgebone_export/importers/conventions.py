@@ -45,6 +45,8 @@ _PRESETS = {
     # torchvision's classifiers: the shorter side at 256/224 of the size, then the centre.
     "imagenet": _spec(mode="crop", resize=1, antialias=True, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
 }
+# What is spelt like yolox, but is nearly always one of ultralytics', whose pictures are prepared otherwise.
+_MEANT = dict.fromkeys(("yolo", "yolov5", "yolov8", "yolov10", "yolo11", "yolo26", "letterbox"), "ultralytics")
 _EXAMPLE = (
     '{"mode": "letterbox", "size_hw": [416, 416], "interpolation": "bilinear", "antialias": false, "color": "bgr", '
     '"mean": [0, 0, 0], "std": [1, 1, 1], "pad_value": 114, "anchor": "top_left"}'
@@ -97,9 +99,7 @@ def read_preprocess(path: Path) -> Preprocess:
         ExportError: It cannot be read, or says what cannot be meant.
     """
     if not is_regular(path) and path.suffix != ".json":
-        # "yolo" is spelt like yolox, but nearly always one of ultralytics' is meant, whose pictures are prepared otherwise.
-        yolo = str(path).lower().startswith("yolo")
-        hint = "did you mean ultralytics or yolox? " if yolo else did_you_mean(path, _PRESETS)
+        hint = did_you_mean(path, _PRESETS, _MEANT)
         raise ExportError(f"{path}: no such preprocessing; {hint}there are {', '.join(_PRESETS)}, or a JSON file")
     with foreign(
         lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason}); it should be like {_EXAMPLE}")

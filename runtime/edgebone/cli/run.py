@@ -53,11 +53,13 @@ def run_command(
     threads: options.Threads = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Classes a result lists.")] = None,
     score: Annotated[
-        float | None, typer.Option("--score", min=0, max=1, help="Lowest score of a box that is shown.")
+        float | None, typer.Option("--score", callback=options.share, help="Lowest score of a box that is shown.")
     ] = None,
     iou: Annotated[
         float | None,
-        typer.Option("--iou", min=0, max=1, help="Boxes that overlap a better one of their class by more are dropped."),
+        typer.Option(
+            "--iou", callback=options.share, help="Boxes that overlap a better one of their class by more are dropped."
+        ),
     ] = None,
     frame_in_graph: Annotated[
         bool | None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 _LIKENESS = 0.6
 
@@ -23,9 +24,16 @@ def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
     return [item for key in found for item in plain[key]][:most]
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """``did you mean person? `` for a message that goes on with what there is; empty where no known name is near."""
-    found = near(name, known)
+def did_you_mean(name: object, known: Iterable[str], meant: Mapping[str, str] = MappingProxyType({})) -> str:
+    """``did you mean person? `` for a message that goes on with what there is; empty where nothing is near.
+
+    Args:
+        name: What was said.
+        known: What there is.
+        meant: What others call by another word, by that word in small letters; before anything that is spelt alike.
+    """
+    word = str(name).lower()
+    found = [meant[word]] if word in meant else near(name, known)
     return f"did you mean {' or '.join(found)}? " if found else ""
 
 
