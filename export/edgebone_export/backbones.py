@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 import torch
@@ -16,11 +16,12 @@ from PIL import Image
 from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
-from edgebone.core.near import did_you_mean, near
+from edgebone.core.near import near
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError, in_one_line
-from edgebone_export.kinds import Kind, ends_in, head_of
+from edgebone_export.given import check_model_name
+from edgebone_export.kinds import ends_in, head_of
+from edgebone_export.output_kinds import Kind, OutputKind, check_kinds
 
-OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Decode = Literal["graph", "host"]
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -156,14 +157,7 @@ def load_backbone(
     from edgebone_export import segmenters
     from edgebone_export.detectors import composed, torchvision_detectors
 
-    if output_kind not in (None, *get_args(OutputKind)):
-        kinds = get_args(OutputKind)
-        raise ExportError(
-            f"there is no output {output_kind}; {did_you_mean(output_kind, kinds)}choose {', '.join(kinds)}"
-        )
-    if kind not in (None, *get_args(Kind)):
-        known = get_args(Kind)
-        raise ExportError(f"there is no kind {kind}; {did_you_mean(kind, known)}choose {', '.join(known)}")
+    check_kinds(output_kind, kind)
     if kind is not None and output_kind not in (None, "logits"):
         raise ExportError(f"--kind says what the logits are; {output_kind} is another output")
     if decode == "host" and model not in segmenters.names():
@@ -228,7 +222,12 @@ def _build(
 
 
 def unknown(name: str) -> UnknownModelError:
-    """The error for a name that no library has, with near names."""
+    """The error for a name that no library has, with near names.
+
+    Raises:
+        UnknownModelError: The name is a file's, or a network's that comes as one.
+    """
+    check_model_name(name)
     known = list_models("*")
     found = near(name, known)
     found += [item for item in known if name and name in item and item not in found][: 5 - len(found)]

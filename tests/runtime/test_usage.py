@@ -40,8 +40,10 @@ def test_what_has_no_near_option_is_not_led_astray() -> None:
 
 @pytest.mark.parametrize(
     ("said", "here"),
-    [("predict", "run"), ("convert", "import"), ("train", "fit"), ("benchmark", "bench"), ("val", "eval"), ("runn", "run"),
-     ("insepct", "inspect")],
+    [
+        ("predict", "run"), ("convert", "import"), ("train", "fit"), ("benchmark", "bench"), ("val", "eval"),
+        ("runn", "run"), ("insepct", "inspect"),
+    ],
 )  # fmt: skip
 def test_commands_are_found_by_meaning_and_by_spelling(said: str, here: str) -> None:
     commands = ("run", "bench", "eval", "inspect", "fit", "import", "export", "tune")

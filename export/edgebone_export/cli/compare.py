@@ -47,6 +47,11 @@ def compare(
 ) -> None:
     """Fit the same head on several backbones, and measure what each is worth and what it costs here."""
     names = tuple(name.strip() for name in backbones.split(",") if name.strip())
+    from edgebone.engines.select import check_words
+    from edgebone_export.given import check_there
+
+    check_there(data, val, weights_dir)
+    check_words(engine, precision or "auto")
     with Steps() as steps:
         steps.begin("loading scikit-learn and PyTorch")
         from edgebone_export.need_packages import need, need_torch

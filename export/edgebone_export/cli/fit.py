@@ -155,6 +155,18 @@ def fit(
             "--keep and --apart are about a bundle; a head alone is attached with: edgebone attach"
         )
     settings = {key: more.pop(key) for key in _SETTINGS if key in more}
+    from edgebone.core.bundle_writing import check_target
+    from edgebone.core.head_file import SUFFIX, check_head_target
+    from edgebone.engines.select import check_words
+    from edgebone_export.given import check_bundle, check_there
+
+    check_there(data, val, labels, images, val_images, anomalous)
+    check_bundle(bundle)
+    check_words(engine, precision or "auto")
+    if output.suffix == SUFFIX:
+        check_head_target(output, force)
+    else:
+        check_target(output, force)
     with Steps() as steps:
         steps.begin("loading scikit-learn and PyTorch")
         from edgebone_export.need_packages import need

@@ -83,6 +83,16 @@ def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[
     return _same_size(read_preprocess(Path(stated)), size_hw, stated)
 
 
+def check_convention(stated: str | None) -> None:
+    """Refuse what is neither a convention's name nor a JSON file with a preprocessing; None is left to the file.
+
+    Raises:
+        ExportError: It is neither.
+    """
+    if stated is not None and stated not in _PRESETS:
+        read_preprocess(Path(stated))
+
+
 def _resize(convention: str, size_hw: tuple[int, int]) -> int | tuple[int, int] | None:
     """What pictures are resized to before the centre is cut out."""
     if convention == "imagenet":

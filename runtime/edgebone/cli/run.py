@@ -136,6 +136,8 @@ def run_command(
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
     from edgebone.cli.follow import Follow
     from edgebone.cli.left_out import check_all_read
+    from edgebone.core.bundle import open_bundle
+    from edgebone.core.model_files import is_bundle
     from edgebone.model import load
     from edgebone.sinks.guarded import POLICIES, GuardedSink
     from edgebone.sinks.line_file import descriptor_of
@@ -156,6 +158,9 @@ def run_command(
         )
     if out and descriptor_of(out) == 1:
         out, json = None, True
+    if not is_bundle(Path(bundle)):
+        # What it is instead matters more than what is wrong with the sources.
+        open_bundle(bundle).close()
     follow = Follow.of(track, zones, events, append, policy, _print_line)
     sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:

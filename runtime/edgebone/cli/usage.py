@@ -53,7 +53,11 @@ def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
             options = {name for item in command.params for name in (*item.opts, *item.secondary_opts)} - {*arguments}
             said = str(getattr(error, "option_name", ""))
             _add(error, option_meant(said, options | set(ctx.help_option_names), arguments))
-        elif hasattr(error, "param_type") and getattr(error.param, "name", "") == "output" and "--output" in given:
+        elif (
+            hasattr(error, "param_type")
+            and getattr(getattr(error, "param", None), "name", "") == "output"
+            and "--output" in given
+        ):
             _add(error, "--output says what a classifier gives; the bundle's name goes to -o or --out")
         raise
     _refuse_addresses(command, ctx, given)

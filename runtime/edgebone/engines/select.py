@@ -122,15 +122,7 @@ def candidates(
     Raises:
         EngineError: Unknown engine, precision or hint, or no variant of this precision.
     """
-    if engine not in ("auto", *ENGINES):
-        raise EngineError(
-            f"there is no engine {engine}; {did_you_mean(engine, ENGINES, _MEANT)}choose auto, {', '.join(ENGINES)}"
-        )
-    if precision not in PRECISIONS:
-        meant = did_you_mean(precision, PRECISIONS, _MEANT)
-        raise EngineError(f"there is no precision {precision}; {meant}choose {', '.join(PRECISIONS)}")
-    if hint not in HINTS:
-        raise EngineError(f"there is no hint {hint}; {did_you_mean(hint, HINTS, _MEANT)}choose {' or '.join(HINTS)}")
+    check_words(engine, precision, hint)
     names = ENGINES if engine == "auto" else (engine,)
     found = [
         Candidate(name, own, key, hint, threads)
@@ -146,6 +138,23 @@ def candidates(
             "make one with: edgebone quantize BUNDLE --calibrate DIR"
         )
     return found
+
+
+def check_words(engine: str = "auto", precision: str = "auto", hint: str = "latency") -> None:
+    """Refuse words that stand for no engine, precision or hint, whatever the machine and the bundle.
+
+    Raises:
+        EngineError: Names the word, those near it, and all.
+    """
+    if engine not in ("auto", *ENGINES):
+        raise EngineError(
+            f"there is no engine {engine}; {did_you_mean(engine, ENGINES, _MEANT)}choose auto, {', '.join(ENGINES)}"
+        )
+    if precision not in PRECISIONS:
+        meant = did_you_mean(precision, PRECISIONS, _MEANT)
+        raise EngineError(f"there is no precision {precision}; {meant}choose {', '.join(PRECISIONS)}")
+    if hint not in HINTS:
+        raise EngineError(f"there is no hint {hint}; {did_you_mean(hint, HINTS, _MEANT)}choose {' or '.join(HINTS)}")
 
 
 def _proved(engine: str, variant: Variant) -> tuple[str, ...]:
