@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edgebone.core.near import near
-
 # Words; the option, or the argument's name, that means the same; a remark. The first row counts whose option the
 # command has; one without an option is for all.
 _OPTIONS: tuple[tuple[str, str, str], ...] = (
@@ -105,6 +103,8 @@ def option_meant(said: str, options: Collection[str], arguments: Collection[str]
                 return f"here it is {here}{': ' if remark else ''}{remark}"
             if here not in options:
                 return remark
+    from edgebone.core.near import near
+
     found = near(word, [option.lstrip("-") for option in options if option.startswith("--")])
     return f"did you mean {' or '.join(f'--{name}' for name in found)}?" if found else ""
 
@@ -116,5 +116,7 @@ def command_meant(said: str, commands: Collection[str]) -> str:
         there = [name for name in here if name in commands or name.startswith("-")]
         if word in words.split() and there:
             return f"here it is {' or '.join(f'edgebone {name}' for name in there)}"
+    from edgebone.core.near import near
+
     found = near(word, commands)
     return f"did you mean {' or '.join(found)}?" if found else ""

@@ -35,8 +35,8 @@ class PictureFilesSink:
     """Writes each frame with its result drawn on, as a file of its own.
 
     A picture's file keeps its name, as PNG if it was one and as JPEG else; pages, and frames of videos and cameras,
-    have their number after it. A name that is there already, of this run or of before, gets a further number: nothing is
-    overwritten. A file has its name once it is whole; it is not flushed to the disk one by one.
+    have their number after it. A name that is there already, of this run or of before, gets a further number: nothing
+    is overwritten. A file has its name once it is whole; it is not flushed to the disk one by one.
 
     Args:
         folder: Where to; made at the first picture.
