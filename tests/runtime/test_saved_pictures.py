@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import BLUE, GREEN, RED, picture, write_boxes_bundle, write_video
-from helpers import edgebone
+from helpers import edgebone, needs
 from PIL import Image
 
 import edgebone as package
@@ -111,6 +111,19 @@ def test_run_looks_for_some_classes_alone(tmp_path: Path) -> None:
     done = edgebone("run", bundle, tmp_path / "a.png", "--classes", "gren")
     assert (done.returncode, done.stdout) == (3, "")
     assert "there is no class 'gren'; did you mean green?" in done.stderr
+
+
+@needs("supervision")
+def test_zones_that_count_a_class_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    bundle = write_boxes_bundle(tmp_path / "boxes.bundle", "found")
+    video = write_video(tmp_path / "v.avi", [RED] * 2)
+    zone = {"name": "shelf", "polygon": [[0, 0], [1, 0], [1, 1]], "labels": ["blu"]}
+    (tmp_path / "z.json").write_text(json.dumps({"schema": 1, "zones": [zone]}))
+    done = edgebone("run", bundle, video, "--track", "--zones", tmp_path / "z.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        "shelf counts blu, a class that the bundle does not have; did you mean blue? it has blue, green" in done.stderr
+    )
 
 
 def test_a_model_is_loaded_for_some_classes(tmp_path: Path) -> None:

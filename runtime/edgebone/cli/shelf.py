@@ -126,8 +126,10 @@ def _read(path: Path, one_look: bool) -> ShelfFile:
 def _check_known(file: ShelfFile, path: Path, known: frozenset[str], by: str) -> None:
     strange = sorted(file.products - known)
     if strange:
+        from edgebone.core.near import did_you_mean
+
         raise EdgeboneError(
-            f"{path} expects {strange[0]}, which {by} does not know; it knows "
+            f"{path} expects {strange[0]}, which {by} does not know; {did_you_mean(strange[0], known)}it knows "
             f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
         )
 
