@@ -90,6 +90,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("eval net.pt --data photos", 3, "not a bundle, but a PyTorch file"),
         ("doctor net.engine", 3, "not a bundle, but an engine for one GPU"),
         ("bench net.onnx", 3, "not a bundle, but an ONNX file"),
+        ("run photos colors.bundle", 2, "colors.bundle is the bundle: it comes first"),
         ("run net.onnx photos", 3, "edgebone import net.onnx -o net.bundle"),
     ],
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from helpers import edgebone
 
-from edgebone.cli.meanings import command_meant, option_meant
+from edgebone.cli.meanings import _COMMANDS, _OPTIONS, command_meant, option_meant
+from edgebone.cli.program import _program
 
 
 def refusal(*arguments: object) -> str:
@@ -70,3 +72,16 @@ def test_an_address_where_a_file_is_taken_is_refused_without_its_password(
     said = refusal("run", colors_bundle, tmp_path, option, "mqtt://user:secret@broker/cats")
     assert "takes a file's path, not a mqtt:// address" in said
     assert "secret" not in said
+
+
+def test_the_table_of_meanings_names_what_there_is() -> None:
+    """A word that leads to an option or a command that nobody has would lead nowhere."""
+    program = typer.main.get_command(_program())
+    commands = {**program.commands, **{name: verb for group in program.commands.values() if hasattr(group, "commands")
+                                       for name, verb in group.commands.items()}}  # fmt: skip
+    options = {name for command in commands.values() for item in command.params for name in (*item.opts, item.name)}
+    assert {here for _, here, _ in _OPTIONS if here} <= options | {"--help", "--version"}
+    assert {name for _, here in _COMMANDS for name in here} <= {*program.commands, "--help", "--version"}
+    for words, _ in _COMMANDS:
+        # A word of the table that is a command of ours would never be looked up.
+        assert not {*words.split()} & {*program.commands}, words

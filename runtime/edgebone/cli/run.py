@@ -171,6 +171,8 @@ def run_command(
     if out and descriptor_of(out) == 1:
         out, json = None, True
     if not is_bundle(Path(bundle)):
+        if swapped := next((word for word in source if is_bundle(Path(word))), None):
+            raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then what it looks at")
         # What it is instead matters more than what is wrong with the sources.
         open_bundle(bundle).close()
     follow = Follow.of(track, zones, events, append, policy, _print_line)

@@ -19,7 +19,7 @@ from edgebone.core.errors import BundleError
 from edgebone.core.limits import BUNDLE_FILE_BYTES, MANIFEST_BYTES
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
 from edgebone.core.model_files import bundles_in, way_to_a_bundle
-from edgebone.core.near import did_you_mean
+from edgebone.core.near import near
 from edgebone.core.onnx_file import check_onnx
 from edgebone.core.reading import in_words, open_archive, open_regular
 
@@ -235,9 +235,9 @@ def _open_zip(root: Path, held: ExitStack) -> _Zip:
 
 def _meant(root: Path) -> str:
     """The bundles beside one that is not there, which one may have been meant."""
-    beside = [str(item) for item in bundles_in(root.parent, _BESIDE)]
-    named = [item for item in beside if Path(item).stem == root.name]
-    return f"did you mean {named[0]}? " if named else did_you_mean(str(root), beside)
+    beside = {item.name: str(item) for item in bundles_in(root.parent, _BESIDE)}
+    named = [name for name in beside if Path(name).stem == root.name] or near(root.name, beside)
+    return f"did you mean {' or '.join(beside[name] for name in named)}? " if named else ""
 
 
 def _read_manifest(root: Path, files: _Files) -> Manifest:
