@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 import torch
@@ -17,10 +16,12 @@ from PIL import Image
 from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
+from edgebone.core.near import near
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError, in_one_line
-from edgebone_export.kinds import Kind, ends_in, head_of
+from edgebone_export.given import check_model_name
+from edgebone_export.kinds import ends_in, head_of
+from edgebone_export.output_kinds import Kind, OutputKind, check_kinds
 
-OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Decode = Literal["graph", "host"]
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -156,10 +157,7 @@ def load_backbone(
     from edgebone_export import segmenters
     from edgebone_export.detectors import composed, torchvision_detectors
 
-    if output_kind not in (None, *get_args(OutputKind)):
-        raise ExportError(f"there is no output {output_kind}; choose {', '.join(get_args(OutputKind))}")
-    if kind not in (None, *get_args(Kind)):
-        raise ExportError(f"there is no kind {kind}; choose {', '.join(get_args(Kind))}")
+    check_kinds(output_kind, kind)
     if kind is not None and output_kind not in (None, "logits"):
         raise ExportError(f"--kind says what the logits are; {output_kind} is another output")
     if decode == "host" and model not in segmenters.names():
@@ -224,11 +222,16 @@ def _build(
 
 
 def unknown(name: str) -> UnknownModelError:
-    """The error for a name that no library has, with near names."""
+    """The error for a name that no library has, with near names.
+
+    Raises:
+        UnknownModelError: The name is a file's, or a network's that comes as one.
+    """
+    check_model_name(name)
     known = list_models("*")
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near += [item for item in known if name and name in item and item not in near][: 5 - len(near)]
-    hint = f"did you mean {', '.join(near)}?" if near else "edgebone models lists them"
+    found = near(name, known)
+    found += [item for item in known if name and name in item and item not in found][: 5 - len(found)]
+    hint = f"did you mean {', '.join(found)}?" if found else "edgebone models lists them"
     return UnknownModelError(f"there is no model {name}; {hint}")
 
 

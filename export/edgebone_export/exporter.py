@@ -14,9 +14,9 @@ from torch import nn
 from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.manifest import ModelInfo, Parity, Preprocess
 from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
-from edgebone_export.backbones import Decode, OutputKind, load_backbone
+from edgebone_export.backbones import Decode, load_backbone
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.kinds import Kind
+from edgebone_export.output_kinds import Kind, OutputKind
 from edgebone_export.passes.contract import GraphPass, run_passes
 from edgebone_export.passes.describe import Describe
 from edgebone_export.passes.fold_constants import FoldConstants

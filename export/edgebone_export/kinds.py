@@ -10,8 +10,8 @@ from torch import nn
 
 from edgebone.core.manifest import Head
 from edgebone_export.errors import ExportError
+from edgebone_export.output_kinds import Kind
 
-Kind = Literal["classification", "binary", "multilabel", "regression"]
 EndsIn = Literal["softmax", "sigmoid"]
 
 # As transformers' configurations say it.

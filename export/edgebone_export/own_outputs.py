@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgebone.core.manifest import Preprocess
 from edgebone_export.errors import ExportError, in_one_line
 from edgebone_export.grey import shares_of_grey
-from edgebone_export.kinds import Kind
+from edgebone_export.output_kinds import Kind
 from edgebone_export.taps import stride_of
 
 _ALONE = "output"

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from edgebone.core.manifest import Preprocess, Weights
+from edgebone.core.near import did_you_mean
 from edgebone_export import checkpoints
 from edgebone_export import weights as weights_
 from edgebone_export.backbones import InputSize, Network, class_count_in, resized
@@ -97,9 +98,10 @@ def find_entry(name: str, weights: str) -> WeightsEnum:
     for entry in entries:
         if entry.name == weights:
             return entry
+    names = ["default", *(entry.name for entry in entries)]
     raise WeightsError(
-        f"{name} has no weights {weights}, and there is no such file; "
-        f"choose default, {', '.join(entry.name for entry in entries)}, a file, or random"
+        f"{name} has no weights {weights}, and there is no such file; {did_you_mean(weights, names)}"
+        f"choose {', '.join(names)}, a file, or random"
     )
 
 

@@ -21,6 +21,7 @@ from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head, read_head, refusal
 from edgebone.core.manifest import Manifest
+from edgebone.core.near import did_you_mean
 from edgebone.core.results import Embedding, Result
 from edgebone.core.tensors import Array, check_rows
 from edgebone.decode.registry import Decoder, make_decoder, setting_names
@@ -265,7 +266,8 @@ def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
     for name, rate in every.items():
         head = manifest.heads.get(name)
         if head is None:
-            raise BundleError(f"there is no head {name}; the bundle has {', '.join(manifest.heads)}")
+            hint = did_you_mean(name, manifest.heads)
+            raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(manifest.heads)}")
         if rate < 0:
             raise BundleError(f"head {name} runs every frame (1), every so many (2, 3, …) or on demand (0), not {rate}")
         if rate != 1 and not head.apart:

@@ -20,6 +20,7 @@ from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError, OutputError, SourceError
 from edgebone.core.frame import Frame
 from edgebone.core.manifest import Head
+from edgebone.core.near import did_you_mean
 from edgebone.core.results import ABSTAIN, Classification, Result
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.staging import put_in_place, staging
@@ -130,7 +131,7 @@ def _choose(heads: dict[str, Head], name: str | None) -> tuple[str, str]:
     kinds = evaluable_heads(heads)
     known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
     if name is not None and name not in heads:
-        raise BundleError(f"there is no head {name}; the bundle has {known}")
+        raise BundleError(f"there is no head {name}; {did_you_mean(name, heads)}the bundle has {known}")
     if name is not None and name not in kinds:
         raise BundleError(f"head {name} ({heads[name].decoder}) gives no classes, areas or boxes to label with")
     if name is None and len(kinds) != 1:

@@ -21,11 +21,12 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
+from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
 from edgebone.core.shown import remember
 from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
-from edgebone.decode.registry import setting_names
+from edgebone.decode.registry import is_detector, setting_names
 from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
@@ -62,6 +63,8 @@ def load(
     top_k: int | None = None,
     score: float | None = None,
     iou: float | None = None,
+    classes: Collection[str] | None = None,
+    class_agnostic: bool | None = None,
     frame_in_graph: bool | None = None,
     every: Mapping[str, int] | None = None,
 ) -> Model:
@@ -81,13 +84,17 @@ def load(
         top_k: How many classes a result lists; None keeps the bundle's number.
         score: The lowest score of a box that is shown, 0 to 1; None keeps the bundle's.
         iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
+        classes: Only boxes of these classes, by their labels; None for all. What is no box stays.
+        class_agnostic: Whether a box is dropped that overlaps a better one of another class, too; None keeps the
+            bundle's.
         frame_in_graph: Whether frames of a size that the bundle has a frame variant for go into the graph as they
             are; None where the engine is on a GPU. On the CPU the host's own preprocessing is faster.
         every: How often heads run that are attached apart, by name: one frame of a source out of so many, or 0 for
             those that are asked for. Every frame where nothing is said.
 
     Raises:
-        BundleError: The bundle is missing, altered, or of another version, or none of its heads has a setting.
+        BundleError: The bundle is missing, altered, or of another version, none of its heads has a setting, or there
+            is no such class.
         NoEngineError: No engine here can run it; the message has a line per candidate.
         EngineError: Unknown engine or precision.
     """
@@ -101,7 +108,8 @@ def load(
 
     bundle = open_bundle(path, lambda manifest: read_first(manifest, fitting(manifest)))
     try:
-        settings = {"top_k": top_k, "score": score, "iou": iou}
+        settings = {"top_k": top_k, "score": score, "iou": iou, "class_agnostic": class_agnostic}
+        _check_classes(bundle, classes)
         decoders = make_decoders(bundle.manifest, **settings)
         rates = check_rates(every or {}, bundle.manifest)
         choice = fitting(bundle.manifest)
@@ -125,7 +133,17 @@ def load(
         bundle.close()
         raise
     let_results_draw()
-    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, settings, frames, heads, rates)
+    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, settings, frames, heads, rates, classes)
+
+
+def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
+    if classes is None:
+        return
+    heads = bundle.manifest.heads
+    if not any(is_detector(name, head) for name, head in heads.items()):
+        known = ", ".join(f"{name}: {head.decoder}" for name, head in heads.items())
+        raise BundleError(f"classes choose boxes, and {bundle.path} has no head that gives any; it has {known}")
+    check_classes(bundle.manifest, classes)
 
 
 class Looker(Protocol):
@@ -168,10 +186,11 @@ class Model:
         choice: Choice,
         failures: tuple[str, ...],
         decoders: dict[str, Decoder],
-        settings: Mapping[str, float | int | None],
+        settings: Mapping[str, float | int | bool | None],
         frames: FrameEngines,
         apart: ApartHeads,
         head_every: Mapping[str, int],
+        classes: Collection[str] | None = None,
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
@@ -184,6 +203,7 @@ class Model:
         self._settings = {key: value for key, value in settings.items() if value is not None}
         self._apart = apart
         self.head_every = dict(head_every)
+        self._classes = classes
         # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
         self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if apart.names else None
         # A head that leaves frames out gives a dict, so that a frame without it is one, too.
@@ -249,7 +269,8 @@ class Model:
             color: What an array's channels are, ``bgr`` or ``rgb``; everything else knows its own.
             score: The lowest score of a box that is shown, 0 to 1; None keeps what the model was loaded with.
             iou: The overlap from which a worse box of the same class is dropped; None keeps the model's.
-            classes: Only boxes of these classes, by their labels; None for all.
+            classes: Only boxes of these classes, by their labels; None keeps the model's, which are all unless it
+                was loaded with some.
 
         Returns:
             The head's result, or with several heads a dict of results by head name; a list for a list. With
@@ -271,9 +292,7 @@ class Model:
         for start in range(0, len(many), self.max_batch):
             images = [self._pixels(item, color) for item in many[start : start + self.max_batch]]
             found = self._run(images, heads, decoders)
-            if classes is not None:
-                found = [only_classes(item, classes) for item in found]
-            results += found
+            results += self._only(found, classes if classes is not None else self._classes)
         if isinstance(picture, (list, tuple)):
             return results
         # What was read from a file is read again where it is drawn: who keeps many results keeps no pictures.
@@ -331,7 +350,9 @@ class Model:
     def _check_heads(self, names: Collection[str]) -> None:
         for name in names:
             if name not in self.manifest.heads:
-                raise BundleError(f"there is no head {name}; the bundle has {', '.join(self.manifest.heads)}")
+                known = self.manifest.heads
+                hint = did_you_mean(name, known)
+                raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(known)}")
 
     def head_file(self, name: str) -> HeadFile | None:
         """A head's artefact: of one that is apart, the one that runs now; None where the head is the network's own.
@@ -518,7 +539,11 @@ class Model:
         Raises:
             EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
         """
-        return self._decode(outputs, geometries, heads, self._decoders)
+        return self._only(self._decode(outputs, geometries, heads, self._decoders), self._classes)
+
+    @staticmethod
+    def _only(found: list[Results], classes: Collection[str] | None) -> list[Results]:
+        return found if classes is None else [only_classes(item, classes) for item in found]
 
     def _decode(
         self,

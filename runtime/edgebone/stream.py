@@ -117,6 +117,7 @@ class Stream:
         self._run_s = 0.0
         self._prepare_s = 0.0
         self._done_ns = 0
+        self._handed_ns = 0
         self._turns = [HeadTurns() for _ in sources]
         self._buffers: list[Pixels] = []
         self._under_way: deque[_InFlight] = deque()
@@ -145,9 +146,13 @@ class Stream:
         fps = self._frames / seconds if seconds else 0.0
         sources = tuple(self._source_stats(number) for number in range(len(self.sources)))
         dropped = sum(source.dropped for source in sources)
+        waiting, handed_ns = self._waiting(), self._handed_ns
         return StreamStats(
-            self._frames, dropped, round(seconds, 3), round(fps, 2), sources=sources, **self._meter.percentiles()
-        )
+            self._frames, dropped, round(seconds, 3), round(fps, 2), sources=sources,
+            infer_now_s=0.0 if waiting is None else _seconds_since(waiting.submitted_ns),
+            sink_now_s=_seconds_since(handed_ns) if handed_ns else 0.0,
+            **self._meter.percentiles(),
+        )  # fmt: skip
 
     def _source_stats(self, number: int) -> SourceStats:
         health = self._inbox.health(number)
@@ -255,9 +260,13 @@ class Stream:
         work = self._newest() if self._live else self._every(self._read_directly() if self._direct else self._read())
         try:
             for delivery in work:
-                yield self._hand_over(delivery)
+                handed = self._hand_over(delivery)
+                self._handed_ns = self._delivered_ns
+                yield handed
+                self._handed_ns = 0
                 self._meter.add("sink", time.monotonic_ns() - self._delivered_ns)
         finally:
+            self._handed_ns = 0
             work.close()
             self._inbox.close()
             self._close_models()
@@ -495,9 +504,13 @@ class Stream:
             for (number, frame), result, turn in zip(ran.batch, results, ran.turns, strict=True)
         ]
 
+    def _waiting(self) -> _InFlight | None:
+        """The oldest run that has no answer yet."""
+        return next((ran for ran in tuple(self._under_way) if not ran.future.done()), None)
+
     def _look_after_engine(self, watchdog: Watchdog) -> None:
         """An engine that gives no answer is an error, not a stream that stands still."""
-        waiting = next((ran for ran in tuple(self._under_way) if not ran.future.done()), None)
+        waiting = self._waiting()
         if watchdog.wake(None if waiting is None else waiting.submitted_ns) and waiting is not None:
             self._give_up(waiting)
 
@@ -513,6 +526,10 @@ class Stream:
         while self._under_way and not self._stalled:
             future = self._under_way.popleft().future
             Watchdog(self._stall_s).wait(lambda wait_s: _answers(future, wait_s))  # noqa: B023
+
+
+def _seconds_since(then_ns: int) -> float:
+    return max(0, time.monotonic_ns() - then_ns) / 1e9
 
 
 def _answers(future: Future[Outputs], wait_s: float) -> bool:

@@ -57,6 +57,8 @@ class StreamStats:
         sink: What the caller did with a result before it asked for the next.
         age: From capture to delivery.
         sources: One a source, in order.
+        infer_now_s: How long the oldest run that is under way has taken by now, in seconds; 0 where none is.
+        sink_now_s: How long the caller has been at the latest result by now, in seconds; 0 where it waits for the next.
     """
 
     frames: int
@@ -70,6 +72,8 @@ class StreamStats:
     sink: Percentiles
     age: Percentiles
     sources: tuple[SourceStats, ...]
+    infer_now_s: float = 0.0
+    sink_now_s: float = 0.0
 
 
 class Delivered:

@@ -261,7 +261,7 @@ def test_a_size_that_no_frame_has_is_refused(
 
 
 def test_a_variant_that_is_not_there_and_pictures_that_are_not_there_are_named(colors_bundle: Path) -> None:
-    with pytest.raises(ExportError, match=r"there is no variant int8, only fp32"):
+    with pytest.raises(ExportError, match=r"there is no variant int8; there are fp32"):
         add_frame_variants(colors_bundle, [(48, 64)], variants=["int8"])
     with pytest.raises(SourceError, match="nowhere"):
         add_frame_variants(colors_bundle, [(48, 64)], samples="nowhere")

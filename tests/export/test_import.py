@@ -308,7 +308,7 @@ def test_preprocessing_may_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(json.dumps({**said, "size_hw": [32, 32]}))
     with pytest.raises(ExportError, match=r"says size_hw \[32, 32\], the network's input is \[64, 96\]"):
         import_onnx(file, tmp_path / "c", heads=head, preprocess=str(tmp_path / "p.json"))
-    with pytest.raises(ExportError, match="neither one of yolox, ultralytics"):
+    with pytest.raises(ExportError, match=r"no such preprocessing; did you mean ultralytics\? there are yolox"):
         import_onnx(file, tmp_path / "c", heads=head, preprocess="yolo")
 
 
@@ -338,7 +338,7 @@ def test_what_cannot_be_imported_is_refused_and_named(tmp_path: Path) -> None:
     [
         (HeadSpec("yolov8"), "needs the classes' names: --labels"),
         (HeadSpec("yolov8", labels=("a", "b")), r"\[batch, 6, boxes\] \(4 \+ 2 labels\).*'batch', 7, 96"),
-        (HeadSpec("yolo", labels=LABELS), "there is no decoder yolo; choose yolox"),
+        (HeadSpec("yolo", labels=LABELS), "there is no decoder yolo; did you mean yolox.*choose yolox"),
         (HeadSpec("yolov8", ("o",), LABELS), r"there is no output o; the file has out \[7, 96\]"),
         ({"cars": HeadSpec("yolov8", (), LABELS)}, "say which outputs it reads: cars=yolov8:OUTPUT"),
         (HeadSpec("yolov8", (), LABELS, {"iou": 7}), "iou must be 0 to 1, got 7"),

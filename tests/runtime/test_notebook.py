@@ -137,7 +137,7 @@ def test_a_call_has_its_own_settings(detector: edgebone.Model) -> None:
     assert only.labels == tuple(item for item in everything.labels if item == label)  # type: ignore[union-attr]
     # The next call has the model's own again.
     assert len(detector(picture(GREEN))) == len(usual)  # type: ignore[arg-type]
-    with pytest.raises(BundleError, match=f"there is no class '{label[:-1]}'; near: {label}"):
+    with pytest.raises(BundleError, match=f"there is no class '{label[:-1]}'; did you mean {label}"):
         detector(picture(GREEN), classes=[label[:-1]])
 
 

@@ -104,7 +104,7 @@ def test_the_map_says_how_much_there_is_of_what() -> None:
     assert found.shares()["drivable area"] == 0.25
     assert str(found) == "background 62.5 %, drivable area 25.0 %, 車線 12.5 %"
     assert found.mask("車線").sum() == 12
-    with pytest.raises(KeyError, match="there is no class 'lane', only background"):
+    with pytest.raises(KeyError, match="there is no class 'lane'; there are background"):
         found.mask("lane")
 
 

@@ -358,7 +358,7 @@ def test_the_program_counts_by_a_gallery(layout_bundle: Path, tmp_path: Path) ->
     done = edgebone(*asked, "--shelf", other)
     assert (done.returncode, done.stdout) == (1, "")
     assert "expects milch, which" in done.stderr
-    assert "does not know; it knows empty, juice, milk" in done.stderr
+    assert "does not know; did you mean milk? it knows empty, juice, milk" in done.stderr
 
 
 def test_what_cannot_be_read_is_one_line(colors_bundle: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +19,13 @@ import pytest
 from camera_servers import wait_for
 from conftest import RED, picture
 from prometheus_client.parser import text_string_to_metric_families
+from slow_engine import slow_model
 
 import edgebone
 from edgebone.core import limits
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.timing import Percentiles
-from edgebone.stream_stats import STAGES, StreamStats
+from edgebone.stream_stats import STAGES, SourceStats, StreamStats
 from edgebone.telemetry import Reading, probe_sensors, serve_metrics
 from edgebone.telemetry.sensors import PackagePower, read_card
 
@@ -160,6 +163,57 @@ def fetch_from(host: str, port: int) -> bytes:
 def no_stats() -> StreamStats:
     spreads = dict.fromkeys(STAGES, Percentiles(0.0, 0.0, 0.0, 0.0))
     return StreamStats(frames=0, dropped=0, seconds=0.0, fps=0.0, sources=(), **spreads)
+
+
+def ask(port: int, path: str, method: str = "GET") -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_healthz_says_whether_frames_are_seen() -> None:
+    def source(state: str, error: str = "") -> SourceStats:
+        return SourceStats("cam", state, 0, 0, 0, 0, 0, error, 0.0, Percentiles(0.0, 0.0, 0.0, 0.0))
+
+    now = [replace(no_stats(), sources=(source("CONNECTING"), source("LIVE")))]
+    server = serve_metrics(lambda: now[0], 0, [])
+    assert ask(server.port, "/healthz") == (200, "ok\n")
+    assert ask(server.port, "/healthz", "HEAD") == (200, "")
+    for wrong, words in (
+        ({"sources": (source("CONNECTING"),)}, "cam: connecting"),
+        (
+            {"sources": (source("RECONNECTING", "no route"), source("STALLED"))},
+            "cam: reconnecting: no route\ncam: stalled",
+        ),
+        ({"sources": (source("ENDED", "broken"),)}, "cam: ended: broken"),
+        ({"infer_now_s": 12.0}, "the engine has not answered for 12 s"),
+        ({"sink_now_s": 30.0}, "what takes the results has been at one for 30 s"),
+    ):
+        now[0] = replace(no_stats(), **{"sources": (source("LIVE"),), **wrong})
+        assert ask(server.port, "/healthz") == (503, f"{words}\n")
+    now[0] = replace(no_stats(), sources=(source("ENDED"),))
+    assert ask(server.port, "/healthz")[0] == 200
+    for path in ("/", "/health", "/metrics/", "/favicon.ico", "/../etc/passwd"):
+        assert ask(server.port, path) == (404, "there are /metrics and /healthz\n")
+    server.close()
+
+
+def test_an_engine_or_a_caller_that_takes_long_is_in_the_figures(colors_bundle: Path) -> None:
+    with slow_model(colors_bundle, 0.0) as model, model.stream("synthetic://32x32@30?frames=90") as stream:
+        frames = iter(stream)
+        next(frames)
+        time.sleep(0.2)
+        assert stream.stats.sink_now_s >= 0.2
+        model.engine.answers.clear()
+        try:
+            wait_for(lambda: stream.stats.infer_now_s > 0.2)
+        finally:
+            model.engine.answers.set()
+        wait_for(lambda: stream.stats.infer_now_s < 0.2)
+    assert stream.stats.sink_now_s == 0
 
 
 def test_only_this_machines_programs_reach_the_figures_unless_an_address_is_given() -> None:

@@ -333,7 +333,7 @@ def test_of_several_tensorrt_engines_this_machines_is_taken(tmp_path: Path, monk
     ("arguments", "code", "message"),
     [
         ([], 7, "exists; choose another --name, or replace it with --force"),
-        (["--variant", "int9"], 3, "there is no variant int9, only fp32"),
+        (["--variant", "int9"], 3, "there is no variant int9; there are fp32"),
         (["--backend", "caffe"], 3, "there is no backend caffe; choose onnxruntime"),
         (["--backend", "tensorrt"], 3, "--target tensorrt"),
         (["--max-batch", "8"], 3, "its batch is 1 and fixed"),

@@ -33,6 +33,10 @@ def add_frame(
     sizes = parse_frames(frame, nv12)
     if not sizes:
         raise typer.BadParameter("say how large the frames are: --frame 1080x1920")
+    from edgebone_export.given import check_bundle, check_there
+
+    check_bundle(bundle)
+    check_there(samples)
     with Steps() as steps:
         added = add_frames(bundle, sizes, nv12, steps, variant or ["fp32"], samples)
     if json:

@@ -31,13 +31,17 @@ def attach(
     force: Force = False,
 ) -> None:
     """Make one bundle of a backbone and several heads, each proved against the head alone."""
+    from edgebone.core.bundle_writing import check_target
+    from edgebone_export.given import check_bundle
+
+    check_bundle(bundle)
+    files = list(map(_read, heads))
+    check_target(output, force)
     with Steps() as steps:
         _need_packages()
         from edgebone_export.heads.attach import attach as run_attach
 
-        report = run_attach(
-            bundle, list(map(_read, heads)), output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin
-        )
+        report = run_attach(bundle, files, output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin)
     show(report)
 
 
@@ -49,6 +53,11 @@ def detach(
     force: Force = False,
 ) -> None:
     """Take heads off a bundle."""
+    from edgebone.core.bundle_writing import check_target
+    from edgebone_export.given import check_bundle
+
+    check_bundle(bundle)
+    check_target(output, force)
     with Steps() as steps:
         _need_packages()
         from edgebone_export.heads.attach import detach as run_detach

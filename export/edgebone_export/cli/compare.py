@@ -24,7 +24,7 @@ def compare(
     val: Annotated[
         Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
     ] = None,
-    hold_out: Annotated[float, typer.Option(help="The share that is held out.")] = 0.2,
+    hold_out: Annotated[float, typer.Option(callback=options.share, help="The share that is held out.")] = 0.2,
     read: Annotated[
         str | None,
         typer.Option(help="What heads read, such as embedding,features_s16:avg; what has served best if not given."),
@@ -47,6 +47,11 @@ def compare(
 ) -> None:
     """Fit the same head on several backbones, and measure what each is worth and what it costs here."""
     names = tuple(name.strip() for name in backbones.split(",") if name.strip())
+    from edgebone.engines.select import check_words
+    from edgebone_export.given import check_there
+
+    check_there(data, val, weights_dir)
+    check_words(engine, precision or "auto")
     with Steps() as steps:
         steps.begin("loading scikit-learn and PyTorch")
         from edgebone_export.need_packages import need, need_torch

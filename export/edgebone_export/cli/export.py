@@ -65,6 +65,15 @@ def export(
         raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
     size_hw, batch_range = parse_size(size), parse_batch(batch)
     frames = parse_frames(frame, nv12)
+    from edgebone.core.bundle_writing import check_target
+    from edgebone_export.given import check_model_name, check_there
+    from edgebone_export.output_kinds import check_kinds
+
+    check_model_name(model)
+    check_kinds(output_kind, kind)
+    check_there(samples, weights_dir)
+    names, preparation = _read_labels(labels), _read_preprocess(preprocess)
+    check_target(output, force)
     with Steps() as steps:
         steps.begin("loading PyTorch")
         from edgebone_export.need_packages import need_torch
@@ -80,8 +89,8 @@ def export(
             size_hw=size_hw,
             batch=batch_range,
             output_kind=output_kind,  # type: ignore[arg-type]
-            labels=_read_labels(labels),
-            preprocess=_read_preprocess(preprocess),
+            labels=names,
+            preprocess=preparation,
             backbone=backbone,
             decode=decode,  # type: ignore[arg-type]
             resize=resize,
@@ -106,6 +115,9 @@ def _read_labels(path: Path | None) -> list[str] | None:
 def _read_preprocess(path: Path | None) -> Preprocess | None:
     if path is None:
         return None
+    from edgebone_export.need_packages import need
+
+    need("the export", "export", "onnx", "onnx_ir")
     from edgebone_export.importers.conventions import read_preprocess
 
     return read_preprocess(path)

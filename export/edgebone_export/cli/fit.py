@@ -57,7 +57,7 @@ def fit(
     val: Annotated[
         Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
     ] = None,
-    hold_out: Annotated[float, typer.Option(help="The share that is held out.")] = 0.2,
+    hold_out: Annotated[float, typer.Option(callback=options.share, help="The share that is held out.")] = 0.2,
     name: Annotated[str | None, typer.Option(help="The head's name in the bundle.")] = None,
     read: Annotated[
         str | None,
@@ -72,16 +72,21 @@ def fit(
         str | None, typer.Option(help="Of two classes, the one that decisions are about, such as malignant.")
     ] = None,
     sensitivity: Annotated[
-        float | None, typer.Option(help="The share of the positive class that decisions shall find.")
+        float | None,
+        typer.Option(callback=options.share, help="The share of the positive class that decisions shall find."),
     ] = None,
     abstain: Annotated[
         str | None, typer.Option(help="LOW,HIGH: probabilities of --positive between which nothing is decided.")
     ] = None,
     abstain_below: Annotated[
-        float | None, typer.Option(help="Nothing is decided where the best class is less probable.")
+        float | None,
+        typer.Option(callback=options.share, help="Nothing is decided where the best class is less probable."),
     ] = None,
     decision_accuracy: Annotated[
-        float | None, typer.Option(help="The share of decisions that shall be right; chooses what is abstained on.")
+        float | None,
+        typer.Option(
+            callback=options.share, help="The share of decisions that shall be right; chooses what is abstained on."
+        ),
     ] = None,
     hidden: Annotated[int | None, typer.Option(min=1, help="mlp: size of the hidden layer.")] = None,
     dimension: Annotated[int | None, typer.Option(min=1, help="embedding: at most so many numbers a picture.")] = None,
@@ -98,7 +103,10 @@ def fit(
     val_images: Annotated[Path | None, typer.Option(help="The same of --val.")] = None,
     anomalous: Annotated[Path | None, typer.Option(help="anomaly: a folder of odd pictures to measure on.")] = None,
     false_alarm_rate: Annotated[
-        float | None, typer.Option(help="anomaly: the share of normal pictures that may be taken for odd ones.")
+        float | None,
+        typer.Option(
+            callback=options.share, help="anomaly: the share of normal pictures that may be taken for odd ones."
+        ),
     ] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
@@ -147,6 +155,18 @@ def fit(
             "--keep and --apart are about a bundle; a head alone is attached with: edgebone attach"
         )
     settings = {key: more.pop(key) for key in _SETTINGS if key in more}
+    from edgebone.core.bundle_writing import check_target
+    from edgebone.core.head_file import SUFFIX, check_head_target
+    from edgebone.engines.select import check_words
+    from edgebone_export.given import check_bundle, check_there
+
+    check_there(data, val, labels, images, val_images, anomalous)
+    check_bundle(bundle)
+    check_words(engine, precision or "auto")
+    if output.suffix == SUFFIX:
+        check_head_target(output, force)
+    else:
+        check_target(output, force)
     with Steps() as steps:
         steps.begin("loading scikit-learn and PyTorch")
         from edgebone_export.need_packages import need

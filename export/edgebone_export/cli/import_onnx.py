@@ -81,8 +81,23 @@ def import_onnx(
     frames = parse_frames(frame, nv12)
     if decode not in ("graph", "host"):
         raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
+    from edgebone.core.bundle_writing import check_target
+    from edgebone_export.given import check_onnx_file, check_there
+
+    check_onnx_file(model)
+    check_there(samples, expect)
+    check_target(output, force)
     with Steps() as steps:
         steps.begin("loading ONNX")
+        from edgebone_export.need_packages import need
+
+        need("the import", "export", "onnx", "onnx_ir")
+        from edgebone_export.importers.conventions import check_convention
+        from edgebone_export.importers.heads import name_heads
+
+        heads, bound = _heads(decoder, labels or [], settings or []), _bound(binding or [])
+        name_heads(heads)
+        check_convention(preprocess)
         from edgebone_export.need_packages import need_torch
 
         need_torch()
@@ -91,14 +106,14 @@ def import_onnx(
         report = run_import(
             model,
             output,
-            heads=_heads(decoder, labels or [], settings or []),
+            heads=heads,
             preprocess=preprocess,
             decode=decode,  # type: ignore[arg-type]
             boxes=boxes,
             size_hw=size_hw,
             batch=batch_range,
             samples=samples,
-            bound=_bound(binding or []),
+            bound=bound,
             expect=expect,
             overwrite=force,
             progress=steps.begin,

@@ -59,20 +59,25 @@ def quantize_command(
     """
     if method not in _METHODS:
         raise typer.BadParameter(f"--method is {', '.join(_METHODS)}, not {method!r}")
+    from edgebone_export.given import check_there
+
+    check_there(calibrate, evaluate, images)
     say_if_random(bundle)
     with Steps() as steps:
         steps.begin("loading ONNX")
         from edgebone_export.need_packages import need
 
-        need("quantization", "quantize", "onnx", "onnx_ir", "onnxruntime", "ml_dtypes")
+        need("quantization", "quantize", "onnx", "onnx_ir", "ml_dtypes")
         from edgebone_export.errors import ExportError
-        from edgebone_export.quantization.quantizer import quantize
         from edgebone_export.quantization.recipes import KNOWN, RECIPES
 
         wanted = [(own, of) for own, of in RECIPES if own in (precision or ["int8"]) and (not target or of in target)]
         unknown = {*(precision or ()), *(target or ())} - {word for pair in RECIPES for word in pair}
         if unknown or not wanted:
             raise ExportError(f"there is no variant {' '.join(sorted(unknown)) or 'of these'}; there are {KNOWN}")
+        need("quantization", "quantize", "onnxruntime")
+        from edgebone_export.quantization.quantizer import quantize
+
         outcomes = quantize(
             bundle,
             calibrate,

@@ -11,6 +11,7 @@ import msgspec
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.manifest import FrameLayout, FrameVariant, Manifest
+from edgebone.core.near import did_you_mean
 from edgebone.selftest import read_golden
 from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.graft import preprocessing_alone, with_frame_input
@@ -56,7 +57,10 @@ def add_frame_variants(
         manifest = bundle.manifest
         unknown = [name for name in variants if name not in manifest.variants]
         if unknown:
-            raise ExportError(f"{path}: there is no variant {unknown[0]}, only {', '.join(manifest.variants)}")
+            hint = did_you_mean(unknown[0], manifest.variants)
+            raise ExportError(
+                f"{path}: there is no variant {unknown[0]}; {hint}there are {', '.join(manifest.variants)}"
+            )
         golden = read_golden(bundle).image_bgr
         for size_hw in dict.fromkeys(sizes_hw):
             frames = proof_frames(size_hw, layout, None if samples is None else Path(samples), golden)

@@ -30,6 +30,7 @@ from edgebone.core.head_file import (
     write_head,
 )
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
+from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
@@ -156,9 +157,9 @@ def detach(
     with open_bundle(path) as bundle:
         unknown = [name for name in names if name not in bundle.manifest.heads]
         if unknown or not names:
-            raise ExportError(
-                f"{path}: there is no head {', '.join(unknown)}; it has {', '.join(bundle.manifest.heads)}"
-            )
+            known = bundle.manifest.heads
+            hint = did_you_mean(unknown[0], known) if unknown else ""
+            raise ExportError(f"{path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
         if set(names) == set(bundle.manifest.heads):
             raise ExportError(f"{path}: no head would be left; a bundle has at least one")
         taken = {} if save is None else {Path(save) / f"{name}.head": _taken_off(bundle, name) for name in names}
@@ -198,7 +199,10 @@ def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], 
     manifest = bundle.manifest
     unknown = [name for name in drop if name not in manifest.heads]
     if unknown:
-        raise ExportError(f"{bundle.path}: there is no head {', '.join(unknown)}; it has {', '.join(manifest.heads)}")
+        hint = did_you_mean(unknown[0], manifest.heads)
+        raise ExportError(
+            f"{bundle.path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(manifest.heads)}"
+        )
     for name, artefact in heads.items():
         if name in manifest.heads and name not in drop:
             raise ExportError(

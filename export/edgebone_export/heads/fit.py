@@ -12,6 +12,7 @@ from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import check_target, check_unchanged
 from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, check_head_target, write_head
 from edgebone.core.manifest import Accuracy, Tap
+from edgebone.core.near import did_you_mean
 from edgebone.engines.select import Candidate
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.artefact import make_artefact
@@ -253,7 +254,9 @@ def fit(
 
 def _check(settings: Settings) -> None:
     if settings.kind not in KINDS:
-        raise ExportError(f"there is no head {settings.kind}; choose {', '.join(KINDS)}")
+        raise ExportError(
+            f"there is no head {settings.kind}; {did_you_mean(settings.kind, KINDS)}choose {', '.join(KINDS)}"
+        )
     if not 0 < settings.hold_out < 1:
         raise ExportError(f"a share between 0 and 1 is held out, not {settings.hold_out:g}")
     # Of the picture and its mirror image alone masks and boxes are known.

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgebone.core.manifest import Tap
+from edgebone.core.near import did_you_mean
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.fitted import OPSET, VECTOR
 from edgebone_export.heads.taps import EMBEDDING
@@ -56,7 +57,8 @@ def parse_readings(text: str, taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
     for word in text.split(","):
         name, _, pool = word.strip().partition(":")
         if name not in taps:
-            raise ExportError(f"the backbone has no {name or 'tap without a name'}, only {', '.join(taps)}")
+            hint = did_you_mean(name, taps)
+            raise ExportError(f"the backbone has no {name or 'tap without a name'}; {hint}it has {', '.join(taps)}")
         pools = ("none",) if not taps[name].stride else ("avg", "gem")
         if (pool or pools[0]) not in pools:
             raise ExportError(f"{name} is read as {' or '.join(pools)}, not {pool}")

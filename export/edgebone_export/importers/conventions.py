@@ -12,6 +12,7 @@ import msgspec
 from edgebone.core.foreign import foreign
 from edgebone.core.limits import SETTINGS_BYTES
 from edgebone.core.manifest import Preprocess
+from edgebone.core.near import did_you_mean
 from edgebone.core.reading import is_regular, read_regular
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.publishers import Said
@@ -44,6 +45,8 @@ _PRESETS = {
     # torchvision's classifiers: the shorter side at 256/224 of the size, then the centre.
     "imagenet": _spec(mode="crop", resize=1, antialias=True, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
 }
+# What is spelt like yolox, but is nearly always one of ultralytics', whose pictures are prepared otherwise.
+_MEANT = dict.fromkeys(("yolo", "yolov5", "yolov8", "yolov10", "yolo11", "yolo26", "letterbox"), "ultralytics")
 _EXAMPLE = (
     '{"mode": "letterbox", "size_hw": [416, 416], "interpolation": "bilinear", "antialias": false, "color": "bgr", '
     '"mean": [0, 0, 0], "std": [1, 1, 1], "pad_value": 114, "anchor": "top_left"}'
@@ -80,6 +83,16 @@ def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[
     return _same_size(read_preprocess(Path(stated)), size_hw, stated)
 
 
+def check_convention(stated: str | None) -> None:
+    """Refuse what is neither a convention's name nor a JSON file with a preprocessing; None is left to the file.
+
+    Raises:
+        ExportError: It is neither.
+    """
+    if stated is not None and stated not in _PRESETS:
+        read_preprocess(Path(stated))
+
+
 def _resize(convention: str, size_hw: tuple[int, int]) -> int | tuple[int, int] | None:
     """What pictures are resized to before the centre is cut out."""
     if convention == "imagenet":
@@ -96,7 +109,8 @@ def read_preprocess(path: Path) -> Preprocess:
         ExportError: It cannot be read, or says what cannot be meant.
     """
     if not is_regular(path) and path.suffix != ".json":
-        raise ExportError(f"{path} is neither one of {', '.join(_PRESETS)} nor a JSON file")
+        hint = did_you_mean(path, _PRESETS, _MEANT)
+        raise ExportError(f"{path}: no such preprocessing; {hint}there are {', '.join(_PRESETS)}, or a JSON file")
     with foreign(
         lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason}); it should be like {_EXAMPLE}")
     ):

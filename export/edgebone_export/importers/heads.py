@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import BundleError
 from edgebone.core.manifest import Head
+from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone_export.errors import ExportError
@@ -111,7 +112,8 @@ def name_heads(stated: Mapping[str, HeadSpec] | HeadSpec) -> dict[str, HeadSpec]
     named = {"": stated} if isinstance(stated, HeadSpec) else stated
     for spec in named.values():
         if spec.decoder not in _KINDS:
-            raise ExportError(f"there is no decoder {spec.decoder}; choose {', '.join(DECODERS)}")
+            meant = did_you_mean(spec.decoder, DECODERS)
+            raise ExportError(f"there is no decoder {spec.decoder}; {meant}choose {', '.join(DECODERS)}")
     return {name or _KINDS[spec.decoder].head: spec for name, spec in named.items()}
 
 

@@ -12,8 +12,9 @@ from onnx import external_data_helper
 
 from edgebone.core.foreign import foreign
 from edgebone.core.limits import ONNX_BYTES
-from edgebone.core.reading import is_regular, read_regular
+from edgebone.core.reading import read_regular
 from edgebone_export.errors import ExportError
+from edgebone_export.given import check_onnx_file
 from edgebone_export.quantization.graph import at_least
 from edgebone_export.trace import INPUT, IR_VERSION
 
@@ -37,8 +38,7 @@ def read_onnx(path: Path) -> ir.Model:
         ExportError: It is missing or no ONNX, its opset is unknown, its nodes go in a circle, it has more data than
             one ONNX file can hold, or data that it keeps in other files is missing or lies outside of its folder.
     """
-    if not is_regular(path):
-        raise ExportError(f"{path}: no such file")
+    check_onnx_file(path)
     _check_size(path, path.stat().st_size)
     with foreign(lambda reason: ExportError(f"{path}: not an ONNX file ({reason})")):
         proto = onnx.load_model_from_string(read_regular(path, ONNX_BYTES))

@@ -41,6 +41,7 @@ def bench_command(
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
     from edgebone.core.machine import Machine
+    from edgebone.core.near import did_you_mean
     from edgebone.core.quiet import Watch
     from edgebone.engines.select import ENGINES, Candidate, candidates, choose, precisions_of
 
@@ -49,7 +50,9 @@ def bench_command(
     with open_bundle(bundle) as opened:
         variants = opened.manifest.variants
     if engine not in ("auto", *ENGINES):
-        raise EngineError(f"there is no engine {engine}; choose auto, {', '.join(ENGINES)}")
+        raise EngineError(
+            f"there is no engine {engine}; {did_you_mean(engine, ENGINES)}choose auto, {', '.join(ENGINES)}"
+        )
     found = [
         Candidate(name, own, key, hint, threads)
         for name in (ENGINES if engine == "auto" else (engine,))

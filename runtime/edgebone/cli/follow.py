@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgebone.core.results import Result, Results
     from edgebone.model import Model
     from edgebone.sinks.guarded import Policy
+    from edgebone.vision.zone_file import Line, Zone, ZoneFile
 
 
 class Follow:
@@ -33,6 +34,7 @@ class Follow:
         self._new_tracking = Tracking
         self._zones_file = zones_file
         self._zones = Zones.load(zones_file) if zones_file else None
+        self._labels: set[str] = set()
         self._write = write
         self.close = close
 
@@ -70,7 +72,7 @@ class Follow:
         """Whether a model gives what is followed.
 
         Raises:
-            EdgeboneError: It has no boxes, or not on every frame.
+            EdgeboneError: It has no boxes, or not on every frame; or a zone counts a class that it does not have.
         """
         from edgebone.decode.registry import is_detector
 
@@ -83,6 +85,24 @@ class Follow:
         for name in finders:
             if model.head_every.get(name, 1) != 1:
                 raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
+        labels = {label for name in finders for label in model.manifest.heads[name].labels}
+        if self._zones is not None:
+            self._check_labels(self._zones.file, labels)
+        self._labels = labels
+
+    def _check_labels(self, file: ZoneFile, labels: set[str]) -> None:
+        """Refuse a zone or a line that would count nothing."""
+        from edgebone.core.near import did_you_mean
+
+        places: list[Zone | Line] = [*file.zones, *file.lines]
+        for place in places:
+            for label in place.labels:
+                if label not in labels:
+                    some = f"{', '.join(sorted(labels)[:10])}{', …' if len(labels) > 10 else ''}"
+                    raise EdgeboneError(
+                        f"{self._zones_file}: {place.name} counts {label}, a class that the bundle does not have; "
+                        f"{did_you_mean(label, labels)}it has {some}"
+                    )
 
     @property
     def has_zones(self) -> bool:
@@ -93,13 +113,15 @@ class Follow:
         """Take over the file of zones as it is now; those that are as they were keep their counts.
 
         Raises:
-            ZonesError: It is none any more; the zones are as they were.
+            EdgeboneError: It is none any more, or names a class that there is not; the zones are as they were.
         """
         from edgebone.vision.zone_file import read_zones
 
         assert self._zones is not None
         assert self._zones_file is not None
-        self._zones.replace(read_zones(self._zones_file))
+        file = read_zones(self._zones_file)
+        self._check_labels(file, self._labels)
+        self._zones.replace(file)
 
     def look(self, frame: Frame, result: Results) -> Results:
         """The result with tracks in it."""

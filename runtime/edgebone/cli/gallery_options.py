@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgebone.cli.options import share
 from edgebone.cli.output import note
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ Rate = Annotated[
     float | None,
     typer.Option(
         "--false-accept-rate",
-        min=0,
-        max=1,
+        callback=share,
         help="How many unknown pictures in one may be taken for known. If not given: as before; else 0.01, of "
         "signatures 0.001.",
     ),

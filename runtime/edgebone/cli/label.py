@@ -24,7 +24,7 @@ def label_command(
     ] = 0,
     most: Annotated[int | None, typer.Option("--max", min=1, help="At most so many pictures.")] = None,
     score: Annotated[
-        float | None, typer.Option("--score", min=0, max=1, help="Lowest score of a box that is taken.")
+        float | None, typer.Option("--score", callback=options.share, help="Lowest score of a box that is taken.")
     ] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,

@@ -15,6 +15,14 @@ def _no_address(text: str) -> str:
     return text
 
 
+def share(value: float | None) -> float | None:
+    """A share from 0 to 1, as an option's callback: percents are told from it."""
+    if value is not None and not 0 <= value <= 1:
+        meant = f": did you mean {value / 100:g}?" if 1 < value <= 100 else ""
+        raise typer.BadParameter(f"{value:g} is not within 0 to 1{meant}")
+    return value
+
+
 Bundle = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle: its directory or zip.", callback=_no_address)]
 Engine = Annotated[
     str,

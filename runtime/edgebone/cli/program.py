@@ -19,6 +19,7 @@ import typer
 import edgebone
 from edgebone.cli import signals
 from edgebone.cli.output import note, say
+from edgebone.cli.usage import Command, Group
 from edgebone.core.errors import EdgeboneError, NoEngineError, OutputError
 from edgebone.core.terminal import PrintableFormatter, printable
 
@@ -67,6 +68,7 @@ def _program() -> typer.Typer:
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,
+        cls=Group,
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
@@ -74,9 +76,9 @@ def _program() -> typer.Typer:
     for name, home in _homes(word).items():
         found = _find(home)
         if isinstance(found, typer.Typer):
-            app.add_typer(_all_guarded(found), name=name)
+            app.add_typer(_all_guarded(found), name=name, cls=Group)
         else:
-            app.command(name)(guarded(found))
+            app.command(name, cls=Command)(guarded(found))
     return app
 
 
@@ -111,6 +113,7 @@ def _find(home: str) -> Callable[..., Any] | typer.Typer:
 def _all_guarded(verbs: typer.Typer) -> typer.Typer:
     """A subcommand with verbs of its own, each of them guarded."""
     for verb in verbs.registered_commands:
+        verb.cls = Command
         if verb.callback is not None:
             verb.callback = guarded(verb.callback)
     return verbs

@@ -53,12 +53,22 @@ def run_command(
     threads: options.Threads = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Classes a result lists.")] = None,
     score: Annotated[
-        float | None, typer.Option("--score", min=0, max=1, help="Lowest score of a box that is shown.")
+        float | None, typer.Option("--score", callback=options.share, help="Lowest score of a box that is shown.")
     ] = None,
     iou: Annotated[
         float | None,
-        typer.Option("--iou", min=0, max=1, help="Boxes that overlap a better one of their class by more are dropped."),
+        typer.Option(
+            "--iou", callback=options.share, help="Boxes that overlap a better one of their class by more are dropped."
+        ),
     ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--classes", metavar="NAME,NAME", help="Only boxes of these classes, also for tracks and zones."),
+    ] = None,
+    class_agnostic: Annotated[
+        bool,
+        typer.Option("--class-agnostic", help="Drop boxes that overlap a better one of another class, too."),
+    ] = False,
     frame_in_graph: Annotated[
         bool | None,
         typer.Option(
@@ -105,6 +115,10 @@ def run_command(
     out: Annotated[Path | None, typer.Option("--out", help="Write JSON lines to this file.")] = None,
     append: Annotated[bool, typer.Option("--append", help="Keep what --out and --events hold already.")] = False,
     video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FOLDER", help="Write annotated pictures, one a frame; nothing is overwritten."),
+    ] = None,
     sink_error: Annotated[
         str,
         typer.Option("--sink-error", help="When a file cannot be written: raise, stop in good order, or log."),
@@ -134,6 +148,8 @@ def run_command(
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
     from edgebone.cli.follow import Follow
     from edgebone.cli.left_out import check_all_read
+    from edgebone.core.bundle import open_bundle
+    from edgebone.core.model_files import is_bundle
     from edgebone.model import load
     from edgebone.sinks.guarded import POLICIES, GuardedSink
     from edgebone.sinks.line_file import descriptor_of
@@ -154,6 +170,11 @@ def run_command(
         )
     if out and descriptor_of(out) == 1:
         out, json = None, True
+    if not is_bundle(Path(bundle)):
+        if swapped := next((word for word in source if is_bundle(Path(word))), None):
+            raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then what it looks at")
+        # What it is instead matters more than what is wrong with the sources.
+        open_bundle(bundle).close()
     follow = Follow.of(track, zones, events, append, policy, _print_line)
     sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:
@@ -164,7 +185,8 @@ def run_command(
 
         load_again = functools.partial(
             load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score,
-            iou=iou, frame_in_graph=frame_in_graph, every=rates,
+            iou=iou, classes=_names(classes), class_agnostic=class_agnostic or None, frame_in_graph=frame_in_graph,
+            every=rates,
         )  # fmt: skip
         model = closing.enter_context(load_again())
         if follow is not None:
@@ -182,7 +204,7 @@ def run_command(
         )
         opened.pop_all()
         _say_engine(model)
-        sinks = _sinks(sources, out, append, video, json, follow)
+        sinks = _sinks(sources, out, append, video, save, json, follow)
         if listen_at is not None:
             from edgebone.telemetry import serve_metrics
 
@@ -223,6 +245,13 @@ def _host_and_port(text: str | None) -> tuple[str, int] | None:
     return found[1] or found[2] or "127.0.0.1", int(found[3])
 
 
+def _names(texts: list[str] | None) -> list[str] | None:
+    """``["car,truck", "bus"]`` to ["car", "truck", "bus"]."""
+    if texts is None:
+        return None
+    return [name for text in texts for part in text.split(",") if (name := part.strip())]
+
+
 def _rates(texts: list[str] | None) -> dict[str, int]:
     """``["product=3"]`` to {"product": 3}."""
     rates = {}
@@ -261,7 +290,13 @@ def _say_engine(model: Model) -> None:
 
 
 def _sinks(
-    sources: list[Source], out: Path | None, append: bool, video: Path | None, json: bool, follow: Follow | None
+    sources: list[Source],
+    out: Path | None,
+    append: bool,
+    video: Path | None,
+    save: Path | None,
+    json: bool,
+    follow: Follow | None,
 ) -> list[Sink]:
     from edgebone.sinks.callback import CallbackSink
     from edgebone.sinks.jsonl import JsonLines, to_line
@@ -280,6 +315,10 @@ def _sinks(
             raise typer.BadParameter("one video is written from one source; run the sources one by one")
         rate = sources[0].fps or (_PICTURES_FPS if _is_pictures(sources[0]) else _VIDEO_FPS)
         sinks.append(VideoFileSink(video, rate, follow.draw if follow else None))
+    if save:
+        from edgebone.sinks.picture_files import PictureFilesSink
+
+        sinks.append(PictureFilesSink(save, follow.draw if follow else None))
     return sinks
 
 

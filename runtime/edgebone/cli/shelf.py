@@ -46,7 +46,8 @@ def shelf_command(
         str | None, typer.Option("--head", help="The head that sees the products, where there are several.")
     ] = None,
     score: Annotated[
-        float, typer.Option("--score", min=0, max=1, help="Without a gallery: below this confidence it is unknown.")
+        float,
+        typer.Option("--score", callback=options.share, help="Without a gallery: below this confidence it is unknown."),
     ] = 0.5,
     every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
     max_fps: Annotated[float | None, typer.Option("--max-fps", help="At most so many frames a second.")] = None,
@@ -125,8 +126,10 @@ def _read(path: Path, one_look: bool) -> ShelfFile:
 def _check_known(file: ShelfFile, path: Path, known: frozenset[str], by: str) -> None:
     strange = sorted(file.products - known)
     if strange:
+        from edgebone.core.near import did_you_mean
+
         raise EdgeboneError(
-            f"{path} expects {strange[0]}, which {by} does not know; it knows "
+            f"{path} expects {strange[0]}, which {by} does not know; {did_you_mean(strange[0], known)}it knows "
             f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
         )
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from edgebone.core.errors import EngineError
+from edgebone.core.near import did_you_mean
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "openvino")
 HARDWARE_LEVELS = ("none", "ampere-plus", "same-compute-capability")
@@ -68,7 +69,7 @@ def parse_target(text: str) -> Target:
     """
     name, colon, rest = text.partition(":")
     if name not in TARGETS:
-        raise EngineError(f"there is no target {text}; choose {', '.join(TARGETS)}")
+        raise EngineError(f"there is no target {text}; {did_you_mean(text, TARGETS)}choose {', '.join(TARGETS)}")
     capabilities = tuple(dict.fromkeys(item.strip().upper() for item in rest.split(","))) if colon else ()
     if capabilities and name != "tensorrt-rtx":
         raise EngineError(f"{name} compiles for the device that it is on; tensorrt-rtx:sm86 for others")

@@ -18,6 +18,8 @@ from typing import IO, Protocol
 from edgebone.core.errors import BundleError
 from edgebone.core.limits import BUNDLE_FILE_BYTES, MANIFEST_BYTES
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
+from edgebone.core.model_files import bundles_in, way_to_a_bundle
+from edgebone.core.near import near
 from edgebone.core.onnx_file import check_onnx
 from edgebone.core.reading import in_words, open_archive, open_regular
 
@@ -31,6 +33,8 @@ _MISSING_S = 0.02
 # What file managers leave in every folder that they show: no engine sees it, and no bundle is refused for it.
 _LITTER = re.compile(r"__MACOSX(/.*)?|(.*/)?(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)")
 _PIECE_BYTES = 1 << 20
+# Of the bundles beside one that is not there, so many are looked at.
+_BESIDE = 100
 
 
 class _Files(Protocol):
@@ -205,7 +209,9 @@ def _stamp(root: Path) -> tuple[int, int, int] | None:
 
 def _open(root: Path, read_next: Callable[[Manifest], Collection[str]]) -> Bundle:
     if not os.path.exists(root):  # noqa: PTH110  (Path.exists raises on a name that is too long)
-        raise BundleError(f"{root}: no such bundle; make one with: edgebone export MODEL -o {root}")
+        if way := way_to_a_bundle(root):
+            raise BundleError(f"{root}: no such file; a bundle is meant here, and this would be {way}")
+        raise BundleError(f"{root}: no such bundle; {_meant(root)}make one with: edgebone export MODEL -o {root}")
     with ExitStack() as held:
         files: _Files = _Folder(root) if root.is_dir() else _open_zip(root, held)
         manifest = _read_manifest(root, files)
@@ -222,7 +228,16 @@ def _open_zip(root: Path, held: ExitStack) -> _Zip:
         file = held.enter_context(open_regular(root))
         return _Zip(held.enter_context(open_archive(file)))
     except ZIP_ERRORS as error:
+        if way := way_to_a_bundle(root):
+            raise BundleError(f"{root}: not a bundle, but {way}") from error
         raise BundleError(f"{root}: not a bundle: neither a directory nor a readable zip ({error})") from error
+
+
+def _meant(root: Path) -> str:
+    """The bundles beside one that is not there, which one may have been meant."""
+    beside = {item.name: str(item) for item in bundles_in(root.parent, _BESIDE)}
+    named = [name for name in beside if Path(name).stem == root.name] or near(root.name, beside)
+    return f"did you mean {' or '.join(beside[name] for name in named)}? " if named else ""
 
 
 def _read_manifest(root: Path, files: _Files) -> Manifest:
@@ -242,7 +257,9 @@ def _reading(root: Path, name: str) -> Iterator[None]:
         raise
     except (KeyError, FileNotFoundError) as error:
         if name == MANIFEST:
-            raise BundleError(f"{root}: not a bundle: it holds no {MANIFEST}") from error
+            way, inside = way_to_a_bundle(root), [str(item) for item in bundles_in(root)]
+            more = f"; {way}" if way else f"; did you mean {' or '.join(inside)}?" if inside else ""
+            raise BundleError(f"{root}: not a bundle: it holds no {MANIFEST}{more}") from error
         raise BundleError(f"{root}: file {name} is missing; copy the bundle again") from error
     except ZIP_ERRORS as error:
         # No permission, a name that is too long, links in a circle; damage in a zip.

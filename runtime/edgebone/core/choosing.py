@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
 import numpy as np
@@ -10,7 +9,10 @@ import numpy as np
 from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError
 from edgebone.core.manifest import Manifest
+from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
+
+_LISTED = 10
 
 
 def check_classes(manifest: Manifest, classes: Collection[str]) -> None:
@@ -22,11 +24,9 @@ def check_classes(manifest: Manifest, classes: Collection[str]) -> None:
     known = dict.fromkeys(label for head in manifest.heads.values() for label in head.labels)
     for name in [classes] if isinstance(classes, str) else classes:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 3)
-            raise BundleError(
-                f"there is no class {name!r}; "
-                + (f"near: {', '.join(near)}" if near else f"there are {', '.join(list(known)[:10])} …")
-            )
+            some = f"{', '.join(list(known)[:_LISTED])}{' …' if len(known) > _LISTED else ''}"
+            hint = did_you_mean(name, known)
+            raise BundleError(f"there is no class {name!r}; {hint or f'there are {some or None}'}".rstrip())
 
 
 def only_classes(results: Results, classes: Collection[str]) -> Results:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.detections import import_supervision
+from edgebone.core.near import did_you_mean
 from edgebone.core.shown import Shown
 
 
@@ -32,7 +33,9 @@ class SegmentationMap(Shown):
             KeyError: No class of that name.
         """
         if label not in self.labels:
-            raise KeyError(f"there is no class {label!r}, only {', '.join(self.labels)}")
+            raise KeyError(
+                f"there is no class {label!r}; {did_you_mean(label, self.labels)}there are {', '.join(self.labels)}"
+            )
         return np.asarray(self.class_id == self.labels.index(label))
 
     @property

@@ -14,6 +14,7 @@ from edgebone.core.caches import NetworkCache, cache_folder
 from edgebone.core.errors import BundleError, EdgeboneError, EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
+from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.tensorrt_runtime import RUNTIMES
@@ -21,6 +22,20 @@ from edgebone.engines.tensorrt_runtime import RUNTIMES
 ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8+bf16", "fp8", "int4", "auto")
 HINTS = ("latency", "throughput")
+# What others call them.
+_MEANT = {
+    **dict.fromkeys(("cpu", "intel"), "openvino or onnxruntime"),
+    **dict.fromkeys(("gpu", "cuda", "cuda:0", "gpu:0", "0"), "tensorrt or onnxruntime-cuda"),
+    **dict.fromkeys(("ort", "onnx"), "onnxruntime"),
+    **dict.fromkeys(("trt", "engine"), "tensorrt"),
+    "ov": "openvino",
+    **dict.fromkeys(("half", "float16", "16"), "fp16"),
+    **dict.fromkeys(("float", "full", "float32", "32"), "fp32"),
+    "bfloat16": "bf16",
+    **dict.fromkeys(("uint8", "quantized", "8"), "int8"),
+    **dict.fromkeys(("speed", "fps", "async"), "throughput"),
+    "sync": "latency",
+}
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
 _ON_ARM = (*ENGINES[:-2], "onnxruntime", "openvino")
 _DEVICES: Mapping[str, Literal["cpu", "cuda", "tensorrt"]] = MappingProxyType(
@@ -107,12 +122,7 @@ def candidates(
     Raises:
         EngineError: Unknown engine, precision or hint, or no variant of this precision.
     """
-    if engine not in ("auto", *ENGINES):
-        raise EngineError(f"there is no engine {engine}; choose auto, {', '.join(ENGINES)}")
-    if precision not in PRECISIONS:
-        raise EngineError(f"there is no precision {precision}; choose {', '.join(PRECISIONS)}")
-    if hint not in HINTS:
-        raise EngineError(f"there is no hint {hint}; choose {' or '.join(HINTS)}")
+    check_words(engine, precision, hint)
     names = ENGINES if engine == "auto" else (engine,)
     found = [
         Candidate(name, own, key, hint, threads)
@@ -128,6 +138,23 @@ def candidates(
             "make one with: edgebone quantize BUNDLE --calibrate DIR"
         )
     return found
+
+
+def check_words(engine: str = "auto", precision: str = "auto", hint: str = "latency") -> None:
+    """Refuse words that stand for no engine, precision or hint, whatever the machine and the bundle.
+
+    Raises:
+        EngineError: Names the word, those near it, and all.
+    """
+    if engine not in ("auto", *ENGINES):
+        raise EngineError(
+            f"there is no engine {engine}; {did_you_mean(engine, ENGINES, _MEANT)}choose auto, {', '.join(ENGINES)}"
+        )
+    if precision not in PRECISIONS:
+        meant = did_you_mean(precision, PRECISIONS, _MEANT)
+        raise EngineError(f"there is no precision {precision}; {meant}choose {', '.join(PRECISIONS)}")
+    if hint not in HINTS:
+        raise EngineError(f"there is no hint {hint}; {did_you_mean(hint, HINTS, _MEANT)}choose {' or '.join(HINTS)}")
 
 
 def _proved(engine: str, variant: Variant) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgebone.core.errors import BundleError
 from edgebone.core.manifest import Head
+from edgebone.core.near import did_you_mean
 from edgebone.decode import is_detector
 
 _METRICS = {"classification": "top-1 and top-5", "detection": "COCO's mAP", "segmentation": "mIoU"}
@@ -25,7 +26,8 @@ def choose_head(heads: dict[str, Head], name: str | None = None) -> tuple[str, s
     kinds = evaluable_heads(heads)
     known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
     if name is not None and name not in kinds:
-        raise BundleError(f"there is no head {name} that can be evaluated; the bundle has {known}")
+        hint = did_you_mean(name, kinds)
+        raise BundleError(f"there is no head {name} that can be evaluated; {hint}the bundle has {known}")
     if name is None and len(kinds) != 1:
         metrics = ", ".join(f"{kind} by {metric}" for kind, metric in _METRICS.items())
         advice = "choose one with --head" if kinds else f"what can be: {metrics}"

@@ -18,6 +18,7 @@ import edgebone
 from edgebone.core.errors import OutputError
 from edgebone.core.locking import locked
 from edgebone.core.matches import UNKNOWN, Matches
+from edgebone.core.near import did_you_mean
 from edgebone.core.writing import as_utf8
 from edgebone.gallery.calibration import Calibration, calibrated
 from edgebone.gallery.entries import Entries
@@ -235,7 +236,8 @@ class Gallery:
                 label = as_utf8(label)
                 if label not in entries.labels:
                     some = ", ".join(entries.labels[:10]) or "none"
-                    raise GalleryError(f"{self.path or 'the gallery'} has no label {label!r}; it has {some}")
+                    hint = did_you_mean(label, entries.labels)
+                    raise GalleryError(f"{self.path or 'the gallery'} has no label {label!r}; {hint}it has {some}")
                 rows = np.flatnonzero(entries.label_index == entries.labels.index(label))
             else:
                 assert ids is not None

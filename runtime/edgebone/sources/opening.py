@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
-from edgebone.sources import gstreamer, network
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
 from edgebone.sources.folders import pictures_among, pictures_in
 from edgebone.sources.globs import files_matching
-from edgebone.sources.http_recording import open_recording
 from edgebone.sources.images import is_listed, is_picture
 from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
 from edgebone.sources.picture_files import PictureFiles
@@ -131,6 +129,9 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
     if "://" in text:
         scheme = text.split("://", 1)[0]
         if scheme.lower() in SCHEMES:
+            # With HTTP and TLS, which nobody pays for who reads files.
+            from edgebone.sources.http_recording import open_recording
+
             place = read_address(text)
             recording = open_recording(place)
             if recording is not None:
@@ -163,6 +164,8 @@ def _connect(address: Address, name: str) -> Connection:
     size_hw = address.mode.size_hw or _CSI_MODE.size_hw
     fps = address.mode.fps or _CSI_MODE.fps
     assert size_hw and fps
+    from edgebone.sources import gstreamer
+
     return gstreamer.Pipeline(gstreamer.csi_pipeline(address.number, size_hw, fps), size_hw, name, float(fps))
 
 
@@ -171,6 +174,8 @@ def _way_to(address: NetworkAddress) -> Callable[[], Connection]:
 
     Looked into once, and told once where the decoder cannot be used: a camera is connected to again and again.
     """
+    from edgebone.sources import gstreamer, network
+
     software: Callable[[], Connection] = partial(network.NetworkConnection, address)
     if not Machine.probe().jetson:
         return software

@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -16,6 +16,7 @@ from edgebone.core.bounded_socket import Allowance, BoundedSocket
 from edgebone.core.errors import EdgeboneError, missing
 from edgebone.core.timing import Percentiles
 from edgebone.stream_stats import STAGES, StreamStats
+from edgebone.telemetry.health import what_is_wrong
 from edgebone.telemetry.sensors import Sensor, probe_sensors
 
 _COUNTS = {
@@ -30,7 +31,7 @@ _QUANTILES = {"0.5": "p50_ms", "0.9": "p90_ms", "0.99": "p99_ms", "1": "max_ms"}
 
 
 class MetricsServer:
-    """Serves ``http://HOST:PORT/metrics``; make one with :func:`serve_metrics`.
+    """Serves ``http://HOST:PORT/metrics`` and ``/healthz``; make one with :func:`serve_metrics`.
 
     Attributes:
         port: The port it listens on.
@@ -57,6 +58,9 @@ def serve_metrics(
 ) -> MetricsServer:
     """Serve a stream's figures to Prometheus; nothing is computed before somebody asks.
 
+    ``/metrics`` has the figures. ``/healthz`` answers 200 while the stream is well, and 503 with the reasons where
+    it is not, see :func:`edgebone.telemetry.health.what_is_wrong`. Every other path is 404.
+
     Anybody who reaches the port may read them: names of cameras are among them.
 
     Args:
@@ -80,8 +84,27 @@ def serve_metrics(
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no such address"
         raise EdgeboneError(f"metrics cannot be served on port {port} of {host}: {reason}; choose another") from error
-    server.set_app(prometheus_client.make_wsgi_app(registry))
+    server.set_app(_app(prometheus_client.make_wsgi_app(registry), stats))
     return MetricsServer(server)
+
+
+def _app(figures: Any, stats: Callable[[], StreamStats]) -> Any:
+    def answer(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            found: Iterable[bytes] = figures(environ, start)
+            return found
+        if path == "/healthz":
+            wrong = what_is_wrong(stats())
+            status, text = ("503 Service Unavailable", "\n".join(wrong)) if wrong else ("200 OK", "ok")
+        else:
+            status, text = "404 Not Found", "there are /metrics and /healthz"
+        body = f"{text}\n".encode(errors="backslashreplace")
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        start(status, [*headers, ("Cache-Control", "no-store")])
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+
+    return answer
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

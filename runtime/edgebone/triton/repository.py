@@ -16,6 +16,7 @@ from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Head, Manifest, Variant
+from edgebone.core.near import did_you_mean
 from edgebone.core.staging import put_in_place, staging
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
@@ -73,7 +74,9 @@ def export_triton(
         OutputError: The model is there already, or cannot be written.
     """
     if backend not in BACKENDS:
-        raise BundleError(f"there is no backend {backend}; choose {', '.join(BACKENDS)}")
+        raise BundleError(
+            f"there is no backend {backend}; {did_you_mean(backend, BACKENDS)}choose {', '.join(BACKENDS)}"
+        )
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
         apart = [key for key, head in manifest.heads.items() if head.apart]
@@ -103,7 +106,8 @@ def export_triton(
 
 def _check_variant(path: str, manifest: Manifest, name: str, backend: str) -> None:
     if name not in manifest.variants:
-        raise BundleError(f"{path}: there is no variant {name}, only {', '.join(manifest.variants)}")
+        hint = did_you_mean(name, manifest.variants)
+        raise BundleError(f"{path}: there is no variant {name}; {hint}there are {', '.join(manifest.variants)}")
     made_for = manifest.variants[name].engines
     if made_for and backend not in made_for:
         raise BundleError(

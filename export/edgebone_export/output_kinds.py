@@ -1,0 +1,22 @@
+"""What an export may give: the words for it, without PyTorch, so that a wrong one is refused at once."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from edgebone.core.near import did_you_mean
+from edgebone_export.errors import ExportError
+
+OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
+Kind = Literal["classification", "binary", "multilabel", "regression"]
+
+
+def check_kinds(output_kind: str | None, kind: str | None) -> None:
+    """Refuse a word that is none of these.
+
+    Raises:
+        ExportError: Names the word, those near it, and all.
+    """
+    for what, word, known in (("output", output_kind, get_args(OutputKind)), ("kind", kind, get_args(Kind))):
+        if word is not None and word not in known:
+            raise ExportError(f"there is no {what} {word}; {did_you_mean(word, known)}choose {', '.join(known)}")
