@@ -169,7 +169,7 @@ def test_a_closed_model_refuses_and_closes_again(colors_bundle: Path, tmp_path: 
     ("settings", "error", "words"),
     [
         ({"engine": "tpu"}, EngineError, "no engine tpu; choose auto"),
-        ({"precision": "int3"}, EngineError, "no precision int3; choose"),
+        ({"precision": "int3"}, EngineError, r"no precision int3; did you mean int8 or int4\? choose"),
         ({"precision": "int4"}, EngineError, "no variant for precision int4, only fp32 .fp32.; make one with"),
         ({"engine": "onnxruntime", "precision": "bf16"}, NoEngineError, "onnxruntime bf16: .*openvino has bf16"),
         ({"engine": "onnxruntime-cuda"}, NoEngineError, "onnxruntime-cuda fp32: "),
