@@ -427,7 +427,7 @@ def test_bench_gives_every_figure_for_every_engine(colors_bundle: Path) -> None:
     done = edgebone("bench", colors_bundle, "--seconds", 0.3, "--frame", "48x64", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
-    assert set(found) == {"bundle", "machine", "results", "failed"}
+    assert set(found) == {"bundle", "machine", "disturbed", "results", "failed"}
     assert found["failed"] == []
     assert "onnxruntime fp32" in [f"{row['engine']} {row['precision']}" for row in found["results"]]
     for row in found["results"]:
