@@ -217,7 +217,7 @@ def test_an_exported_detector_finds_what_torchvision_finds(
     files = sorted(pictures.iterdir())
     results = []
     for engine in ("onnxruntime", "openvino"):
-        with edgebone.load(tmp_path / "b", engine=engine) as model:
+        with edgebone.load(tmp_path / "b", engine=engine, precision="fp32") as model:
             results.append(model(list(files)))
     for path, one, other in zip(files, *results, strict=True):
         assert isinstance(one, Detections)
@@ -258,7 +258,7 @@ def test_backbones_swap_under_heads(kind: str, backbone: str, tmp_path: Path, pi
     )
     assert report.manifest.name == f"{kind} on {backbone.removeprefix('timm/')}"
     assert report.manifest.heads["detections"].labels == ("__background__", *labels)
-    with edgebone.load(tmp_path / "b") as model:
+    with edgebone.load(tmp_path / "b", precision="fp32") as model:
         found = model(next(pictures.iterdir()))
     # Trained as torchvision trains them, RetinaNet and FCOS never give class 0 either.
     assert set(found.labels) <= {*labels, *(("__background__",) if kind != "fasterrcnn" else ())}
@@ -363,7 +363,7 @@ def test_segmentation_gives_torchvisions_classes(name: str, tmp_path: Path, pict
     maps = []
     for decode in ("graph", "host"):
         for engine in ("onnxruntime", "openvino"):
-            with edgebone.load(tmp_path / decode, engine=engine) as model:
+            with edgebone.load(tmp_path / decode, engine=engine, precision="fp32") as model:
                 found = model(path)
             assert isinstance(found, SegmentationMap)
             maps.append(found.class_id)

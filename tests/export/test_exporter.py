@@ -46,7 +46,7 @@ def test_the_runtime_answers_what_eager_pytorch_answers(mobilenet: Path) -> None
     (logits,) = run_eager(backbone.module, backbone.reference_transform(rgb)[None])
     expected = logits.softmax(dim=1)[0].numpy()
     for engine in ("onnxruntime", "openvino"):
-        with edgebone.load(mobilenet, engine=engine) as model:
+        with edgebone.load(mobilenet, engine=engine, precision="fp32") as model:
             result = model(picture)
         assert result.class_id[0] == expected.argmax()
         # What is left is the rounding of resized pixels to whole steps, which PIL pictures have as well.

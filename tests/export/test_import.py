@@ -98,12 +98,12 @@ def test_decoding_in_the_graph_gives_what_the_host_decodes(kind: str, tmp_path: 
     # TensorRT has every operator of it.
     assert build(str(tmp_path / "graph/onnx/fp32.onnx")).size_bytes
     for path in sorted(pictures.iterdir()):
-        with edgebone.load(tmp_path / "host", engine="onnxruntime") as model:
+        with edgebone.load(tmp_path / "host", engine="onnxruntime", precision="fp32") as model:
             assert model.manifest.heads["detections"].decoder == f"{kind}@1"
             wanted = rows(model(path))
         assert len(wanted) > 5
         for engine in ("onnxruntime", "openvino"):
-            with edgebone.load(tmp_path / "graph", engine=engine) as model:
+            with edgebone.load(tmp_path / "graph", engine=engine, precision="fp32") as model:
                 found = rows(model(path))
             assert len(found) == len(wanted)
             assert matched_share(found, wanted, min_score=0.0, full=False, score_within=1e-4) == 1
@@ -130,7 +130,10 @@ def test_only_the_chosen_boxes_are_computed(settings: dict[str, Any], tmp_path: 
     ]
     files = sorted(pictures.iterdir())
     for engine in ("onnxruntime", "openvino"):
-        with edgebone.load(tmp_path / "graph", engine=engine) as model, edgebone.load(tmp_path / "host") as other:
+        with (
+            edgebone.load(tmp_path / "graph", engine=engine, precision="fp32") as model,
+            edgebone.load(tmp_path / "host", precision="fp32") as other,
+        ):
             for found, path in zip(model(list(files)), files, strict=True):
                 wanted = rows(other(path))
                 assert 3 < len(wanted) <= boxes
@@ -156,7 +159,10 @@ def test_files_of_every_form_are_taken(settings: dict[str, Any], tmp_path: Path,
     )
     files = sorted(pictures.iterdir())
     for engine in ("onnxruntime", "openvino"):
-        with edgebone.load(tmp_path / "b", engine=engine) as model, edgebone.load(tmp_path / "p") as other:
+        with (
+            edgebone.load(tmp_path / "b", engine=engine, precision="fp32") as model,
+            edgebone.load(tmp_path / "p", precision="fp32") as other,
+        ):
             assert model.max_batch == (3 if free else 1)
             for found, path in zip(model(list(files)), files, strict=True):
                 share = matched_share(
@@ -178,7 +184,7 @@ def test_a_network_that_gives_nan_is_an_error_wherever_it_is_decoded(decode: Any
     net.give(net.node("Transpose", added, perm=[0, 2, 1]), (7, CELLS))
     file, head = net.save(tmp_path / "m.onnx"), HeadSpec("yolov8", labels=LABELS)
     import_onnx(file, tmp_path / "b", heads=head, preprocess="stretch", decode=decode)
-    with edgebone.load(tmp_path / "b", engine=engine) as model:
+    with edgebone.load(tmp_path / "b", engine=engine, precision="fp32") as model:
         assert isinstance(model(np.full((64, 96, 3), 200, np.uint8)), Detections)
         with pytest.raises(EngineError, match="the network gave NaN or infinity"):
             model(np.zeros((64, 96, 3), np.uint8))
@@ -209,7 +215,7 @@ def test_several_outputs_have_a_decoder_each(tmp_path: Path, pictures: Path) -> 
         ]  # fmt: skip
         assert manifest.heads["cars"].labels == LABELS
         assert manifest.heads["cars"].params["score"] == 0.4
-    with edgebone.load(tmp_path / "b") as model:
+    with edgebone.load(tmp_path / "b", precision="fp32") as model:
         result = model(next(pictures.iterdir()))
     assert isinstance(result, dict)
     assert isinstance(result["area"], SegmentationMap)
@@ -229,7 +235,7 @@ def test_a_class_map_in_the_graph_is_the_hosts(tmp_path: Path, pictures: Path) -
     path = next(pictures.iterdir())
     maps = []
     for decode, engine in (("graph", "onnxruntime"), ("graph", "openvino"), ("host", "onnxruntime")):
-        with edgebone.load(tmp_path / decode, engine=engine) as model:
+        with edgebone.load(tmp_path / decode, engine=engine, precision="fp32") as model:
             assert model.manifest.outputs[0].dtype == ("uint8" if decode == "graph" else "float32")
             found = model(path)
             assert isinstance(found, SegmentationMap)
@@ -241,7 +247,7 @@ def test_a_class_map_in_the_graph_is_the_hosts(tmp_path: Path, pictures: Path) -
 def test_outputs_that_no_decoder_knows_are_given_raw(tmp_path: Path) -> None:
     file = family("detr", tmp_path / "m.onnx")
     import_onnx(file, tmp_path / "b", heads=HeadSpec("raw"), preprocess="stretch")
-    with edgebone.load(tmp_path / "b") as model:
+    with edgebone.load(tmp_path / "b", precision="fp32") as model:
         result = model(synthesize((50, 50), np.random.default_rng(0)))
     assert isinstance(result, edgebone.RawTensors)
     assert result.tensors["logits"].shape == (CELLS, 3)
@@ -260,10 +266,10 @@ def test_a_classifier_and_an_embedding_are_wrapped(tmp_path: Path) -> None:
     )  # fmt: skip
     import_onnx(file, tmp_path / "e", heads=HeadSpec("embedding"), preprocess="stretch")
     picture = synthesize((80, 120), np.random.default_rng(0))
-    with edgebone.load(tmp_path / "c") as model:
+    with edgebone.load(tmp_path / "c", precision="fp32") as model:
         assert set(model(picture).labels) == set(LABELS)
         assert model.manifest.preprocess.resize == 73
-    with edgebone.load(tmp_path / "e") as model:
+    with edgebone.load(tmp_path / "e", precision="fp32") as model:
         assert model(picture).vector.shape == (3,)
 
 
