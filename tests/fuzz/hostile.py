@@ -102,7 +102,13 @@ def _golden(folder: Path) -> list[bytes]:
 
 
 def _pictures(folder: Path) -> list[bytes]:
-    return [png(13_300, 13_300), jpeg(65_500, 65_500), jpeg(13_000, 13_000), *seeds.other_pictures(folder)]
+    return [
+        png(13_300, 13_300),
+        jpeg(65_500, 65_500),
+        jpeg(13_000, 13_000),
+        *seeds.other_pictures(folder),
+        *seeds.rangeless_pictures(folder),
+    ]
 
 
 def _frames(folder: Path) -> list[bytes]:

@@ -138,11 +138,12 @@ def pictures(folder: Path) -> list[bytes]:
     image = _noise()
     exif = Image.Exif()
     exif[0x112] = 6
-    modes = ("L", "P", "1", "LA", "RGBA", "CMYK", "I", "F")
+    modes = ("L", "P", "1", "LA", "RGBA", "CMYK")
     written = _written(
         *(("RGB", name, {}) for name in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DIB", "PPM", "MPO")),
         *((mode, name, {}) for mode in ("RGB", "L", "RGBA") for name in ("AVIF", "JPEG2000")),
-        *((mode, name, {}) for mode in ("I;16", "F") for name in ("PNG", "PPM", "TIFF", "JPEG2000")),
+        *(("I;16", name, {}) for name in ("PNG", "PPM", "TIFF", "JPEG2000")),
+        ("I", "PNG", {}),
         ("RGB", "JPEG2000", {"no_jp2": True}),
         *((mode, name, {}) for mode in modes for name in ("PNG", "TIFF", "JPEG")),
         *(("RGB", "TIFF", {"compression": name}) for name in ("tiff_lzw", "jpeg", "tiff_deflate")),
@@ -164,6 +165,11 @@ def other_pictures(folder: Path) -> list[bytes]:
     """Pictures in formats that Pillow reads, by starting programs at times, and edgebone does not."""
     names = ("ICO", "TGA", "PCX", "SGI", "EPS", "PDF", "IM", "DDS", "ICNS")
     return _written(*(("RGB", name, {}) for name in names))
+
+
+def rangeless_pictures(folder: Path) -> list[bytes]:
+    """Pictures of 32 bits, which state no range that could be scaled to 8."""
+    return _written(("I", "TIFF", {}), ("F", "TIFF", {}), ("F", "PPM", {}))
 
 
 def _written(*forms: tuple[str, str, dict[str, Any]]) -> list[bytes]:
