@@ -24,6 +24,7 @@ from edgebone.core.detections import Detections
 from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.segmentation import SegmentationMap
 from edgebone_export.errors import ExportError
+from edgebone_export.heads.taps import taps_of
 from edgebone_export.importers.importer import HeadSpec, import_onnx
 from edgebone_export.pictures import synthesize
 
@@ -139,6 +140,17 @@ def test_only_the_chosen_boxes_are_computed(settings: dict[str, Any], tmp_path: 
                 assert 3 < len(wanted) <= boxes
                 within = 0.02 if "half" in settings else 1e-4
                 assert matched_share(rows(found), wanted, min_score=0.6, full=False, score_within=within) == 1
+
+
+def test_decoding_is_no_place_for_other_heads(tmp_path: Path) -> None:
+    yolox(tmp_path / "m.onnx", len(LABELS))
+    import_onnx(
+        tmp_path / "m.onnx", tmp_path / "b", heads=HeadSpec("yolox", labels=LABELS), preprocess="yolox"
+    )  # fmt: skip
+    with open_bundle(tmp_path / "b") as bundle:
+        found = {name: tap.shape for name, tap in taps_of(bundle).items()}
+    # The pyramid's maps, not the scores, which decoding reads twice.
+    assert found == {f"features_s{stride}": (8, HW[0] // stride, HW[1] // stride) for stride in (4, 8, 16, 32)}
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ def _maps(model: ir.Model, tokens: ir.Value, name: str, shape: tuple[int, ...]) 
     """(batch, tokens, channels) to (batch, channels, height, width): the last tokens are the patches, row by row."""
     channels, height, width = shape
 
+    made = values_of(model).get(f"{name}/maps")
+    if made is not None:
+        # For another head.
+        return made
+
     def numbers(label: str, values: Sequence[int]) -> ir.Value:
         return new_constant(model, f"{name}/{label}", np.asarray(values, np.int64))
 

@@ -151,6 +151,8 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
     for value in model.graph.inputs:
         waiting[id(value)] = len(value.uses())
     outputs = {id(value) for value in model.graph.outputs}
+    # What an import appended to decode is named after its output: it reads scores, and no features.
+    decoding = tuple(f"{value.name}/" for value in model.graph.outputs)
     for node in model.graph:
         for taken in dict.fromkeys(node.inputs):
             if taken is not None and id(taken) in waiting:
@@ -161,12 +163,14 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
             # A constant that is computed: nothing of the picture passes through it.
             continue
         moving.update(id(value) for value in node.outputs)
+        own = not (node.name or "").startswith(decoding)
         for value in node.outputs:
             if value.uses() or id(value) in outputs:
                 waiting[id(value)] = len(value.uses())
-                if len(value.uses()) > 1:
+                readers = [use for use in value.uses() if not (use.node.name or "").startswith(decoding)]
+                if own and len(readers) > 1:
                     forks.append(value)
-                if len(waiting) == 1:
+                if own and len(waiting) == 1:
                     cuts.append(value)
     yield from forks
     yield from cuts

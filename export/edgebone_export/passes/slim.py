@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -27,8 +28,10 @@ class Slim:
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Give a new graph."""
+        places = {value.name: place for place, node in enumerate(model.graph) for value in node.outputs}
         slimmed: ir.Model = ir.from_proto(onnxslim.slim(ir.to_proto(model)))
         slimmed.ir_version = model.ir_version
+        _in_order(slimmed.graph, places)
         return slimmed
 
     def ensures(self, model: ir.Model) -> None:
@@ -40,3 +43,17 @@ class Slim:
             source = node.inputs[0].producer()
             if source is not None and source.op_type == "Conv" and len(source.outputs[0].uses()) == 1:
                 raise ExportError(f"{node.name}: a BatchNormalization is left behind {source.name}")
+
+
+def _in_order(graph: ir.Graph, places: Mapping[str | None, int]) -> None:
+    """Put nodes back in the order of before: which maps of a stride are the last ones hangs on it.
+
+    What was fused has the name of what it ends with, so that the order of before is still one from inputs to outputs.
+    """
+    nodes = list(graph)
+    found = [max((places.get(value.name, -1) for value in node.outputs), default=-1) for node in nodes]
+    if min(found, default=0) < 0:
+        return
+    ordered = [node for _, node in sorted(zip(found, nodes, strict=True), key=lambda pair: pair[0])]
+    graph.remove(nodes)
+    graph.extend(ordered)
