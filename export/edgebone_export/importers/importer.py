@@ -162,7 +162,7 @@ def import_onnx(
         Uint8Input(spec),
         FoldNormalization(),
         # Shapes that are computed hide from the decoding what it may move.
-        *([Slim(layer_norms=0)] if decodings else []),
+        *([Slim(layer_norms=0, foreign=True)] if decodings else []),
         AppendDecoding(tuple(decodings.values()), tuple(final.outputs), size),
         Describe(describe(source.stem, library, weights, spec)),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import onnxslim
 
-from edgebone_export.errors import ExportError
+from edgebone_export.errors import ExportError, in_one_line
 from edgebone_export.passes.fold_constants import require_layer_norms
 
 
@@ -18,25 +18,34 @@ class Slim:
 
     Attributes:
         layer_norms: Layer norms that must stay one node each.
+        foreign: Whether the graph is another exporter's, and stays as it is where onnxslim does not take it.
     """
 
     layer_norms: int
+    foreign: bool = False
     name: str = "slim"
 
     def requires(self, model: ir.Model) -> None:
-        """Nothing: onnxslim takes any graph."""
+        """Nothing."""
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Give a new graph."""
         places = {value.name: place for place, node in enumerate(model.graph) for value in node.outputs}
-        slimmed: ir.Model = ir.from_proto(onnxslim.slim(ir.to_proto(model)))
+        try:
+            slimmed: ir.Model = ir.from_proto(onnxslim.slim(ir.to_proto(model)))
+        except Exception as error:
+            if self.foreign:
+                return model
+            raise ExportError(f"onnxslim does not take the graph: {in_one_line(error)}") from error
         slimmed.ir_version = model.ir_version
         _in_order(slimmed.graph, places)
         return slimmed
 
     def ensures(self, model: ir.Model) -> None:
-        """No batch norm is left behind a convolution that could have taken it in; layer norms are whole."""
+        """Layer norms are whole; of our own graph no batch norm is left that a convolution could have taken in."""
         require_layer_norms(model, self.layer_norms)
+        if self.foreign:
+            return
         for node in model.graph:
             if node.op_type != "BatchNormalization" or node.inputs[0] is None:
                 continue
