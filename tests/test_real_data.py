@@ -82,7 +82,16 @@ def test_yolox_has_the_average_precision_of_a_plain_script(shared: Path, tmp_pat
         model, tmp_path / "b", heads=HeadSpec("yolox", labels=find_labels("coco")), preprocess="yolox",
         samples=data.parent / "images",
     )  # fmt: skip
-    command = [Path(sys.executable).with_name("edgebone"), "eval", tmp_path / "b", "--data", data, "--json"]
+    command = [
+        Path(sys.executable).with_name("edgebone"),
+        "eval",
+        tmp_path / "b",
+        "--data",
+        data,
+        "--json",
+        "--precision",
+        "fp32",
+    ]
     for engine in ("onnxruntime", "openvino"):
         done = subprocess.run([*command, "--engine", engine], capture_output=True, check=True)
         found = json.loads(done.stdout)
