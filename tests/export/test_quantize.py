@@ -625,9 +625,9 @@ def test_pictures_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> N
     ("arguments", "code", "message"),
     [
         ([], 4, "fewer bits need pictures to measure on: give --calibrate DIR"),
-        (["--calibrate", "nothing-here"], 4, "nothing-here: no such folder or file"),
+        (["--calibrate", "nothing-here"], 4, "nothing-here: no such file or folder"),
         (["--calibrate", "empty"], 4, "empty: no pictures in it"),
-        (["--calibrate", "photos", "--eval", "nothing-here"], 4, "nothing-here: no such folder or file"),
+        (["--calibrate", "photos", "--eval", "nothing-here"], 4, "nothing-here: no such file or folder"),
         (["--calibrate", "photos", "--head", "tail"], 3, "there is no head tail"),
         (["--calibrate", "photos", "--method", "guess"], 2, "--method is auto, minmax"),
     ],
