@@ -57,7 +57,7 @@ def progressive(scans: int) -> bytes:
     [
         (says(65500, 65500), "65500x65500"),
         (says(30000, 30000), "30000x30000"),
-        (says(8001, 8000), "8000x8001, and at most 64,000,000 pixels"),
+        (says(8001, 8000), "8000x8001 is too large: 64,000,000 pixels"),
         (b"\xff\xd8\xff\xfe\x00\x04\xff\xc0" + says(65500, 65500)[2:], "65500x65500"),
         (b"\xff\xd8\xff\xff\xff\x01junk" + says(65500, 65500)[2:], "65500x65500"),
         (says(0, 64), "damaged"),
