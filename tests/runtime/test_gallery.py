@@ -246,7 +246,10 @@ def test_what_is_removed_is_not_found_any_more() -> None:
     assert gallery.remove(ids=[0, 1]) == 2
     assert gallery.labels()["thing 0"] == 2
     assert gallery.search(vectors[0], 1).ids[0] in (2, 3)
-    for wrong, words in (({"label": "thing 1"}, "no label 'thing 1'; did you mean thing"), ({"ids": [2, 0]}, "no entry 0")):
+    for wrong, words in (
+        ({"label": "thing 1"}, "no label 'thing 1'; did you mean thing"),
+        ({"ids": [2, 0]}, "no entry 0"),
+    ):
         with pytest.raises(GalleryError, match=words):
             gallery.remove(**wrong)
     for large in (2**63, [2, 99999999999999999999], -(10**20)):
