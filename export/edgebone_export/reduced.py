@@ -23,12 +23,13 @@ from edgebone.decode import make_decoder
 from edgebone.decode.classification import probabilities
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.engines.openvino import OpenVinoEngine
-from edgebone.engines.protocol import Engine
 from edgebone.engines.select import Candidate, Fit, check
-from edgebone_export.quantization.graph import at_least
-from edgebone_export.trace import INPUT
+from edgebone_export.quantization.emulation import cast_rounding
+from edgebone_export.quantization.graph import at_least, users
+from edgebone_export.verify import Outputs, run_in_batches
 
 PRECISION = "bf16"
+_ROUNDING = cast_rounding(ir.DataType.BFLOAT16)
 # From then on a cast may be to BF16.
 _CAST_OPSET = 13
 _WITH_WEIGHTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -38,7 +39,6 @@ _SCORE, _IOU, _SCORE_WITHIN = 0.5, 0.9, 0.15
 # Boxes and pixels are many, and some lie on an edge; of pictures that are not in doubt each one counts.
 _ALL, _MOST = 1.0, 0.99
 
-Outputs = Mapping[str, NDArray[Any]]
 _Compare = Callable[[str, Head, Outputs, Outputs, tuple[int, int]], tuple[int, int]]
 
 
@@ -82,15 +82,9 @@ def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple
     machine = Machine.probe()
     if isinstance(check(Candidate("openvino", PRECISION, variant.file), machine), Fit):
         with OpenVinoEngine(graph, precision=PRECISION, batch_range=variant.batch) as engine:
-            return _run(engine, inputs, variant.batch[0]), f"openvino {machine.packages['openvino']}"
+            return run_in_batches(engine, inputs, variant.batch[0]), f"openvino {machine.packages['openvino']}"
     with OnnxRuntimeEngine(rounded(graph)) as engine:
-        return _run(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
-
-
-def _run(engine: Engine, inputs: NDArray[np.uint8], batch: int) -> Outputs:
-    filled = np.resize(inputs, (-(-len(inputs) // batch) * batch, *inputs.shape[1:]))
-    runs = [engine.run({INPUT: filled[at : at + batch]}) for at in range(0, len(filled), batch)]
-    return {name: np.concatenate([run[name] for run in runs])[: len(inputs)] for name in runs[0]}
+        return run_in_batches(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
 
 
 def rounded(graph: bytes) -> bytes:
@@ -102,7 +96,7 @@ def rounded(graph: bytes) -> bytes:
     model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
     weights = [item for item in model.graph.initializers.values() if item.shape is not None and len(item.shape) > 1]
     for value in weights:
-        _round(model.graph, value, model.graph[0], before=True)
+        _round(model, value, model.graph[0], before=True)
     nodes = list(model.graph)
     leading: set[ir.Value] = set()
     for node in reversed(nodes):
@@ -111,21 +105,20 @@ def rounded(graph: bytes) -> bytes:
     for node in nodes:
         for value in leading.intersection(node.outputs):
             if node.op_type != "Cast":
-                _round(model.graph, value, node, before=False)
+                _round(model, value, node, before=False)
     content: bytes = ir.to_proto(model).SerializeToString()
     return content
 
 
-def _round(graph: ir.Graph, value: ir.Value, place: ir.Node, before: bool) -> None:
+def _round(model: ir.Model, value: ir.Value, place: ir.Node, before: bool) -> None:
     """Have whoever reads a value read it rounded."""
     if value.dtype != ir.DataType.FLOAT:
         return
-    there = ir.node("Cast", [value], {"to": int(ir.DataType.BFLOAT16)})
-    back = ir.node("Cast", [there.outputs[0]], {"to": int(ir.DataType.FLOAT)})
-    for user, index in list(value.uses()):
-        if user is not there:
-            user.replace_input_with(index, back.outputs[0])
-    (graph.insert_before if before else graph.insert_after)(place, [there, back])
+    readers = users(value)
+    nodes = _ROUNDING(model, value)
+    for user, index in readers:
+        user.replace_input_with(index, nodes[-1].outputs[0])
+    (model.graph.insert_before if before else model.graph.insert_after)(place, nodes)
 
 
 def _classes(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from edgebone.core.manifest import Head, Parity, Preprocess
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.protocol import Engine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.backbones import Backbone, Transform, run_eager
 from edgebone_export.differences import differences
@@ -253,7 +254,7 @@ def own_rounding(backbone: Backbone, reference: Reference) -> str:
     )
 
 
-def run_in_batches(engine: OnnxRuntimeEngine, inputs: NDArray[np.generic], size: int) -> Outputs:
+def run_in_batches(engine: Engine, inputs: NDArray[np.generic], size: int) -> Outputs:
     """Run all pictures, ``size`` at a time; the last batch is filled up with the first pictures."""
     count = len(inputs)
     filled = np.resize(inputs, (-(-count // size) * size, *inputs.shape[1:]))
