@@ -14,7 +14,6 @@ from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.limits import PICTURE_BYTES
 from edgebone.core.reading import in_words
-from edgebone.sources.http_stream import HttpStream
 from edgebone.sources.images import picture_to_bgr, read_image
 from edgebone.sources.network_address import read_address
 
@@ -98,6 +97,9 @@ def _tensor_to_bgr(tensor: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _fetch(url: str) -> tuple[str, bytes]:
     """The address's name, without secrets, and what is behind it; never more than a picture may have."""
+    # With HTTP and TLS, which nobody pays for who looks at files.
+    from edgebone.sources.http_stream import HttpStream
+
     address = read_address(url)
     content = b""
     with contextlib.closing(HttpStream(address, _TIMEOUT_S)) as stream:
