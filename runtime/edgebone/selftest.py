@@ -221,7 +221,7 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
     Args:
         bundle: The bundle.
         choice: What fits, best first.
-        asked: Whether the user, or a plan, named the precision.
+        asked: Whether the user named the precision.
 
     Returns:
         The engine, its candidate, and a line for each one that failed before it.
@@ -231,10 +231,13 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
         NoEngineError: None opened; the message has a line per candidate.
     """
     engine, candidate, failures = open_first(bundle, choice)
-    engine = compiled_anew_if_wrong(bundle, engine, candidate)
     if asked or candidate.precision not in bundle.manifest.variants[candidate.variant].reduced:
-        return engine, candidate, failures
+        return compiled_anew_if_wrong(bundle, engine, candidate), candidate, failures
     found = _replay_open(bundle, engine, candidate)
+    if found is not None and not found.passed:
+        # Perhaps only as it came out of the cache.
+        engine = compiled_anew_if_wrong(bundle, engine, candidate)
+        found = _replay_open(bundle, engine, candidate)
     if found is not None and found.passed:
         return engine, candidate, failures
     engine.close()
