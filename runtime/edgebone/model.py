@@ -200,7 +200,7 @@ class Model:
         self._failures = failures
         self._frames = frames
         self._decoders = decoders
-        self._settings = {key: value for key, value in settings.items() if value is not None}
+        self._settings = settings
         self._apart = apart
         self.head_every = dict(head_every)
         self._classes = classes
@@ -285,14 +285,12 @@ class Model:
         if heads is not None:
             self._check_heads(heads)
         decoders = self._decoders_with(score, iou)
-        if classes is not None:
-            check_classes(self.manifest, classes)
+        _check_classes(self.bundle, classes)
         many = list(picture) if isinstance(picture, (list, tuple)) else [picture]
         results: list[Results] = []
         for start in range(0, len(many), self.max_batch):
             images = [self._pixels(item, color) for item in many[start : start + self.max_batch]]
-            found = self._run(images, heads, decoders)
-            results += self._only(found, classes if classes is not None else self._classes)
+            results += self._run(images, heads, decoders, self._classes if classes is None else classes)
         if isinstance(picture, (list, tuple)):
             return results
         # What was read from a file is read again where it is drawn: who keeps many results keeps no pictures.
@@ -309,12 +307,11 @@ class Model:
     def _decoders_with(self, score: float | None, iou: float | None) -> Mapping[str, Decoder]:
         if score is None and iou is None:
             return self._decoders
-        given = {"score": score, "iou": iou}
+        given = {key: value for key, value in (("score", score), ("iou", iou)) if value is not None}
         for name, head in self.manifest.heads.items():
-            if head.apart and setting_names(name, head) & {key for key, value in given.items() if value is not None}:
+            if head.apart and setting_names(name, head) & given.keys():
                 raise BundleError(f"head {name} is attached apart: give score and iou to load(), not to a call")
-        own = {key: value for key, value in self._settings.items() if given.get(key) is None}
-        return make_decoders(self.manifest, **{**own, **{key: given[key] for key in given if given[key] is not None}})
+        return make_decoders(self.manifest, **{**self._settings, **given})
 
     @property
     def labels(self) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
@@ -334,7 +331,11 @@ class Model:
         )
 
     def _run(
-        self, images: Sequence[NDArray[Any]], heads: Collection[str] | None, decoders: Mapping[str, Decoder]
+        self,
+        images: Sequence[NDArray[Any]],
+        heads: Collection[str] | None,
+        decoders: Mapping[str, Decoder],
+        classes: Collection[str] | None,
     ) -> list[Results]:
         size_hw, layout = size_and_layout(images[0].shape)
         if len({image.shape for image in images}) == 1 and self.takes_frame(size_hw, layout):
@@ -345,7 +346,7 @@ class Model:
             geometries = self.preprocess(images, buffer)
             outputs = self.infer(buffer, heads)
         wanted = None if heads is None else [heads] * len(images)
-        return self._decode(outputs, geometries, wanted, decoders)
+        return self._decode(outputs, geometries, wanted, decoders, classes)
 
     def _check_heads(self, names: Collection[str]) -> None:
         for name in names:
@@ -539,11 +540,7 @@ class Model:
         Raises:
             EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
         """
-        return self._only(self._decode(outputs, geometries, heads, self._decoders), self._classes)
-
-    @staticmethod
-    def _only(found: list[Results], classes: Collection[str] | None) -> list[Results]:
-        return found if classes is None else [only_classes(item, classes) for item in found]
+        return self._decode(outputs, geometries, heads, self._decoders, self._classes)
 
     def _decode(
         self,
@@ -551,14 +548,16 @@ class Model:
         geometries: Sequence[Geometry],
         heads: Sequence[Collection[str] | None] | None,
         decoders: Mapping[str, Decoder],
+        classes: Collection[str] | None,
     ) -> list[Results]:
-        for name in self._decoders:
+        for name in decoders:
             check_rows(outputs, self._head_outputs[name], len(geometries))
         wanted = heads or [None] * len(geometries)
-        return [
+        found = [
             self._decode_one(outputs, index, geometry, wanted[index], decoders)
             for index, geometry in enumerate(geometries)
         ]
+        return found if classes is None else [only_classes(item, classes) for item in found]
 
     def _decode_one(
         self,
