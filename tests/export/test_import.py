@@ -142,6 +142,19 @@ def test_only_the_chosen_boxes_are_computed(settings: dict[str, Any], tmp_path: 
                 assert matched_share(rows(found), wanted, min_score=0.6, full=False, score_within=within) == 1
 
 
+def test_an_input_that_is_left_out_keeps_the_places_of_the_others(tmp_path: Path, pictures: Path) -> None:
+    net = Foreign()
+    # As torch writes clamp(max=…): the least value is left out.
+    clipped = net.node("Clip", net.boxes((HW[1], HW[0])), "", net.constant(np.float32(40)))
+    rows = net.node("Concat", clipped, net.scores(3), axis=2)
+    net.give(net.node("Transpose", rows, perm=[0, 2, 1]), (7, CELLS))
+    spec = HeadSpec("yolov8", labels=LABELS)
+    made = import_onnx(
+        net.save(tmp_path / "m.onnx"), tmp_path / "b", heads=spec, preprocess="ultralytics", samples=pictures
+    )
+    assert made.parity.matched == 1
+
+
 def test_decoding_is_no_place_for_other_heads(tmp_path: Path) -> None:
     yolox(tmp_path / "m.onnx", len(LABELS))
     import_onnx(

@@ -82,7 +82,13 @@ def _maker(value: ir.Value) -> _Maker:
     nothing = _Maker("", [], {}, sizes)
     if node is None or node.domain not in ("", "ai.onnx"):
         return nothing
-    inputs = [item for item in node.inputs if item is not None]
+    given = list(node.inputs)
+    while given and given[-1] is None:
+        given.pop()
+    inputs = [item for item in given if item is not None]
+    if len(inputs) < len(given):
+        # One that is left out before others: an input's place says what it is.
+        return nothing
     attributes = {name: item.value for name, item in node.attributes.items()}
     if node.op_type == "Split":
         return _as_slice(node, value, attributes, inputs, sizes) or nothing
@@ -283,8 +289,7 @@ class Chosen:
         own = constant.ndim - maker.rank + axis
         if own < 0 or constant.shape[own] == 1:
             return value
-        if own == 0 or constant.ndim < maker.rank:
-            constant = constant.reshape((1,) * (maker.rank - constant.ndim) + constant.shape)
+        constant = constant.reshape((1,) * (maker.rank - constant.ndim) + constant.shape)
         if constant.shape[0] != 1:
             return None
         table = np.ascontiguousarray(np.moveaxis(constant[0], axis - 1, 0))
