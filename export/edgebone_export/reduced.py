@@ -24,6 +24,7 @@ from edgebone.decode.classification import probabilities
 from edgebone.engines.onnxruntime import OnnxRuntimeEngine
 from edgebone.engines.openvino import OpenVinoEngine
 from edgebone.engines.select import Candidate, Fit, check
+from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
 from edgebone_export.quantization.graph import at_least, users
 from edgebone_export.verify import Outputs, run_in_batches
@@ -32,7 +33,6 @@ PRECISION = "bf16"
 _ROUNDING = cast_rounding(ir.DataType.BFLOAT16)
 # From then on a cast may be to BF16.
 _CAST_OPSET = 13
-_WITH_WEIGHTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Where FP32 itself is in doubt, either answer is as good.
 _DOUBT = 0.05
 _SCORE, _IOU, _SCORE_WITHIN = 0.5, 0.9, 0.15
@@ -57,8 +57,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     """
     ((name, variant),) = manifest.variants.items()
     size_hw = manifest.preprocess.size_hw
-    heads = {key: (head, _KINDS.get(head.decoder)) for key, head in manifest.heads.items()}
-    if any(kind is None for _, kind in heads.values()):
+    if any(head.decoder not in _KINDS for head in manifest.heads.values()):
         return manifest
     try:
         found, by = _in_bf16(graph, variant, inputs)
@@ -66,9 +65,8 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
         # An engine that cannot run it so will not be asked to.
         return manifest
     agreements = []
-    for key, (head, kind) in heads.items():
-        assert kind is not None
-        compare, least = kind
+    for key, head in manifest.heads.items():
+        compare, least = _KINDS[head.decoder]
         same, answers = compare(key, head, found, outputs, size_hw)
         share = same / answers if answers else 0.0
         agreements.append(Agreement(share, least, answers, len(inputs), by))
@@ -100,7 +98,7 @@ def rounded(graph: bytes) -> bytes:
     nodes = list(model.graph)
     leading: set[ir.Value] = set()
     for node in reversed(nodes):
-        if node.op_type in _WITH_WEIGHTS or leading.intersection(node.outputs):
+        if node.op_type in WEIGHTED or leading.intersection(node.outputs):
             leading.update(item for item in node.inputs if item is not None)
     for node in nodes:
         for value in leading.intersection(node.outputs):

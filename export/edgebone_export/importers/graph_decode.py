@@ -114,10 +114,10 @@ def _append(
     if decoder == "yolox@1":
         return _yolox(build, inputs[0], decoding, size_hw, opset)
     if decoder == "yolov5@1":
-        best = _Best(build, inputs[0], decoding, opset, boxes_axis=1, columns_axis=2, objectness=True)
+        best = _Best(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
         return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
     if decoder == "yolov8@1":
-        best = _Best(build, inputs[0], decoding, opset, boxes_axis=2, columns_axis=1, objectness=False)
+        best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
         return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
     scale = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     scores, boxes = inputs
@@ -157,7 +157,7 @@ def _classes(build: Build, scores: ir.Value, shape: Sequence[int], threshold: fl
 def _yolox(build: Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int], opset: int) -> ir.Value:
     strides = decoding.head.params.get("strides", (8, 16, 32))
     corners, stride = grid(size_hw, strides)
-    best = _Best(build, output, decoding, opset, boxes_axis=1, columns_axis=2, objectness=True)
+    best = _Best(build, output, decoding, opset, columns_axis=2, objectness=True)
     chosen_stride = build.op("Gather", build.constant(stride), best.place, axis=0)
     centers = build.op("Add", best.columns(0, 2), build.op("Gather", build.constant(corners), best.place, axis=0))
     sizes = build.op("Exp", best.columns(2, 4))
@@ -175,28 +175,23 @@ class _Best:
     """
 
     def __init__(
-        self, build: Build, output: ir.Value, decoding: Decoding, opset: int, boxes_axis: int, columns_axis: int,
-        objectness: bool,
-    ) -> None:  # fmt: skip
-        self._build, self._output, self._boxes_axis, self._columns_axis = build, output, boxes_axis, columns_axis
-        width = decoding.shapes[0][columns_axis]
-        k = _k(decoding)
-        scores = columns(build, output, columns_axis, 4 + objectness, width)
-        flat = build.constant(np.array([0, -1], np.int64))
-        if objectness:
-            object_score = columns(build, output, columns_axis, 4, 5)
-            if is_share(object_score):
-                # The largest of the products is the product with the largest, rounded alike.
-                best = largest(build, scores, columns_axis, opset)
-                best = build.op("Mul", best, build.op("Reshape", object_score, flat))
-            else:
-                scores = like(build.op("Mul", scores, object_score), scores)
-                best = largest(build, scores, columns_axis, opset)
-        else:
-            best = largest(build, scores, columns_axis, opset)
-        score, self.place = build.top(best, k, 1)
+        self, build: Build, output: ir.Value, decoding: Decoding, opset: int, columns_axis: int, objectness: bool
+    ) -> None:
+        self._build, self._output, self._columns_axis = build, output, columns_axis
+        self._boxes_axis = 3 - columns_axis
+        k = min(decoding.boxes, decoding.shapes[0][self._boxes_axis])
+        scores = columns(build, output, columns_axis, 4 + objectness, decoding.shapes[0][columns_axis])
+        object_score = columns(build, output, columns_axis, 4, 5) if objectness else None
+        # The largest of the products is the product with the largest, rounded alike, where no factor is negative.
+        later = object_score if object_score is not None and is_share(object_score) else None
+        if object_score is not None and later is None:
+            scores = like(build.op("Mul", scores, object_score), scores)
+        best = largest(build, scores, columns_axis, opset)
+        if later is not None:
+            best = build.op("Mul", best, build.op("Reshape", later, build.constant(np.array([0, -1], np.int64))))
+        score, self.place = build.top(best, k)
         self._chosen = Chosen(build, self.place, k, opset)
-        class_id = build.op("ArgMax", self._chosen.at(scores, boxes_axis), axis=columns_axis, keepdims=0)
+        class_id = build.op("ArgMax", self._chosen.at(scores, self._boxes_axis), axis=columns_axis, keepdims=0)
         self.score = build.column(score)
         self.class_id = build.column(build.op("Cast", class_id, to=ir.DataType.FLOAT))
 
@@ -253,12 +248,12 @@ class Build:
         starts, ends, axes = (self.constant(np.array([item], np.int64)) for item in (start, last, 2))
         return self.op("Slice", value, starts, ends, axes)
 
-    def top(self, scores: ir.Value, k: int, axis: int) -> tuple[ir.Value, ir.Value]:
-        """The k largest along an axis, descending, and their places."""
+    def top(self, scores: ir.Value, k: int) -> tuple[ir.Value, ir.Value]:
+        """Of (n, boxes): the k largest of each picture, descending, and their places."""
         values, places = self.tape.op_multi_out(
             "TopK",
             [scores, self.constant(np.array([k], np.int64))],
-            {"axis": axis, "largest": 1, "sorted": 1},
+            {"axis": 1, "largest": 1, "sorted": 1},
             num_outputs=2,
             name=self._name("TopK"),
         )
@@ -272,7 +267,7 @@ class Build:
             Places (n, k), scores (n, k, 1) and class ids (n, k, 1) as float.
         """
         flat = self.op("Reshape", scores, self.constant(np.array([0, -1], np.int64)))
-        best, pair = self.top(flat, _k(decoding, classes), 1)
+        best, pair = self.top(flat, min(decoding.boxes, decoding.shapes[0][1] * classes))
         count = self.constant(np.array(classes, np.int64))
         place = self.op("Div", pair, count)
         class_id = self.op("Sub", pair, self.op("Mul", place, count))
@@ -298,8 +293,3 @@ class Build:
     def rows(self, boxes: ir.Value, score: ir.Value, class_id: ir.Value) -> ir.Value:
         """(n, k, 6)."""
         return self.op("Concat", boxes, score, class_id, axis=2)
-
-
-def _k(decoding: Decoding, classes: int = 1) -> int:
-    boxes = decoding.shapes[0][2] if decoding.head.decoder == "yolov8@1" else decoding.shapes[0][1]
-    return min(decoding.boxes, boxes * classes)
