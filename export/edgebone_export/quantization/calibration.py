@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.ahead import ahead
-from edgebone.core.errors import SourceError, TensorError
+from edgebone.core.errors import SourceError
 from edgebone.core.manifest import Preprocess
-from edgebone.evaluate.evaluation_set import read_picture
+from edgebone.evaluate.evaluation_set import prepared
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
-from edgebone.preprocess import preprocess
 from edgebone_export.errors import ExportError
 
 # Fewer say little about a network's ranges.
@@ -64,24 +62,14 @@ def read_calibration(
     chosen: Sequence[Path | NDArray[np.uint8]]
     chosen = video_frames(source, count) if paths is None else spread(paths, count)
 
-    def prepare(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8] | str:
-        out = np.zeros((*spec.size_hw, 3), np.uint8)
-        try:
-            preprocess(spec, read_picture(picture), out)
-        except SourceError as error:
-            return str(error)
-        except TensorError as error:
-            return f"{picture if isinstance(picture, Path) else source}: {error}"
-        return out
-
     inputs = np.zeros((len(chosen), *spec.size_hw, 3), np.uint8)
     found, unreadable = 0, []
-    with closing(ahead(prepare, chosen)) as prepared:
-        for own in prepared:
+    with closing(prepared(spec, chosen, str(source))) as made:
+        for own in made:
             if isinstance(own, str):
                 unreadable.append(own)
             else:
-                inputs[found] = own
+                inputs[found], _ = own
                 found += 1
     if unreadable:
         notice(f"{len(unreadable)} of {len(chosen)} calibration pictures cannot be read")

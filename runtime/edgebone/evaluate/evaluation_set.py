@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import BundleError, SourceError
-from edgebone.core.manifest import Head, Manifest
+from edgebone.core.ahead import ahead
+from edgebone.core.errors import BundleError, SourceError, TensorError
+from edgebone.core.geometry import Geometry
+from edgebone.core.manifest import Head, Manifest, Preprocess
 from edgebone.evaluate.classification import evaluate_classifier, read_labels
 from edgebone.evaluate.detection import evaluate_detector, read_instances
 from edgebone.evaluate.heads import choose_head, evaluable_heads
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
 from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
 from edgebone.model import Looker
+from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 
 # Enough for agreement; more pictures of an unlabelled folder are not looked at.
@@ -132,3 +135,29 @@ _READERS = {"classification": _classification, "detection": _detection, "segment
 def read_picture(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A picture's pixels, uint8 BGR."""
     return picture if isinstance(picture, np.ndarray) else read_image(picture)
+
+
+def prepared(
+    spec: Preprocess, pictures: Sequence[Path | NDArray[np.uint8]], where: str
+) -> Generator[tuple[Pixels, Geometry] | str, None, None]:
+    """Pictures as a network takes them, read and prepared ahead of whoever takes them.
+
+    Args:
+        spec: The bundle's preprocessing.
+        pictures: Files, or pictures (uint8, BGR).
+        where: What a picture that is no file is from, for messages.
+
+    Returns:
+        Of each the network's input, uint8 (height, width, 3), and where the picture lies in it; or why there is none.
+    """
+
+    def prepare(picture: Path | NDArray[np.uint8]) -> tuple[Pixels, Geometry] | str:
+        out: Pixels = np.zeros((*spec.size_hw, 3), np.uint8)
+        try:
+            return out, preprocess(spec, read_picture(picture), out)
+        except SourceError as error:
+            return str(error)
+        except TensorError as error:
+            return f"{picture if isinstance(picture, Path) else where}: {error}"
+
+    return ahead(prepare, pictures)

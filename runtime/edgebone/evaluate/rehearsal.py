@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.ahead import ahead
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.detections import Detections
-from edgebone.core.errors import SourceError, TensorError
+from edgebone.core.errors import SourceError
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Accuracy, Head, Manifest, Preprocess
+from edgebone.core.manifest import Accuracy, Head, Manifest
 from edgebone.core.results import (
     Classification,
     Embedding,
@@ -34,9 +33,9 @@ from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
 from edgebone.engines.protocol import Engine
 from edgebone.evaluate.detection import LEAST_SCORE
-from edgebone.evaluate.evaluation_set import EvaluationSet, read_picture
+from edgebone.evaluate.evaluation_set import EvaluationSet, prepared
 from edgebone.evaluate.heads import evaluable_heads
-from edgebone.preprocess import Pixels, preprocess
+from edgebone.preprocess import Pixels
 
 _log = logging.getLogger("edgebone.evaluate")
 
@@ -80,8 +79,8 @@ class Rehearsal:
         inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
         self._geometries: list[Geometry] = []
         read: list[Path | NDArray[np.uint8]] = []
-        with closing(ahead(lambda picture: _prepared(spec, picture), data.pictures)) as prepared:
-            for picture, found in zip(data.pictures, prepared, strict=True):
+        with closing(prepared(spec, data.pictures, data.name)) as made:
+            for picture, found in zip(data.pictures, made, strict=True):
                 if isinstance(found, str):
                     _log.warning("left out: %s", found)
                     continue
@@ -141,17 +140,6 @@ class Rehearsal:
         if self.data.count is None:
             return Score(agreed, agreed)
         return Score(self.data.count(_Remembered(self.data, answers)), agreed)
-
-
-def _prepared(spec: Preprocess, picture: Path | NDArray[np.uint8]) -> tuple[Pixels, Geometry] | str:
-    """A picture's network input, uint8 (height, width, 3), and where it lies in it; or why there is none."""
-    out: Pixels = np.zeros((*spec.size_hw, 3), np.uint8)
-    try:
-        return out, preprocess(spec, read_picture(picture), out)
-    except SourceError as error:
-        return str(error)
-    except TensorError as error:
-        return f"{picture}: {error}"
 
 
 class _Remembered:
