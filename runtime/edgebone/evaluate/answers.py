@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from edgebone.core.ahead import ahead
@@ -56,10 +56,11 @@ def answers(
 
 
 def _of_batch(model: Looker, batch: Sequence[Path]) -> Sequence[Results | SourceError]:
-    try:
-        return model(list(batch))
-    except (SourceError, TensorError):
-        return [_one(model, path) for path in batch]
+    if len(batch) > 1:
+        # One that cannot be read fails them all: then one by one says which.
+        with suppress(SourceError, TensorError):
+            return model(list(batch))
+    return [_one(model, path) for path in batch]
 
 
 def _one(model: Looker, path: Path) -> Results | SourceError:
