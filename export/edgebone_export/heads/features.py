@@ -23,7 +23,7 @@ from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, Fit, candidates, check, choose, open_model, planned, unmeasured
+from edgebone.engines.select import Candidate, candidates, choose, open_model, plan_first, planned
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 from edgebone_export.heads.fitted import VECTOR
@@ -139,10 +139,11 @@ def pick(bundle: Bundle, engine: str, precision: str | None, variant: str | None
         raise EngineError(f"{bundle.path}: there is no variant {variant}, only {', '.join(manifest.variants)}")
     if (engine, precision, variant) == ("auto", None, None):
         plan = planned(manifest, machine)
-        fresh = not unmeasured(manifest, machine, choose(candidates(manifest), machine, manifest.variants))
-        if plan is not None and fresh and isinstance(check(plan, machine, manifest.variants.get(plan.variant)), Fit):
-            # How it is run changes no number.
-            return Candidate(plan.engine, plan.precision, plan.variant)
+        if plan is not None:
+            choice = plan_first(plan, choose(candidates(manifest), machine, manifest.variants), machine, manifest)
+            if choice.fits[0].candidate is plan:
+                # How it is run changes no number.
+                return Candidate(plan.engine, plan.precision, plan.variant)
     options = candidates(manifest, engine, precision or (manifest.variants[variant].precision if variant else "fp32"))
     if variant is not None:
         options = [option for option in options if option.variant == variant]
