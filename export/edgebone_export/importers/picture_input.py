@@ -212,13 +212,7 @@ def bind(model: ir.Model, taken: PictureInput) -> None:
         picture = next(item for item in graph.inputs if item.name == taken.name)
         count = tape.op("Gather", [tape.op("Shape", [picture]), tail[0]], {"axis": 0})
         expanded = tape.op("Expand", [constant, tape.op("Concat", [count, tail[1]], {"axis": 0})])
-        for index, node in enumerate(tape.nodes):
-            node.name = f"imported/{name}/{index}"
-            node.outputs[0].name = f"imported/{name}/{index}_out"
-        for item in tape.initializers:
-            graph.register_initializer(item)
-        ir.convenience.replace_all_uses_with(value, expanded)
-        graph.insert_before(graph[0], list(tape.nodes))
+        _put_before(graph, tape, f"imported/{name}", value, expanded)
     graph.inputs[:] = [value for value in graph.inputs if value.name not in taken.bound]
 
 
@@ -248,15 +242,20 @@ def put_grey_before(model: ir.Model, taken: PictureInput, shares: Sequence[float
         value = tape.op("Floor", [tape.op("Add", [value, half])])
     if taken.dtype != ir.DataType.FLOAT:
         value = tape.op("Cast", [value], {"to": taken.dtype})
+    _put_before(graph, tape, "imported/grey", old, value)
+    graph.inputs[list(graph.inputs).index(old)] = new
+    return replace(taken, grey=False)
+
+
+def _put_before(graph: ir.Graph, tape: ir.tape.Tape, prefix: str, old: ir.Value, new: ir.Value) -> None:
+    """Put a tape's nodes before a graph's, and have whoever read a value read another."""
     for index, node in enumerate(tape.nodes):
-        node.name = f"imported/grey/{index}"
-        node.outputs[0].name = f"imported/grey/{index}_out"
+        node.name = f"{prefix}/{index}"
+        node.outputs[0].name = f"{prefix}/{index}_out"
     for item in tape.initializers:
         graph.register_initializer(item)
-    ir.convenience.replace_all_uses_with(old, value)
-    graph.inputs[list(graph.inputs).index(old)] = new
+    ir.convenience.replace_all_uses_with(old, new)
     graph.insert_before(graph[0], list(tape.nodes))
-    return replace(taken, grey=False)
 
 
 def _shape_text(value: ir.Value) -> str:
