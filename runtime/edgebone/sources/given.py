@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,6 @@ from PIL import Image
 from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.limits import PICTURE_BYTES
-from edgebone.core.reading import in_words
 from edgebone.sources.images import picture_to_bgr, read_image
 from edgebone.sources.network_address import read_address
 
@@ -101,13 +101,12 @@ def _fetch(url: str) -> tuple[str, bytes]:
     from edgebone.sources.http_stream import HttpStream
 
     address = read_address(url)
-    content = b""
+    content = io.BytesIO()
     with contextlib.closing(HttpStream(address, _TIMEOUT_S)) as stream:
-        while data := stream.read(_PIECE_BYTES):
+        # One byte more than a picture may have is enough to be refused for.
+        while content.tell() <= PICTURE_BYTES and (data := stream.read(_PIECE_BYTES)):
             stream.grant(_TIMEOUT_S)
-            content += data
-            if len(content) > PICTURE_BYTES:
-                raise SourceError(f"{address.name}: the file is too large: {in_words(PICTURE_BYTES)} are the most")
+            content.write(data)
         if stream.failure:
             raise stream.failure
-    return address.name, content
+    return address.name, content.getvalue()
