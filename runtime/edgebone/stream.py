@@ -436,8 +436,6 @@ class Stream:
     def _begin(self, batch: list[Taken]) -> None:
         began_ns = time.monotonic_ns()
         self._started_ns = self._started_ns or began_ns
-        for _, frame in batch:
-            self._meter.add("queue", began_ns - frame.captured_at_ns)
         model, buffer = self.model, self._buffers.pop()
         images = [frame.image for _, frame in batch]
         whole = len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2])
@@ -449,6 +447,8 @@ class Stream:
             if fitting:
                 self._begin(fitting)
             return
+        for _, frame in batch:
+            self._meter.add("queue", began_ns - frame.captured_at_ns)
         paced = any(rate != 1 for rate in model.head_every.values())
         due = [self._turns[number].next(model.head_every) for number, _ in batch] if paced else []
         heads: list[Collection[str]] = [[*model.manifest.graph_heads, *names] for _, names in due]
