@@ -138,15 +138,27 @@ class Camera:
                 if decode is None:
                     raise SourceError(f"{self.name}: the camera ended the stream")
             except RecordingEndedError as error:
-                _log.warning("%s", error)
+                _log.warning("%s", self._of_this_camera(error))
                 return None
             except SourceError as error:
                 self._lose(error, began_ns)
                 continue
             self._welcome()
             self._index += 1
-            return Frame(partial(_decoded, decode, self.name), self._index - 1, self._seen_ns, self.name)
+            return Frame(partial(self._decoded, decode), self._index - 1, self._seen_ns, self.name)
         return None
+
+    def _decoded(self, decode: Decode) -> NDArray[np.uint8]:
+        """The picture; whatever a decoder raises of what a camera sent is a damaged frame, and no more than that."""
+        try:
+            return decode()
+        except SourceError as error:
+            named = self._of_this_camera(error)
+            if named is error:
+                raise
+            raise named from error
+        except Exception as error:
+            raise SourceError(f"{self.name}: a damaged picture ({type(error).__name__})") from error
 
     def _welcome(self) -> None:
         now_ns = time.monotonic_ns()
@@ -204,16 +216,6 @@ class Camera:
         self._interrupted.set()
         self._ended = True
         self._drop_connection()
-
-
-def _decoded(decode: Decode, name: str) -> NDArray[np.uint8]:
-    """The picture; whatever a decoder raises of what a camera sent is a damaged frame, and no more than that."""
-    try:
-        return decode()
-    except SourceError:
-        raise
-    except Exception as error:
-        raise SourceError(f"{name}: a damaged picture ({type(error).__name__})") from error
 
 
 def wait_s(tries: int, chance: float) -> float:
