@@ -25,8 +25,7 @@ from edgebone.gallery.views import SIGNATURE
 from edgebone.model import Model
 from edgebone.preprocess import Pixels
 from edgebone.sources import open_source
-from edgebone.sources.folders import pictures_among
-from edgebone.sources.globs import files_matching
+from edgebone.sources.globs import pictures_matching
 from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
 from edgebone.sources.undamaged import undamaged
@@ -75,12 +74,7 @@ def picture_files(text: str) -> list[Path] | None:
         if "://" in text or text.startswith(("usb:", "csi:")):
             return None
         if glob.has_magic(text):
-            matching = files_matching(text)
-            found = pictures_among(matching, text)
-            if not found:
-                none = f"none of the {len(matching)} files that match is a picture" if matching else "no file matches"
-                raise SourceError(f"{text}: {none}")
-            return found
+            return pictures_matching(text)
     return find_pictures(Path(text))
 
 

@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgebone.sources.folders import in_order
+from edgebone.core.errors import SourceError
+from edgebone.sources.folders import in_order, pictures_among
+from edgebone.sources.network_address import redact_word
 
 _DEEP = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
 
@@ -21,6 +23,20 @@ def files_matching(pattern: str) -> list[Path]:
             back to a folder above it has no end, and two of them more paths than can be listed.
     """
     return in_order(path for path in map(Path, set(_names(pattern))) if path.is_file() or _leads_nowhere(path))
+
+
+def pictures_matching(pattern: str) -> list[Path]:
+    """The pictures among the files that a pattern matches, in order.
+
+    Raises:
+        SourceError: There are none.
+    """
+    matching = files_matching(pattern)
+    found = pictures_among(matching, pattern)
+    if not found:
+        none = f"none of the {len(matching)} files that match is a picture" if matching else "no file matches"
+        raise SourceError(f"{redact_word(pattern)}: {none}")
+    return found
 
 
 def _leads_nowhere(path: Path) -> bool:

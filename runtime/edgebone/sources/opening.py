@@ -19,8 +19,8 @@ from edgebone.core.machine import Machine
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
-from edgebone.sources.folders import pictures_among, pictures_in
-from edgebone.sources.globs import files_matching
+from edgebone.sources.folders import pictures_in
+from edgebone.sources.globs import pictures_matching
 from edgebone.sources.images import is_listed, is_picture
 from edgebone.sources.network_address import SCHEMES, NetworkAddress, read_address, redact_word
 from edgebone.sources.picture_files import PictureFiles
@@ -148,13 +148,7 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
     if os.path.isfile(text):  # noqa: PTH113
         return _open_file(path, fps)
     if glob.has_magic(text):
-        matching = files_matching(text)
-        if not matching:
-            raise SourceError(f"{redact_word(text)}: no file matches")
-        found = pictures_among(matching, text)
-        if not found:
-            raise SourceError(f"{redact_word(text)}: none of the {len(matching)} files that match is a picture")
-        return PictureFiles(found, text, fps)
+        return PictureFiles(pictures_matching(text), text, fps)
     raise SourceError(f"{redact_word(text)}: no such file; give {FORMS}")
 
 
