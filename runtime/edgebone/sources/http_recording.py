@@ -82,7 +82,7 @@ class _HttpFile:
     def read(self, size: int, /) -> bytes:
         if self.failure or self._interrupted.is_set() or self._place >= (self._size or 0):
             return b""
-        for last in (*[False] * (_TRIES - 1), True):
+        for _ in range(_TRIES):
             try:
                 data = self._read_once(size)
             except SourceError as error:
@@ -94,10 +94,10 @@ class _HttpFile:
                 lost = SourceError(f"{self._address.name}: breaks off after {self._place} of {self._size} bytes")
             self._drop()
             if self._interrupted.is_set():
+                return b""
+            if not self._ranges:
                 break
-            if last or not self._ranges:
-                self.failure = lost
-                break
+        self.failure = lost
         return b""
 
     def _read_once(self, size: int) -> bytes:
