@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from types import SimpleNamespace
 from typing import Any
 
 from edgebone.core import limits
@@ -35,3 +36,13 @@ def import_av() -> Any:
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(av.error.__file__).av_max_alloc(ctypes.c_size_t(limits.FFMPEG_BLOCK_BYTES))
     return av
+
+
+def nameless(file: Any, *methods: str) -> SimpleNamespace:
+    """Of a file the bytes alone: PyAV would show FFmpeg its name, which is guessed from, or taken for a protocol.
+
+    Args:
+        file: The file.
+        methods: The names of what PyAV is to call.
+    """
+    return SimpleNamespace(**{method: getattr(file, method) for method in methods})

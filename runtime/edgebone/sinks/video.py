@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -15,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import EdgeboneError, OutputError
-from edgebone.core.ffmpeg import import_av
+from edgebone.core.ffmpeg import import_av, nameless
 from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 from edgebone.core.staging import replace_file, staging
 from edgebone.core.writing import writing
-from edgebone.sinks.annotate import annotate
-
-Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
+from edgebone.sinks.annotate import Draw, drawn
 
 _PROBE_BYTES = 1 << 16
 # FFmpeg's names of the container and the codec.
@@ -83,9 +80,7 @@ class VideoFileSink:
         Raises:
             OutputError: It cannot be written.
         """
-        image = annotate(frame.image, result)
-        if self._draw is not None:
-            image = self._draw(image, frame)
+        image = drawn(frame, result, self._draw)
         if self._container is None:
             self._open(image)
         tick = self._tick_of(frame.position_s)
@@ -125,7 +120,7 @@ class VideoFileSink:
         try:
             with foreign(self._unwritable), writing(self._path):
                 # The bytes alone: FFmpeg would take a name with a colon for a protocol.
-                self._container = self._av.open(_Nameless(self._file), "w", format=container)
+                self._container = self._av.open(nameless(self._file, "write", "seek", "tell"), "w", format=container)
                 self._stream = self._container.add_stream(codec, rate=rate, options=_QUALITY)
                 self._stream.width, self._stream.height = self._size_wh
                 self._stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -183,13 +178,6 @@ class VideoFileSink:
                 last.enter_context(file)
             if container is not None:
                 container.close()
-
-
-class _Nameless:
-    """The bytes alone, as PyAV wants them."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.write, self.seek, self.tell = file.write, file.seek, file.tell
 
 
 def _as_fraction(fps: float) -> Fraction:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
-from edgebone.core.ffmpeg import import_av
+from edgebone.core.ffmpeg import import_av, nameless
 from edgebone.core.foreign import foreign, in_one_line
 from edgebone.core.frame import Frame
 from edgebone.core.reading import open_regular
@@ -146,7 +146,8 @@ class Video:
         # Not max_pixels: FFmpeg would look at the first frames with it, and forget the size that is to be refused.
         options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}
         try:
-            return self._av.open(_Nameless(self._recording), "r", options=options, buffer_size=_PIECE_BYTES)
+            file = nameless(self._recording, "read", *(("seek", "tell") if self._recording.seekable() else ()))
+            return self._av.open(file, "r", options=options, buffer_size=_PIECE_BYTES)
         except Exception as error:
             if self._recording.failure:
                 raise self._recording.failure from None
@@ -386,12 +387,3 @@ class _LocalFile:
         # A video that nobody closed goes as quietly as its memory.
         with contextlib.suppress(AttributeError):
             self._file.close()
-
-
-class _Nameless:
-    """The bytes alone, as PyAV wants them: it would show FFmpeg a name, which is guessed from."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.read = recording.read
-        if recording.seekable():
-            self.seek, self.tell = recording.seek, recording.tell
