@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.detections import Detections
+from edgebone.core.frame import Frame
 from edgebone.core.results import Classification, MultiLabel, Results
 from edgebone.core.segmentation import SegmentationMap
+
+Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
+"""Draws onto a frame's picture, BGR, and gives it."""
 
 _ROWS = 3
 _BAR_BGR = (226, 144, 42)
@@ -73,6 +77,12 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
             texts = [(f"{name}: {result}" if name else str(result), None)]
         top = _panel(canvas, texts, top)
     return canvas
+
+
+def drawn(frame: Frame, result: Results, draw: Draw | None) -> NDArray[np.uint8]:
+    """A frame's picture with its result, and with what else is drawn onto that."""
+    image = annotate(frame.image, result)
+    return image if draw is None else draw(image, frame)
 
 
 def _heat(canvas: NDArray[np.uint8], result: Anomaly) -> None:

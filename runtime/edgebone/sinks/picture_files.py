@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import OutputError
@@ -20,9 +18,7 @@ from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 from edgebone.core.staging import staging
 from edgebone.core.writing import writing
-from edgebone.sinks.annotate import annotate
-
-Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
+from edgebone.sinks.annotate import Draw, drawn
 
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 _MOST_JPEG_PIXELS = 65_500
@@ -60,9 +56,7 @@ class PictureFilesSink:
         Raises:
             OutputError: It cannot be written.
         """
-        image = annotate(frame.image, result)
-        if self._draw is not None:
-            image = self._draw(image, frame)
+        image = drawn(frame, result, self._draw)
         stem, suffix = _stem_of(frame), ".png" if _is_png(frame) or max(image.shape) > _MOST_JPEG_PIXELS else ".jpg"
         encoded: NDArray[Any] = cv2.imencode(suffix, image, _QUALITY if suffix == ".jpg" else [])[1]
         with writing(self._folder / f"{stem}{suffix}", left="the pictures before it are whole"):
