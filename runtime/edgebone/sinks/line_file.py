@@ -79,12 +79,12 @@ class LineFile:
             if self._descriptor is None:
                 self._lost += 1
                 return
+        if self._own == 1:
+            sys.stdout.flush()
         kind = os.fstat(self._descriptor).st_mode
         if not stat.S_ISREG(kind):
             self._write_to_reader(self._descriptor, line)
             return
-        if self._own == 1:
-            sys.stdout.flush()
         with _alone(self._descriptor, self._path):
             if is_first and self._own is None and _breaks_off(self._path):
                 # A killed writer's last line: it is lost, the one after it need not be.
@@ -127,8 +127,6 @@ class LineFile:
 
     def _write_to_reader(self, descriptor: int, line: bytes) -> None:
         """Write to a pipe, a terminal or a device."""
-        if self._own == 1:
-            sys.stdout.flush()
         try:
             left = memoryview(line)
             while left:
