@@ -81,6 +81,12 @@ class Frame:
         frame.source = source
         return frame
 
+    def cut(self, image: NDArray[np.uint8], origin_xy: tuple[int, int]) -> Frame:
+        """The same frame with a part of its picture, whose corner lies there in the camera's whole picture."""
+        frame = copy.copy(self)
+        frame._decode, frame._image, frame.origin_xy = None, image, origin_xy
+        return frame
+
     def __repr__(self) -> str:
         """Without the pixels."""
         return f"Frame(index={self.index}, source={self.source!r}, position_s={self.position_s})"

@@ -56,17 +56,7 @@ class Limits:
                 f"{frame.source}: the region of interest {left},{top},{right},{bottom} is not within the picture of "
                 f"{width}x{height}"
             )
-        image = frame.image[top:bottom, left:right]
-        return Frame(
-            image,
-            frame.index,
-            frame.captured_at_ns,
-            frame.source,
-            frame.position_s,
-            (left, top),
-            frame.path,
-            frame.page,
-        )
+        return frame.cut(frame.image[top:bottom, left:right], (left, top))
 
 
 @dataclass(frozen=True)
