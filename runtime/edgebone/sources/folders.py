@@ -49,7 +49,7 @@ def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
         SourceError: The folder cannot be listed.
     """
     try:
-        return pictures_among(list(_files_in(folder, deep)), str(folder))
+        return pictures_among(_files_in(folder, deep), str(folder))
     except OSError as error:
         raise SourceError(f"{folder}: the folder cannot be listed: {in_one_line(error).lower()}") from error
 
@@ -58,7 +58,7 @@ def pictures_among(paths: Iterable[Path], where: str) -> list[Path]:
     """The pictures among files by their content, in order; the others are left out, which is said in one line.
 
     Args:
-        paths: The files; folders among them are passed over.
+        paths: The files.
         where: What they are called.
     """
     found: list[Path] = []
@@ -66,7 +66,7 @@ def pictures_among(paths: Iterable[Path], where: str) -> list[Path]:
     for path in paths:
         if is_listed(path):
             found.append(path)
-        elif not path.is_dir():
+        else:
             others[path.suffix.lower() or "without suffix"] += 1
     if others:
         kinds = [f"{suffix} {count}" for suffix, count in others.most_common(_KINDS_SAID)]

@@ -354,7 +354,9 @@ def _kind(path: Path) -> Literal["picture", "other", "unknown"]:
     except (OSError, ValueError):
         return "unknown"
     known = format_of(head)
-    if is_video(head) or (known is not None and path.suffix.lower() in _MOTION_JPEG):
+    if known is None:
+        return "other" if is_video(head) else "unknown"
+    if path.suffix.lower() in _MOTION_JPEG:
         return "other"
     if known is TIFF:
         try:
@@ -364,4 +366,4 @@ def _kind(path: Path) -> Literal["picture", "other", "unknown"]:
             return "other"
         except SourceError:
             pass
-    return "unknown" if known is None else "picture"
+    return "picture"

@@ -91,9 +91,7 @@ def format_of(head: bytes) -> Format | None:
 
 
 def is_video(head: bytes) -> bool:
-    """Whether a file that begins so is one of the usual videos, whatever its name."""
-    if format_of(head) is not None:
-        return False
+    """Whether a file that begins so, and as no picture does, is one of the usual videos, whatever its name."""
     riff = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     # Packets of 188 bytes, each of which begins so.
     transport = head[:1] == head[188:189] == b"\x47"
