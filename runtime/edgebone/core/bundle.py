@@ -18,12 +18,11 @@ from typing import IO, Protocol
 from edgebone.core.errors import BundleError
 from edgebone.core.limits import BUNDLE_FILE_BYTES, MANIFEST_BYTES
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
-from edgebone.core.model_files import bundles_in, way_to_a_bundle
+from edgebone.core.model_files import MANIFEST, bundles_in, way_to_a_bundle
 from edgebone.core.near import near
 from edgebone.core.onnx_file import check_onnx
 from edgebone.core.reading import in_words, open_archive, open_regular
 
-MANIFEST = "manifest.json"
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 """What zipfile raises on damage, on encryption and on a compression method that it does not know."""
 # One is enough for an exchange; somebody may write again and again.

@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from edgebone.core.bundle import MANIFEST, Bundle, open_bundle, path_inside
+from edgebone.core.bundle import Bundle, open_bundle, path_inside
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.locking import locked
 from edgebone.core.manifest import FileRecord, Manifest, parse_manifest
+from edgebone.core.model_files import MANIFEST
 from edgebone.core.reading import is_regular
 from edgebone.core.staging import put_in_place, remove_left, staging
 from edgebone.core.writing import writing

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import zipfile
+from itertools import islice
 from pathlib import Path
 
 from edgebone.core.reading import open_regular
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _TORCH = (
     "a PyTorch file: ultralytics' become ONNX with: yolo export model={file} format=onnx, then: edgebone import "
     "{stem}.onnx; weights alone go into the network that they are of: edgebone export MODEL --weights {file}"
@@ -52,11 +53,11 @@ def is_bundle(path: Path) -> bool:
     """Whether a folder or zip has a manifest where a bundle has it; nothing of it is checked."""
     try:
         if path.is_dir():
-            return (path / _MANIFEST).is_file()
+            return (path / MANIFEST).is_file()
         if path.suffix.lower() != ".zip":
             return False
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            return any(name == _MANIFEST or name.endswith(f"/{_MANIFEST}") for name in archive.namelist())
+            return any(name == MANIFEST or name.endswith(f"/{MANIFEST}") for name in archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
 
@@ -80,9 +81,9 @@ def way_to_a_bundle(path: Path) -> str:
 
 
 def bundles_in(folder: Path, most: int = 3) -> list[Path]:
-    """The bundles that lie in a folder, at most so many."""
+    """The bundles that lie in a folder, at most so many; no more than these are looked into."""
     try:
-        found = [item for item in sorted(folder.iterdir()) if item.suffix in (".bundle", ".zip") and is_bundle(item)]
+        named = (item for item in sorted(folder.iterdir()) if item.suffix in (".bundle", ".zip"))
+        return list(islice(filter(is_bundle, named), most))
     except OSError:
         return []
-    return found[:most]
