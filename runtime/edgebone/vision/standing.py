@@ -42,21 +42,22 @@ class Standing:
             None where the camera stands as it did, or that cannot be told; else what is wrong, in words.
         """
         edges, scale = _edges(image_bgr)
-        if self._first is None or self._window is None or float((self._first > _EDGE).mean()) < _LEAST_EDGES:
-            # In the dark, for one, there is nothing to compare with yet.
-            self._first = edges
-            self._window = cv2.createHanningWindow(edges.shape[::-1], cv2.CV_32F).astype(np.float32)
+        if self._first is None or self._window is None:
+            # In the dark, for one, there is nothing to compare with later on.
+            if float((edges > _EDGE).mean()) >= _LEAST_EDGES:
+                self._first = edges
+                self._window = cv2.createHanningWindow(edges.shape[::-1], cv2.CV_32F).astype(np.float32)
             return None
         # Given the window, OpenCV would write into what it compares, where the size suits its transform.
         (x, y), response = cv2.phaseCorrelate(self._first * self._window, edges * self._window)
+        if response >= _SURE and math.hypot(x, y) / scale <= self._tolerance_px:
+            return None
         there = _correlation(self._first, edges)
-        shift_px = math.hypot(x, y) / scale
-        if response >= _SURE and shift_px > self._tolerance_px:
-            moved = _correlation(*_overlap(self._first, edges, round(x), round(y)))
-            if moved > there + _BETTER:
-                return f"the camera has moved: the picture is shifted by {x / scale:.0f}, {y / scale:.0f} pixels"
-        if response < _SURE and there < _SAME_SCENE:
-            return "the camera does not see the shelf"
+        if response < _SURE:
+            return "the camera does not see the shelf" if there < _SAME_SCENE else None
+        moved = _correlation(*_overlap(self._first, edges, round(x), round(y)))
+        if moved > there + _BETTER:
+            return f"the camera has moved: the picture is shifted by {x / scale:.0f}, {y / scale:.0f} pixels"
         return None
 
 
