@@ -41,18 +41,14 @@ def bench_command(
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
     from edgebone.core.machine import Machine
-    from edgebone.core.near import did_you_mean
     from edgebone.core.quiet import Watch
-    from edgebone.engines.select import ENGINES, Candidate, candidates, choose, precisions_of
+    from edgebone.engines.select import ENGINES, Candidate, candidates, check_words, choose, precisions_of
 
     frame_hw = _size(frame)
     machine = Machine.probe()
     with open_bundle(bundle) as opened:
         variants = opened.manifest.variants
-    if engine not in ("auto", *ENGINES):
-        raise EngineError(
-            f"there is no engine {engine}; {did_you_mean(engine, ENGINES)}choose auto, {', '.join(ENGINES)}"
-        )
+    check_words(engine)
     found = [
         Candidate(name, own, key, hint, threads)
         for name in (ENGINES if engine == "auto" else (engine,))
