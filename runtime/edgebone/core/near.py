@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -17,6 +16,9 @@ def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
         known: What there is.
         most: How many to give at most.
     """
+    # Only what is refused pays for it.
+    import difflib
+
     plain: dict[str, list[str]] = {}
     for item in known:
         plain.setdefault(_plain(item), []).append(item)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -81,6 +80,9 @@ class Shown:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the line, the picture where it is known, and the first rows."""
+        # Only notebooks pay for it.
+        import html
+
         parts = [f"<p>{html.escape(str(self))}</p>"]
         if getattr(self, "_picture", None) is not None:
             parts.append(_as_html(self.draw()))
@@ -116,6 +118,8 @@ def _flat(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
+    import html
+
     names = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join(
