@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.vision.zone_file import Line, Zone
+from edgebone.vision.zone_file import Zone
 from edgebone.vision.zones import Zones
 
 _COLOR_BGR = (66, 228, 240)
@@ -29,10 +29,7 @@ def draw_zones(
     height, width = image_bgr.shape[:2]
     scale = max(0.4, min(height, width) / 900)
     thickness = max(1, round(min(height, width) / 400))
-    places: list[Zone | Line] = [*zones.file.zones, *zones.file.lines]
-    for place in places:
-        if place.source not in (None, source):
-            continue
+    for place in zones.file.of(source):
         shares = place.polygon if isinstance(place, Zone) else [place.start, place.end]
         points = np.rint(np.array(shares) * (width - 1, height - 1)).astype(np.int32)
         cv2.polylines(image_bgr, [points], isinstance(place, Zone), _COLOR_BGR, thickness, cv2.LINE_AA)

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from edgebone.core import limits
-from edgebone.core.bounded import Name
+from edgebone.core.bounded import Name, Share
 from edgebone.core.errors import EdgeboneError
 from edgebone.vision.json_file import read_json_file
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Point = tuple[Share, Share]
 Anchor = Literal["bottom_center", "center"]
 
@@ -73,6 +72,11 @@ class ZoneFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: Literal[1]
     zones: Annotated[list[Zone], msgspec.Meta(max_length=limits.ZONES)] = []
     lines: Annotated[list[Line], msgspec.Meta(max_length=limits.ZONES)] = []
+
+    def of(self, source: str) -> list[Zone | Line]:
+        """The zones and lines of one source, by its name: its own, and those of every source."""
+        places: list[Zone | Line] = [*self.zones, *self.lines]
+        return [place for place in places if place.source in (None, source)]
 
 
 def read_zones(path: Path) -> ZoneFile:

@@ -133,13 +133,8 @@ class Zones:
         """The source's own; made anew, with the counts of before, when its pictures change their size."""
         seen = self._sources.get(frame.source)
         if seen is None or seen.size_hw != frame.size_hw:
-            all_places: list[Zone | Line] = [*self.file.zones, *self.file.lines]
-            places = [
-                _Place(what, self._shape(what, frame.size_hw))
-                for what in all_places
-                if what.source in (None, frame.source)
-            ]
-            dwelling = [what.name for what in self.file.zones if what.dwell_s and what.source in (None, frame.source)]
+            places = [_Place(what, self._shape(what, frame.size_hw)) for what in self.file.of(frame.source)]
+            dwelling = [place.what.name for place in places if isinstance(place.what, Zone) and place.what.dwell_s]
             if dwelling and not frame.has_time:
                 raise ZonesError(
                     f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how "
@@ -158,15 +153,11 @@ class Zones:
         Raises:
             ZonesError: A line has no direction in the pictures that came so far; the zones are as they were.
         """
-        wanted: list[Zone | Line] = [*file.zones, *file.lines]
         replaced = {}
         for source, seen in self._sources.items():
+            wanted = file.of(source)
             kept = {place.what.name: place for place in seen.places if place.what in wanted}
-            places = [
-                kept.get(what.name) or _Place(what, self._shape(what, seen.size_hw))
-                for what in wanted
-                if what.source in (None, source)
-            ]
+            places = [kept.get(what.name) or _Place(what, self._shape(what, seen.size_hw)) for what in wanted]
             replaced[source] = _Seen(seen.size_hw, places)
         self.file, self._sources = file, replaced
 
