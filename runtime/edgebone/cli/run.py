@@ -21,6 +21,7 @@ from edgebone.cli.reload import Reload
 from edgebone.cli.reload import frames as frames_of
 from edgebone.cli.service import service_pulse, service_stopping
 from edgebone.cli.signals import end_at_hangup, listen_for_reload
+from edgebone.cli.video_rate import is_pictures, rate_of
 from edgebone.core.errors import EngineStalledError
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from edgebone.sources import Source
     from edgebone.stream import Stream
     from edgebone.stream_stats import StreamStats
-
-_PICTURES_FPS = 1.0
-_VIDEO_FPS = 25.0
 
 
 def run_command(
@@ -304,7 +302,7 @@ def _sinks(
     sinks: list[Sink] = []
     if json:
         sinks.append(CallbackSink(lambda frame, result: _print_line(to_line(frame, result))))
-    elif any(_is_pictures(source) for source in sources):
+    elif any(is_pictures(source) for source in sources):
         sinks.append(CallbackSink(_print_picture))
     if out:
         sinks.append(JsonLines(out, append))
@@ -313,20 +311,12 @@ def _sinks(
 
         if len(sources) > 1:
             raise typer.BadParameter("one video is written from one source; run the sources one by one")
-        rate = sources[0].fps or (_PICTURES_FPS if _is_pictures(sources[0]) else _VIDEO_FPS)
-        sinks.append(VideoFileSink(video, rate, follow.draw if follow else None))
+        sinks.append(VideoFileSink(video, rate_of(sources[0]), follow.draw if follow else None))
     if save:
         from edgebone.sinks.picture_files import PictureFilesSink
 
         sinks.append(PictureFilesSink(save, follow.draw if follow else None))
     return sinks
-
-
-def _is_pictures(source: Source) -> bool:
-    from edgebone.sources.video import Video
-
-    # A video whose rate nobody knows is one all the same.
-    return not source.live and source.fps is None and not isinstance(source, Video)
 
 
 def _print_line(line: bytes) -> None:
@@ -353,7 +343,7 @@ def _go(
     from edgebone.cli.status import StatusLine
     from edgebone.sinks.guarded import StopRequest
 
-    seen = {name: Seen() for name, source in zip(stream.names, stream.sources, strict=True) if not _is_pictures(source)}
+    seen = {name: Seen() for name, source in zip(stream.names, stream.sources, strict=True) if not is_pictures(source)}
     total = sum(source.frame_count or 0 for source in stream.sources)
 
     def finish() -> None:

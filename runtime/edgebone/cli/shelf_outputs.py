@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebone.cli.output import note, say, say_json
+from edgebone.cli.video_rate import rate_of
 
 if TYPE_CHECKING:
     from edgebone.core.frame import Frame
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from edgebone.vision.shelf_file import ShelfFile
     from edgebone.vision.shelf_stock import Stock, Told
 
-_PICTURES_FPS = 1.0
-_VIDEO_FPS = 25.0
 # More than a panel has room for.
 _EVENTS_SHOWN = 20
 
@@ -145,7 +144,5 @@ class ShelfOutputs:
 
 def _rate(source: Source, limits: Limits) -> float:
     """The annotated video's frames a second."""
-    from edgebone.sources.video import Video
-
-    own = source.fps or (_VIDEO_FPS if source.live or isinstance(source, Video) else _PICTURES_FPS)
+    own = rate_of(source)
     return min(own / limits.every, limits.max_fps or own)
