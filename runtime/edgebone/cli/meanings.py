@@ -116,7 +116,6 @@ def command_meant(said: str, commands: Collection[str]) -> str:
         there = [name for name in here if name in commands or name.startswith("-")]
         if word in words.split() and there:
             return f"here it is {' or '.join(f'edgebone {name}' for name in there)}"
-    from edgebone.core.near import near
+    from edgebone.core.near import did_you_mean
 
-    found = near(word, commands)
-    return f"did you mean {' or '.join(found)}?" if found else ""
+    return did_you_mean(word, commands).rstrip()

@@ -23,15 +23,13 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """The program, or a subcommand with verbs, whose refusals name the command that was meant."""
 
-    # typer's own suggestions are by spelling alone.
-    suggest_commands = False
-
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, and add to what is refused; called by typer."""
         return _parsed(self, ctx, args, super().parse_args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command; called by typer."""
+        # typer's own suggestions are by spelling alone.
         self.suggest_commands = False
         try:
             return super().resolve_command(ctx, args)
