@@ -227,7 +227,7 @@ def _range(array: NDArray[Any]) -> dict[str, float | None]:
     return {"min": round(float(finite.min()), 6), "max": round(float(finite.max()), 6)}
 
 
-class HeadResults(dict[str, Result], Shown):
+class HeadResults(Shown, dict[str, Result]):
     """Several heads' results of one picture, by the head's name."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,8 +241,6 @@ class HeadResults(dict[str, Result], Shown):
     def __str__(self) -> str:
         """One line, a head after the other."""
         return results_to_text(self)
-
-    __repr__ = Shown.__repr__
 
 
 def _rows_of(result: Result) -> list[dict[str, Any]]:

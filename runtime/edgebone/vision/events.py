@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgebone.core.writing import as_utf8
+from edgebone.vision.line_counter import Direction
 
 Kind = Literal["enter", "leave", "dwell", "cross"]
 
@@ -37,7 +38,7 @@ class Event:
     tracker_id: int
     label: str
     stayed_s: float | None = None
-    direction: Literal["in", "out"] | None = None
+    direction: Direction | None = None
     head: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
