@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 import torch
@@ -200,3 +202,20 @@ def test_made_pictures_have_the_spectrum_of_photographs() -> None:
         low, high = power[1:6, 1:6].mean(), power[40:80, 40:80].mean()
         assert low > 10 * high
         assert 25 < picture.std() < 100
+
+
+def test_what_a_node_that_does_nothing_was_named_moves_to_the_one_before_it() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["" : 18]>
+        padded (float[1, 4, 8, 8] maps) => (float[1, 4, 1, 1] small, float[1, 8, 8, 8] both)
+        <int64[8] none = {0, 0, 0, 0, 0, 0, 0, 0}>
+        {
+            first = Relu(maps)
+            small = GlobalMaxPool(first)
+            pad = Pad(first, none)
+            both = Concat <axis = 1> (pad, pad)
+        }
+    """
+    model = Slim(0).apply(ir.from_proto(onnx.parser.parse_model(text)))
+    onnx.checker.check_model(ir.to_proto(model))
+    assert [node.op_type for node in model.graph] == ["Relu", "GlobalMaxPool", "Concat"]

@@ -57,7 +57,8 @@ class Slim:
 def _in_order(graph: ir.Graph, places: Mapping[str | None, int]) -> None:
     """Put nodes back in the order of before: which maps of a stride are the last ones hangs on it.
 
-    What was fused has the name of what it ends with, so that the order of before is still one from inputs to outputs.
+    What was fused has the name of what it ends with; so has the node before one that did nothing and was removed, but
+    its other users may come earlier. There the order of before gives way.
     """
     nodes = list(graph)
     found = [max((places.get(value.name, -1) for value in node.outputs), default=-1) for node in nodes]
@@ -66,3 +67,4 @@ def _in_order(graph: ir.Graph, places: Mapping[str | None, int]) -> None:
     ordered = [node for _, node in sorted(zip(found, nodes, strict=True), key=lambda pair: pair[0])]
     graph.remove(nodes)
     graph.extend(ordered)
+    graph.sort()
