@@ -19,7 +19,7 @@ from edgebone.core.machine import Machine
 from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
 from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
 from edgebone.evaluate.heads import choose_head
-from edgebone_export.backbones import load_backbone
+from edgebone_export.models.backbones import load_backbone
 
 
 def eager_top1(name: str, weights: str, pictures: list[LabelledPicture]) -> float:

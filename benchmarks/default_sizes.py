@@ -25,7 +25,7 @@ from sweep import PRELOAD, answer_of
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
-from edgebone_export.pictures import synthesize
+from edgebone_export.proof.pictures import synthesize
 
 # Squares, cameras, phones held upright, panoramas; first the two that are exported with.
 ASPECTS_HW = ((720, 1280), (1920, 1080), (256, 256), (480, 640), (640, 480), (333, 500), (300, 1000), (667, 1000))
@@ -90,8 +90,8 @@ def main() -> None:
 
 def everything() -> list[str]:
     """What the README names, the quick ones first."""
-    from edgebone_export import segmenters
-    from edgebone_export.detectors import composed, torchvision_detectors
+    from edgebone_export.models import segmenters
+    from edgebone_export.models.detectors import composed, torchvision_detectors
 
     found = [*torchvision_detectors.names(), *segmenters.names(), *composed.NAMES]
     return sorted(found, key=lambda name: ("resnet" in name, "vgg" in name, name in composed.NAMES))
@@ -121,9 +121,9 @@ def _export(answer: Connection, network: str) -> None:
 
 def _passed(network: str) -> Row:
     from edgebone_export import export
-    from edgebone_export.backbones import load_backbone
-    from edgebone_export.detectors import composed
-    from edgebone_export.verify import check_preprocess
+    from edgebone_export.models.backbones import load_backbone
+    from edgebone_export.models.detectors import composed
+    from edgebone_export.proof.verify import check_preprocess
 
     rng = np.random.default_rng(5)
     pictures = [synthesize(size_hw, rng) for size_hw in ASPECTS_HW]

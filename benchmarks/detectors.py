@@ -34,9 +34,9 @@ from edgebone.core.machine import Machine
 from edgebone.preprocess import preprocess
 from edgebone.sources import open_source
 from edgebone_export import export
-from edgebone_export.backbones import Backbone, load_backbone
-from edgebone_export.detectors.torchvision_detectors import library_boxes, names
-from edgebone_export.verify import normalize
+from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.detectors.torchvision_detectors import library_boxes, names
+from edgebone_export.proof.verify import normalize
 
 ENGINES = ("onnxruntime", "openvino")
 TURNS = 5

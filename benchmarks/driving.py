@@ -49,7 +49,7 @@ FRAMES, SETTLE = 12, 3
 
 def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path, epochs: int) -> HeadFile:
     """A light decoder on the detector's maps, with the teacher's masks as the truth; as `edgebone fit` does it."""
-    from edgebone_export.heads.fit import Settings, fit
+    from edgebone_export.heads.fit.fit import Settings, fit
 
     _, reads, output_stride = HEADS[name]
     options = {"output_stride": output_stride, "epochs": epochs}
@@ -171,7 +171,7 @@ def timings(
 
 
 def main() -> None:
-    from edgebone_export.heads.attach import attach
+    from edgebone_export.heads.attach.attach import attach
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", type=Path)

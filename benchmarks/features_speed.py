@@ -36,13 +36,13 @@ from edgebone.evaluate.pictures import find_pictures, spread
 from edgebone.gallery.embedding import embed_pictures
 from edgebone.gallery.enrolment import Sample, embed_samples
 from edgebone.gallery.gallery import Gallery
-from edgebone.model import Model, load
+from edgebone.model.model import Model, load
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
-from edgebone_export.heads.features import FeatureEngine, extract, pick
-from edgebone_export.heads.readings import default_readings
-from edgebone_export.heads.taps import taps_of
-from edgebone_export.heads.views import views_of
+from edgebone_export.heads.data.views import views_of
+from edgebone_export.heads.features.features import FeatureEngine, extract, pick
+from edgebone_export.heads.features.readings import default_readings
+from edgebone_export.heads.features.taps import taps_of
 
 ALONE, PLAIN, OURS = "engine alone", "one after the other", "edgebone"
 
@@ -84,7 +84,7 @@ def features(bundle: Bundle, engine: FeatureEngine, pictures: list[Path], views:
         return np.concatenate(rows)
 
     def with_plain_views() -> np.ndarray:
-        with patch("edgebone_export.heads.views._lit", plainly_lit):
+        with patch("edgebone_export.heads.data.views._lit", plainly_lit):
             return plain()
 
     return Task(

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from edgebone.core.machine import Machine
-from edgebone_export.heads.fit import FitReport, Settings, fit
+from edgebone_export.heads.fit.fit import FitReport, Settings, fit
 
 
 def write_labels(dataset: Path, name: str, folder: Path) -> Path:

@@ -48,9 +48,9 @@ _OWN = Candidate("onnxruntime", "fp32", "fp32")
 
 def linear_head(bundle: Bundle, name: str, seed: int) -> HeadFile:
     """A matrix and a bias on the backbone's vector."""
-    from edgebone_export.heads.artefact import make_artefact
-    from edgebone_export.heads.fitted import OPSET, FittedHead
-    from edgebone_export.heads.taps import EMBEDDING, taps_of
+    from edgebone_export.heads.attach.artefact import make_artefact
+    from edgebone_export.heads.features.fitted import OPSET, FittedHead
+    from edgebone_export.heads.features.taps import EMBEDDING, taps_of
 
     taps = taps_of(bundle)
     width = taps[EMBEDDING].shape[0]
@@ -78,11 +78,11 @@ def dense_head(bundle: Bundle, name: str, classes: int, seed: int) -> HeadFile:
     """A light decoder of maps, of one class a pixel."""
     import torch
 
-    from edgebone_export.heads.artefact import make_artefact
-    from edgebone_export.heads.dense_graph import write_graph
-    from edgebone_export.heads.fitted import FittedHead
-    from edgebone_export.heads.segmentation_net import build
-    from edgebone_export.heads.taps import taps_of
+    from edgebone_export.heads.attach.artefact import make_artefact
+    from edgebone_export.heads.features.fitted import FittedHead
+    from edgebone_export.heads.features.taps import taps_of
+    from edgebone_export.heads.maps.graph import write_graph
+    from edgebone_export.heads.maps.segmentation_net import build
 
     taps = taps_of(bundle)
     rng = np.random.default_rng(seed)
@@ -99,7 +99,7 @@ def dense_head(bundle: Bundle, name: str, classes: int, seed: int) -> HeadFile:
 
 def ways(bundle: str, folder: Path) -> dict[str, list[Path]]:
     """The bundles of each way: one with all heads, or as many as there are heads."""
-    from edgebone_export.heads.attach import attach
+    from edgebone_export.heads.attach.attach import attach
 
     with open_bundle(bundle) as opened:
         own = list(opened.manifest.heads)

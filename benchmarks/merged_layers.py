@@ -17,15 +17,15 @@ import numpy as np
 import onnx_ir as ir
 
 from edgebone.core.machine import Machine
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
-from edgebone_export.backbones import Backbone, load_backbone
-from edgebone_export.passes.contract import GraphPass
-from edgebone_export.passes.fold_constants import FoldConstants
-from edgebone_export.passes.slim import Slim
-from edgebone_export.pictures import sample_pictures
-from edgebone_export.timm_models import merge
-from edgebone_export.trace import INPUT, trace
-from edgebone_export.verify import check_merged, make_reference
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone_export.graphs.passes.contract import GraphPass
+from edgebone_export.graphs.passes.fold_constants import FoldConstants
+from edgebone_export.graphs.passes.slim import Slim
+from edgebone_export.graphs.trace import INPUT, trace
+from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.timm_models import merge
+from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.proof.verify import check_merged, make_reference
 
 MODELS = (
     "mobileone_s0",

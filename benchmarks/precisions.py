@@ -26,8 +26,8 @@ from edgebone.engines.protocol import Engine
 from edgebone.engines.select import ENGINES, Candidate, Fit, check, open_engine, open_model, precisions_of
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
+from edgebone_export.graphs.edit import prepare
 from edgebone_export.quantization.calibration import read_calibration
-from edgebone_export.quantization.graph import prepare
 
 TURN_S = 0.3
 

@@ -206,14 +206,14 @@ def empty_pictures() -> list[Image]:
 
 def fit(bundle: str, photos: dict[str, list[Path]], folder: Path) -> Path:
     """A bundle with two heads more: vectors that tell packages apart, and the shelf's own products as classes."""
-    from edgebone_export.heads.artefact import make_artefact
-    from edgebone_export.heads.attach import attach
-    from edgebone_export.heads.classifier import fit_classifier
-    from edgebone_export.heads.embedding import fit_embedding
-    from edgebone_export.heads.features import pick
-    from edgebone_export.heads.fitted import Samples
-    from edgebone_export.heads.readings import Reading
-    from edgebone_export.heads.taps import EMBEDDING, taps_of
+    from edgebone_export.heads.attach.artefact import make_artefact
+    from edgebone_export.heads.attach.attach import attach
+    from edgebone_export.heads.features.features import pick
+    from edgebone_export.heads.features.fitted import Samples
+    from edgebone_export.heads.features.readings import Reading
+    from edgebone_export.heads.features.taps import EMBEDDING, taps_of
+    from edgebone_export.heads.vectors.classifier import fit_classifier
+    from edgebone_export.heads.vectors.embedding import fit_embedding
 
     # The shelf's products first, so that they are the first ids.
     names = [*MINIMUM, EMPTY, *(name for name in photos if name not in MINIMUM)]

@@ -26,7 +26,7 @@ import numpy as np
 
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
-from edgebone_export.pictures import synthesize
+from edgebone_export.proof.pictures import synthesize
 
 KINDS = ("logits", "embedding", "features")
 # Nothing in a graph depends on how large its maps are; networks built for one size are exported at that.
@@ -38,8 +38,8 @@ CANDIDATES = 3
 # What an export imports, some of it where it is used only.
 PRELOAD = [
     "edgebone_export.exporter",
-    "edgebone_export.taps",
-    "edgebone_export.timm_models",
+    "edgebone_export.models.taps",
+    "edgebone_export.models.timm_models",
     "onnxruntime",
     "onnxscript",
     "onnxslim",
@@ -198,7 +198,7 @@ def torchvision_families() -> list[str]:
     """Of each family of torchvision's classifiers the network with the fewest parameters."""
     import torchvision
 
-    from edgebone_export import torchvision_models
+    from edgebone_export.models import torchvision_models
 
     def parameters(name: str) -> int:
         return int(torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"])

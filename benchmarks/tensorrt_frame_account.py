@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.machine import Machine
-from edgebone.engines.tensorrt import TensorRTEngine
+from edgebone.engines.tensorrt.engine import TensorRTEngine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "runtime"))
 from cuda_double import CudaDouble, TensorRTDouble, make_plan

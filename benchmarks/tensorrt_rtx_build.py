@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgebone.compile.builder import compile_engine
-from edgebone.compile.settings import CompileSettings, Target
+from edgebone.engines.tensorrt.builder import compile_engine
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
 
 @dataclass(frozen=True)

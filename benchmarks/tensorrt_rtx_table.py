@@ -16,13 +16,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgebone.compile.builder import compile_engine
-from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
+from edgebone.engines.tensorrt.builder import compile_engine
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.preprocess import preprocess
-from edgebone_export.pictures import synthesize
+from edgebone_export.proof.pictures import synthesize
 from edgebone_export.quantization.calibration import Calibration
 from edgebone_export.quantization.recipes import RECIPES, Source, make_recipe
 

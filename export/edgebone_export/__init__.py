@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import edgebone  # noqa: F401
 
 if TYPE_CHECKING:
-    from edgebone_export.assemble import ExportReport
+    from edgebone_export.bundling.assemble import ExportReport
     from edgebone_export.exporter import export
     from edgebone_export.frame_input.add import add_frame_variants
     from edgebone_export.importers.importer import HeadSpec, import_onnx
     from edgebone_export.quantization.quantizer import Outcome, quantize
 
 _HOMES = {
-    "ExportReport": "edgebone_export.assemble",
+    "ExportReport": "edgebone_export.bundling.assemble",
     "HeadSpec": "edgebone_export.importers.importer",
     "add_frame_variants": "edgebone_export.frame_input.add",
     "export": "edgebone_export.exporter",

@@ -13,20 +13,20 @@ from torch import nn
 
 from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.manifest import ModelInfo, Parity, Preprocess
-from edgebone_export.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
-from edgebone_export.backbones import Decode, load_backbone
+from edgebone_export.bundling.assemble import FILE, ExportReport, describe, golden_files, manifest_of, report_json
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.output_kinds import Kind, OutputKind
-from edgebone_export.passes.contract import GraphPass, run_passes
-from edgebone_export.passes.describe import Describe
-from edgebone_export.passes.fold_constants import FoldConstants
-from edgebone_export.passes.fold_normalization import FoldNormalization
-from edgebone_export.passes.slim import Slim
-from edgebone_export.passes.uint8_input import Uint8Input
-from edgebone_export.pictures import sample_pictures
-from edgebone_export.reduced import with_agreement
-from edgebone_export.trace import trace
-from edgebone_export.verify import (
+from edgebone_export.graphs.passes.contract import GraphPass, run_passes
+from edgebone_export.graphs.passes.describe import Describe
+from edgebone_export.graphs.passes.fold_constants import FoldConstants
+from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
+from edgebone_export.graphs.passes.slim import Slim
+from edgebone_export.graphs.passes.uint8_input import Uint8Input
+from edgebone_export.graphs.trace import trace
+from edgebone_export.models.backbones import Decode, load_backbone
+from edgebone_export.models.output_kinds import Kind, OutputKind
+from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.proof.reduced import with_agreement
+from edgebone_export.proof.verify import (
     check_against_library,
     check_graph,
     check_merged,

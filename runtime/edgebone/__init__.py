@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from edgebone.core.results import Classification, Embedding, FeatureMaps, MultiLabel, RawTensors, Regression
     from edgebone.core.segmentation import SegmentationMap
     from edgebone.gallery.gallery import Gallery
-    from edgebone.model import Model, load
+    from edgebone.model.model import Model, load
     from edgebone.sources.limits import Limited, Limits
-    from edgebone.stream import Stream
+    from edgebone.stream.stream import Stream
 
 _HOMES = {
     "Anomaly": "edgebone.core.anomaly",
@@ -50,13 +50,13 @@ _HOMES = {
     "Limits": "edgebone.sources.limits",
     "Machine": "edgebone.core.machine",
     "Matches": "edgebone.core.matches",
-    "Model": "edgebone.model",
+    "Model": "edgebone.model.model",
     "MultiLabel": "edgebone.core.results",
     "RawTensors": "edgebone.core.results",
     "Regression": "edgebone.core.results",
     "SegmentationMap": "edgebone.core.segmentation",
-    "Stream": "edgebone.stream",
-    "load": "edgebone.model",
+    "Stream": "edgebone.stream.stream",
+    "load": "edgebone.model.model",
 }
 
 __all__ = [

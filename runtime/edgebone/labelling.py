@@ -27,7 +27,7 @@ from edgebone.core.staging import put_in_place, staging
 from edgebone.core.writing import as_utf8, writing
 from edgebone.evaluate.heads import evaluable_heads
 from edgebone.evaluate.pictures import find_pictures
-from edgebone.model import Model
+from edgebone.model.model import Model
 from edgebone.sources import open_source
 from edgebone.sources.folders import pictures_among
 from edgebone.sources.globs import files_matching

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.apart_heads import ApartHeads
 from edgebone.core import limits
 from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
 from edgebone.core.bundle import Bundle
@@ -19,9 +18,10 @@ from edgebone.core.manifest import Head
 from edgebone.core.npz import read_npz
 from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
-from edgebone.engines.openvino import OpenVinoEngine
+from edgebone.engines.openvino.engine import OpenVinoEngine
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, Choice, open_engine, open_first
+from edgebone.model.attached_heads import ApartHeads
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 

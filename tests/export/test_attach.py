@@ -20,27 +20,27 @@ from onnx import TensorProto, helper, numpy_helper
 from test_bundle import contents
 
 import edgebone
-from edgebone.compile.builder import compile_engine
-from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.core.head_file import SCHEMA, Backbone, HeadFile, HeadManifest, head_bytes, parse_head, read_head
 from edgebone.core.manifest import Accuracy, Head, Tap
 from edgebone.core.tensors import TensorSpec
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.tensorrt.builder import compile_engine
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone_export import export
 from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.add import add_frame_variants
-from edgebone_export.heads.artefact import make_artefact
-from edgebone_export.heads.attach import attach, bundle_head, detach
-from edgebone_export.heads.embedding import fit_embedding
-from edgebone_export.heads.features import pick
-from edgebone_export.heads.fit import Settings, fit
-from edgebone_export.heads.fitted import Samples
-from edgebone_export.heads.join import graph_with_taps
-from edgebone_export.heads.readings import Reading
-from edgebone_export.heads.taps import find_taps, read_graph, taps_of
+from edgebone_export.heads.attach.artefact import make_artefact
+from edgebone_export.heads.attach.attach import attach, bundle_head, detach
+from edgebone_export.heads.attach.join import graph_with_taps
+from edgebone_export.heads.features.features import pick
+from edgebone_export.heads.features.fitted import Samples
+from edgebone_export.heads.features.readings import Reading
+from edgebone_export.heads.features.taps import find_taps, read_graph, taps_of
+from edgebone_export.heads.fit.fit import Settings, fit
+from edgebone_export.heads.vectors.embedding import fit_embedding
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.quantizer import quantize
 

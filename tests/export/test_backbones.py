@@ -12,11 +12,11 @@ import torchvision
 from torch import nn
 
 from edgebone.core.manifest import Preprocess
-from edgebone_export.backbones import InputSize, load_backbone, resized, run_eager
 from edgebone_export.errors import ExportError, UnknownModelError, WeightsError
-from edgebone_export.pictures import sample_pictures
-from edgebone_export.taps import stride_of
-from edgebone_export.verify import check_preprocess
+from edgebone_export.models.backbones import InputSize, load_backbone, resized, run_eager
+from edgebone_export.models.taps import stride_of
+from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.proof.verify import check_preprocess
 
 PREPROCESS = Preprocess(
     mode="crop",
@@ -173,7 +173,7 @@ def test_unknown_weights_list_those_that_there_are() -> None:
 
 
 def test_weights_that_cannot_be_had_point_to_those_that_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgebone_export import weights
+    from edgebone_export.models import weights
 
     def unreachable(_: str):
         def fetch(target: Path) -> None:
@@ -296,7 +296,7 @@ def test_the_example_in_the_error_is_a_preprocessing_that_works() -> None:
 
 
 def test_a_timm_model_whose_crop_a_bundle_cannot_describe_is_refused() -> None:
-    from edgebone_export.timm_models import preprocess_of
+    from edgebone_export.models.timm_models import preprocess_of
 
     data = {
         "input_size": (3, 224, 224),

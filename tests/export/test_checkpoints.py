@@ -18,9 +18,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from edgebone.core.manifest import Weights
-from edgebone_export import checkpoints
-from edgebone_export.backbones import load_backbone
 from edgebone_export.errors import WeightsError
+from edgebone_export.models import checkpoints
+from edgebone_export.models.backbones import load_backbone
 
 OWN = Weights("w.pth", "file w.pth", "", "nothing to verify")
 EMA = "the moving average of the weights"

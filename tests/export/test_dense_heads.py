@@ -15,8 +15,6 @@ import torch
 from networks import SIZE, classifier, write_network
 
 import edgebone
-from edgebone.compile.builder import compile_engine
-from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.bundle import open_bundle
 from edgebone.core.detections import Detections
@@ -24,25 +22,27 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.decode import make_decoder
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
-from edgebone.engines.openvino import OpenVinoEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.openvino.engine import OpenVinoEngine
 from edgebone.engines.select import Candidate
+from edgebone.engines.tensorrt.builder import compile_engine
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.sinks.annotate import annotate
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.heads.anomaly import fit_anomaly, greedy_coreset, threshold_of
-from edgebone_export.heads.artefact import make_artefact
-from edgebone_export.heads.attach import attach
-from edgebone_export.heads.dense_graph import write_graph
-from edgebone_export.heads.dense_training import set_aside
-from edgebone_export.heads.detection import fit_detection
-from edgebone_export.heads.detection_metrics import Boxes, best_score
-from edgebone_export.heads.detection_net import locations
-from edgebone_export.heads.detection_targets import BACKGROUND, assign, centerness_of, giou_loss
-from edgebone_export.heads.fitted import FittedHead
-from edgebone_export.heads.join import graph_with_taps
-from edgebone_export.heads.segmentation import fit_segmentation
-from edgebone_export.heads.segmentation_metrics import border_f1, confusion, ious, mean_iou, spread
-from edgebone_export.heads.taps import taps_of
+from edgebone_export.heads.attach.artefact import make_artefact
+from edgebone_export.heads.attach.attach import attach
+from edgebone_export.heads.attach.join import graph_with_taps
+from edgebone_export.heads.features.fitted import FittedHead
+from edgebone_export.heads.features.taps import taps_of
+from edgebone_export.heads.maps.anomaly import fit_anomaly, greedy_coreset, threshold_of
+from edgebone_export.heads.maps.detection import fit_detection
+from edgebone_export.heads.maps.detection_metrics import Boxes, best_score
+from edgebone_export.heads.maps.detection_net import locations
+from edgebone_export.heads.maps.detection_targets import BACKGROUND, assign, centerness_of, giou_loss
+from edgebone_export.heads.maps.graph import write_graph
+from edgebone_export.heads.maps.segmentation import fit_segmentation
+from edgebone_export.heads.maps.segmentation_metrics import border_f1, confusion, ious, mean_iou, spread
+from edgebone_export.heads.maps.training import set_aside
 
 HW = (SIZE, SIZE)
 WHOLE = Geometry(HW, HW, (1.0, 1.0), (0.0, 0.0))

@@ -23,16 +23,17 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.detections import Detections
 from edgebone.core.manifest import Weights
 from edgebone.core.segmentation import SegmentationMap
-from edgebone_export import export, segmenters, torchvision_models
-from edgebone_export.backbones import list_models, load_backbone
-from edgebone_export.detectors.boxes import best_pairs
-from edgebone_export.detectors.composed import compose
-from edgebone_export.detectors.roi_align import GridSampleRoIAlign
-from edgebone_export.detectors.suppression import suppress
-from edgebone_export.detectors.torchvision_detectors import canvas, names
+from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError, WeightsError
-from edgebone_export.pictures import synthesize
-from edgebone_export.verify import check_against_library, check_preprocess, make_reference
+from edgebone_export.models import segmenters, torchvision_models
+from edgebone_export.models.backbones import list_models, load_backbone
+from edgebone_export.models.detectors.boxes import best_pairs
+from edgebone_export.models.detectors.composed import compose
+from edgebone_export.models.detectors.roi_align import GridSampleRoIAlign
+from edgebone_export.models.detectors.suppression import suppress
+from edgebone_export.models.detectors.torchvision_detectors import canvas, names
+from edgebone_export.proof.pictures import synthesize
+from edgebone_export.proof.verify import check_against_library, check_preprocess, make_reference
 
 SMALL = (128, 160)
 

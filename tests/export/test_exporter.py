@@ -23,10 +23,10 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import OutputError
 from edgebone.core.manifest import Preprocess
 from edgebone_export import export
-from edgebone_export.backbones import load_backbone, run_eager
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.pictures import synthesize
-from edgebone_export.verify import check_merged, make_reference, normalize
+from edgebone_export.models.backbones import load_backbone, run_eager
+from edgebone_export.proof.pictures import synthesize
+from edgebone_export.proof.verify import check_merged, make_reference, normalize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 
@@ -217,7 +217,7 @@ def test_an_existing_bundle_is_replaced_only_when_asked(mobilenet: Path, tmp_pat
 
 
 def test_a_bundle_that_fails_its_proof_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgebone_export import verify
+    from edgebone_export.proof import verify
 
     monkeypatch.setattr(verify, "FP32_MAX_REL", 1e-12)
     with pytest.raises(ParityError, match=r"output logits differs from PyTorch's by .* \(relative .*, allowed 1e-12\)"):
@@ -226,7 +226,7 @@ def test_a_bundle_that_fails_its_proof_is_not_written(tmp_path: Path, monkeypatc
 
 
 def test_wrong_preprocessing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgebone_export import torchvision_models
+    from edgebone_export.models import torchvision_models
 
     right = torchvision_models.preprocess_of
     monkeypatch.setattr(

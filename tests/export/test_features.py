@@ -13,13 +13,13 @@ from networks import SPEC, classifier, tinted_picture, write_network, write_pict
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import SourceError
 from edgebone.evaluate.answers import answers
-from edgebone.model import load
+from edgebone.model.model import load
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
-from edgebone_export.heads.features import FeatureEngine, extract, pick
-from edgebone_export.heads.readings import default_readings
-from edgebone_export.heads.taps import taps_of
-from edgebone_export.heads.views import views_of
+from edgebone_export.heads.data.views import views_of
+from edgebone_export.heads.features.features import FeatureEngine, extract, pick
+from edgebone_export.heads.features.readings import default_readings
+from edgebone_export.heads.features.taps import taps_of
 from edgebone_export.quantization.calibration import read_calibration
 
 
@@ -46,8 +46,10 @@ def test_views_are_those_of_the_plain_formula_to_the_bit(
 ) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (*size_hw, 3), np.uint8)
     found = [view.copy() for view in views_of(picture, 8, 3)]
-    monkeypatch.setattr("edgebone_export.heads.views._lit", plainly_lit)
-    monkeypatch.setattr("edgebone_export.heads.views._mirrored", lambda image: np.ascontiguousarray(image[:, ::-1]))
+    monkeypatch.setattr("edgebone_export.heads.data.views._lit", plainly_lit)
+    monkeypatch.setattr(
+        "edgebone_export.heads.data.views._mirrored", lambda image: np.ascontiguousarray(image[:, ::-1])
+    )
     for view, wanted in zip(found, views_of(picture, 8, 3), strict=True):
         assert np.array_equal(view, wanted)
         assert view.flags.c_contiguous

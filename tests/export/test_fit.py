@@ -23,9 +23,9 @@ from edgebone.core.head_file import read_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Plan
 from edgebone.engines.select import Candidate
-from edgebone_export.heads.attach import attach, detach
-from edgebone_export.heads.features import pick
-from edgebone_export.heads.fit import Settings, fit
+from edgebone_export.heads.attach.attach import attach, detach
+from edgebone_export.heads.features.features import pick
+from edgebone_export.heads.fit.fit import Settings, fit
 
 TINTS = {"blue": (200, 60, 40), "green": (40, 200, 60), "red": (50, 50, 210)}
 

@@ -17,12 +17,12 @@ from conftest import write_colors_bundle
 from foreign import Foreign
 from networks import classifier, write_network, write_pictures
 
-from edgebone.compile.builder import compile_engine
-from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.manifest import FrameLayout, Preprocess
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.tensorrt.builder import compile_engine
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.preprocess import preprocess
 from edgebone_export.cli.import_onnx import import_onnx
 from edgebone_export.errors import ExportError, ParityError
@@ -31,7 +31,7 @@ from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.graft import preprocessing_alone
 from edgebone_export.frame_input.proof import bgr_of, nv12_of
 from edgebone_export.frame_input.resampling import Taps, pillow_taps
-from edgebone_export.pictures import synthesize
+from edgebone_export.proof.pictures import synthesize
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.quantizer import quantize
 

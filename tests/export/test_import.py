@@ -24,9 +24,9 @@ from edgebone.core.detections import Detections
 from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.segmentation import SegmentationMap
 from edgebone_export.errors import ExportError
-from edgebone_export.heads.taps import taps_of
+from edgebone_export.heads.features.taps import taps_of
 from edgebone_export.importers.importer import HeadSpec, import_onnx
-from edgebone_export.pictures import synthesize
+from edgebone_export.proof.pictures import synthesize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 LABELS = ("person", "traffic light ☂ 2", "車")

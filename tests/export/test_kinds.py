@@ -22,9 +22,9 @@ from edgebone.core.results import Classification, MultiLabel, Regression
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone.preprocess import plan
-from edgebone_export.backbones import load_backbone, run_eager
 from edgebone_export.errors import ExportError
-from edgebone_export.pictures import synthesize
+from edgebone_export.models.backbones import load_backbone, run_eager
+from edgebone_export.proof.pictures import synthesize
 
 SPEC = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
 PICTURE = cv2.cvtColor(synthesize(SPEC.size_hw, np.random.default_rng(2)), cv2.COLOR_RGB2BGR)

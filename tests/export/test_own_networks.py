@@ -17,10 +17,10 @@ import edgebone
 from edgebone.core.manifest import Preprocess
 from edgebone.preprocess import preprocess
 from edgebone_export import export
-from edgebone_export.backbones import load_backbone
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.pictures import synthesize
-from edgebone_export.verify import normalize
+from edgebone_export.models.backbones import load_backbone
+from edgebone_export.proof.pictures import synthesize
+from edgebone_export.proof.verify import normalize
 
 SPEC = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
 PICTURE = synthesize((60, 90), np.random.default_rng(2))

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from edgebone.core.manifest import Preprocess
-from edgebone_export.backbones import Backbone, load_backbone
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.passes.contract import run_passes
-from edgebone_export.passes.describe import Describe
-from edgebone_export.passes.fold_constants import FoldConstants
-from edgebone_export.passes.fold_normalization import FoldNormalization
-from edgebone_export.passes.slim import Slim
-from edgebone_export.passes.uint8_input import SCALE, SUBTRACT, Uint8Input
-from edgebone_export.pictures import sample_pictures
-from edgebone_export.trace import Traced, trace
-from edgebone_export.verify import Reference, check_graph, make_reference
+from edgebone_export.graphs.passes.contract import run_passes
+from edgebone_export.graphs.passes.describe import Describe
+from edgebone_export.graphs.passes.fold_constants import FoldConstants
+from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
+from edgebone_export.graphs.passes.slim import Slim
+from edgebone_export.graphs.passes.uint8_input import SCALE, SUBTRACT, Uint8Input
+from edgebone_export.graphs.trace import Traced, trace
+from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.proof.verify import Reference, check_graph, make_reference
 
 PREPROCESS = Preprocess(
     mode="stretch",
@@ -74,7 +74,7 @@ def all_passes(layer_norms: int = 1) -> list:
         Slim(layer_norms),
         Uint8Input(PREPROCESS),
         FoldNormalization(),
-        Describe({"edgebone.model": "net"}),
+        Describe({"edgebone.model.model": "net"}),
     ]
 
 
@@ -90,7 +90,7 @@ def test_every_pass_is_checked_and_the_graph_ends_up_with_uint8_in() -> None:
     assert list(images.shape) == [1, 32, 32, 3]
     assert "BatchNormalization" not in types(model)
     assert types(model).count("LayerNormalization") == 1
-    assert model.metadata_props["edgebone.model"] == "net"
+    assert model.metadata_props["edgebone.model.model"] == "net"
 
 
 @pytest.mark.parametrize(("padding", "left"), [(0, []), (2, [SUBTRACT])])
@@ -101,7 +101,7 @@ def test_normalisation_folds_whole_without_padding_and_keeps_its_offset_with_it(
 
 
 def test_folding_an_offset_into_a_padded_convolution_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgebone_export.passes import fold_normalization
+    from edgebone_export.graphs.passes import fold_normalization
 
     _, traced, reference = prepare(2)
     monkeypatch.setattr(fold_normalization, "_is_padded", lambda _: False)

@@ -29,16 +29,16 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import EngineError, OutputError, SourceError
 from edgebone.core.manifest import Plan
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal, Score
 from edgebone_export.errors import ExportError
+from edgebone_export.graphs.edit import float_activations, prepare
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.calibration import read_calibration
 from edgebone_export.quantization.casts import LEAST_OPSET, find_half_layers, lower_to_half, simulate_half
 from edgebone_export.quantization.dialects import ONNXRUNTIME, TENSORRT, Dialect
 from edgebone_export.quantization.emulation import emulate_dialect
-from edgebone_export.quantization.graph import float_activations, prepare
 from edgebone_export.quantization.layers import find_layers
 from edgebone_export.quantization.observe import Observed, observe
 from edgebone_export.quantization.quantizer import quantize

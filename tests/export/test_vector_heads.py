@@ -20,18 +20,18 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
 from edgebone.decode import make_decoder
 from edgebone_export.errors import ExportError
-from edgebone_export.heads import metrics
-from edgebone_export.heads.calibration import best_f1_threshold, platt, temperature_of
-from edgebone_export.heads.classifier import fit_classifier
-from edgebone_export.heads.embedding import fit_embedding
-from edgebone_export.heads.fitted import FittedHead, Samples
-from edgebone_export.heads.logistic import LogisticPath
-from edgebone_export.heads.multilabel import fit_multilabel
-from edgebone_export.heads.regression import fit_regression
-from edgebone_export.heads.report_text import report_text
-from edgebone_export.heads.splits import folds_of
-from edgebone_export.heads.standardize import standardizer
-from edgebone_export.heads.vector_graph import computed
+from edgebone_export.heads.data.splits import folds_of
+from edgebone_export.heads.features.fitted import FittedHead, Samples
+from edgebone_export.heads.fit.report_text import report_text
+from edgebone_export.heads.vectors import metrics
+from edgebone_export.heads.vectors.calibration import best_f1_threshold, platt, temperature_of
+from edgebone_export.heads.vectors.classifier import fit_classifier
+from edgebone_export.heads.vectors.embedding import fit_embedding
+from edgebone_export.heads.vectors.graph import computed
+from edgebone_export.heads.vectors.logistic import LogisticPath
+from edgebone_export.heads.vectors.multilabel import fit_multilabel
+from edgebone_export.heads.vectors.regression import fit_regression
+from edgebone_export.heads.vectors.standardize import standardizer
 
 WHOLE = Geometry((32, 32), (32, 32), (1.0, 1.0), (0.0, 0.0))
 DIGITS = tuple("0123456789")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgebone_export import weights
 from edgebone_export.errors import WeightsError
+from edgebone_export.models import weights
 
 
 @pytest.fixture

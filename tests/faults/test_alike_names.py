@@ -16,9 +16,9 @@ from helpers import edgebone as program
 
 import edgebone
 from edgebone.core.frame import Frame
-from edgebone.inbox import Inbox
 from edgebone.sources import open_source, open_sources
 from edgebone.sources.names import distinct_names
+from edgebone.stream.inbox import Inbox
 
 EVERYWHERE = {"schema": 1, "zones": [{"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}]}
 

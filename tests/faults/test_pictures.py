@@ -591,7 +591,7 @@ def test_pages_are_labelled_and_what_cannot_be_read_is_named(tmp_path: Path, col
 def test_verification_pictures_are_those_that_can_be_read(
     mixed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from edgebone_export.pictures import sample_pictures
+    from edgebone_export.proof.pictures import sample_pictures
 
     folder = tmp_path / "named"
     # What is logged here is pytest-xdist's to send, which can send no name that is not UTF-8.
@@ -640,7 +640,7 @@ def coco(folder: Path, size_wh: tuple[Any, Any] | None, orientation: int | None)
 def test_boxes_in_other_pixels_than_the_pictures_are_refused_with_both_sizes(
     tmp_path: Path, size_wh: tuple[Any, Any] | None, orientation: int | None, words: str
 ) -> None:
-    from edgebone_export.heads.dense_data import read_detection
+    from edgebone_export.heads.data.dense import read_detection
 
     data = coco(tmp_path / "data", size_wh, orientation)
     fitted_on = read_detection(data, None)

@@ -77,7 +77,7 @@ def two_heads(folder: Path) -> Path:
     from networks import classifier, write_network
     from test_attach import linear_head, saved
 
-    from edgebone_export.heads.attach import attach
+    from edgebone_export.heads.attach.attach import attach
 
     network = write_network(folder / "network.bundle", classifier(batch="batch"), (1, 4))
     head = linear_head(network, "slow", labels=("old a", "old b", "old c"))

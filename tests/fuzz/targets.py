@@ -307,7 +307,7 @@ def use_annotations(data: bytes, place: Path) -> None:
     """COCO's annotations: for evaluating, for fitting, and as a list of pictures."""
     from edgebone.evaluate.evaluation_set import read_evaluation
     from edgebone.evaluate.pictures import find_pictures
-    from edgebone_export.heads.dense_data import read_detection
+    from edgebone_export.heads.data.dense import read_detection
 
     path = place.parent / "seeds" / "instances.json"
     path.write_bytes(data)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from edgebone.core.errors import DeviceLostError, EngineError
-from edgebone.engines.cuda import Device
+from edgebone.engines.tensorrt.cuda import Device
 
 NOISE, UNTOUCHED = 0xA5, 0xCD
 
@@ -56,7 +56,7 @@ class Memory:
 
 
 class CudaDouble:
-    """Implements :class:`edgebone.engines.cuda.Cuda` in the host's memory."""
+    """Implements :class:`edgebone.engines.tensorrt.cuda.Cuda` in the host's memory."""
 
     def __init__(self, integrated: bool = False, capability: tuple[int, int] = (8, 6)) -> None:
         self.calls: Counter[str] = Counter()

@@ -25,7 +25,6 @@ from test_engines import OnnxRuntimeOnGpu
 from test_real_time import Ticking
 
 import edgebone
-from edgebone.apart_heads import ApartHead, ApartHeads
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError
@@ -33,8 +32,9 @@ from edgebone.core.head_file import HeadFile, head_bytes
 from edgebone.core.manifest import Head
 from edgebone.engines.on_device import DeviceTensor, keep_for_heads
 from edgebone.engines.select import Candidate, open_engine
+from edgebone.model.attached_heads import ApartHead, ApartHeads
 from edgebone.selftest import read_golden, replay
-from edgebone_export.heads.attach import attach
+from edgebone_export.heads.attach.attach import attach
 
 PICTURES = [tinted_picture(number) for number in range(12)]
 OLD, NEW = ("old a", "old b", "old c"), ("new a", "new b", "new c", "new d")

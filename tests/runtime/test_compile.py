@@ -27,18 +27,18 @@ import pytest
 from conftest import colors_onnx, write_colors_bundle, write_meanwhile
 from onnx import TensorProto, helper, numpy_helper
 
-from edgebone.compile import builder as building
-from edgebone.compile import compat
-from edgebone.compile.builder import compile_engine
-from edgebone.compile.into_bundle import cached_engine, compile_into_bundle
-from edgebone.compile.openvino import compile_with_openvino
-from edgebone.compile.provenance import differences, key_of, provenance_of
-from edgebone.compile.settings import CompileSettings, Target, parse_target
-from edgebone.compile.timing_cache import load_timing_cache, save_timing_cache
 from edgebone.core import caches
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EngineError, MissingDependencyError, OutputError
 from edgebone.core.machine import Machine
+from edgebone.engines.openvino.compile import compile_with_openvino
+from edgebone.engines.tensorrt.builder import compile_engine
+from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
+from edgebone.engines.tensorrt.engine import builder as building
+from edgebone.engines.tensorrt.engine import compat
+from edgebone.engines.tensorrt.provenance import differences, key_of, provenance_of
+from edgebone.engines.tensorrt.settings import CompileSettings, Target, parse_target
+from edgebone.engines.tensorrt.timing_cache import load_timing_cache, save_timing_cache
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 RTX = Target("tensorrt-rtx", ("SM86",))
@@ -449,7 +449,7 @@ def test_ctrl_c_ends_a_build_and_leaves_the_bundle_alone(tmp_path: Path) -> None
     slow = tmp_path / "slow.py"
     # The build itself is too short here to be hit: its first step is held up.
     slow.write_text(
-        "import sys, time\nfrom edgebone.cli import main\nimport edgebone.compile.builder as builder\n"
+        "import sys, time\nfrom edgebone.cli import main\nimport edgebone.engines.tensorrt.builder as builder\n"
         "made = builder._monitor\n"
         "def monitor(build, progress):\n"
         "    def wait(phase, share):\n"

@@ -27,9 +27,9 @@ from test_engines import images, open_onnxruntime, open_openvino
 
 import edgebone
 from edgebone.core.errors import EngineError
-from edgebone.engines.tensorrt import TensorRTEngine
+from edgebone.engines.tensorrt.engine import TensorRTEngine
 from edgebone.engines.threads import EngineThreads
-from edgebone_export.heads.attach import attach
+from edgebone_export.heads.attach.attach import attach
 
 ENGINES = [pytest.param(name, marks=needs(name)) for name in ("onnxruntime", "openvino")]
 Calls = dict[int, set[threading.Thread]]

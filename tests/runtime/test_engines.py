@@ -31,13 +31,13 @@ Opener = Callable[..., Any]
 
 
 def open_onnxruntime(model: bytes, **settings: Any) -> Any:
-    from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+    from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, **settings)
 
 
 def open_openvino(model: bytes, **settings: Any) -> Any:
-    from edgebone.engines.openvino import OpenVinoEngine
+    from edgebone.engines.openvino.engine import OpenVinoEngine
 
     return OpenVinoEngine(model, **settings)
 
@@ -48,7 +48,7 @@ def open_openvino_bf16(model: bytes, **settings: Any) -> Any:
 
 def open_tensorrt(model: bytes, **settings: Any) -> Any:
     """On doubles of CUDA and of TensorRT's runtime, which computes with onnxruntime."""
-    from edgebone.engines.tensorrt import TensorRTEngine
+    from edgebone.engines.tensorrt.engine import TensorRTEngine
 
     cuda = CudaDouble(integrated=settings.pop("integrated", False))
     settings.pop("threads", None)

@@ -14,24 +14,24 @@ import pytest
 from conftest import BLUE, GREEN, RED, picture, write_colors_bundle, write_meanwhile
 
 import edgebone
-from edgebone import frame_engines
-from edgebone.compile.into_bundle import cached_engine, compile_into_bundle
-from edgebone.compile.openvino import compile_with_openvino
-from edgebone.compile.settings import Target
-from edgebone.compile.variants import chosen_variants
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameVariant, parse_manifest
+from edgebone.engines.chosen_variants import chosen_variants
+from edgebone.engines.openvino.compile import compile_with_openvino
 from edgebone.engines.select import Candidate, candidates, open_engine
-from edgebone.frame_engines import FrameEngines, size_and_layout
+from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
+from edgebone.engines.tensorrt.settings import Target
+from edgebone.model.frame_engines import FrameEngines, size_and_layout
+from edgebone.model.model import frame_engines
 from edgebone.selftest import read_golden, replay
 from edgebone.tune.space import candidates_to_measure
 from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.proof import nv12_of
-from edgebone_export.pictures import synthesize
+from edgebone_export.proof.pictures import synthesize
 
 SIZE = (48, 64)
 NAME = "fp32-48x64"

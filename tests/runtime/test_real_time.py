@@ -21,7 +21,7 @@ from edgebone import Limited, Limits
 from edgebone.core.errors import BundleError, EngineError, EngineStalledError, SourceError
 from edgebone.core.frame import Frame
 from edgebone.sources import open_source
-from edgebone.stream import Stream
+from edgebone.stream.stream import Stream
 
 
 class Ticking:

@@ -36,7 +36,7 @@ from edgebone.gallery import GalleryError
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
 from edgebone.gallery.recognise import name_embeddings, open_galleries
 from edgebone.gallery.views import SIGNATURE
-from edgebone_export.heads.attach import attach
+from edgebone_export.heads.attach.attach import attach
 
 PICTURES = [tinted_picture(number) for number in range(6)]
 

@@ -14,14 +14,13 @@ from conftest import GREEN, colors_onnx, picture, write_colors_bundle
 from cuda_double import CudaDouble, TensorRTDouble, make_plan
 from helpers import needs
 
-from edgebone.compile.settings import Target
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Parity, Variant
 from edgebone.core.tensors import TensorSpec
-from edgebone.engines import cuda, select, tensorrt_plan
+from edgebone.engines import select
 from edgebone.engines.select import (
     Candidate,
     Fit,
@@ -33,6 +32,9 @@ from edgebone.engines.select import (
     open_first,
     open_model,
 )
+from edgebone.engines.tensorrt import cuda
+from edgebone.engines.tensorrt import plan as tensorrt_plan
+from edgebone.engines.tensorrt.settings import Target
 
 BOTH = {"onnxruntime": "1.20", "openvino": "2025.0"}
 X86 = Machine(
@@ -238,7 +240,7 @@ def test_an_engine_that_fails_to_open_makes_way_for_the_next_with_a_note(
     colors_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import edgebone
-    import edgebone.engines.openvino as module
+    import edgebone.engines.openvino.engine as module
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

@@ -21,11 +21,11 @@ from PIL import Image
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
-from edgebone.inbox import Inbox
 from edgebone.sources import Source, open_source, open_sources
 from edgebone.sources.globs import files_matching
 from edgebone.sources.images import read_image
 from edgebone.sources.video import VideoFile
+from edgebone.stream.inbox import Inbox
 
 
 def frames(source: Source) -> list[Frame]:

@@ -18,7 +18,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode
 from edgebone.sources import camera as cameras
 from edgebone.sources.camera import Camera
-from edgebone.watchdog import Watchdog
+from edgebone.stream.watchdog import Watchdog
 
 # An engine that computes 0.2 s a frame, and so is nearly always at it; each frame is told by a byte.
 _BUSY = """
@@ -26,7 +26,7 @@ import os, sys, time
 from slow_engine import SlowEngine
 import edgebone
 from edgebone.sources import open_source
-from edgebone.stream import Stream
+from edgebone.stream.stream import Stream
 
 class BusyEngine(SlowEngine):
     def _run(self, feeds):

@@ -25,7 +25,7 @@ import edgebone
 from edgebone.core import limits
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.timing import Percentiles
-from edgebone.stream_stats import STAGES, SourceStats, StreamStats
+from edgebone.stream.stats import STAGES, SourceStats, StreamStats
 from edgebone.telemetry import Reading, probe_sensors, serve_metrics
 from edgebone.telemetry.sensors import PackagePower, read_card
 

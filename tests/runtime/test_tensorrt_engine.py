@@ -23,10 +23,6 @@ from cuda_double import ContextDouble, CudaDouble, EngineDouble, RuntimeDouble, 
 from helpers import needs
 from onnx import TensorProto, helper
 
-from edgebone.compile import into_bundle
-from edgebone.compile.builder import Compiled
-from edgebone.compile.into_bundle import compile_into_bundle
-from edgebone.compile.settings import CompileSettings, Target
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import (
@@ -37,9 +33,14 @@ from edgebone.core.errors import (
     TensorError,
 )
 from edgebone.core.machine import Machine
-from edgebone.engines import cuda as cuda_module
-from edgebone.engines import tensorrt_plan, tensorrt_runtime
-from edgebone.engines.tensorrt import TensorRTEngine
+from edgebone.engines.tensorrt import plan as tensorrt_plan
+from edgebone.engines.tensorrt import runtime as tensorrt_runtime
+from edgebone.engines.tensorrt.builder import Compiled
+from edgebone.engines.tensorrt.compile import compile_into_bundle
+from edgebone.engines.tensorrt.engine import TensorRTEngine
+from edgebone.engines.tensorrt.engine import compile as into_bundle
+from edgebone.engines.tensorrt.engine import cuda as cuda_module
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
 pytestmark = needs("onnxruntime")
 LOST = DeviceLostError("CUDA: cudaEventSynchronize failed with cudaErrorIllegalAddress")
@@ -800,7 +801,7 @@ def test_the_double_has_no_call_that_the_real_package_lacks() -> None:
 
 
 def tensorrt_runtime_allocator() -> Any:
-    from edgebone.engines.tensorrt_outputs import output_allocator
+    from edgebone.engines.tensorrt.outputs import output_allocator
 
     cuda = CudaDouble()
     return output_allocator(TensorRTDouble(cuda), cuda, False)

@@ -12,7 +12,7 @@ from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
     from edgebone.core.head_file import HeadFile
-    from edgebone_export.heads.attach import Attached
+    from edgebone_export.heads.attach.attach import Attached
 
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
 
@@ -39,7 +39,7 @@ def attach(
     check_target(output, force)
     with Steps() as steps:
         _need_packages()
-        from edgebone_export.heads.attach import attach as run_attach
+        from edgebone_export.heads.attach.attach import attach as run_attach
 
         report = run_attach(bundle, files, output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin)
     show(report)
@@ -60,7 +60,7 @@ def detach(
     check_target(output, force)
     with Steps() as steps:
         _need_packages()
-        from edgebone_export.heads.attach import detach as run_detach
+        from edgebone_export.heads.attach.attach import detach as run_detach
 
         report = run_detach(bundle, names, output, save=save, overwrite=force, progress=steps.begin)
     show(report)

@@ -12,7 +12,7 @@ from edgebone.cli.output import as_shown, note, say, say_json
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from edgebone_export.heads.compare import Comparison
+    from edgebone_export.heads.fit.compare import Comparison
 
 
 def compare(
@@ -63,10 +63,10 @@ def compare(
             need("--plot", "bench", "matplotlib")
         from edgebone.core.errors import EdgeboneError
         from edgebone_export.errors import ExportError
-        from edgebone_export.heads.compare import Backbones
-        from edgebone_export.heads.compare import compare as run_compare
-        from edgebone_export.heads.compare_plot import plot_comparison
-        from edgebone_export.heads.fit import Settings
+        from edgebone_export.heads.fit.compare import Backbones
+        from edgebone_export.heads.fit.compare import compare as run_compare
+        from edgebone_export.heads.fit.compare_plot import plot_comparison
+        from edgebone_export.heads.fit.fit import Settings
 
         found = run_compare(
             data,
@@ -106,7 +106,7 @@ def _show(found: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from edgebone_export.heads.compare import advice
+    from edgebone_export.heads.fit.compare import advice
 
     console = Console(highlight=False, markup=False)
     console.print(as_shown(f"{found.machine}; {found.head} heads on {found.data}"), soft_wrap=True)

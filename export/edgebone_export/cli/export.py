@@ -67,7 +67,7 @@ def export(
     frames = parse_frames(frame, nv12)
     from edgebone.core.bundle_writing import check_target
     from edgebone_export.given import check_model_name, check_there
-    from edgebone_export.output_kinds import check_kinds
+    from edgebone_export.models.output_kinds import check_kinds
 
     check_model_name(model)
     check_kinds(output_kind, kind)
@@ -107,7 +107,7 @@ def export(
 def _read_labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
-    from edgebone_export.labels import read_labels
+    from edgebone_export.models.labels import read_labels
 
     return list(read_labels(path))
 

@@ -13,7 +13,7 @@ from edgebone_export.cli.attach import show as show_attached
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from edgebone_export.heads.fit import FitReport
+    from edgebone_export.heads.fit.fit import FitReport
 
 _CLASSIFIERS = ("linear", "logistic", "mlp", "prototype")
 _KINDS = (*_CLASSIFIERS, "multilabel", "regression", "embedding", "anomaly", "segmentation", "detection")
@@ -172,8 +172,8 @@ def fit(
         from edgebone_export.need_packages import need
 
         need("fitting heads", "heads", "onnx", "onnx_ir", "onnxruntime", "onnxslim", "scipy", "sklearn", "torch")
-        from edgebone_export.heads.fit import Settings
-        from edgebone_export.heads.fit import fit as run_fit
+        from edgebone_export.heads.fit.fit import Settings
+        from edgebone_export.heads.fit.fit import fit as run_fit
 
         report = run_fit(
             bundle,
@@ -253,7 +253,7 @@ def _list(what: str, items: list[str] | tuple[str, ...]) -> None:
 
 
 def _show(report: FitReport) -> None:
-    from edgebone_export.heads.report_text import report_text
+    from edgebone_export.heads.fit.report_text import report_text
 
     cached, of = report.from_cache
     say(

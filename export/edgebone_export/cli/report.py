@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgebone.cli.output import note, say
 
 if TYPE_CHECKING:
-    from edgebone_export.assemble import ExportReport
+    from edgebone_export.bundling.assemble import ExportReport
 
 
 def show(report: ExportReport) -> None:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from edgebone.core.manifest import FrameLayout, Preprocess, frame_shape
 from edgebone_export.frame_input.graph import frame_graph
-from edgebone_export.quantization.graph import checked_bytes, prepare
+from edgebone_export.graphs.edit import checked_bytes, prepare
 
 # From here on ReduceSum and Unsqueeze take their axes as inputs.
 _LEAST_OPSET = 13

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from edgebone.core.errors import EngineError
 from edgebone.core.manifest import FrameLayout, Manifest, Parity, Preprocess, Variant
 from edgebone.core.tensors import Array
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess
 from edgebone_export.errors import ParityError
-from edgebone_export.pictures import sample_pictures, synthesize
+from edgebone_export.proof.parity import measure_parity
+from edgebone_export.proof.pictures import sample_pictures, synthesize
 from edgebone_export.quantization.calibration import in_batches
-from edgebone_export.quantization.parity import measure_parity
 
 # Rounding alone is off by one step; colours that are one step off are rounded once more.
 MOST_STEPS: dict[FrameLayout, int] = {"bgr": 1, "nv12": 2}

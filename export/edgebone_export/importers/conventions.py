@@ -16,7 +16,7 @@ from edgebone.core.near import did_you_mean
 from edgebone.core.reading import is_regular, read_regular
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.publishers import Said
-from edgebone_export.labels import read_labels
+from edgebone_export.models.labels import read_labels
 
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -146,7 +146,7 @@ def find_labels(stated: str) -> tuple[str, ...]:
 def _known_labels(name: str) -> tuple[str, ...]:
     from torchvision.models import ResNet50_Weights
 
-    from edgebone_export.detectors.torchvision_detectors import BACKGROUND, coco_classes
+    from edgebone_export.models.detectors.torchvision_detectors import BACKGROUND, coco_classes
 
     if name == "imagenet":
         return tuple(ResNet50_Weights.DEFAULT.meta["categories"])

@@ -19,9 +19,9 @@ from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
 from edgebone.core.reading import sha256_of
 from edgebone.decode import is_detector, make_box_reader
 from edgebone.decode.detections import BoxParams
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
-from edgebone_export.assemble import (
+from edgebone_export.bundling.assemble import (
     FILE,
     ExportReport,
     ImportedReading,
@@ -30,9 +30,13 @@ from edgebone_export.assemble import (
     manifest_of,
     report_json,
 )
-from edgebone_export.backbones import Decode
 from edgebone_export.errors import ExportError
-from edgebone_export.grey import shares_of_grey
+from edgebone_export.graphs.passes.contract import GraphPass, run_passes
+from edgebone_export.graphs.passes.describe import Describe
+from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
+from edgebone_export.graphs.passes.slim import Slim
+from edgebone_export.graphs.passes.uint8_input import Uint8Input
+from edgebone_export.graphs.trace import INPUT
 from edgebone_export.importers.arrange import ArrangeOutputs
 from edgebone_export.importers.conventions import find_preprocess
 from edgebone_export.importers.graph_decode import IN_GRAPH, AppendDecoding, Decoding
@@ -42,15 +46,11 @@ from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
 from edgebone_export.importers.picture_input import PictureInput, bind, find_input, grey_of, put_grey_before
 from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
-from edgebone_export.passes.contract import GraphPass, run_passes
-from edgebone_export.passes.describe import Describe
-from edgebone_export.passes.fold_normalization import FoldNormalization
-from edgebone_export.passes.slim import Slim
-from edgebone_export.passes.uint8_input import Uint8Input
-from edgebone_export.pictures import sample_pictures
-from edgebone_export.reduced import with_agreement
-from edgebone_export.trace import INPUT
-from edgebone_export.verify import Reference, check_graph, comparisons_of, normalize
+from edgebone_export.models.backbones import Decode
+from edgebone_export.models.grey import shares_of_grey
+from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.proof.reduced import with_agreement
+from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
 
 __all__ = ["BOXES", "DECODERS", "HeadSpec", "import_onnx"]
 

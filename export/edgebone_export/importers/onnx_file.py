@@ -15,8 +15,8 @@ from edgebone.core.limits import ONNX_BYTES
 from edgebone.core.reading import read_regular
 from edgebone_export.errors import ExportError
 from edgebone_export.given import check_onnx_file
-from edgebone_export.quantization.graph import at_least
-from edgebone_export.trace import INPUT, IR_VERSION
+from edgebone_export.graphs.edit import at_least
+from edgebone_export.graphs.trace import INPUT, IR_VERSION
 
 _NEWEST_OPSET = int(onnx.defs.onnx_opset_version())
 # Before it, operators broadcast by attributes, and a cast names its type by a string.

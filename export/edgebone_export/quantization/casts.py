@@ -12,8 +12,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgebone_export.graphs.edit import by_name, new_constant, remove_unused, users
 from edgebone_export.quantization.emulation import Points
-from edgebone_export.quantization.graph import by_name, new_constant, remove_unused, users
 from edgebone_export.quantization.layers import inner_nodes
 from edgebone_export.quantization.observe import Observed
 

@@ -11,8 +11,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgebone_export.graphs.edit import by_name, new_constant, remove_unused, users
 from edgebone_export.quantization.dialects import CLIPPING, MOVING, Dialect
-from edgebone_export.quantization.graph import by_name, new_constant, remove_unused, users
 from edgebone_export.quantization.layers import INT4_BLOCK, Layer, channel_axis, weight_of
 from edgebone_export.quantization.observe import Observed
 

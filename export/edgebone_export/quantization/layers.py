@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgebone_export.graphs.edit import users
 from edgebone_export.quantization.dialects import CLIPPING, MOVING, WEIGHTED, Dialect
-from edgebone_export.quantization.graph import users
 
 INT4_BLOCK = 128
 _SELECTION = frozenset({"TopK", "ArgMax", "ArgMin", "NonMaxSuppression", "NonZero"})

@@ -19,15 +19,15 @@ from edgebone.core.errors import SourceError
 from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant
 from edgebone.core.tensors import Array
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.protocol import Engine
 from edgebone.engines.select import Candidate, open_model
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.selftest import head_key, read_golden
 from edgebone_export.errors import ExportError
+from edgebone_export.proof.parity import measure_parity
 from edgebone_export.quantization.calibration import in_batches, read_calibration
-from edgebone_export.quantization.parity import measure_parity
 from edgebone_export.quantization.ranges import Method
 from edgebone_export.quantization.recipes import KNOWN, RECIPES, Recipe, Source, make_recipe
 from edgebone_export.quantization.search import NotFound, search

@@ -12,10 +12,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgebone.core.errors import EngineError
-from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import Candidate, open_model
 from edgebone_export.errors import ExportError
+from edgebone_export.graphs.edit import float_activations, prepare
 from edgebone_export.quantization.calibration import Calibration
 from edgebone_export.quantization.casts import (
     HALVES,
@@ -27,7 +28,6 @@ from edgebone_export.quantization.casts import (
 )
 from edgebone_export.quantization.dialects import ONNXRUNTIME, TENSORRT, TENSORRT_FP8, TENSORRT_INT4, Dialect
 from edgebone_export.quantization.emulation import Emulation, cast_rounding, emulate_dialect
-from edgebone_export.quantization.graph import float_activations, prepare
 from edgebone_export.quantization.insert import Ranges, quantize_graph
 from edgebone_export.quantization.layers import Layer, find_layers, inner_nodes
 from edgebone_export.quantization.nncf_openvino import quantize_with_nncf

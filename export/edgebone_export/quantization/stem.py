@@ -9,8 +9,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgebone_export.graphs.edit import new_constant, users
 from edgebone_export.quantization.dialects import MOVING
-from edgebone_export.quantization.graph import new_constant, users
 from edgebone_export.quantization.layers import weight_of
 
 

@@ -11,7 +11,7 @@ from edgebone.cli import options
 from edgebone.cli.output import as_shown, note, say, say_json
 
 if TYPE_CHECKING:
-    from edgebone.compile.settings import CompileSettings, Target
+    from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
 
 def compile_command(
@@ -50,7 +50,7 @@ def compile_command(
     TensorRT's engines go into the bundle with everything that they depend on, and are made again where any of it
     differs. OpenVINO's compiled networks go into the user's cache.
     """
-    from edgebone.compile.settings import CompileSettings, parse_target
+    from edgebone.engines.tensorrt.settings import CompileSettings, parse_target
 
     wanted = parse_target(target)
     settings = CompileSettings(workspace, level, version_compatible, hardware, dla)
@@ -63,7 +63,7 @@ def compile_command(
 
 
 def _openvino(bundle: str, variants: list[str], json: bool) -> None:
-    from edgebone.compile.openvino import compile_with_openvino
+    from edgebone.engines.openvino.compile import compile_with_openvino
 
     warmed = compile_with_openvino(bundle, variants, _status)
     if json:
@@ -81,7 +81,7 @@ def _tensorrt(
 ) -> None:
     from rich.console import Console
 
-    from edgebone.compile.into_bundle import compile_into_bundle
+    from edgebone.engines.tensorrt.compile import compile_into_bundle
 
     console = Console(stderr=True, highlight=False)
     begun: set[str] = set()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgebone.core.errors import SourceError
     from edgebone.core.manifest import Head
     from edgebone.evaluate.answers import LeftOut
-    from edgebone.model import Model
+    from edgebone.model.model import Model
 
     Run = Callable[[Model, Callable[[int], None], LeftOut], tuple[dict[str, Any], str]]
 
@@ -54,7 +54,7 @@ def eval_command(
     from edgebone.core.writing import as_utf8
     from edgebone.evaluate.detection import LEAST_SCORE
     from edgebone.evaluate.heads import choose_head
-    from edgebone.model import load
+    from edgebone.model.model import load
 
     with open_bundle(bundle) as opened:
         kind, name, chosen = choose_head(opened.manifest.heads, head)

@@ -13,7 +13,7 @@ from edgebone.core.errors import EdgeboneError
 if TYPE_CHECKING:
     from edgebone.core.frame import Frame
     from edgebone.core.results import Result, Results
-    from edgebone.model import Model
+    from edgebone.model.model import Model
     from edgebone.sinks.guarded import Policy
     from edgebone.vision.zone_file import Line, Zone, ZoneFile
 

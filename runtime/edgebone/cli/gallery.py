@@ -38,7 +38,7 @@ def search(
     from edgebone.gallery import Gallery
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
-    from edgebone.model import load
+    from edgebone.model.model import load
 
     opened = Gallery.load(gallery)
     samples = unlabelled(pictures)
@@ -124,7 +124,7 @@ def calibrate(
     from edgebone.gallery import changing
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
-    from edgebone.model import load
+    from edgebone.model.model import load
 
     if (strangers is None) != (model is None):
         raise typer.BadParameter("--strangers and --model go together")

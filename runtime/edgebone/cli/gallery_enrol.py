@@ -15,7 +15,7 @@ from edgebone.cli.output import note, say, say_json
 if TYPE_CHECKING:
     from edgebone.gallery import Added, Gallery
     from edgebone.gallery.enrolment import Embedded, Sample
-    from edgebone.model import Model
+    from edgebone.model.model import Model
 
 
 def enrol(
@@ -58,7 +58,7 @@ def enrol(
     from edgebone.gallery import changing
     from edgebone.gallery.enrolment import embed_samples, frames_of, labelled
     from edgebone.gallery.views import SIGNATURE
-    from edgebone.model import load
+    from edgebone.model.model import load
 
     # os.path says False, where Path raises, of a name that is too long.
     there = kind_of(gallery) if os.path.exists(gallery) else None  # noqa: PTH110

@@ -41,7 +41,7 @@ def label_command(
 
     from edgebone.core.writing import as_utf8
     from edgebone.labelling import label
-    from edgebone.model import load
+    from edgebone.model.model import load
 
     with load(bundle, engine=engine, precision=precision, threads=threads, score=score) as model:
         console = Console(stderr=True)

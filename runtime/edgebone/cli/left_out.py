@@ -9,7 +9,7 @@ from edgebone.core.errors import SourceError
 
 if TYPE_CHECKING:
     from edgebone.sources import Source
-    from edgebone.stream_stats import StreamStats
+    from edgebone.stream.stats import StreamStats
 
 
 def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: bool) -> None:

@@ -9,7 +9,7 @@ from edgebone.cli.gallery_watch import GalleryWatch
 if TYPE_CHECKING:
     from edgebone.core.results import Results
     from edgebone.gallery import Gallery
-    from edgebone.model import Model
+    from edgebone.model.model import Model
 
 
 class Naming:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from edgebone.cli.naming import Naming
     from edgebone.core.frame import Frame
     from edgebone.core.results import Results
-    from edgebone.model import Model
-    from edgebone.stream import Stream
+    from edgebone.model.model import Model
+    from edgebone.stream.stream import Stream
 
 
 class Reload:

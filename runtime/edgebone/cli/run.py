@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
     from edgebone.core.results import Result, Results
-    from edgebone.model import Model
+    from edgebone.model.model import Model
     from edgebone.sinks import Sink
     from edgebone.sources import Source
-    from edgebone.stream import Stream
-    from edgebone.stream_stats import StreamStats
+    from edgebone.stream.stats import StreamStats
+    from edgebone.stream.stream import Stream
 
 
 def run_command(
@@ -148,12 +148,12 @@ def run_command(
     from edgebone.cli.left_out import check_all_read
     from edgebone.core.bundle import open_bundle
     from edgebone.core.model_files import is_bundle
-    from edgebone.model import load
+    from edgebone.model.model import load
     from edgebone.sinks.guarded import POLICIES, GuardedSink
     from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_sources
     from edgebone.sources.limits import Limits
-    from edgebone.stream import Stream
+    from edgebone.stream.stream import Stream
 
     policy = next((policy for policy in POLICIES if policy == sink_error), None)
     if policy is None:
@@ -275,7 +275,7 @@ def _by_head(texts: list[str] | None) -> dict[str, str]:
 
 
 def _say_engine(model: Model) -> None:
-    from edgebone.engines.openvino import OpenVinoEngine
+    from edgebone.engines.openvino.engine import OpenVinoEngine
 
     for failure in model.failures:
         note(f"edgebone: {failure}; going on with the next engine")

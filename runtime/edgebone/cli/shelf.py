@@ -21,8 +21,8 @@ from edgebone.core.errors import EdgeboneError
 if TYPE_CHECKING:
     from edgebone.cli.shelf_outputs import ShelfOutputs
     from edgebone.gallery import Gallery
-    from edgebone.inbox import Inbox
-    from edgebone.model import Model
+    from edgebone.model.model import Model
+    from edgebone.stream.inbox import Inbox
     from edgebone.vision.shelf import Pictures, Recognise, Shelf
     from edgebone.vision.shelf_file import ShelfFile
 
@@ -78,12 +78,12 @@ def shelf_command(
     """
     from edgebone.cli.left_out import fail_if_left_out
     from edgebone.cli.shelf_outputs import ShelfOutputs
-    from edgebone.inbox import Inbox
-    from edgebone.model import load
+    from edgebone.model.model import load
     from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_source
     from edgebone.sources.limits import Limits
     from edgebone.sources.picture_files import PictureFiles
+    from edgebone.stream.inbox import Inbox
     from edgebone.vision.shelf import Shelf
 
     if events and descriptor_of(events) == 1:

@@ -11,8 +11,8 @@ from edgebone.core.terminal import printable
 
 if TYPE_CHECKING:
     from edgebone.core.results import Results
-    from edgebone.stream import Stream
-    from edgebone.stream_stats import StreamStats
+    from edgebone.stream.stats import StreamStats
+    from edgebone.stream.stream import Stream
 
 _EVERY_S = 0.25
 

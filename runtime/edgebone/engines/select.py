@@ -17,7 +17,7 @@ from edgebone.core.manifest import Manifest, Variant
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.tensorrt_runtime import RUNTIMES
+from edgebone.engines.tensorrt.runtime import RUNTIMES
 
 ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8+bf16", "fp8", "int4", "auto")
@@ -345,9 +345,9 @@ def open_engine(
 def _open_tensorrt(
     bundle: Bundle, candidate: Candidate, batch_range: tuple[int, int], notice: Callable[[str], None]
 ) -> AsyncEngine:
-    from edgebone.engines.cuda import CudaBindings
-    from edgebone.engines.tensorrt import TensorRTEngine
-    from edgebone.engines.tensorrt_plan import plan_for
+    from edgebone.engines.tensorrt.cuda import CudaBindings
+    from edgebone.engines.tensorrt.engine import TensorRTEngine
+    from edgebone.engines.tensorrt.plan import plan_for
 
     cuda = CudaBindings()
     plan = plan_for(bundle, candidate.variant, candidate.engine, cuda.device(), Machine.probe(), notice)
@@ -380,9 +380,9 @@ def open_model(
     if candidate.engine == "openvino":
         return _open_openvino(candidate, lambda: model, batch_range, None)
     if candidate.engine in _TENSORRT:
-        from edgebone.compile.builder import compile_engine
-        from edgebone.compile.settings import CompileSettings, Target
-        from edgebone.engines.tensorrt import TensorRTEngine
+        from edgebone.engines.tensorrt.builder import compile_engine
+        from edgebone.engines.tensorrt.engine import TensorRTEngine
+        from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
         made = compile_engine(model, "the network", Target(candidate.engine), CompileSettings(), batch_range)
         return TensorRTEngine(
@@ -394,7 +394,7 @@ def open_model(
 def _open_openvino(
     candidate: Candidate, model: Callable[[], bytes], batch_range: tuple[int, int], cache: NetworkCache | None
 ) -> AsyncEngine:
-    from edgebone.engines.openvino import OpenVinoEngine
+    from edgebone.engines.openvino.engine import OpenVinoEngine
 
     return OpenVinoEngine(
         model,
@@ -413,7 +413,7 @@ def _open_onnxruntime(
     cache: NetworkCache | None,
     behind_another: bool = False,
 ) -> AsyncEngine:
-    from edgebone.engines.onnxruntime import OnnxRuntimeEngine
+    from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(
         model,

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgebone.core.ahead import ahead
 from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.results import Results
-from edgebone.model import Looker
+from edgebone.model.model import Looker
 
 LeftOut = Callable[[SourceError], None]
 

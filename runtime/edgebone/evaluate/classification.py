@@ -15,7 +15,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.pictures import read_rows
-from edgebone.model import Looker
+from edgebone.model.model import Looker
 from edgebone.sources.folders import in_order, pictures_in
 
 

@@ -19,7 +19,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
 from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
-from edgebone.model import Looker
+from edgebone.model.model import Looker
 
 # Boxes below it change nothing that could be seen in the figures.
 LEAST_SCORE = 0.01

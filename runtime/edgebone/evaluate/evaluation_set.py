@@ -18,7 +18,7 @@ from edgebone.evaluate.detection import evaluate_detector, read_instances
 from edgebone.evaluate.heads import choose_head, evaluable_heads
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
 from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
-from edgebone.model import Looker
+from edgebone.model.model import Looker
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 

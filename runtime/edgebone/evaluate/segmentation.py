@@ -13,7 +13,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.evaluate.annotated_sizes import check_masks
 from edgebone.evaluate.answers import LeftOut, answers, refuse
-from edgebone.model import Looker
+from edgebone.model.model import Looker
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import open_picture
 

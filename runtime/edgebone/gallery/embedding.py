@@ -25,7 +25,7 @@ from edgebone.core.results import Embedding
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats, as_unit
 from edgebone.gallery.views import OWN, View
-from edgebone.model import Model, apart_head_of
+from edgebone.model.model import Model, apart_head_of
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.selftest import read_golden
 from edgebone.sources.images import read_image

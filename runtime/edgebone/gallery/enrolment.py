@@ -22,7 +22,7 @@ from edgebone.gallery.gallery import Gallery
 from edgebone.gallery.signature import with_thumbnail
 from edgebone.gallery.vectors import Floats
 from edgebone.gallery.views import SIGNATURE
-from edgebone.model import Model
+from edgebone.model.model import Model
 from edgebone.preprocess import Pixels
 from edgebone.sources import open_source
 from edgebone.sources.globs import pictures_matching

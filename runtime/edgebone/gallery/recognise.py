@@ -10,7 +10,7 @@ from edgebone.core.results import Embedding, Result, Results
 from edgebone.gallery.embedding import about, embedding_head, space_of, space_of_head
 from edgebone.gallery.gallery import Gallery
 from edgebone.gallery.views import OWN
-from edgebone.model import Model, apart_head_of
+from edgebone.model.model import Model, apart_head_of
 
 
 def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Gallery]:

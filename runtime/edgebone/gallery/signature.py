@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgebone.gallery.embedding import embed_pictures
 from edgebone.gallery.vectors import Floats
 from edgebone.gallery.views import SIGNATURE
-from edgebone.model import Model
+from edgebone.model.model import Model
 
 FALSE_MATCH_RATE = 0.001
 """How many pictures in one may be taken for another, if nothing else is asked for."""

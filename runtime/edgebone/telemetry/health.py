@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgebone.stream_stats import StreamStats
+from edgebone.stream.stats import StreamStats
 
 STANDS_S = 10.0
 """After so long with one run, or with one result, a stream stands."""

@@ -15,7 +15,7 @@ from edgebone.core import limits
 from edgebone.core.bounded_socket import Allowance, BoundedSocket
 from edgebone.core.errors import EdgeboneError, missing
 from edgebone.core.timing import Percentiles
-from edgebone.stream_stats import STAGES, StreamStats
+from edgebone.stream.stats import STAGES, StreamStats
 from edgebone.telemetry.health import what_is_wrong
 from edgebone.telemetry.sensors import Sensor, probe_sensors
 

@@ -1,0 +1,1 @@
+"""Assemble what a bundle holds."""

@@ -1,0 +1,159 @@
+"""From a proved graph to a bundle's files: manifest, golden sample, report."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+import edgebone
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
+from edgebone.core.tensors import TensorSpec
+from edgebone_export.graphs.passes.contract import PassRecord
+from edgebone_export.graphs.trace import BATCH, INPUT
+from edgebone_export.proof.verify import FP32_MAX_REL, PreprocessParity, Reference
+
+VARIANT = "fp32"
+FILE = f"onnx/{VARIANT}.onnx"
+_GOLDEN_IMAGE, _GOLDEN_TENSORS = "golden/image.png", "golden/tensors.npz"
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxscript",
+    "onnxslim",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+)
+
+
+@dataclass(frozen=True)
+class ImportedReading:
+    """What is known of how an imported file is read.
+
+    Attributes:
+        doubts: What is doubtful about it, a sentence each.
+        agreement: How far it gives the user's own answers, in words; None where there were none.
+    """
+
+    doubts: tuple[str, ...]
+    agreement: str | None
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export or import made.
+
+    Attributes:
+        path: The bundle.
+        manifest: Its manifest, without the file records.
+        parity: The graph against eager PyTorch, or against the file that was imported.
+        preprocess_parity: Preprocessing against the library's transform; None where the library has none.
+        seconds: Time from the call to the written bundle.
+        size_bytes: Size of all its files.
+        reading: How an imported file is read; None of an export, whose library says it.
+    """
+
+    path: Path
+    manifest: Manifest
+    parity: Parity
+    preprocess_parity: PreprocessParity | None
+    seconds: float
+    size_bytes: int
+    reading: ImportedReading | None = None
+
+
+def manifest_of(
+    model: ModelInfo,
+    preprocess: Preprocess,
+    heads: Mapping[str, Head],
+    reference: Reference,
+    batch: tuple[int, int],
+    parity: Parity,
+) -> Manifest:
+    """The manifest of one graph; its outputs are the reference's."""
+    size: int | str = batch[0] if batch[0] == batch[1] else BATCH
+    return Manifest(
+        schema=SCHEMA,
+        name=model.name,
+        created_by=f"edgebone {edgebone.__version__}",
+        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        model=model,
+        preprocess=preprocess,
+        input=TensorSpec(INPUT, "uint8", (size, *preprocess.size_hw, 3)),
+        outputs=tuple(
+            TensorSpec(name, values.dtype.name, (size, *values.shape[1:])) for name, values in reference.outputs.items()
+        ),
+        heads=dict(heads),
+        variants={VARIANT: Variant(FILE, VARIANT, batch, parity)},
+        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32_MAX_REL),
+        files={},
+    )
+
+
+def golden_files(picture: NDArray[np.uint8], reference: Reference) -> dict[str, bytes]:
+    """The first verification picture, its network input, and what the original network answered."""
+    recorded = io.BytesIO()
+    outputs: dict[str, Any] = {name: values[:1] for name, values in reference.outputs.items()}
+    np.savez_compressed(recorded, input=reference.uint8[:1], **outputs)
+    encoded = cv2.imencode(".png", picture)[1].tobytes()
+    return {_GOLDEN_IMAGE: encoded, _GOLDEN_TENSORS: recorded.getvalue()}
+
+
+def report_json(
+    manifest: Manifest,
+    pictures_from: str,
+    records: Sequence[PassRecord[Parity]],
+    graph: ir.Model,
+    file_bytes: int,
+    **more: Any,
+) -> bytes:
+    """``report.json``: what was proved, with figures."""
+    content = {
+        "model": manifest.model,
+        "weights": manifest.model.weights,
+        **more,
+        "pictures": pictures_from,
+        "passes": [
+            {"name": item.name, "seconds": item.seconds, "nodes": item.nodes, "parity": item.checked}
+            for item in records
+        ],
+        "nodes": dict(Counter(node.op_type for node in graph.graph).most_common()),
+        "onnx_bytes": file_bytes,
+        "libraries": _versions(),
+        "machine": Machine.probe(),
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=2)
+
+
+def describe(name: str, library: str, weights: object, preprocess: Preprocess) -> dict[str, str]:
+    """What the ONNX file says about itself, even without its bundle."""
+    return {
+        "edgebone.model.model": f"{name} ({library})",
+        "edgebone.weights": msgspec.json.encode(weights).decode(),
+        "edgebone.preprocess": msgspec.json.encode(preprocess).decode(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

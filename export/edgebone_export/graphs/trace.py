@@ -1,0 +1,147 @@
+"""From a PyTorch module to a raw ONNX graph."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from edgebone_export.errors import ExportError, in_one_line
+from edgebone_export.models.attention import FlatAttention
+from edgebone_export.models.backbones import Backbone
+
+# TensorRT 10.3 parses it, LayerNormalization is in it, and onnxruntime's CUDA kernels are complete for it.
+OPSET = 18
+# Of opset 18's own time: runtimes from 2023 on read it.
+IR_VERSION = 8
+INPUT = "images"
+BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A raw graph: float32 (n, 3, h, w) in.
+
+    Attributes:
+        model: The graph, unoptimised.
+        layer_norms: How many layer norms PyTorch computed: each must stay one node, since decomposed they
+            overflow in FP16.
+    """
+
+    model: ir.Model
+    layer_norms: int
+
+
+def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
+    """Trace with torch.export and write the graph with torch's ONNX exporter, without its optimiser.
+
+    Args:
+        backbone: The network.
+        batch: Smallest and largest batch; a static one where they are the same.
+
+    Raises:
+        ExportError: torch cannot trace or write it.
+    """
+    low, high = batch
+    # torch.export takes sizes of 0 and 1 for constants: a dynamic batch is traced with another one.
+    example = torch.zeros(low if low == high else 2, 3, *backbone.preprocess.size_hw)
+    shapes = None
+    if low != high:
+        shapes = ({0: torch.export.Dim(BATCH, min=low, max=high)},)
+    module = backbone.merged or backbone.module
+    program, model = write_onnx(module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
+    _name_batch(model, dynamic=low != high)
+    _name_nodes(model)
+    # Those behind a tap compute nothing that leaves the graph.
+    program.graph.eliminate_dead_code()
+    layer_norms = sum(
+        node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
+    )
+    return Traced(model, layer_norms)
+
+
+def write_onnx(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    dynamic_shapes: Any,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    what: str,
+) -> tuple[torch.export.ExportedProgram, ir.Model]:
+    """Trace a module with torch.export and write the graph with torch's ONNX exporter, without its optimiser.
+
+    Args:
+        module: The module.
+        example: What it is traced with.
+        dynamic_shapes: As torch.export takes them; None for static ones.
+        inputs: The inputs' names.
+        outputs: The outputs' names.
+        what: What it is, for messages.
+
+    Raises:
+        ExportError: torch cannot trace or write it.
+    """
+    try:
+        with _quiet(), torch.no_grad(), FlatAttention():
+            program = torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(f"{what} cannot be traced to ONNX: {in_one_line(error)}") from error
+    assert written is not None, "torch.onnx.export gives a program when it is given no file"
+    written.model.ir_version = IR_VERSION
+    return program, written.model
+
+
+def _name_batch(model: ir.Model, dynamic: bool) -> None:
+    """Call the free axis ``batch`` at the borders; torch numbers its symbols."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None and dynamic:
+            value.shape = ir.Shape([BATCH, *value.shape[1:]])
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Put the PyTorch module before each node's name: ``layer1.0.conv2/node_conv2d_4``.
+
+    Compilers name the node that they do not like, and quantization those that cost most: a person knows modules.
+    """
+    ours = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
+    for node in model.graph:
+        for value in node.outputs:
+            # A user's own name for an output may be what the exporter calls a value inside.
+            if value.name in ours and not value.is_graph_output():
+                value.name = f"{value.name}_inside"
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        # The last scope is the operator itself, the first the whole network.
+        module = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+        if module:
+            node.name = f"{module}/{node.name}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's remarks on its own internals away from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

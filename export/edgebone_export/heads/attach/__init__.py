@@ -1,0 +1,1 @@
+"""Attach heads to a bundle, and detach them."""

@@ -1,0 +1,1 @@
+"""Labelled pictures that heads are fitted on."""

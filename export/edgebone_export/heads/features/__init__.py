@@ -1,0 +1,1 @@
+"""What heads read: a frozen backbone's features."""

@@ -1,0 +1,281 @@
+"""The frozen backbone's features of pictures, through the very engine that will run, computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.ahead import ahead
+from edgebone.core.bundle import Bundle
+from edgebone.core.caches import Cached, cache_folder, cached
+from edgebone.core.errors import EngineError, SourceError, TensorError
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import Tap
+from edgebone.core.tensors import Array, TensorSpec
+from edgebone.engines.protocol import AsyncEngine
+from edgebone.engines.select import Candidate, candidates, choose, open_model, plan_first, planned
+from edgebone.preprocess import preprocess
+from edgebone.sources.images import read_image
+from edgebone_export.graphs.edit import checked_bytes
+from edgebone_export.heads.attach.join import graph_with_taps, join, open_backbone, remove_outputs, tap_value
+from edgebone_export.heads.data.views import views_of
+from edgebone_export.heads.features.fitted import VECTOR
+from edgebone_export.heads.features.readings import Reading, pooling_graph, width
+
+# Part of every key: raise it when what is computed from the same parts becomes another.
+_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone gives for pictures.
+
+    Attributes:
+        arrays: By name, ``vector`` or a tap: float32, (rows, …), one row a view.
+        picture: int64, (rows,): each row's place among the pictures that were asked for.
+        unreadable: The places of pictures that could not be read, and why.
+        from_cache: How many pictures were not computed anew.
+        sha256: Each picture's hash, by place; of what could be read.
+    """
+
+    arrays: dict[str, NDArray[np.float32]]
+    picture: NDArray[np.int64]
+    unreadable: dict[int, str]
+    from_cache: int
+    sha256: dict[int, str]
+
+    def others_than(self, known: Collection[str]) -> tuple[NDArray[np.int64], list[int]]:
+        """The rows of pictures whose hashes are not among the known ones, and the places of those whose are."""
+        again = [place for place, digest in self.sha256.items() if digest in known]
+        return np.flatnonzero(~np.isin(self.picture, again)), again
+
+
+class FeatureEngine:
+    """A variant's graph, cut off where a head begins; a context manager.
+
+    Args:
+        bundle: An open bundle.
+        candidate: Variant, engine and precision.
+        taps: The bundle's taps.
+        reads: Readings, which give one ``vector``; or names of taps, which give themselves.
+
+    Raises:
+        ExportError: The variant's graph has no such tap.
+        EngineError: The engine refuses the graph.
+    """
+
+    def __init__(
+        self, bundle: Bundle, candidate: Candidate, taps: Mapping[str, Tap], reads: Sequence[Reading] | Sequence[str]
+    ) -> None:
+        manifest = bundle.manifest
+        variant = manifest.variants[candidate.variant]
+        where = f"{bundle.path}, {candidate.variant}"
+        content = bundle.read(variant.file)
+        if isinstance(reads[0], Reading):
+            graph, specs = _with_vector(content, [item for item in reads if isinstance(item, Reading)], taps, where)
+        else:
+            graph, specs = graph_with_taps(content, {str(name): taps[str(name)] for name in reads}, where)
+        self.candidate = candidate
+        self.preprocess = manifest.preprocess
+        self._outputs = {name: spec.name for name, spec in specs.items()}
+        self._batch = variant.batch
+        self.one_at_a_time = variant.batch == (1, 1)
+        key = [
+            _VERSION,
+            hashlib.sha256(graph).hexdigest(),
+            str(candidate),
+            _versions(candidate.engine),
+            manifest.preprocess,
+        ]
+        self.space = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
+        self._engine: AsyncEngine = open_model(candidate, graph, variant.batch)
+        self._input = self._engine.inputs[0].name
+
+    def run(self, inputs: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Features of network inputs, uint8 (n, height, width, 3): float32 arrays (n, …) by name."""
+        low, high = self._batch
+        parts: list[dict[str, Array]] = []
+        for start in range(0, len(inputs), high):
+            own = inputs[start : start + high]
+            fed = own if len(own) >= low else np.resize(own, (low, *own.shape[1:]))
+            outputs = self._engine.run({self._input: np.ascontiguousarray(fed)})
+            parts.append({name: outputs[output][: len(own)] for name, output in self._outputs.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+    def __enter__(self) -> FeatureEngine:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def pick(bundle: Bundle, engine: str, precision: str | None, variant: str | None = None) -> Candidate:
+    """What features are computed with: what `edgebone.load` would take, or a variant on the first engine that runs it.
+
+    Raises:
+        EngineError: Unknown engine, precision or variant.
+        NoEngineError: Nothing here runs it.
+    """
+    manifest, machine = bundle.manifest, Machine.probe()
+    if variant is not None and variant not in manifest.variants:
+        raise EngineError(f"{bundle.path}: there is no variant {variant}, only {', '.join(manifest.variants)}")
+    if (engine, precision, variant) == ("auto", None, None):
+        plan = planned(manifest, machine)
+        if plan is not None:
+            choice = plan_first(plan, choose(candidates(manifest), machine, manifest.variants), machine, manifest)
+            if choice.fits[0].candidate is plan:
+                # How it is run changes no number.
+                return Candidate(plan.engine, plan.precision, plan.variant)
+    options = candidates(manifest, engine, precision or (manifest.variants[variant].precision if variant else "fp32"))
+    if variant is not None:
+        options = [option for option in options if option.variant == variant]
+    return choose(options, machine, manifest.variants).fits[0].candidate
+
+
+def extract(
+    engine: FeatureEngine,
+    pictures: Sequence[Path],
+    *,
+    views: int = 1,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Features:
+    """Features of pictures, from the cache where they are in it.
+
+    Args:
+        engine: What computes them.
+        pictures: Files.
+        views: Views a picture; 1 is the picture alone.
+        seed: Of the random views.
+        cache: A folder in which features are kept, a file a picture, by the content of the picture and by all that
+            they were computed with; None for none. A file that is damaged is computed anew. Where the network takes one
+            picture at a time, what is kept for several views serves for fewer, too.
+        progress: Told how many of how many are done.
+
+    Raises:
+        SourceError: None of the pictures can be read.
+    """
+    folder = None if cache is None else cache / engine.space[:32]
+    unreadable: dict[int, str] = {}
+    hashes: dict[int, str] = {}
+    rows: list[dict[str, Array]] = []
+    picture: list[int] = []
+    hits = done = 0
+
+    def one(path: Path) -> tuple[dict[str, Array], str, bool] | str:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return str(error.strerror or error)
+        return _of_picture(engine, path, content, views, seed, folder)
+
+    with closing(ahead(one, pictures)) as all_found:
+        for place, found in enumerate(all_found):
+            done += 1
+            progress(done, len(pictures))
+            if isinstance(found, str):
+                unreadable[place] = found
+                continue
+            arrays, hashes[place], hit = found
+            hits += hit
+            rows.append(arrays)
+            picture += [place] * views
+    if not rows:
+        raise SourceError(
+            f"none of {len(pictures)} pictures can be read: {next(iter(unreadable.values()), 'no files')}"
+        )
+    joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return Features(joined, np.asarray(picture, np.int64), unreadable, hits, hashes)
+
+
+def _of_picture(
+    engine: FeatureEngine, path: Path, content: bytes, views: int, seed: int, folder: Path | None
+) -> tuple[dict[str, Array], str, bool] | str:
+    digest = hashlib.sha256(content).hexdigest()
+    places = [] if folder is None else _places(engine, folder, digest, views, seed)
+    for place in places:
+        kept = _kept(place)
+        if kept is not None and all(len(array) >= views for array in kept.values()):
+            return {name: array[:views] for name, array in kept.items()}, digest, True
+    inputs = np.zeros((views, *engine.preprocess.size_hw, 3), np.uint8)
+    # The picture's own hash seeds its views: they stay the same in whatever order pictures come.
+    own_seed = (seed << 32) + int(digest[:8], 16)
+    try:
+        for view, out in zip(views_of(read_image(path, content), views, own_seed), inputs, strict=True):
+            preprocess(engine.preprocess, view, out)
+    except SourceError as error:
+        return str(error)
+    except TensorError as error:
+        return f"{path}: {error}"
+    arrays = engine.run(inputs)
+    if places:
+        _keep(places[0], arrays)
+    return arrays, digest, False
+
+
+def _places(engine: FeatureEngine, folder: Path, digest: str, views: int, seed: int) -> list[Cached]:
+    """Where a picture's features may be kept: the first is where these are."""
+    # The first two views are the picture and its mirror image, whatever the seed.
+    seeds = [seed] if views > 2 else [None, seed]
+    if engine.one_at_a_time:
+        # So a view's numbers do not depend on how many follow it: what was kept for more of them serves for fewer.
+        return [cached(folder / digest[:2], engine.space, digest, own) for own in seeds]
+    return [cached(folder / digest[:2], engine.space, digest, seeds[0], views)]
+
+
+def _kept(place: Cached) -> dict[str, Array] | None:
+    found = place.load()
+    if found is None:
+        return None
+    with np.load(io.BytesIO(found[0]), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _keep(place: Cached, arrays: Mapping[str, Array]) -> None:
+    recorded = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez(recorded, **named)
+    # A full disk costs time at the next fit, and nothing else.
+    with suppress(OSError):
+        place.keep(recorded.getvalue())
+
+
+def _with_vector(
+    content: bytes, readings: Sequence[Reading], taps: Mapping[str, Tap], where: str
+) -> tuple[bytes, dict[str, TensorSpec]]:
+    model = open_backbone(content, where)
+    reads = {item.tap: tap_value(model, item.tap, taps[item.tap], where) for item in readings}
+    spec = TensorSpec(VECTOR, "float32", ("batch", width(readings, taps)))
+    (made,) = join(model, "features", pooling_graph(readings, taps), reads, [spec])
+    remove_outputs(model, [str(value.name) for value in model.graph.outputs if value.name != made.name])
+    return checked_bytes(model, f"{where}: the graph of its features"), {VECTOR: made}
+
+
+def _versions(engine: str) -> str:
+    """The package that computes: another one may round in another way."""
+    packages = Machine.probe().packages
+    return f"{engine} {packages.get(engine.partition('-')[0], '')}"
+
+
+def default_cache() -> Path | None:
+    """The user's cache of features, or None where there is no place to write to."""
+    return cache_folder("features")

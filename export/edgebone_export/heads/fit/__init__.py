@@ -1,0 +1,1 @@
+"""Fit a head of any kind."""

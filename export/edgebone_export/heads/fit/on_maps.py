@@ -1,0 +1,181 @@
+"""The part of a fit that heads on maps have of their own: masks and boxes, in pixels of the network's input."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.manifest import Preprocess
+from edgebone.evaluate.annotated_sizes import check_sizes
+from edgebone.preprocess import plan
+from edgebone.sources.images import read_image
+from edgebone_export.errors import ExportError
+from edgebone_export.heads.data.alike import groups_alike
+from edgebone_export.heads.data.dense import Dense, read_detection, read_normal, read_segmentation
+from edgebone_export.heads.data.labelled import parted
+from edgebone_export.heads.features.features import FeatureEngine, Features
+from edgebone_export.heads.features.fitted import FittedHead
+from edgebone_export.heads.fit.fit import Fitted, Settings, Work
+from edgebone_export.heads.fit.variants import accuracy_by_variant
+from edgebone_export.heads.maps import anomaly, detection, segmentation
+from edgebone_export.heads.maps.feature_maps import stride_of
+
+_STRIDES = {"segmentation": segmentation.STRIDES, "detection": detection.STRIDES, "anomaly": anomaly.STRIDES}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Maps of pictures with their targets, a row a view."""
+
+    maps: dict[str, NDArray[np.float16]]
+    targets: list[Any]
+    picture: NDArray[np.int64]
+
+
+def fit_on_maps(work: Work, data: Path) -> Fitted:
+    """Fit a segmentation, detection or anomaly head.
+
+    Raises:
+        ExportError: The backbone gives no maps, or the data does not allow what is wanted.
+        SourceError: The data is not there, or none of it can be read.
+    """
+    settings = work.settings
+    reads = _reads(work)
+    train = _read(settings, data, settings.images)
+    val = None if settings.val is None else _read(settings, settings.val, settings.val_images)
+    if val is not None and val.labels != train.labels:
+        raise ExportError(
+            f"{settings.val}: has the classes {', '.join(val.labels)}, the pictures to fit on {', '.join(train.labels)}"
+        )
+    anomalous = read_normal(settings.anomalous) if settings.anomalous is not None else None
+    began = time.perf_counter()
+    with FeatureEngine(work.bundle, work.candidate, work.taps, reads) as engine:
+        work.progress(f"maps of {len(train.pictures)} pictures, by {work.candidate}")
+        seen = work.features(engine, train.pictures, settings.views)
+        unseen = odd = None
+        if val is not None:
+            work.progress(f"maps of {len(val.pictures)} held-out pictures")
+            unseen = work.features(engine, val.pictures, 1)
+        if anomalous is not None:
+            odd = work.features(engine, anomalous.pictures, 1)
+    features_s = time.perf_counter() - began
+    parts = [(seen, train)]
+    parts += [(found, own) for found, own in ((unseen, val), (odd, anomalous)) if found is not None and own is not None]
+    unreadable = {str(own.pictures[row]): why for found, own in parts for row, why in found.unreadable.items()}
+    preprocess = work.bundle.manifest.preprocess
+    began = time.perf_counter()
+    leaked: list[str] = []
+    rows = np.arange(len(seen.picture))
+    if val is not None and unseen is not None:
+        held_rows, again = unseen.others_than(set(seen.sha256.values()))
+        leaked += [str(val.pictures[place]) for place in again]
+        held_part = _with_targets(unseen, val, preprocess, held_rows)
+    else:
+        rows, held_rows = _parted(seen, settings)
+        held_part = _with_targets(seen, train, preprocess, held_rows)
+    odd_maps = None
+    if odd is not None and anomalous is not None:
+        known = set(seen.sha256.values()) | set(unseen.sha256.values() if unseen is not None else ())
+        odd_rows, again = odd.others_than(known)
+        leaked += [str(anomalous.pictures[place]) for place in again]
+        odd_maps = {name: array[odd_rows].astype(np.float16) for name, array in odd.arrays.items()}
+    if not len(held_part.targets):
+        raise ExportError("no held-out picture is left to measure on; give others with --val")
+    work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
+    head = _fit(work, _with_targets(seen, train, preprocess, rows), held_part, odd_maps, train.labels)
+    fit_s = time.perf_counter() - began
+    report = {
+        **head.report,
+        "reads": list(reads),
+        "features_by": str(work.candidate),
+        "views": settings.views,
+        "unreadable": len(unreadable),
+        "leaked": len(leaked),
+        "data": data.name,
+    }
+    head = replace(head, report=report)
+    held_pictures = [(val or train).pictures[place] for place in held_part.picture.tolist()]
+    return Fitted(
+        head,
+        reads,
+        accuracy_by_variant(work, reads, head, held_pictures, held_part.maps, data.name),
+        unreadable,
+        tuple(leaked),
+        (),
+        (sum(found.from_cache for found, _ in parts), sum(len(own.pictures) for _, own in parts)),
+        features_s,
+        fit_s,
+    )
+
+
+def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to fit on, and those that are held out: of these the pictures themselves. No scene is on both sides."""
+    first = np.unique(seen.picture, return_index=True)[1]
+    means = [array[first].mean(axis=(2, 3), dtype=np.float32) for array in seen.arrays.values()]
+    strata = np.zeros(len(first), np.int64)
+    group = groups_alike(np.concatenate(means, axis=1), strata).group
+    rows, held = parted(seen.picture, strata, group, settings.hold_out, settings.seed)
+    if not 0 < len(held) < len(first):
+        raise ExportError(
+            f"of {len(first)} pictures {len(held)} would be held out; give more pictures, --val or another --hold-out"
+        )
+    return rows, held
+
+
+def _reads(work: Work) -> tuple[str, ...]:
+    """The taps that are read: those that were named, or those that have served best among the backbone's."""
+    kind, taps = work.settings.kind, work.taps
+    maps = [name for name, tap in taps.items() if tap.stride]
+    if not maps:
+        raise ExportError(f"a {kind} head reads maps, and this backbone has none, only {', '.join(taps) or 'nothing'}")
+    if work.settings.read is None:
+        usual = tuple(name for name in maps if stride_of(name) in _STRIDES[kind])
+        return usual or tuple(maps[-1:])
+    names = tuple(dict.fromkeys(word.strip() for word in work.settings.read.split(",")))
+    for name in names:
+        if ":" in name or name not in maps:
+            raise ExportError(f"a {kind} head reads whole maps, {', '.join(maps)}, not {name or 'nothing'}")
+    return names
+
+
+def _read(settings: Settings, data: Path, images: Path | None) -> Dense:
+    if settings.kind == "segmentation":
+        return read_segmentation(data, images, settings.labels)
+    if settings.kind == "detection":
+        found = read_detection(data, images)
+        check_sizes(data, zip(found.pictures, found.sizes_wh, strict=True))
+        return found
+    return read_normal(data)
+
+
+def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows: NDArray[np.int64]) -> _Seen:
+    """Some rows with their targets; the second view of a picture is its mirror image."""
+    targets: list[Any] = []
+    done = -1
+    for row in rows:
+        place = int(features.picture[row])
+        height, width = read_image(data.pictures[place]).shape[:2]
+        targets.append(data.target(place, plan(preprocess, height, width), place == done))
+        done = place
+    # Half precision is enough to learn from, and dense maps fill the memory.
+    maps = {name: array[rows].astype(np.float16) for name, array in features.arrays.items()}
+    return _Seen(maps, targets, features.picture[rows])
+
+
+def _fit(work: Work, fit: _Seen, held: _Seen, odd: Any, labels: tuple[str, ...]) -> FittedHead:
+    settings = work.settings
+    more: dict[str, Any] = {**settings.options, "seed": settings.seed, "progress": work.progress}
+    more["picture"] = fit.picture
+    if settings.kind == "anomaly":
+        return anomaly.fit_anomaly(fit.maps, held_out_normal=held.maps, held_out_anomalous=odd, **more)
+    if settings.kind == "segmentation":
+        return segmentation.fit_segmentation(
+            fit.maps, np.stack(fit.targets), held.maps, np.stack(held.targets), labels, **more
+        )
+    size_hw = work.bundle.manifest.preprocess.size_hw
+    return detection.fit_detection(fit.maps, fit.targets, held.maps, held.targets, labels, size_hw, **more)

@@ -1,0 +1,205 @@
+"""The part of a fit that heads on vectors have of their own: classes, labels and numbers of pictures."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core import limits
+from edgebone.core.manifest import Accuracy, Tap
+from edgebone.core.reading import read_text
+from edgebone_export.heads.data.alike import Alike, groups_alike
+from edgebone_export.heads.data.labelled import Labelled, Task, class_folders, parted, read_labelled
+from edgebone_export.heads.data.splits import rarest_label
+from edgebone_export.heads.features.features import FeatureEngine, Features
+from edgebone_export.heads.features.fitted import VECTOR, FittedHead, Samples
+from edgebone_export.heads.features.readings import Reading, default_readings, parse_readings
+from edgebone_export.heads.fit.fit import CLASSIFIERS, Fitted, Settings, Work
+from edgebone_export.heads.fit.variants import accuracy_by_variant
+
+_TASKS: dict[str, Task] = {"multilabel": "labels", "regression": "values"}
+
+
+def fit_on_vectors(work: Work, data: Path) -> Fitted:
+    """Fit a classifier, or a head of several labels, numbers or an embedding.
+
+    Raises:
+        ExportError: The data does not allow what is wanted.
+        SourceError: The data is not there, or none of it can be read.
+    """
+    settings = work.settings
+    task = _TASKS.get(settings.kind, "classes")
+    if settings.kind == "embedding" and not _has_classes(data):
+        task = "none"
+    train = read_labelled(data, task, columns=settings.columns)
+    val = None if settings.val is None else read_labelled(settings.val, task, train.names)
+    readings = _readings(work)
+    began = time.perf_counter()
+    with FeatureEngine(work.bundle, work.candidate, work.taps, readings) as engine:
+        views = f", {settings.views} views each" if settings.views > 1 else ""
+        work.progress(f"features of {len(train.pictures)} pictures{views}, by {work.candidate}")
+        seen = work.features(engine, train.pictures, settings.views)
+        unseen = None
+        if val is not None:
+            work.progress(f"features of {len(val.pictures)} held-out pictures")
+            unseen = work.features(engine, val.pictures, 1)
+    features_s = time.perf_counter() - began
+    parts = [(seen, train), *([(unseen, val)] if val is not None and unseen is not None else [])]
+    unreadable = {str(own.pictures[place]): why for found, own in parts for place, why in found.unreadable.items()}
+    for path, why in list(unreadable.items())[:1]:
+        work.progress(f"{len(unreadable)} pictures cannot be read, such as {path}: {why}")
+    began = time.perf_counter()
+    samples, alike = _alike(_samples(seen, train))
+    leaked: list[str] = []
+    if val is not None and unseen is not None:
+        rows, again = unseen.others_than(set(seen.sha256.values()))
+        leaked = [str(val.pictures[place]) for place in again]
+        held_out, held_pictures = _samples(unseen, val).take(rows), val.pictures
+    elif task == "none":
+        held_out, held_pictures = samples.take(np.empty(0, np.int64)), train.pictures
+    else:
+        samples, held_out = _parted(samples, settings)
+        # Of a class that has one scene left, pictures are all that can be parted.
+        samples, _ = _alike(samples)
+        held_pictures = train.pictures
+    work.progress(f"fitting: {settings.kind} on {len(samples.x)} rows of {samples.x.shape[1]} features")
+    measured = held_out if len(held_out.x) else None
+    head = _fit(work, samples, measured, train.names)
+    fit_s = time.perf_counter() - began
+    report = {
+        **head.report,
+        "reads": [str(item) for item in readings],
+        "features_by": str(work.candidate),
+        "views": settings.views,
+        "unreadable": len(unreadable),
+        "leaked": len(leaked),
+        "scenes": len(np.unique(alike.group)),
+        "one_scene": [train.names[place] for place in alike.inseparable] if task == "classes" else [],
+        "data": data.name,
+    }
+    head = replace(head, report=report)
+    return Fitted(
+        head,
+        readings,
+        _accuracies(work, readings, head, samples, train.pictures, measured, held_pictures, data.name),
+        unreadable,
+        tuple(leaked),
+        _contradictory(seen, train),
+        (sum(found.from_cache for found, _ in parts), sum(len(own.pictures) for _, own in parts)),
+        features_s,
+        fit_s,
+    )
+
+
+def _has_classes(data: Path) -> bool:
+    """Whether there are classes to learn from, or just pictures."""
+    if data.suffix.lower() == ".csv":
+        try:
+            first = read_text(data, limits.TABLE_BYTES).partition("\n")[0]
+        except (OSError, UnicodeDecodeError):
+            return False
+        return "label" in [name.strip() for name in first.split(",")]
+    return data.is_dir() and len(class_folders(data)) > 1
+
+
+def _readings(work: Work) -> tuple[Reading, ...]:
+    if work.settings.read is not None:
+        return parse_readings(work.settings.read, work.taps)
+    return _usual(work.settings.kind, work.taps)
+
+
+def _usual(kind: str, taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
+    """A few pictures a class, and nearest neighbours, are best served by the vector alone."""
+    usual = default_readings(taps)
+    return usual[:1] if kind in ("prototype", "embedding") else usual
+
+
+def _samples(features: Features, labelled: Labelled) -> Samples:
+    return Samples(features.arrays[VECTOR], labelled.y[features.picture], features.picture)
+
+
+def _strata(y: NDArray[Any]) -> NDArray[np.int64]:
+    """What a split should have about the same share of on both sides."""
+    if y.dtype == np.bool_:
+        return rarest_label(y)
+    return np.asarray(y, np.int64) if y.ndim == 1 else np.zeros(len(y), np.int64)
+
+
+def _alike(samples: Samples) -> tuple[Samples, Alike]:
+    """Which pictures look alike, so that no split parts them."""
+    numbers, first = np.unique(samples.picture, return_index=True)
+    alike = groups_alike(samples.x[first], _strata(samples.y[first]))
+    return replace(samples, alike=alike.group[np.searchsorted(numbers, samples.picture)]), alike
+
+
+def _parted(samples: Samples, settings: Settings) -> tuple[Samples, Samples]:
+    """What is fitted on, and what is held out: of these the pictures themselves, without augmented views."""
+    first = np.unique(samples.picture, return_index=True)[1]
+    strata = _strata(samples.y[first])
+    rows, held = parted(samples.picture, strata, samples.group[first], settings.hold_out, settings.seed)
+    return samples.take(rows), samples.take(held)
+
+
+def _contradictory(features: Features, labelled: Labelled) -> tuple[str, ...]:
+    """Pictures of the same content that shall lead to different things."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, digest in features.sha256.items():
+        places[digest].append(place)
+    return tuple(
+        " and ".join(str(labelled.pictures[place]) for place in own)
+        for own in places.values()
+        if len(own) > 1 and (labelled.y[own] != labelled.y[own[0]]).any()
+    )
+
+
+def _fit(work: Work, train: Samples, held_out: Samples | None, names: tuple[str, ...]) -> FittedHead:
+    settings = work.settings
+    more: dict[str, Any] = {**settings.options, "seed": settings.seed, "progress": work.progress}
+    if settings.kind == "multilabel":
+        from edgebone_export.heads.vectors.multilabel import fit_multilabel
+
+        return fit_multilabel(train, held_out, names, **more)
+    if settings.kind == "regression":
+        from edgebone_export.heads.vectors.regression import fit_regression
+
+        return fit_regression(train, held_out, names, **more)
+    if settings.kind == "embedding":
+        from edgebone_export.heads.vectors.embedding import fit_embedding
+
+        return fit_embedding(train, names, held_out, **more)
+    from edgebone_export.heads.vectors.classifier import fit_classifier
+
+    return fit_classifier(train, held_out, names, kind=settings.kind, **more)  # type: ignore[arg-type]
+
+
+def _accuracies(
+    work: Work,
+    readings: tuple[Reading, ...],
+    head: FittedHead,
+    train: Samples,
+    train_pictures: tuple[Path, ...],
+    held_out: Samples | None,
+    held_pictures: tuple[Path, ...],
+    data: str,
+) -> dict[str, Accuracy | None]:
+    """What variants are worth: by the held-out pictures or, where there are none, those that were fitted on."""
+    first = np.unique(train.picture, return_index=True)[1]
+    samples = train.take(first) if held_out is None else held_out
+    pictures = train_pictures if held_out is None else held_pictures
+    counted = held_out is not None and work.settings.kind in CLASSIFIERS
+    return accuracy_by_variant(
+        work,
+        readings,
+        head,
+        [pictures[place] for place in samples.picture.tolist()],
+        {VECTOR: samples.x},
+        data,
+        samples.y if counted else None,
+    )

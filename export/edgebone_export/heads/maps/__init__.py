@@ -1,0 +1,1 @@
+"""Heads on feature maps: detection, segmentation, anomaly."""

@@ -1,0 +1,116 @@
+"""From a fitted PyTorch module on maps to the ONNX graph of a head, held against the module itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from edgebone.core.tensors import Array, TensorSpec
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.selftest import compare_output
+from edgebone_export.errors import ParityError
+from edgebone_export.graphs.passes.fold_constants import FoldConstants
+from edgebone_export.graphs.passes.slim import Slim
+from edgebone_export.graphs.trace import BATCH, write_onnx
+from edgebone_export.heads.maps.feature_maps import Maps, finest_first, read
+
+# One picture, as a camera gives them, and several; never the two that the graph was traced with.
+_PROVED_BATCHES = (1, 3)
+_MOST_ABS = 1e-4
+
+
+@dataclass(frozen=True)
+class DenseGraph:
+    """A head's graph.
+
+    Attributes:
+        content: The ONNX file.
+        outputs: What it gives, in order.
+    """
+
+    content: bytes
+    outputs: tuple[TensorSpec, ...]
+
+
+def write_graph(net: nn.Module, maps: Maps, outputs: Sequence[str], box_score: float | None = None) -> DenseGraph:
+    """Write a module as ONNX, batch norms folded, and prove the file in onnxruntime.
+
+    Args:
+        net: Takes the maps of every tap, finest first, as float32 (batch, channels, height, width) each; gives a
+            tensor, or a tuple of them. It is put into eval mode.
+        maps: Maps by tap; the first rows are what the graph is proved on.
+        outputs: The names of what the module gives.
+        box_score: Of a module that gives boxes, the least score of one that is shown.
+
+    Raises:
+        ExportError: torch cannot write it.
+        ParityError: The graph does not compute what the module computes.
+    """
+    net = net.eval().requires_grad_(False)
+    taps = finest_first(maps)
+    # torch.export takes sizes of 0 and 1 for constants: the free batch is traced with another one.
+    example = tuple(item.contiguous() for item in read(maps, [0, 0]))
+    free = tuple({0: torch.export.Dim(BATCH)} for _ in taps)
+    _, model = write_onnx(net, example, (free,), taps, outputs, "the head")
+    model = Slim(0).apply(FoldConstants(0).apply(model))
+    specs = _name_batch(model)
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    content: bytes = proto.SerializeToString()
+    _prove(content, net, maps, outputs, box_score)
+    return DenseGraph(content, specs)
+
+
+def _name_batch(model: ir.Model) -> tuple[TensorSpec, ...]:
+    """Call the free axis ``batch`` at the borders, where torch numbers its symbols; gives the outputs."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        assert value.shape is not None, "torch.export knows the shape of inputs and outputs"
+        value.shape = ir.Shape([BATCH, *value.shape[1:]])
+    specs = []
+    for value in model.graph.outputs:
+        assert value.shape is not None and value.dtype is not None, "the shape was given above"
+        sizes = [size for size in value.shape[1:] if isinstance(size, int)]
+        assert len(sizes) == len(value.shape) - 1, f"only the batch of {value.name} is free"
+        specs.append(TensorSpec(str(value.name), value.dtype.numpy().name, (BATCH, *sizes)))
+    return tuple(specs)
+
+
+def _prove(content: bytes, net: nn.Module, maps: Maps, outputs: Sequence[str], box_score: float | None) -> None:
+    with OnnxRuntimeEngine(content) as engine:
+        for batch in _PROVED_BATCHES:
+            rows = np.arange(batch) % len(next(iter(maps.values())))
+            taken = read(maps, rows)
+            feeds = zip(finest_first(maps), taken, strict=True)
+            given = engine.run({tap: item.contiguous().numpy() for tap, item in feeds})
+            for name, wanted in zip(outputs, run(net, taken), strict=True):
+                _compare(given[name], wanted.numpy(), box_score, f"output {name}, batch {batch}")
+
+
+def run(net: nn.Module, taken: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Run a module in eval mode without gradients; always a tuple of outputs."""
+    net.eval()
+    with torch.inference_mode():
+        given = net(*taken)
+    return tuple(given) if isinstance(given, (tuple, list)) else (given,)
+
+
+def _compare(have: Array, wanted: Array, box_score: float | None, where: str) -> None:
+    """Hold the graph's output against the module's: boxes are looked for, classes counted, numbers compared."""
+    if have.shape != wanted.shape:
+        raise ParityError(f"{where}: shape {list(have.shape)} instead of {list(wanted.shape)}")
+    for row in range(len(wanted)):
+        figures = compare_output(have[row : row + 1], wanted[row : row + 1], box_score, full=True)
+        if figures.detail:
+            raise ParityError(f"{where}: the graph is not what was fitted: {figures.detail}")
+        off = float(np.abs(have[row].astype(np.float64) - wanted[row]).max(initial=0.0))
+        if figures.matched is None and off > _MOST_ABS * max(1.0, float(np.abs(wanted[row]).max(initial=0.0))):
+            raise ParityError(
+                f"{where}: the graph is off by {off:.3g} from what was fitted; tolerance is {_MOST_ABS:g}, times the "
+                "largest value where that is above one"
+            )

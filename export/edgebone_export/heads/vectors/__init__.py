@@ -1,0 +1,1 @@
+"""Heads on feature vectors: classes, labels, values, embeddings."""

@@ -1,0 +1,119 @@
+"""Fits on some pictures and predicts the others, so that every choice is made on what was not learned from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone_export.heads.data.splits import Rows
+from edgebone_export.heads.features.fitted import Features
+from edgebone_export.heads.vectors.cores import one_core_a_call
+from edgebone_export.heads.vectors.graph import Layer
+
+
+class Path(Protocol):
+    """A model that is fitted in steps, each going on from where the last one ended."""
+
+    def advance(self, step: float) -> None:
+        """Fit the next step."""
+
+    def scores(self, x: Features) -> Features:
+        """What the model as it is now gives for standardised features (n, d)."""
+
+    def layers(self) -> tuple[Layer, ...]:
+        """What computes the same scores; later steps do not change it."""
+
+
+Start = Callable[[NDArray[Any]], Path]
+"""Begins a path on some rows, by index."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A model, and what cross-validation found about models like it.
+
+    Attributes:
+        layers: The model that was fitted on all rows, after the best step.
+        step: The place of that step.
+        tried: The figures of every step that was tried.
+        rows: int64: the rows that were predicted.
+        scores: float32, shape (rows, width): predictions at the best step, each by a model that had not seen the row's
+            picture.
+        fold: int64: the fold of each.
+    """
+
+    layers: tuple[Layer, ...]
+    step: int
+    tried: list[dict[str, Any]]
+    rows: Rows
+    scores: Features
+    fold: Rows
+
+
+def fit_and_validate(
+    start: Start,
+    x: Features,
+    fold: Rows,
+    steps: Sequence[float],
+    judge: Callable[[Features, Rows], dict[str, float]],
+    patience: int,
+    progress: Callable[[str], None],
+    step_name: str,
+) -> Validated:
+    """Take the model of all rows, and one a fold that has not seen the fold, along the steps together.
+
+    It ends when predictions only get worse. Each model has a thread of its own.
+
+    Args:
+        start: Begins a path.
+        x: Standardised features, shape (n, d).
+        fold: The fold that each row is tested in; -1 for none. At least one row must be in one.
+        steps: The steps, in order.
+        judge: Figures of predictions for rows, ``loss`` among them: lower is better.
+        patience: How many steps in a row may be worse than the best before the end.
+        progress: Told about each step.
+        step_name: What a step is called in figures and messages.
+    """
+    rows = np.flatnonzero(fold >= 0)
+    tests = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
+    tried: list[dict[str, Any]] = []
+    best: Validated | None = None
+    with one_core_a_call(), ThreadPoolExecutor(min(len(tests) + 1, os.cpu_count() or 1)) as pool:
+        whole, *paths = pool.map(
+            start, [np.arange(len(fold)), *(np.flatnonzero(fold != at) for at in range(len(tests)))]
+        )
+
+        def go(path: Path, test: Rows) -> Features:
+            path.advance(steps[len(tried)])
+            return path.scores(x[test])
+
+        while len(tried) < len(steps):
+            _, *parts = pool.map(go, [whole, *paths], [rows[:0], *tests])
+            every = np.empty((len(fold), parts[0].shape[1]), np.float32)
+            for test, part in zip(tests, parts, strict=True):
+                every[test] = part
+            figures = {name: round(value, 6) for name, value in judge(every[rows], rows).items()}
+            step = steps[len(tried)]
+            tried.append({step_name: step, **figures})
+            progress(f"{step_name} {step:g}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+            if best is None or figures["loss"] < tried[best.step]["loss"]:
+                best = Validated(whole.layers(), len(tried) - 1, tried, rows, every[rows], fold[rows])
+            elif len(tried) - 1 - best.step > patience:
+                break
+    assert best is not None
+    return best
+
+
+def fit(start: Start, n: int, steps: Sequence[float]) -> tuple[Layer, ...]:
+    """The model of n rows after the steps, where none of them can be tested."""
+    with one_core_a_call():
+        path = start(np.arange(n))
+        for step in steps:
+            path.advance(step)
+        return path.layers()

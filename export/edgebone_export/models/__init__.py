@@ -1,0 +1,1 @@
+"""Networks by name, by module or by checkpoint."""

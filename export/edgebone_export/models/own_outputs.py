@@ -1,0 +1,195 @@
+"""What networks of the user's own take and return: grey pictures, several tensors, dictionaries, maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from edgebone.core.manifest import Preprocess
+from edgebone_export.errors import ExportError, in_one_line
+from edgebone_export.models.grey import shares_of_grey
+from edgebone_export.models.output_kinds import Kind
+from edgebone_export.models.taps import stride_of
+
+_ALONE = "output"
+# What the graph's input is named is no name for an output.
+_TAKEN = "images"
+# The batch that a network is tried with: one that no other axis is likely to have.
+_TRIED = 2
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Grey(nn.Module):
+    """Takes pictures of three channels for a network that takes grey ones.
+
+    Args:
+        module: The network.
+        shares: What each of the three counts for.
+    """
+
+    def __init__(self, module: nn.Module, shares: Sequence[float]) -> None:
+        super().__init__()
+        self.module = module
+        self.shares: Tensor
+        self.register_buffer("shares", torch.tensor(shares).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Any:
+        """(n, 3, h, w), normalised, to what the network gives for (n, 1, h, w)."""
+        return self.module((images * self.shares).sum(dim=1, keepdim=True))
+
+
+class Returned(nn.Module):
+    """Gives some of what a network returns, as a tuple.
+
+    Args:
+        module: The network.
+        names: What, as :func:`flatten` names it.
+        flat: As (n, k), whatever axes it has after the batch.
+    """
+
+    def __init__(self, module: nn.Module, names: Sequence[str], flat: bool = False) -> None:
+        super().__init__()
+        self.module = module
+        self._names = tuple(names)
+        self._flat = flat
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(n, 3, h, w) to one tensor a name."""
+        found = flatten(self.module(images))
+        chosen = tuple(found[name] for name in self._names)
+        return tuple(tensor.reshape(tensor.shape[0], -1) for tensor in chosen) if self._flat else chosen
+
+
+def flatten(returned: object) -> dict[str, Tensor]:
+    """Every tensor that a network returns, by name: a dictionary's keys, fields, places in a tuple.
+
+    What is no tensor, as a loss of None, is left out.
+    """
+    found: dict[str, Tensor] = {}
+    for path, tensor in _tensors(returned, ()):
+        name = re.sub(r"\W", "_", "_".join(path)) or _ALONE
+        if name[0].isdigit() or name == _TAKEN:
+            name = f"output_{name}"
+        while name in found:
+            name += "_"
+        found[name] = tensor
+    return found
+
+
+def _tensors(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    items: Iterator[tuple[Any, Any]] | list[tuple[Any, Any]] = []
+    if isinstance(value, Tensor):
+        yield path, value
+    elif isinstance(value, Mapping):
+        items = list(value.items())
+    elif dataclasses.is_dataclass(value):
+        items = [(item.name, getattr(value, item.name)) for item in dataclasses.fields(value)]
+    elif isinstance(value, (list, tuple)):
+        items = list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
+    for key, item in items:
+        yield from _tensors(item, (*path, str(key)))
+
+
+def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Module, Shapes]:
+    """Run a network once.
+
+    Args:
+        module: The network, in eval mode.
+        preprocess: How pictures become its input.
+        name: For messages.
+
+    Returns:
+        The network, behind a step that makes pictures grey where it takes one channel, and what it returns.
+
+    Raises:
+        ExportError: It does not run, or returns no tensors with the batch first.
+    """
+    returned = _run(module, 3, preprocess)
+    if isinstance(returned, Exception) and not isinstance(_run(module, 1, preprocess), Exception):
+        module = Grey(module, shares_of_grey(preprocess, name))
+        returned = _run(module, 3, preprocess)
+    if isinstance(returned, Exception):
+        height, width = preprocess.size_hw
+        raise ExportError(f"{name} does not run at {height}x{width}: {in_one_line(returned)}") from returned
+    shapes = {key: tuple(map(int, tensor.shape)) for key, tensor in flatten(returned).items()}
+    odd = [f"{key} {list(shape)}" for key, shape in shapes.items() if not shape or shape[0] != _TRIED]
+    if odd or not shapes:
+        raise ExportError(
+            f"{name} should return tensors whose first axis is the batch; for {_TRIED} pictures it returns "
+            f"{', '.join(odd) or type(returned).__name__}"
+        )
+    return module, shapes
+
+
+def _run(module: nn.Module, channels: int, preprocess: Preprocess) -> object:
+    """What it returns, or the exception that it raises: a network may raise any."""
+    try:
+        with torch.inference_mode():
+            return module(torch.zeros(_TRIED, channels, *preprocess.size_hw))
+    except Exception as error:
+        return error
+
+
+def default_kind(shapes: Shapes, numbers: Kind | None = None) -> Literal["logits", "raw"]:
+    """What a network gives: numbers that mean something, or its tensors as they are.
+
+    Args:
+        shapes: What it returns; empty for a library's.
+        numbers: What somebody said that its numbers are. One vector is classes even where nobody did, and one number
+            is to be asked about.
+    """
+    alone = [len(shape) == 2 or math.prod(shape[1:]) == 1 for shape in shapes.values()]
+    return "logits" if numbers is not None or alone in ([], [True]) else "raw"
+
+
+def choose(
+    kind: str, shapes: Shapes, size_hw: tuple[int, int], name: str, numbers: Kind | None = None
+) -> tuple[str, ...]:
+    """Which of the tensors of a user's own network are the output that is asked for.
+
+    None where they are not looked at: its layers are tapped, or it returns one tensor as a library's network does.
+
+    Raises:
+        ExportError: None of them is, or several could be.
+    """
+    if not shapes or kind not in ("logits", "segmentation", "features", "raw"):
+        return ()
+    if kind == "raw":
+        return tuple(shapes)
+    if kind == "features":
+        maps = {key: shape[2] for key, shape in shapes.items() if len(shape) == 4 and 1 < shape[2] < size_hw[0]}
+        # A later map of the same stride replaces an earlier one.
+        last = {stride_of(size_hw[0], cells): key for key, cells in maps.items()}
+        return tuple(last[stride] for stride in sorted(last)) if len(maps) == len(shapes) else ()
+    if kind == "logits":
+        fits = _vectors(shapes, numbers)
+        if list(shapes) == [_ALONE] == fits and len(shapes[_ALONE]) == 2:
+            return ()
+    else:
+        fits = [key for key, shape in shapes.items() if len(shape) == 4 and shape[1] > 1]
+    fits = [kind] if kind in fits else fits
+    if len(fits) != 1:
+        wanted = "(batch, classes)" if kind == "logits" else "(batch, classes, height, width)"
+        found = ", ".join(f"{key} {list(shape)}" for key, shape in shapes.items())
+        raise ExportError(
+            f"{name}: {kind} are one output of shape {wanted}, the network gives {found}; try --output raw, which "
+            "takes all of them as they are"
+        )
+    return tuple(fits)
+
+
+def _vectors(shapes: Shapes, numbers: Kind | None) -> list[str]:
+    """The tensors that could be the numbers of a picture: vectors, whatever axes of 1 are around them."""
+    counts = {key: math.prod(shape[1:]) for key, shape in shapes.items() if sum(n > 1 for n in shape[1:]) <= 1}
+    if "logits" in counts or len(counts) <= 1:
+        return list(counts)
+    if numbers == "binary":
+        return [key for key, count in counts.items() if count == 1]
+    return list(counts) if numbers == "regression" else [key for key, count in counts.items() if count > 1]

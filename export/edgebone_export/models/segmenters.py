@@ -1,0 +1,152 @@
+"""torchvision's segmentation networks: LR-ASPP, DeepLabV3, FCN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.transforms import functional
+
+from edgebone.core.manifest import Head, Preprocess
+from edgebone.preprocess import plan
+from edgebone_export.errors import ExportError
+from edgebone_export.models import checkpoints, torchvision_models
+from edgebone_export.models import weights as weights_
+from edgebone_export.models.backbones import Backbone, Decode, class_count_in
+
+_HEAD = "segmentation"
+_MOST_CLASSES = 256
+_LOGIT_STD = 2.0
+
+
+def names() -> list[str]:
+    """torchvision's segmentation networks."""
+    found: list[str] = torchvision.models.list_models(module=torchvision.models.segmentation)
+    return found
+
+
+class _Classes(nn.Module):
+    """The network's logits, or the best class of each pixel as uint8."""
+
+    def __init__(self, model: nn.Module, decode: Decode) -> None:
+        super().__init__()
+        self.model = model
+        self._decode = decode
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) to (n, classes, h, w), or uint8 (n, h, w)."""
+        logits: Tensor = self.model(images)["out"]
+        return logits if self._decode == "host" else logits.argmax(dim=1).to(torch.uint8)
+
+
+def build(
+    name: str,
+    weights: str,
+    weights_dir: Path | None,
+    size_hw: tuple[int, int] | None,
+    labels: Sequence[str] | None,
+    decode: Decode,
+) -> Backbone:
+    """Build a torchvision segmentation network; arguments and errors as ``load_backbone``.
+
+    Args:
+        name: The network's name.
+        weights: As there.
+        weights_dir: As there.
+        size_hw: As there; None takes torchvision's size for a 4:3 picture, cut to multiples of 8.
+        labels: As there.
+        decode: ``graph`` gives the best class of each pixel, ``host`` the logits.
+    """
+    entry = torchvision_models.find_entry(name, weights)
+    published: tuple[str, ...] = tuple(entry.meta["categories"])
+    if weights == "random":
+        classes, record = labels or published, weights_.RANDOM
+        model = _module(name, len(classes))
+        spec = _preprocess(entry.transforms(), size_hw)
+        weights_.randomize(model, (256, 256))
+        _spread(model)
+    else:
+        if torchvision_models.is_file(weights):
+            path, record = weights_.own_file(Path(weights))
+        else:
+            path, record = torchvision_models.resolve(entry, weights_dir)
+        model = _module(name, len(published))
+        state, record = checkpoints.read_weights(path, record, model)
+        count = class_count_in(state, model, len(published))
+        classes = labels or (published if count == len(published) else tuple(map(str, range(count))))
+        if len(classes) != count:
+            raise ExportError(f"{name} has {count} classes, but {len(classes)} labels were given")
+        model = _module(name, count)
+        spec = _preprocess(entry.transforms(), size_hw)
+        # The second classifier is for training only.
+        checkpoints.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
+    if decode == "graph" and len(classes) > _MOST_CLASSES:
+        raise ExportError(f"{name}: a class map holds {_MOST_CLASSES} classes, not {len(classes)}: --decode host")
+    output = "classes" if decode == "graph" else "logits"
+    return Backbone(
+        name=name,
+        library=f"torchvision {torchvision.__version__}",
+        module=_Classes(model, decode).eval().requires_grad_(False),
+        output_kind="segmentation",
+        outputs=(output,),
+        heads={_HEAD: Head("segmentation@1", (output,), tuple(classes))},
+        features=(),
+        preprocess=spec,
+        weights=record,
+        reference_transform=_reference(entry.transforms(), spec),
+    )
+
+
+def _module(name: str, classes: int) -> nn.Module:
+    # LR-ASPP has no second classifier to leave out.
+    second: dict[str, Any] = {} if name.startswith("lraspp") else {"aux_loss": False}
+    model: nn.Module = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=classes, **second
+    )
+    return model
+
+
+def _spread(model: nn.Module) -> None:
+    """Scale the layers that give the classes so that those of a random network differ from place to place."""
+    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        if layer.out_channels == convolutions[-1].out_channels:
+            with torch.no_grad():
+                layer.weight *= _LOGIT_STD / max(float(layer.weight.std()), 1e-6) / layer.weight[0].numel() ** 0.5
+
+
+def _preprocess(transforms: Any, size_hw: tuple[int, int] | None) -> Preprocess:
+    """torchvision resizes the shorter side and leaves the longer one free; a canvas of a fixed size stands for it."""
+    short = int(transforms.resize_size[0])
+    mean = tuple(transforms.mean)
+    pad = tuple(round(255 * value) for value in mean)
+    return Preprocess(
+        mode="letterbox",
+        size_hw=size_hw or (short // 8 * 8, short * 4 // 3 // 8 * 8 + 8),
+        interpolation=transforms.interpolation.value,
+        antialias=True,
+        color="rgb",
+        mean=mean,
+        std=tuple(transforms.std),
+        pad_value=(pad[0], pad[1], pad[2]),
+    )
+
+
+def _reference(transforms: Any, spec: Preprocess) -> Any:
+    """torchvision's own steps onto the canvas: resize, normalise, and the mean around it."""
+    height, width = spec.size_hw
+
+    def apply(picture: Any) -> Tensor:
+        size = plan(spec, picture.height, picture.width).resized_hw
+        resized = functional.resize(picture, list(size), interpolation=transforms.interpolation)
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        image = functional.pil_to_tensor(resized).float() / 255
+        image = functional.normalize(image, transforms.mean, transforms.std)
+        return F.pad(image, (left, width - size[1] - left, top, height - size[0] - top))
+
+    return apply

@@ -1,0 +1,232 @@
+"""timm's models, where timm is installed."""
+
+from __future__ import annotations
+
+import math
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgebone.core.errors import missing
+from edgebone.core.manifest import Preprocess, Weights
+from edgebone_export.errors import ExportError, WeightsError
+from edgebone_export.models import checkpoints
+from edgebone_export.models import weights as weights_
+from edgebone_export.models.backbones import InputSize, Network, class_count_in, resized
+from edgebone_export.models.taps import stride_of
+
+_HUB_TIMEOUT_S = 10
+# Networks that are trained with parallel layers, and faster with these merged (benchmarks/merged_layers.py).
+_FASTER_MERGED = ("mobileone_", "fastvit_", "ghostnetv3_")
+
+
+def names() -> list[str]:
+    """timm's models; none where it is not installed."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        return []
+    found: list[str] = timm.list_models()
+    return found
+
+
+def knows(name: str) -> bool:
+    """Whether timm is installed and has the model; a tag after a dot is allowed."""
+    return name.split(".")[0] in names()
+
+
+def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) -> Network:
+    """Build a timm model; arguments and errors as :func:`edgebone_export.models.backbones.load_backbone`."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise missing("timm", "timm", f"timm/{name}") from error
+    if not knows(name):
+        from edgebone_export.models.backbones import unknown
+
+        raise unknown(f"timm/{name}")
+    sized: dict[str, Any] = {} if size.size_hw is None else _size_argument(name, size.size_hw)
+    module: Any = timm.create_model(name, pretrained=False, **sized)
+    data = timm.data.resolve_data_config({}, model=module)
+    wanted = resized(preprocess_of(name, data), size)
+    record = weights_.RANDOM
+    if weights == "random":
+        weights_.randomize(module, wanted.size_hw)
+    else:
+        module, record = _load(name, module, weights, weights_dir, sized)
+    strides = tuple({info["reduction"] for info in getattr(module, "feature_info", ())})
+    return Network(
+        name=name,
+        library=f"timm {timm.__version__}",
+        module=module,
+        labels=_labels(module.num_classes),
+        preprocess=wanted,
+        weights=record,
+        reference_transform=_reference(data, wanted),
+        embedding=_Embedding(module),
+        maps=_Maps(module, strides) if hasattr(module, "forward_intermediates") else None,
+        strides=strides,
+        merge=merge if name.startswith(_FASTER_MERGED) else None,
+    )
+
+
+def merge(module: nn.Module) -> nn.Module:
+    """A copy in which layers that only training keeps apart are one each (timm's reparameterisation).
+
+    Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again", https://arxiv.org/abs/2101.03697.
+    """
+    from timm.utils.model import reparameterize_model
+
+    merged: nn.Module = reparameterize_model(module)
+    return merged.eval().requires_grad_(False)
+
+
+def _size_argument(name: str, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Transformers are built for one size; convolutional networks take any and have no such argument."""
+    import timm
+
+    try:
+        timm.create_model(name, pretrained=False, img_size=size_hw)
+    except TypeError:
+        return {}
+    return {"img_size": size_hw}
+
+
+def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
+    """From timm's data configuration to the manifest's terms.
+
+    Raises:
+        ExportError: The configuration is of a kind that a bundle cannot describe.
+    """
+    channels, height, width = data["input_size"]
+    if channels != 3:
+        raise ExportError(f"timm/{name} takes {channels} channels; pictures have 3")
+    mode, share = data.get("crop_mode") or "center", data["crop_pct"]
+    resize: int | tuple[int, int]
+    if mode == "center" and height == width:
+        resize = math.floor(height / share)
+    elif mode == "squash":
+        resize = (math.floor(height / share), math.floor(width / share))
+    else:
+        raise ExportError(f"timm/{name} crops by mode {mode} to {height}x{width}, which a bundle cannot describe")
+    return Preprocess(
+        mode="crop",
+        size_hw=(height, width),
+        interpolation=data["interpolation"],
+        antialias=True,
+        color="rgb",
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        resize=resize,
+    )
+
+
+def _load(
+    name: str, module: Any, weights: str, weights_dir: Path | None, sized: dict[str, Any]
+) -> tuple[nn.Module, Weights]:
+    import timm
+
+    config = module.pretrained_cfg
+    if weights == "default":
+        path, record = weights_.resolve(_published(name, config), weights_dir)
+    elif Path(weights).is_file():
+        path, record = weights_.own_file(Path(weights))
+    else:
+        raise WeightsError(
+            f"timm/{name}: no file {weights}; timm's weights are chosen by a tag in the model's name, such as "
+            f"{name.split('.')[0]}.{config.get('tag') or 'TAG'}; otherwise give a file or random"
+        )
+    state, record = checkpoints.read_weights(path, record, module)
+    classes = class_count_in(state, module, module.num_classes)
+    if classes != module.num_classes:
+        module = timm.create_model(name, pretrained=False, num_classes=classes, **sized)
+    # Some architectures publish weights in their authors' own layout, and bring the function that adapts them.
+    adapt = vars(sys.modules[type(module).__module__]).get("checkpoint_filter_fn")
+    checkpoints.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
+    return module, record
+
+
+def _published(name: str, config: dict[str, Any]) -> weights_.PublishedFile:
+    tagged = f"{config.get('architecture', name)}.{config.get('tag', '')}".rstrip(".")
+    if config.get("hf_hub_id"):
+        return _from_hub(tagged, config["hf_hub_id"])
+    if config.get("url"):
+        file = config["url"].split("/")[-1]
+        download = weights_.download_url(config["url"])
+        return weights_.PublishedFile(tagged, file, weights_.hash_in_name(file), download)
+    raise WeightsError(f"timm/{name} has no published weights; give a file, or random")
+
+
+def _from_hub(tagged: str, repository: str) -> weights_.PublishedFile:
+    """The model hub records a file's SHA-256 beside it; without a connection there is no record."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    file = "model.safetensors"
+    url = hf_hub_url(repository, file)
+
+    def fetch(target: Path) -> None:
+        weights_.download_url(url)(target)
+
+    try:
+        recorded = get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S).etag or ""
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise WeightsError(
+            f"weights {tagged}: the model hub cannot be reached ({reason[:120]}), and it alone records their hash; "
+            "give the file: --weights FILE, or --weights random for a test"
+        ) from error
+    return weights_.PublishedFile(tagged, f"{tagged}.safetensors", recorded.strip('"'), fetch)
+
+
+@lru_cache(maxsize=1)
+def _imagenet() -> tuple[str, ...]:
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_descriptions())
+
+
+def _labels(classes: int) -> tuple[str, ...]:
+    labels = _imagenet()
+    return labels if len(labels) == classes else ()
+
+
+def _reference(data: dict[str, Any], preprocess: Preprocess) -> Any:
+    import timm
+
+    if preprocess.mode != "crop" or preprocess.size_hw != tuple(data["input_size"][1:]):
+        return None
+    if isinstance(preprocess.resize, int):
+        # timm rounds size / crop_pct down: the half keeps that from landing one pixel short.
+        data = {**data, "crop_mode": "center", "crop_pct": preprocess.size_hw[0] / (preprocess.resize + 0.5)}
+    return timm.data.create_transform(**data, is_training=False)
+
+
+class _Embedding(nn.Module):
+    """timm's pooled features, before the classifier."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        return pooled.flatten(1)
+
+
+class _Maps(nn.Module):
+    """timm's intermediate maps, the last one of each stride, finest first."""
+
+    def __init__(self, model: Any, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model: Any = model
+        self._strides = strides
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        maps = self.model.forward_intermediates(images, intermediates_only=True, output_fmt="NCHW")
+        height = images.shape[2]
+        last = {stride_of(height, item.shape[2], self._strides): item for item in maps if item.shape[2] < height}
+        return tuple(last[stride] for stride in sorted(last))

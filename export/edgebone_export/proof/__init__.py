@@ -1,0 +1,1 @@
+"""Proof that what was made computes what PyTorch computes."""

@@ -1,0 +1,191 @@
+"""How often a network gives FP32's answers when an engine computes it in BF16: what lets a device take it unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebone.core.boxes import iou_matrix
+from edgebone.core.detections import Detections
+from edgebone.core.errors import EdgeboneError
+from edgebone.core.geometry import Geometry
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import Agreement, Head, Manifest, Variant
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode import make_decoder
+from edgebone.decode.classification import probabilities
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.openvino.engine import OpenVinoEngine
+from edgebone.engines.select import Candidate, Fit, check
+from edgebone_export.graphs.edit import at_least, users
+from edgebone_export.proof.verify import Outputs, run_in_batches
+from edgebone_export.quantization.dialects import WEIGHTED
+from edgebone_export.quantization.emulation import cast_rounding
+
+PRECISION = "bf16"
+_ROUNDING = cast_rounding(ir.DataType.BFLOAT16)
+# From then on a cast may be to BF16.
+_CAST_OPSET = 13
+# Where FP32 itself is in doubt, either answer is as good.
+_DOUBT = 0.05
+_SCORE, _IOU, _SCORE_WITHIN = 0.5, 0.9, 0.15
+# Boxes and pixels are many, and some lie on an edge; of pictures that are not in doubt each one counts.
+_ALL, _MOST = 1.0, 0.99
+
+_Compare = Callable[[str, Head, Outputs, Outputs, tuple[int, int]], tuple[int, int]]
+
+
+def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], outputs: Outputs) -> Manifest:
+    """The manifest of an FP32 graph, with how often BF16 gives its answers.
+
+    It is measured by OpenVINO where the processor computes in BF16 itself, and elsewhere by rounding every value of
+    the graph. Heads whose answers are numbers (embeddings, features, values) have no bound that a device could trust:
+    their bundles say nothing, and are computed in FP32.
+
+    Args:
+        manifest: Of one FP32 variant.
+        graph: Its file's bytes.
+        inputs: The pictures as the network takes them: uint8 (n, height, width, 3).
+        outputs: What FP32 answers, by name, each (n, …).
+    """
+    ((name, variant),) = manifest.variants.items()
+    size_hw = manifest.preprocess.size_hw
+    if any(head.decoder not in _KINDS for head in manifest.heads.values()):
+        return manifest
+    try:
+        found, by = _in_bf16(graph, variant, inputs)
+    except EdgeboneError:
+        # An engine that cannot run it so will not be asked to.
+        return manifest
+    agreements = []
+    for key, head in manifest.heads.items():
+        compare, least = _KINDS[head.decoder]
+        same, answers = compare(key, head, found, outputs, size_hw)
+        share = same / answers if answers else 0.0
+        agreements.append(Agreement(share, least, answers, len(inputs), by))
+    worst = min(agreements, key=lambda item: (item.answers > 0, item.share - item.least))
+    proved = msgspec.structs.replace(variant, reduced={PRECISION: worst})
+    return msgspec.structs.replace(manifest, variants={name: proved})
+
+
+def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
+    """What the graph answers in BF16, and what computed it."""
+    machine = Machine.probe()
+    if isinstance(check(Candidate("openvino", PRECISION, variant.file), machine), Fit):
+        with OpenVinoEngine(graph, precision=PRECISION, batch_range=variant.batch) as engine:
+            return run_in_batches(engine, inputs, variant.batch[0]), f"openvino {machine.packages['openvino']}"
+    with OnnxRuntimeEngine(rounded(graph)) as engine:
+        return run_in_batches(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
+
+
+def rounded(graph: bytes) -> bytes:
+    """An FP32 graph with the weights rounded to BF16, and each value that leads to another operator with weights.
+
+    What follows the last of them is computed in FP32 by engines, too.
+    """
+    proto = at_least(onnx.load_from_string(graph), _CAST_OPSET, _CAST_OPSET, "the network")
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    weights = [item for item in model.graph.initializers.values() if item.shape is not None and len(item.shape) > 1]
+    for value in weights:
+        _round(model, value, model.graph[0], before=True)
+    nodes = list(model.graph)
+    leading: set[ir.Value] = set()
+    for node in reversed(nodes):
+        if node.op_type in WEIGHTED or leading.intersection(node.outputs):
+            leading.update(item for item in node.inputs if item is not None)
+    for node in nodes:
+        for value in leading.intersection(node.outputs):
+            if node.op_type != "Cast":
+                _round(model, value, node, before=False)
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content
+
+
+def _round(model: ir.Model, value: ir.Value, place: ir.Node, before: bool) -> None:
+    """Have whoever reads a value read it rounded."""
+    if value.dtype != ir.DataType.FLOAT:
+        return
+    readers = users(value)
+    nodes = _ROUNDING(model, value)
+    for user, index in readers:
+        user.replace_input_with(index, nodes[-1].outputs[0])
+    (model.graph.insert_before if before else model.graph.insert_after)(place, nodes)
+
+
+def _classes(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
+    """Pictures whose best class leads clearly."""
+    (output,) = head.outputs
+    rows = [probabilities(row.astype(np.float32), head.params["activation"]) for row in want[output]]
+    best = [np.sort(row)[::-1] for row in rows]
+    clear = [len(row) < 2 or row[0] - row[1] > _DOUBT for row in best]
+    same = have[output].argmax(axis=1) == want[output].argmax(axis=1)
+    return int((same & clear).sum()), int(np.sum(clear))
+
+
+def _labels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
+    """Labels whose probability is clear of its threshold."""
+    (output,) = head.outputs
+    activation = head.params.get("activation", "sigmoid")
+    thresholds = np.asarray(head.params.get("thresholds") or [0.5] * len(head.labels), np.float32)
+    ours, theirs = (
+        np.stack([probabilities(row.astype(np.float32), activation) for row in rows[output]]) for rows in (have, want)
+    )
+    clear = np.abs(theirs - thresholds) > _DOUBT
+    same = (ours >= thresholds) == (theirs >= thresholds)
+    return int((same & clear).sum()), int(clear.sum())
+
+
+def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Boxes that are clearly seen, in either list, as the runtime shows them."""
+    specs = [TensorSpec(item, want[item].dtype.name, ("batch", *want[item].shape[1:])) for item in head.outputs]
+    whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
+    decode = make_decoder(name, head, specs, size_hw, score=0.01)
+
+    def shown(outputs: Outputs, index: int) -> Detections:
+        found = decode([outputs[item][index] for item in head.outputs], whole)
+        assert isinstance(found, Detections)
+        return found
+
+    same = answers = 0
+    for index in range(len(want[head.outputs[0]])):
+        ours, theirs = shown(have, index), shown(want, index)
+        # A picture in which nothing is clear is compared by what comes nearest to it.
+        least = min(_SCORE, float(theirs.confidence.max(initial=0.0)) / 2)
+        for looked_for, among in ((ours, theirs), (theirs, ours)):
+            clear = looked_for.confidence >= max(least, 0.01)
+            overlap = iou_matrix(looked_for.xyxy[clear], among.xyxy) >= _IOU
+            overlap &= looked_for.class_id[clear][:, None] == among.class_id[None]
+            overlap &= np.abs(looked_for.confidence[clear][:, None] - among.confidence[None]) <= _SCORE_WITHIN
+            same, answers = same + int(overlap.any(axis=1).sum()), answers + int(clear.sum())
+    return same, answers
+
+
+def _pixels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
+    """The class of every pixel."""
+    (output,) = head.outputs
+    if want[output].dtype.kind == "f":
+        have, want = ({output: _best_class(item[output], head)} for item in (have, want))
+    return int((have[output] == want[output]).sum()), int(want[output].size)
+
+
+def _best_class(scores: NDArray[Any], head: Head) -> NDArray[Any]:
+    threshold = head.params.get("threshold")
+    best: NDArray[Any] = scores.argmax(axis=1) if threshold is None else scores[:, 0] > threshold
+    return best
+
+
+_KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
+    {
+        "classification@1": (_classes, _ALL),
+        "multilabel@1": (_labels, _ALL),
+        "segmentation@1": (_pixels, _MOST),
+        **dict.fromkeys(("boxes@1", "detr@1", "ssd@1", "yolov5@1", "yolov8@1", "yolox@1"), (_boxes, _MOST)),
+    }
+)

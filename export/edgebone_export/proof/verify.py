@@ -1,0 +1,362 @@
+"""Does the exported graph compute what PyTorch computes, and is its input what PyTorch would be fed?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgebone.core.boxes import matched_share
+from edgebone.core.detections import Detections
+from edgebone.core.geometry import Geometry
+from edgebone.core.manifest import Head, Parity, Preprocess
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode import make_decoder
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.protocol import Engine
+from edgebone.preprocess import preprocess as fill
+from edgebone_export.errors import ExportError, ParityError
+from edgebone_export.graphs.trace import INPUT
+from edgebone_export.models.backbones import Backbone, Transform, run_eager
+from edgebone_export.proof.differences import differences
+
+# FP32 sums in another order differ in the sixth digit; deep networks add up to some times that.
+FP32_MAX_REL = 1e-3
+FP32_MIN_COSINE = 0.9999
+# Where boxes were chosen by score, rounding decides between equals; a wrong decoding matches none.
+MIN_MATCHED = 0.99
+MIN_EQUAL_PIXELS = 0.999
+# Boxes that no threshold would ever show are not looked for.
+_LEAST_SCORE = 1e-3
+# Pillow and torchvision round alike but for rare pixels; a wrong size or filter is off by tens.
+_MOST_STEPS = 4
+_MOST_MEAN_STEPS = 0.5
+# FP32 rounding alone makes outputs differ by about this much.
+_SAME = 1e-5
+
+Outputs = Mapping[str, NDArray[Any]]
+Comparison = Literal["values", "scores", "boxes", "classes"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What PyTorch answers.
+
+    Attributes:
+        uint8: Network inputs as the runtime makes them: (n, height, width, 3).
+        floats: The same, normalised, as the original network takes it: float32 (n, 3, height, width) of PyTorch.
+        outputs: Eager PyTorch's outputs by name, each (n, …).
+        comparisons: How outputs are compared, by name: ``values``, unless said otherwise; ``scores`` of
+            classes, whose best one is compared, too; ``boxes`` (n, k, 6); maps of ``classes``.
+        made_by: What gave the outputs, for messages.
+    """
+
+    uint8: NDArray[np.uint8]
+    floats: NDArray[np.floating]
+    outputs: Outputs
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    made_by: str = "PyTorch"
+
+
+@dataclass(frozen=True)
+class PreprocessParity:
+    """The runtime's preprocessing against the library's own transform, in steps of 255.
+
+    Attributes:
+        max_steps: Largest difference of a pixel.
+        mean_steps: Mean difference.
+        pictures: How many were compared.
+    """
+
+    max_steps: float
+    mean_steps: float
+    pictures: int
+
+
+def first_pictures(reference: Reference, count: int) -> Reference:
+    """The same for the first pictures alone."""
+    return replace(
+        reference,
+        uint8=reference.uint8[:count],
+        floats=reference.floats[:count],
+        outputs={name: values[:count] for name, values in reference.outputs.items()},
+    )
+
+
+def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) -> Reference:
+    """Preprocess pictures as the runtime does, and run them through eager PyTorch.
+
+    Raises:
+        ExportError: PyTorch's own outputs are not finite, or the same for every picture.
+    """
+    spec = backbone.preprocess
+    inputs = np.zeros((len(pictures), *spec.size_hw, 3), np.uint8)
+    for picture, out in zip(pictures, inputs, strict=True):
+        fill(spec, picture, out)
+    floats = normalize(spec, inputs)
+    outputs = _eager(backbone.module, floats, backbone.outputs)
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise ExportError(f"{backbone.name}: PyTorch itself gives NaN or infinity in {name}; check the weights")
+        if len(values) > 1 and np.ptp(values, axis=0).max() <= _SAME * max(float(np.abs(values).max()), 1e-12):
+            raise ExportError(
+                f"{backbone.name}: PyTorch gives the same {name} for every picture, so that comparing the graph "
+                "with it would prove nothing; check the weights"
+            )
+    return Reference(inputs, floats, outputs, comparisons_of(backbone.heads, outputs))
+
+
+def check_merged(backbone: Backbone, reference: Reference) -> Parity:
+    """Hold the network with merged layers against the one that was trained, both in eager PyTorch.
+
+    Raises:
+        ParityError: An output is off; says which and by how much.
+    """
+    assert backbone.merged is not None
+    return _compare(_eager(backbone.merged, reference.floats, backbone.outputs), reference)
+
+
+def _eager(module: torch.nn.Module, floats: NDArray[np.floating], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    rows = [run_eager(module, torch.from_numpy(one[None])) for one in floats]
+    return {name: np.concatenate([row[place].numpy() for row in rows]) for place, name in enumerate(names)}
+
+
+@dataclass(frozen=True)
+class DetectionParity:
+    """Detections through the runtime's decoder against the library's own detector, on the same network inputs.
+
+    Attributes:
+        matched: Share of the boxes that the other side has too, the smaller of both directions, 0 to 1.
+        boxes: How many boxes the library found.
+        pictures: In how many pictures.
+    """
+
+    matched: float
+    boxes: int
+    pictures: int
+
+
+def check_against_library(backbone: Backbone, reference: Reference) -> DetectionParity:
+    """Hold the static form, decoded and suppressed as the runtime does, against the library's own detector.
+
+    Raises:
+        ParityError: Less than 99 % of the boxes are the same.
+    """
+    from edgebone_export.models.detectors.torchvision_detectors import library_boxes
+
+    assert backbone.library_detector is not None
+    ((name, head),) = backbone.heads.items()
+    specs = [TensorSpec(item, "float32", ("batch", *reference.outputs[item].shape[1:])) for item in head.outputs]
+    size_hw = backbone.preprocess.size_hw
+    decode = make_decoder(name, head, specs, size_hw)
+    whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
+    found, total, boxes = 0.0, 0, 0
+    least = float(head.params["score"])
+    for index, image in enumerate(reference.floats):
+        result = decode([reference.outputs[item][index] for item in head.outputs], whole)
+        assert isinstance(result, Detections)
+        ours = np.column_stack([result.xyxy, result.confidence, result.class_id])
+        theirs = library_boxes(backbone.library_detector, torch.from_numpy(image[None]))[0].numpy()
+        full = len(theirs) >= int(head.params["max_detections"])
+        if full:
+            ours = ours[ours[:, 4] >= theirs[:, 4].min()]
+        # torchvision lists boxes that were clipped to nothing; the runtime shows none of them, so that others may
+        # have their places.
+        theirs = theirs[(theirs[:, 2] > theirs[:, 0]) & (theirs[:, 3] > theirs[:, 1])]
+        share = matched_share(ours, theirs, min_score=least, full=full)
+        weight = max(len(theirs), len(ours))
+        found, total, boxes = found + share * weight, total + weight, boxes + len(theirs)
+    # An untrained head finds nothing, on either side: that is the same, though it proves little.
+    matched = round(found / total, 5) if total else 1.0
+    parity = DetectionParity(matched, boxes, len(reference.floats))
+    if parity.matched < MIN_MATCHED:
+        raise ParityError(
+            f"{backbone.name}: only {100 * parity.matched:.1f} % of the boxes are those of the library's own detector "
+            f"(at least {100 * MIN_MATCHED:.0f} % should be)"
+        )
+    return parity
+
+
+def comparisons_of(heads: Mapping[str, Head], outputs: Outputs) -> dict[str, Comparison]:
+    """How the heads' outputs are compared, by output name."""
+    found: dict[str, Comparison] = {}
+    for head in heads.values():
+        for name in head.outputs:
+            if head.decoder.startswith("classification@"):
+                found[name] = "scores"
+            elif head.decoder.startswith("boxes@"):
+                found[name] = "boxes"
+            elif outputs[name].dtype.kind in "ui":
+                found[name] = "classes"
+    return found
+
+
+def normalize(spec: Preprocess, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (n, h, w, 3) to normalised float32 (n, 3, h, w), as the libraries' transforms do."""
+    scaled = inputs.astype(np.float32) / np.float32(255)
+    normal = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32)
+
+
+def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> Parity:
+    """Hold onnxruntime's outputs of a graph against PyTorch's.
+
+    The graph may still take normalised floats, or already uint8. A dynamic batch is tried at its smallest and
+    its largest size.
+
+    Args:
+        graph: The ONNX file's bytes.
+        reference: What PyTorch answers.
+        batch: Smallest and largest batch.
+
+    Raises:
+        ParityError: An output is off; says which and by how much.
+    """
+    with OnnxRuntimeEngine(graph) as engine:
+        wanted = engine.inputs[0]
+        # A foreign network may take bytes with the channels first.
+        as_bytes = wanted.dtype == "uint8" and wanted.shape[3] == 3
+        inputs = reference.uint8 if as_bytes else reference.floats
+        results = [run_in_batches(engine, inputs, size) for size in sorted(set(batch))]
+    return _worst([_compare(outputs, reference) for outputs in results])
+
+
+def own_rounding(backbone: Backbone, reference: Reference) -> str:
+    """What is to be added to a refusal where the network itself magnifies rounding; nothing where it does not.
+
+    PyTorch is held against itself in double precision, on the first picture.
+    """
+    if not {"boxes", "classes"}.isdisjoint(reference.comparisons.values()):
+        # What is chosen jumps, however little the scores differ.
+        return ""
+    try:
+        exact = run_eager(copy.deepcopy(backbone.module).double(), torch.from_numpy(reference.floats[:1]).double())
+    except Exception:
+        # A network that makes tensors of its own in single precision has no double.
+        return ""
+    worst = max(
+        differences(values[:1].reshape(1, -1), output.numpy().reshape(1, -1))[1]
+        for values, output in zip(reference.outputs.values(), exact, strict=True)
+    )
+    if not worst > FP32_MAX_REL:
+        return ""
+    advice = "; random weights may do that: give trained ones" if backbone.weights.name == "random" else ""
+    return (
+        f"; the network magnifies rounding: in double precision PyTorch's own answer differs by {worst:.2g} "
+        f"(relative), so that no graph could be held against it{advice}"
+    )
+
+
+def run_in_batches(engine: Engine, inputs: NDArray[np.generic], size: int) -> Outputs:
+    """Run all pictures, ``size`` at a time; the last batch is filled up with the first pictures."""
+    count = len(inputs)
+    filled = np.resize(inputs, (-(-count // size) * size, *inputs.shape[1:]))
+    runs = [engine.run({INPUT: np.ascontiguousarray(filled[at : at + size])}) for at in range(0, len(filled), size)]
+    return {name: np.concatenate([run[name] for run in runs])[:count] for name in runs[0]}
+
+
+def _compare(outputs: Outputs, reference: Reference) -> Parity:
+    wanted = reference.outputs
+    if outputs.keys() != wanted.keys():
+        raise ParityError(f"outputs are named {sorted(outputs)}, should be {sorted(wanted)}")
+    return _worst([_compare_one(name, outputs[name], reference) for name in wanted])
+
+
+def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
+    want, made_by = reference.outputs[name], reference.made_by
+    how = reference.comparisons.get(name, "values")
+    if have.shape != want.shape:
+        raise ParityError(f"output {name} has shape {list(have.shape)}, {made_by} gives {list(want.shape)}")
+    if not np.isfinite(have).all():
+        raise ParityError(f"output {name} has NaN or infinity where {made_by} has none")
+    if how == "boxes":
+        return _compare_boxes(name, have, want, made_by)
+    if how == "classes":
+        return _compare_classes(name, have, want, made_by)
+    a, b = have.astype(np.float64).reshape(len(have), -1), want.astype(np.float64).reshape(len(want), -1)
+    max_abs, max_rel, cosine = differences(a, b)
+    agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if how == "scores" else None
+    # A best class that differs is no error of its own: within this tolerance only ties can differ.
+    if max_rel > FP32_MAX_REL or cosine < FP32_MIN_COSINE:
+        raise ParityError(
+            f"output {name} differs from {made_by}'s by {max_abs:.3g} (relative {max_rel:.3g}, allowed "
+            f"{FP32_MAX_REL:g}), cosine {cosine:.6f} (at least {FP32_MIN_COSINE})"
+        )
+    return Parity(max_abs, max_rel, cosine, len(have), agreement, None, made_by)
+
+
+def _compare_boxes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
+    """Boxes are chosen by score: rounding may swap neighbours, so that they are looked for, not lined up."""
+    shares = [matched_share(a, b, min_score=_LEAST_SCORE, full=True) for a, b in zip(have, want, strict=True)]
+    matched = min(shares)
+    scores = [-np.sort(-rows[..., 4].astype(np.float64), axis=1) for rows in (have, want)]
+    max_abs, max_rel, cosine = differences(*scores)
+    if matched < MIN_MATCHED:
+        raise ParityError(
+            f"output {name}: only {100 * matched:.1f} % of a picture's boxes are {made_by}'s (at least "
+            f"{100 * MIN_MATCHED:.0f} % should be); scores differ by {max_abs:.3g}"
+        )
+    return Parity(max_abs, max_rel, cosine, len(have), None, matched, made_by)
+
+
+def _compare_classes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
+    equal = float((have == want).reshape(len(have), -1).mean(axis=1).min())
+    if equal < MIN_EQUAL_PIXELS:
+        raise ParityError(
+            f"output {name}: only {100 * equal:.2f} % of a picture's pixels have {made_by}'s class (at least "
+            f"{100 * MIN_EQUAL_PIXELS:g} % should have)"
+        )
+    return Parity(1 - equal, 1 - equal, equal, len(have), None, equal, made_by)
+
+
+def _worst(parities: Sequence[Parity]) -> Parity:
+    agreements = [item.top1_agreement for item in parities if item.top1_agreement is not None]
+    matches = [item.matched for item in parities if item.matched is not None]
+    return Parity(
+        max_abs=max(item.max_abs for item in parities),
+        max_rel=max(item.max_rel for item in parities),
+        cosine=min(item.cosine for item in parities),
+        pictures=parities[0].pictures,
+        top1_agreement=min(agreements) if agreements else None,
+        matched=min(matches) if matches else None,
+        reference=parities[0].reference,
+    )
+
+
+def check_preprocess(
+    spec: Preprocess, transform: Transform, pictures: Sequence[NDArray[np.uint8]], name: str
+) -> PreprocessParity:
+    """Hold the runtime's preprocessing against the library's own transform.
+
+    Raises:
+        ParityError: They are further apart than rounding explains.
+    """
+    most, means = 0.0, []
+    out = np.zeros((*spec.size_hw, 3), np.uint8)
+    std = np.asarray(spec.std, np.float32)[:, None, None]
+    for picture in pictures:
+        fill(spec, picture, out)
+        ours = normalize(spec, out[None])[0]
+        theirs = transform(Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))).numpy()
+        if ours.shape != theirs.shape:
+            raise ParityError(
+                f"{name}: the library's transform gives {list(theirs.shape)}, the bundle's preprocessing "
+                f"{list(ours.shape)}"
+            )
+        steps = np.abs(ours - theirs) * std * 255
+        most = max(most, float(steps.max()))
+        means.append(float(steps.mean()))
+    parity = PreprocessParity(round(most, 3), round(float(np.mean(means)), 5), len(pictures))
+    if parity.max_steps > _MOST_STEPS or parity.mean_steps > _MOST_MEAN_STEPS:
+        raise ParityError(
+            f"{name}: preprocessing is off from the library's own transform by up to {parity.max_steps} of 255, "
+            f"{parity.mean_steps} on average (allowed: {_MOST_STEPS}, {_MOST_MEAN_STEPS})"
+        )
+    return parity

@@ -1,0 +1,73 @@
+"""Compiles a bundle's variants with OpenVINO into the user's cache, so that the next start is shorter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgebone.core.bundle import open_bundle
+from edgebone.core.caches import cache_folder
+from edgebone.core.errors import EngineError, OutputError
+from edgebone.core.machine import Machine
+from edgebone.engines.chosen_variants import chosen_variants
+from edgebone.engines.openvino.engine import OpenVinoEngine
+from edgebone.engines.select import Candidate, Fit, check, open_engine, planned, precisions_of
+
+
+@dataclass(frozen=True)
+class Warmed:
+    """One compiled network.
+
+    Attributes:
+        candidate: What was compiled.
+        seconds: How long loading took.
+        was_there: Whether it was in the cache already.
+    """
+
+    candidate: Candidate
+    seconds: float
+    was_there: bool
+
+
+def compile_with_openvino(
+    path: str, variants: Sequence[str] = (), progress: Callable[[str], None] = lambda _: None
+) -> list[Warmed]:
+    """Compile every variant in every precision that this machine runs, and the plan of this machine.
+
+    Args:
+        path: The bundle.
+        variants: Names; none for all.
+        progress: Called with a line a network.
+
+    Raises:
+        EngineError: There is no such variant, or OpenVINO runs none of them here.
+        OutputError: There is no cache to write to.
+    """
+    if cache_folder("openvino") is None:
+        raise OutputError("there is no cache to compile into: the user's cache directory cannot be written")
+    machine = Machine.probe()
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        chosen = chosen_variants(manifest, variants, path)
+        wanted = [
+            Candidate("openvino", precision, name)
+            for name in chosen
+            for precision in precisions_of("openvino", manifest.graph(name))
+        ]
+        plan = planned(manifest, machine)
+        if plan is not None and plan.engine == "openvino" and plan.variant in chosen:
+            wanted.append(plan)
+        verdicts = [check(item, machine, manifest.graph(item.variant)) for item in dict.fromkeys(wanted)]
+        fits = [verdict.candidate for verdict in verdicts if isinstance(verdict, Fit)]
+        if not fits:
+            reasons = "; ".join(f"{verdict.candidate}: {verdict.reason}" for verdict in verdicts)
+            raise EngineError(f"{path}: openvino runs none of its variants here: {reasons or 'none is made for it'}")
+        found = []
+        for candidate in fits:
+            progress(f"{candidate} [{candidate.variant}]")
+            started = time.monotonic()
+            with open_engine(bundle, candidate) as engine:
+                seconds = round(time.monotonic() - started, 2)
+                found.append(Warmed(candidate, seconds, isinstance(engine, OpenVinoEngine) and engine.from_cache))
+    return found

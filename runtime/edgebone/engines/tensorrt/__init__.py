@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: compile, keep and run engines."""

@@ -1,0 +1,228 @@
+"""Compiles a bundle's variants into the bundle, or into the user's cache at first use."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
+from edgebone.core.caches import Cached, cache_folder, cached
+from edgebone.core.errors import EngineError, OutputError
+from edgebone.core.limits import COMPILING_TIMEOUT_S
+from edgebone.core.locking import locked
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import CompiledEngine, Manifest
+from edgebone.core.writing import writing
+from edgebone.engines.chosen_variants import chosen_variants
+from edgebone.engines.tensorrt.builder import Progress, compile_engine
+from edgebone.engines.tensorrt.compat import import_tensorrt
+from edgebone.engines.tensorrt.provenance import differences, key_of, provenance_of
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one variant.
+
+    Attributes:
+        variant: The variant's name.
+        engine: Its engine's record; None where the variant is not for this target.
+        reason: ``compiled``, ``up to date``, or why not, or what made it anew.
+    """
+
+    variant: str
+    engine: CompiledEngine | None
+    reason: str
+
+
+def compile_into_bundle(
+    path: str,
+    target: Target,
+    settings: CompileSettings | None = None,
+    variants: Sequence[str] = (),
+    timing_cache: Path | None = None,
+    progress: Callable[[str, str, float], None] = lambda _, __, ___: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
+    """Compile variants, and write the engines into the bundle once all are done.
+
+    An engine whose provenance is the same is kept; one of the same variant and target that is not is replaced.
+
+    Args:
+        path: The bundle.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        settings: How; None leaves everything to TensorRT.
+        variants: Names; none for all that are for this target.
+        timing_cache: A file that builds share; None takes one in the user's cache.
+        progress: Called with the variant, a phase and its share that is done.
+        notice: Called with what the user should know.
+
+    Raises:
+        EngineError: There is no such variant, none is for this target, or TensorRT refuses.
+        MissingDependencyError: The target's package is not installed.
+        OutputError: The bundle cannot be written.
+    """
+    settings = settings or CompileSettings()
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        chosen = chosen_variants(manifest, variants, path)
+        trt = import_tensorrt(target)
+        cache = timing_cache or _own_timing_cache(target)
+        machine = Machine.probe()
+        made_now: dict[str, CompiledEngine] = {}
+        add: dict[str, bytes] = {}
+        results = []
+        for name in chosen:
+            variant = manifest.graph(name)
+            if variant.engines and target.name not in variant.engines:
+                results.append(Result(name, None, f"made for {' and '.join(variant.engines)}"))
+                continue
+            wanted = provenance_of(trt, manifest.files[variant.file].sha256, target, settings, variant.batch, machine)
+            key = key_of(wanted)
+            if key in manifest.engines and may_run(manifest, manifest.engines[key]):
+                results.append(Result(name, manifest.engines[key], "up to date"))
+                continue
+            old = [own for own, item in manifest.engines.items() if _same_place(item, name, wanted)]
+            reason = "compiled"
+            if old:
+                why = "; ".join(differences(manifest.engines[old[0]].provenance, wanted))
+                reason += f" again: {why or 'the one that is there was not compiled by you on this device'}"
+            made = compile_engine(
+                bundle.read(variant.file),
+                f"{path}, variant {name}",
+                target,
+                settings,
+                variant.batch,
+                cache,
+                lambda phase, share, name=name: progress(name, phase, share),  # type: ignore[misc]
+                notice,
+            )
+            record = CompiledEngine(f"engines/{key}/engine", target.name, name, wanted, made.seconds, len(made.content))
+            if settings.version_compatible:
+                _vouch_for(made.content)
+            made_now[key] = record
+            add[record.file] = made.content
+            results.append(Result(name, record, reason))
+        if all(result.engine is None for result in results):
+            reasons = "; ".join(f"{result.variant} is {result.reason}" for result in results)
+            raise EngineError(f"{path}: no variant is for {target.name}: {reasons}")
+    if add:
+        _write(path, manifest, made_now, add)
+    return results
+
+
+def _write(path: str, then: Manifest, made: dict[str, CompiledEngine], add: dict[str, bytes]) -> None:
+    """Add to the bundle as it is now: compiling takes minutes, in which others may have written to it."""
+
+    def add_engines(now: Manifest) -> Update:
+        check_unchanged(path, then, now, {engine.variant for engine in made.values()})
+        old = {
+            key: item
+            for key, item in now.engines.items()
+            if any(_same_place(item, new.variant, new.provenance) for new in made.values())
+        }
+        engines = {key: item for key, item in now.engines.items() if key not in old} | made
+        return Update(msgspec.structs.replace(now, engines=engines), add, {item.file for item in old.values()})
+
+    update_bundle(path, add_engines)
+
+
+def _own_timing_cache(target: Target) -> Path | None:
+    folder = cache_folder("timing")
+    return None if folder is None else folder / f"{target.name}.cache"
+
+
+def _same_place(engine: CompiledEngine, variant: str, wanted: dict[str, str]) -> bool:
+    """Whether an engine is what the new one replaces: of this variant, for the same target and hardware."""
+    same = ("backend", "gpu", "dla_core")
+    return engine.variant == variant and all(engine.provenance.get(name) == wanted[name] for name in same)
+
+
+def cached_engine(
+    bundle: Bundle,
+    variant: str,
+    target: Target,
+    settings: CompileSettings | None = None,
+    folder: Path | None = None,
+    progress: Progress = lambda _, __: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> bytes:
+    """An engine for this device: the bundle's, the user's cache's, or compiled now and kept in the cache.
+
+    Two processes do not compile the same engine: the second one waits, and takes the first one's.
+
+    Args:
+        bundle: An open bundle.
+        variant: The variant's name.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        settings: How.
+        folder: The cache; None takes the user's.
+        progress: Called with a phase and its share that is done.
+        notice: Called with a line where something is compiled, and why.
+
+    Returns:
+        The engine's bytes.
+
+    Raises:
+        EngineError: TensorRT refuses.
+        MissingDependencyError: The target's package is not installed.
+    """
+    settings = settings or CompileSettings()
+    manifest = bundle.manifest
+    item = manifest.graph(variant)
+    trt = import_tensorrt(target)
+    wanted = provenance_of(trt, manifest.files[item.file].sha256, target, settings, item.batch, Machine.probe())
+    key = key_of(wanted)
+    if key in manifest.engines and may_run(manifest, manifest.engines[key]):
+        return bundle.read(manifest.engines[key].file)
+    place = folder or cache_folder("engines")
+    where = f"{bundle.path}, variant {variant}"
+    if place is None:
+        notice(f"{where}: compiling for this device; nowhere to keep it")
+        return compile_engine(bundle.read(item.file), where, target, settings, item.batch, None, progress).content
+    kept = cached(place, wanted)
+    with locked(kept.path, COMPILING_TIMEOUT_S):
+        found = kept.load()
+        if found is not None:
+            return found[0]
+        stale = [own for own in manifest.engines.values() if _same_place(own, variant, wanted)]
+        why = f" ({'; '.join(differences(stale[0].provenance, wanted))})" if stale else ""
+        notice(f"{where}: compiling for this device{why}; kept in {place}")
+        cache = _own_timing_cache(target)
+        made = compile_engine(bundle.read(item.file), where, target, settings, item.batch, cache, progress, notice)
+        try:
+            with writing(kept.path):
+                kept.keep(made.content)
+        except OutputError as error:
+            # It costs the time of compiling at the next start, and nothing now.
+            notice(f"{error}; it will be compiled again")
+    return made.content
+
+
+def may_run(manifest: Manifest, engine: CompiledEngine) -> bool:
+    """Whether an engine of a bundle may run here: one that brings code for the host only where this device made it.
+
+    TensorRT puts a runtime of its own, a shared library, into version-compatible engines, and runs it in this process.
+    What a manifest says is no reason to: the word of this user's own cache is.
+    """
+    if engine.provenance.get("version_compatible") != "True":
+        return True
+    folder = cache_folder("engines")
+    return folder is not None and _voucher(folder, manifest.files[engine.file].sha256).load() is not None
+
+
+def _vouch_for(content: bytes) -> None:
+    folder = cache_folder("engines")
+    if folder is not None:
+        with suppress(OSError):
+            _voucher(folder, hashlib.sha256(content).hexdigest()).keep(b"")
+
+
+def _voucher(folder: Path, sha256: str) -> Cached:
+    return cached(folder, "made here", sha256)

@@ -1,0 +1,231 @@
+"""TensorRT's runtime: its module, its log, and the network in an engine that ``edgebone compile`` made."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from edgebone.core.errors import (
+    DeviceLostError,
+    DeviceOutOfMemoryError,
+    EngineError,
+    TensorError,
+    missing,
+    raise_interrupt,
+)
+from edgebone.core.tensors import Array, TensorSpec
+from edgebone.engines.tensorrt.cuda import Cuda
+
+# The lean runtime and the dispatcher only load engines, which is all that is wanted here.
+RUNTIMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"tensorrt": ("tensorrt", "tensorrt_lean", "tensorrt_dispatch"), "tensorrt-rtx": ("tensorrt_rtx",)}
+)
+# Other element types have no equal in NumPy.
+_DTYPES = {
+    "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32", "INT64": "int64",
+    "BOOL": "bool",
+}  # fmt: skip
+_MOST_LINES = 20
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def import_runtime(target: str) -> Any:
+    """The Python module that loads a target's engines.
+
+    Args:
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+
+    Raises:
+        MissingDependencyError: None is installed.
+        EngineError: One is installed, but its libraries do not load.
+    """
+    for name in RUNTIMES[target]:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        except (ImportError, OSError) as error:
+            raise_interrupt(error)
+            line = str(error).strip().split("\n", 1)[0]
+            raise EngineError(f"{name} is installed but cannot be imported: {line}") from error
+        # Type stubs alone have no runtime.
+        if hasattr(module, "Runtime"):
+            return module
+    raise missing(RUNTIMES[target][0], target, f"the engine {target}")
+
+
+class Network:
+    """A deserialised engine, and what it takes and gives.
+
+    Attributes:
+        trt: TensorRT's module.
+        engine: TensorRT's engine.
+        inputs: What the network takes; a free size is called ``batch`` on the first axis, ``any`` on others.
+        outputs: What it gives.
+        batch_range: Smallest and largest batch, where the first input leaves it free; None where it does not.
+
+    Args:
+        trt: TensorRT's module, or a double of it.
+        cuda: CUDA, asked for the reason when a call fails.
+        plan: The engine's bytes.
+        target: ``tensorrt`` or ``tensorrt-rtx``, for messages.
+        host_code: Whether code in the engine that runs on the host is allowed: version-compatible engines carry
+            their own runtime.
+        dla_core: The deep learning accelerator to load it on; None for the GPU.
+
+    Raises:
+        EngineError: TensorRT does not load it, or its inputs and outputs are not plain arrays on the device.
+    """
+
+    def __init__(
+        self, trt: Any, cuda: Cuda, plan: bytes, target: str, *, host_code: bool = False, dla_core: int | None = None
+    ) -> None:
+        self.trt = trt
+        self._cuda = cuda
+        self._target = target
+        self._errors: deque[str] = deque(maxlen=_MOST_LINES)
+        self._warnings: deque[str] = deque(maxlen=_MOST_LINES)
+        self._logger = _logger(trt, self._errors, self._warnings)
+        # Kept beside the engine, which must not outlive it.
+        self._runtime: Any = trt.Runtime(self._logger)
+        if host_code:
+            self._runtime.engine_host_code_allowed = True
+        if dla_core is not None:
+            self._runtime.DLA_core = dla_core
+        self.engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        if self.engine is None:
+            raise EngineError(
+                f"{target} {getattr(trt, '__version__', '')} cannot load the engine: {self.reasons()}; compile it on "
+                f"this device: edgebone compile BUNDLE --target {target}"
+            )
+        names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
+        given = [name for name in names if self.engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self.inputs = tuple(self._spec(name) for name in given)
+        self.outputs = tuple(self._spec(name) for name in names if name not in given)
+        free = any(isinstance(size, str) for spec in self.inputs for size in spec.shape)
+        self._profiles = (
+            [self._profile(index) for index in range(self.engine.num_optimization_profiles)] if free else []
+        )
+        self.batch_range: tuple[int, int] | None = None
+        if self.inputs and isinstance(self.inputs[0].shape[0], str):
+            bounds = [(low[0][0], high[0][0]) for low, high in self._profiles]
+            self.batch_range = (min(low for low, _ in bounds), max(high for _, high in bounds))
+
+    @property
+    def largest(self) -> list[tuple[int | None, Shapes]]:
+        """Each optimisation profile and the inputs' largest shapes in it; None where all sizes are fixed."""
+        if not self._profiles:
+            return [(None, tuple(tuple(map(int, spec.shape)) for spec in self.inputs))]
+        return [(index, high) for index, (_, high) in enumerate(self._profiles)]
+
+    def profile_for(self, shapes: Shapes) -> int | None:
+        """The first optimisation profile that covers the inputs' shapes; None where all sizes are fixed.
+
+        Raises:
+            TensorError: None covers them.
+        """
+        if not self._profiles:
+            return None
+        for index, (lowest, highest) in enumerate(self._profiles):
+            if all(
+                low <= size <= high
+                for sizes, lows, highs in zip(shapes, lowest, highest, strict=True)
+                for size, low, high in zip(sizes, lows, highs, strict=True)
+            ):
+                return index
+        known = " or ".join(f"{list(map(list, low))} to {list(map(list, high))}" for low, high in self._profiles)
+        raise TensorError(f"the engine was compiled for {known}, but was given {list(map(list, shapes))}")
+
+    def create_context(self, own_graphs: bool) -> Any:
+        """An execution context.
+
+        Args:
+            own_graphs: Whether TensorRT-RTX shall make CUDA graphs of its own.
+
+        Raises:
+            EngineError: TensorRT gives none, mostly for want of memory.
+        """
+        if own_graphs:
+            config = self.engine.create_runtime_config()
+            config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self.engine.create_execution_context(config)
+        else:
+            context = self.engine.create_execution_context()
+        self.checked(context is not None, "create_execution_context")
+        return context
+
+    def checked(self, done: bool, call: str, tensor: str = "") -> None:
+        """Raise what TensorRT only returns."""
+        if not done:
+            raise self.failure(call, tensor)
+
+    def failure(self, call: str, tensor: str = "") -> EngineError:
+        """The error of a call that failed, with the reason that CUDA or TensorRT's log gives."""
+        what = f"{self._target}: {call}{f' for {tensor}' if tensor else ''} failed"
+        from_cuda, said = self._cuda.last_error(), self.reasons()
+        if isinstance(from_cuda, (DeviceOutOfMemoryError, DeviceLostError)):
+            return type(from_cuda)(f"{what}: {from_cuda}")
+        kind = DeviceOutOfMemoryError if re.search(r"out ?of ?memory|MemoryAllocation", said, re.I) else EngineError
+        return kind(f"{what}: {said}")
+
+    def reasons(self) -> str:
+        """What TensorRT logged since it was last asked: errors, or else warnings."""
+        said = list(self._errors) or list(self._warnings)
+        self._errors.clear()
+        self._warnings.clear()
+        lines = dict.fromkeys(line.strip() for message in said for line in message.splitlines() if line.strip())
+        return "; ".join(list(lines)[:3]) or "it does not say why"
+
+    def close(self) -> None:
+        """Let go of the engine, then of the runtime."""
+        self.engine = None
+        self._runtime = None
+
+    def _spec(self, name: str) -> TensorSpec:
+        trt, engine = self.trt, self.engine
+        dtype = engine.get_tensor_dtype(name).name
+        if dtype not in _DTYPES:
+            raise EngineError(
+                f"{self._target}: tensor {name} is {dtype}, which NumPy does not have; export it as float32"
+            )
+        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+            raise EngineError(f"{self._target}: tensor {name} is a shape, not a picture or a result; export it again")
+        if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+            found = engine.get_tensor_format(name).name
+            raise EngineError(
+                f"{self._target}: tensor {name} is laid out as {found}, expected LINEAR; compile it again"
+            )
+        sizes = tuple(engine.get_tensor_shape(name))
+        shape = tuple(size if size >= 0 else ("any" if axis else "batch") for axis, size in enumerate(sizes))
+        return TensorSpec(name, _DTYPES[dtype], shape)
+
+    def _profile(self, index: int) -> tuple[Shapes, Shapes]:
+        bounds = [self.engine.get_tensor_profile_shape(spec.name, index) for spec in self.inputs]
+        return (
+            tuple(tuple(low) for low, _, _ in bounds),
+            tuple(tuple(high) for _, _, high in bounds),
+        )
+
+
+def shapes_of(feeds: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> Shapes:
+    """The shapes of feeds, in the inputs' order."""
+    return tuple(feeds[spec.name].shape for spec in inputs)
+
+
+def _logger(trt: Any, errors: deque[str], warnings: deque[str]) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                errors.append(message)
+            elif severity == trt.ILogger.WARNING:
+                warnings.append(message)
+
+    return Log()

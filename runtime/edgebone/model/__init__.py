@@ -1,0 +1,1 @@
+"""A loaded bundle: one path from pictures to results."""

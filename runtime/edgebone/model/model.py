@@ -1,0 +1,601 @@
+"""A bundle, loaded into an engine and ready to see."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.choosing import check_classes, only_classes
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, TensorError
+from edgebone.core.geometry import Geometry
+from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
+from edgebone.core.machine import Machine
+from edgebone.core.manifest import FrameLayout, Manifest
+from edgebone.core.near import did_you_mean
+from edgebone.core.results import HeadResults, Result, Results
+from edgebone.core.shown import remember
+from edgebone.core.tensors import check_rows
+from edgebone.decode import Decoder, make_decoders
+from edgebone.decode.registry import is_detector, setting_names
+from edgebone.drawing import let_results_draw
+from edgebone.engines.on_device import keep_for_heads
+from edgebone.engines.protocol import AsyncEngine, Outputs
+from edgebone.engines.select import (
+    Candidate,
+    Choice,
+    candidates,
+    choose,
+    plan_first,
+    planned,
+    read_first,
+    unmeasured,
+)
+from edgebone.engines.threads import EngineThreads
+from edgebone.model.attached_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
+from edgebone.model.frame_engines import FrameEngines, size_and_layout
+from edgebone.preprocess import Pixels, plan, preprocess
+from edgebone.selftest import open_proved
+from edgebone.sources.given import Color, to_bgr
+
+if TYPE_CHECKING:
+    from edgebone.sources.limits import Limited
+    from edgebone.sources.opening import SourceLike
+    from edgebone.sources.protocol import Source
+    from edgebone.stream.stream import Stream
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    engine: str = "auto",
+    precision: str | None = None,
+    hint: str = "latency",
+    threads: int | None = None,
+    top_k: int | None = None,
+    score: float | None = None,
+    iou: float | None = None,
+    classes: Collection[str] | None = None,
+    class_agnostic: bool | None = None,
+    frame_in_graph: bool | None = None,
+    every: Mapping[str, int] | None = None,
+) -> Model:
+    """Load a bundle into the engine that fits this machine best.
+
+    Where neither engine nor precision is given, the plan that ``edgebone tune`` measured on this machine is
+    followed, if the bundle has one; not one that was made before an engine was installed that fits, which is said.
+
+    Args:
+        path: The bundle's directory or zip.
+        engine: ``auto``, or one of ``edgebone.engines.select.ENGINES``.
+        precision: ``fp32``; ``bf16`` where engine and processor have it; the precision of one of the bundle's
+            variants; or ``auto``, which is taken where there is no plan: the fastest that the bundle proves to give
+            FP32's answers, and that gives the golden sample here. FP32 where it proves none.
+        hint: ``latency``, or ``throughput`` for several runs in flight.
+        threads: Threads for inference; None takes every core.
+        top_k: How many classes a result lists; None keeps the bundle's number.
+        score: The lowest score of a box that is shown, 0 to 1; None keeps the bundle's.
+        iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
+        classes: Only boxes of these classes, by their labels; None for all. What is no box stays.
+        class_agnostic: Whether a box is dropped that overlaps a better one of another class, too; None keeps the
+            bundle's.
+        frame_in_graph: Whether frames of a size that the bundle has a frame variant for go into the graph as they
+            are; None where the engine is on a GPU. On the CPU the host's own preprocessing is faster.
+        every: How often heads run that are attached apart, by name: one frame of a source out of so many, or 0 for
+            those that are asked for. Every frame where nothing is said.
+
+    Raises:
+        BundleError: The bundle is missing, altered, or of another version, none of its heads has a setting, or there
+            is no such class.
+        NoEngineError: No engine here can run it; the message has a line per candidate.
+        EngineError: Unknown engine or precision.
+    """
+    machine = Machine.probe()
+
+    def fitting(manifest: Manifest) -> Choice:
+        options = candidates(manifest, engine, precision or "auto", hint=hint, threads=threads)
+        choice = choose(options, machine, manifest.variants)
+        plan = planned(manifest, machine) if (engine, precision, hint, threads) == _UNSAID else None
+        return choice if plan is None else plan_first(plan, choice, machine, manifest)
+
+    bundle = open_bundle(path, lambda manifest: read_first(manifest, fitting(manifest)))
+    try:
+        settings = {"top_k": top_k, "score": score, "iou": iou, "class_agnostic": class_agnostic}
+        _check_classes(bundle, classes)
+        decoders = make_decoders(bundle.manifest, **settings)
+        rates = check_rates(every or {}, bundle.manifest)
+        choice = fitting(bundle.manifest)
+        asked = (engine, precision, hint, threads)
+        if asked == _UNSAID and (new := unmeasured(bundle.manifest, machine, choice)):
+            _log.warning(
+                "%s: this machine's plan was measured without %s and is not followed; "
+                "measure again with: edgebone tune",
+                path,
+                ", ".join(new),
+            )
+        opened, candidate, failures = open_proved(bundle, choice, asked=precision not in (None, "auto"))
+        try:
+            frames = FrameEngines(bundle, candidate, frame_in_graph)
+            heads = ApartHeads(bundle, candidate, settings)
+            keep_for_heads(opened, bundle.manifest)
+        except EdgeboneError:
+            opened.close()
+            raise
+    except BaseException:
+        bundle.close()
+        raise
+    let_results_draw()
+    return Model(bundle, opened, candidate, choice, tuple(failures), decoders, settings, frames, heads, rates, classes)
+
+
+def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
+    if classes is None:
+        return
+    heads = bundle.manifest.heads
+    if not any(is_detector(name, head) for name, head in heads.items()):
+        known = ", ".join(f"{name}: {head.decoder}" for name, head in heads.items())
+        raise BundleError(f"classes choose boxes, and {bundle.path} has no head that gives any; it has {known}")
+    check_classes(bundle.manifest, classes)
+
+
+class Looker(Protocol):
+    """Looks at several pictures at once, as a model does: what the functions that count accuracy need of one."""
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch that one run takes."""
+
+    def __call__(self, picture: list[Any]) -> list[Results]:
+        """One result a picture."""
+
+
+_UNSAID = ("auto", None, "latency", None)
+_log = logging.getLogger("edgebone.engines")
+
+
+class Model:
+    """A loaded bundle; make one with :func:`load`.
+
+    May be called from several threads at once, but not by a forked process, which gets ``EngineError``: it loads the
+    bundle itself. A context manager: leaving it frees the engine.
+
+    Attributes:
+        bundle: The open bundle.
+        manifest: Its manifest.
+        engine: The engine that runs it.
+        candidate: What was chosen.
+        choice: Every candidate with its reason.
+        max_batch: The largest batch that one run takes.
+        head_every: How often each head runs that is apart from the network's graph: one frame of a source out of so
+            many; 0 where it is asked for.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: AsyncEngine,
+        candidate: Candidate,
+        choice: Choice,
+        failures: tuple[str, ...],
+        decoders: dict[str, Decoder],
+        settings: Mapping[str, float | int | bool | None],
+        frames: FrameEngines,
+        apart: ApartHeads,
+        head_every: Mapping[str, int],
+        classes: Collection[str] | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.engine = engine
+        self.candidate = candidate
+        self.choice = choice
+        self._failures = failures
+        self._frames = frames
+        self._decoders = decoders
+        self._settings = settings
+        self._apart = apart
+        self.head_every = dict(head_every)
+        self._classes = classes
+        # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
+        self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if apart.names else None
+        # A head that leaves frames out gives a dict, so that a frame without it is one, too.
+        self._single = len(self.manifest.heads) == 1 and all(rate == 1 for rate in self.head_every.values())
+        self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
+        self._input = self.manifest.input.name
+        batch = candidate.batch
+        own = self.manifest.variants[candidate.variant].batch
+        self._min_batch, self.max_batch = own if batch is None else (batch, batch)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A line for each engine that should have fitted but did not open."""
+        return (*self._failures, *self._frames.failures)
+
+    @property
+    def stream_batch(self) -> int:
+        """How many frames a stream gathers for one run: one, unless the model is loaded for a batch of its own."""
+        return self._min_batch if self.candidate.batch is not None else 1
+
+    @overload
+    def __call__(
+        self,
+        picture: list[Any] | tuple[Any, ...],
+        heads: Collection[str] | None = None,
+        *,
+        color: Color = "bgr",
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
+    ) -> list[Results]: ...
+
+    @overload
+    def __call__(
+        self,
+        picture: Any,
+        heads: Collection[str] | None = None,
+        *,
+        color: Color = "bgr",
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
+    ) -> Results: ...
+
+    def __call__(
+        self,
+        picture: Any,
+        heads: Collection[str] | None = None,
+        *,
+        color: Color = "bgr",
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
+    ) -> Results | list[Results]:
+        """Look at one picture or several.
+
+        Args:
+            picture: A file's path or ``http(s)://`` address, its bytes, or the file itself, open; a PIL picture; an
+                array of uint8: (height, width, 3), taken for BGR unless ``color`` says otherwise, with a fourth
+                channel (alpha), or in grey; a torch tensor (RGB, channels first, uint8 or 0 to 1); a frame; or a list
+                of these, which is run in batches where the bundle has them.
+            heads: Only these heads' results; None for all but those that run on demand.
+            color: What an array's channels are, ``bgr`` or ``rgb``; everything else knows its own.
+            score: The lowest score of a box that is shown, 0 to 1; None keeps what the model was loaded with.
+            iou: The overlap from which a worse box of the same class is dropped; None keeps the model's.
+            classes: Only boxes of these classes, by their labels; None keeps the model's, which are all unless it
+                was loaded with some.
+
+        Returns:
+            The head's result, or with several heads a dict of results by head name; a list for a list. With
+            ``heads``, a dict of theirs. The result of one picture remembers it, for ``result.draw()`` and
+            ``result.save(path)``; those of a list are given theirs.
+
+        Raises:
+            SourceError: A file cannot be read.
+            TensorError: An array is not a picture.
+            BundleError: There is no such head or class, or no head has the setting.
+        """
+        if heads is not None:
+            self._check_heads(heads)
+        decoders = self._decoders_with(score, iou)
+        _check_classes(self.bundle, classes)
+        many = list(picture) if isinstance(picture, (list, tuple)) else [picture]
+        results: list[Results] = []
+        for start in range(0, len(many), self.max_batch):
+            images = [self._pixels(item, color) for item in many[start : start + self.max_batch]]
+            results += self._run(images, heads, decoders, self._classes if classes is None else classes)
+        if isinstance(picture, (list, tuple)):
+            return results
+        # What was read from a file is read again where it is drawn: who keeps many results keeps no pictures.
+        remember(results[0], picture if isinstance(picture, (str, os.PathLike)) else images[0])
+        return results[0]
+
+    def _pixels(self, picture: Any, color: Color) -> NDArray[Any]:
+        if isinstance(picture, np.ndarray) and picture.ndim == 2:
+            size_hw, layout = size_and_layout(picture.shape)
+            if self.takes_frame(size_hw, layout):
+                return picture
+        return to_bgr(picture, color)
+
+    def _decoders_with(self, score: float | None, iou: float | None) -> Mapping[str, Decoder]:
+        if score is None and iou is None:
+            return self._decoders
+        given = {key: value for key, value in (("score", score), ("iou", iou)) if value is not None}
+        for name, head in self.manifest.heads.items():
+            if head.apart and setting_names(name, head) & given.keys():
+                raise BundleError(f"head {name} is attached apart: give score and iou to load(), not to a call")
+        return make_decoders(self.manifest, **{**self._settings, **given})
+
+    @property
+    def labels(self) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+        """The classes' names, by class id; with several heads by the head's name."""
+        if len(self.manifest.heads) == 1:
+            return next(iter(self.manifest.heads.values())).labels
+        return {name: head.labels for name, head in self.manifest.heads.items()}
+
+    def __repr__(self) -> str:
+        """The bundle, its heads, the engine, the precision and why; and what an array is taken for."""
+        counts = {name: len(head.labels) for name, head in self.manifest.heads.items()}
+        heads = ", ".join(f"{name} ({count} classes)" if count else name for name, count in counts.items())
+        reason = next((fit.reason for fit in self.choice.fits if fit.candidate == self.candidate), "")
+        return (
+            f"<edgebone.Model {self.bundle.path}: {heads}; {self.engine.name} {self.engine.precision} ({reason}); "
+            'arrays are BGR unless color="rgb">'
+        )
+
+    def _run(
+        self,
+        images: Sequence[NDArray[Any]],
+        heads: Collection[str] | None,
+        decoders: Mapping[str, Decoder],
+        classes: Collection[str] | None,
+    ) -> list[Results]:
+        size_hw, layout = size_and_layout(images[0].shape)
+        if len({image.shape for image in images}) == 1 and self.takes_frame(size_hw, layout):
+            geometries = [self.geometry_of(size_hw)] * len(images)
+            outputs = self.infer_frames(images, heads)
+        else:
+            buffer = self.new_buffer(len(images))
+            geometries = self.preprocess(images, buffer)
+            outputs = self.infer(buffer, heads)
+        wanted = None if heads is None else [heads] * len(images)
+        return self._decode(outputs, geometries, wanted, decoders, classes)
+
+    def _check_heads(self, names: Collection[str]) -> None:
+        for name in names:
+            if name not in self.manifest.heads:
+                known = self.manifest.heads
+                hint = did_you_mean(name, known)
+                raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(known)}")
+
+    def head_file(self, name: str) -> HeadFile | None:
+        """A head's artefact: of one that is apart, the one that runs now; None where the head is the network's own.
+
+        Raises:
+            BundleError: There is no such head, or it cannot be read.
+        """
+        self._check_heads([name])
+        head = self.manifest.heads[name]
+        if head.apart:
+            return self._apart.artefact(name)
+        return parse_head(self.bundle.read(head.file), f"{self.bundle.path}, {head.file}") if head.file else None
+
+    def swap_head(self, name: str, head: str | os.PathLike[str] | HeadFile) -> None:
+        """Put another head in the place of one that is apart, while the model serves; may be called from any thread.
+
+        The new head is opened and run once, then takes over from one run to the next: no frame is lost, and the
+        backbone stays as it is. While the engine compiles the head, frames share the cores with it and take longer.
+
+        Args:
+            name: The head that goes; the new one has its name, rate and place in the results.
+            head: An artefact that ``edgebone fit`` or ``edgebone detach`` wrote.
+
+        Raises:
+            BundleError: There is no such head apart from the graph, or the new one was fitted on another backbone or
+                another preprocessing, or cannot be read. Whatever is raised, the old head goes on.
+            EngineError: The engine refuses it, or the model is closed.
+        """
+        self._apart.swap(name, head if isinstance(head, HeadFile) else Path(head))
+
+    def stream(
+        self,
+        source: SourceLike | Limited,
+        *more: SourceLike | Limited,
+        max_fps: float | None = None,
+        every: int = 1,
+        roi_xyxy: tuple[int, int, int, int] | None = None,
+        give_up_s: float | None = None,
+        fps: float | None = None,
+        forgiving: bool = False,
+    ) -> Stream:
+        """Go through one source or several, frame by frame.
+
+        Args:
+            source: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``;
+                arrays; an open :class:`edgebone.sources.Source`; or one of these with limits of its own,
+                ``edgebone.Limited("rtsp://…", Limits(max_fps=5))``.
+            *more: Further sources; they take turns.
+            max_fps: At most so many frames a second of each source; None for all.
+            every: One frame out of so many of each source.
+            roi_xyxy: The region of interest in pixels: left, top, right, bottom; None for the whole picture.
+            give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
+            fps: How many of a folder's pictures were taken a second: their times, as a video's frames have; None where
+                that is not known.
+            forgiving: A source that cannot be opened, or fails, ends, and the others go on; its error is in ``stats``.
+
+        Returns:
+            An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
+
+        Raises:
+            SourceError: A source cannot be opened; while iterating: cannot be read.
+        """
+        from edgebone.sources.limits import Limited, Limits
+        from edgebone.sources.opening import open_source
+        from edgebone.stream.stream import Stream
+
+        usual = Limits(max_fps, every, roi_xyxy)
+        pairs = [(item.source, item.limits) if isinstance(item, Limited) else (item, usual) for item in (source, *more)]
+        opened: list[Source] = []
+        try:
+            for item, _ in pairs:
+                opened.append(open_source(item, give_up_s, fps, forgiving))
+        except BaseException:
+            for done in opened:
+                done.close()
+            raise
+        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
+
+    def new_buffer(self, pictures: int = 1) -> Pixels:
+        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.
+
+        Raises:
+            EngineError: There is not enough memory for it.
+        """
+        shape = (max(pictures, self._min_batch), *self.manifest.preprocess.size_hw, 3)
+        try:
+            return np.zeros(shape, np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise EngineError(
+                f"{self.bundle.path}: there is no memory for the network's input of {'x'.join(map(str, shape))} bytes"
+            ) from error
+
+    def preprocess(self, images: Sequence[NDArray[Any]], buffer: Pixels) -> list[Geometry]:
+        """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
+        return [preprocess(self.manifest.preprocess, image, out) for image, out in zip(images, buffer, strict=False)]
+
+    def infer(self, buffer: Pixels, heads: Collection[str] | None = None) -> Outputs:
+        """Run the network on a filled buffer and wait.
+
+        Args:
+            buffer: From :meth:`new_buffer`.
+            heads: Of the heads that are apart, those to run; None for all but those that run on demand.
+        """
+        return self._chain(self.engine, buffer, heads)
+
+    def submit(self, buffer: Pixels, heads: Collection[str] | None = None) -> Future[Outputs]:
+        """Start the network on a filled buffer, which must stay unchanged until the future is done; see `infer`."""
+        return self._start(self.engine, buffer, heads)
+
+    def _start(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Future[Outputs]:
+        if self._chained is None:
+            return engine.submit({self._input: feed})
+        return self._chained.submit(self._chain, engine, feed, heads)
+
+    def _chain(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Outputs:
+        """The backbone, and behind it the heads that are apart."""
+        outputs = engine.run({self._input: feed})
+        if self._chained is None:
+            return outputs
+        wanted = [name for name, rate in self.head_every.items() if rate] if heads is None else heads
+        return HeadOutputs(outputs, self._apart.run(outputs, wanted))
+
+    def takes_frame(self, size_hw: tuple[int, int], layout: FrameLayout = "bgr") -> bool:
+        """Whether frames of a size can go into the graph as they are, without :meth:`preprocess`.
+
+        At the first call for a size its engine is opened, which may take a while. Where that fails, the answer is
+        no, and ``failures`` has a line more.
+
+        Args:
+            size_hw: The frames' height and width, in pixels.
+            layout: ``bgr`` for uint8 (height, width, 3); ``nv12`` for uint8 (height * 3 / 2, width), BT.601.
+        """
+        return self._frames.get(size_hw, layout) is not None
+
+    def geometry_of(self, size_hw: tuple[int, int]) -> Geometry:
+        """Where a frame of this height and width falls in the network's input."""
+        return plan(self.manifest.preprocess, *size_hw)
+
+    def infer_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Outputs:
+        """Run the network on frames of a size that :meth:`takes_frame`, and wait.
+
+        Args:
+            frames: At most ``max_batch`` of one size: uint8 (height, width, 3), BGR, or (height * 3 / 2, width),
+                NV12. A single one is not copied.
+            heads: Of the heads that are apart, those to run; None for all but those that run on demand.
+
+        Returns:
+            The outputs that :meth:`infer` gives of the same pictures, for :meth:`decode`.
+
+        Raises:
+            TensorError: No engine takes such frames, or they are of several sizes.
+            EngineError: The engine failed while running.
+        """
+        return self._chain(*self._frame_feed(frames), heads)
+
+    def submit_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Future[Outputs]:
+        """Start the network on frames, which must stay unchanged until the future is done; see infer_frames."""
+        return self._start(*self._frame_feed(frames), heads)
+
+    def _frame_feed(self, frames: Sequence[NDArray[Any]]) -> tuple[AsyncEngine, NDArray[Any]]:
+        shapes = {frame.shape for frame in frames}
+        engine = self._frames.get(*size_and_layout(frames[0].shape)) if len(shapes) == 1 else None
+        if engine is None:
+            raise TensorError(
+                f"frames of shapes {sorted(map(list, shapes))} do not go into the graph as they are; "
+                "preprocess them, or add their size with: edgebone add-frame"
+            )
+        missing = max(self._min_batch - len(frames), 0)
+        return engine, frames[0][None] if len(frames) + missing == 1 else np.stack([*frames, *[frames[-1]] * missing])
+
+    def decode(
+        self,
+        outputs: Outputs,
+        geometries: Sequence[Geometry],
+        heads: Sequence[Collection[str] | None] | None = None,
+    ) -> list[Results]:
+        """From the network's outputs to results, one a geometry.
+
+        Args:
+            outputs: Of a batch.
+            geometries: Of each picture in it.
+            heads: The heads wanted of each picture; None for all that ran.
+
+        Raises:
+            EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
+        """
+        return self._decode(outputs, geometries, heads, self._decoders, self._classes)
+
+    def _decode(
+        self,
+        outputs: Outputs,
+        geometries: Sequence[Geometry],
+        heads: Sequence[Collection[str] | None] | None,
+        decoders: Mapping[str, Decoder],
+        classes: Collection[str] | None,
+    ) -> list[Results]:
+        for name in decoders:
+            check_rows(outputs, self._head_outputs[name], len(geometries))
+        wanted = heads or [None] * len(geometries)
+        found = [
+            self._decode_one(outputs, index, geometry, wanted[index], decoders)
+            for index, geometry in enumerate(geometries)
+        ]
+        return found if classes is None else [only_classes(item, classes) for item in found]
+
+    def _decode_one(
+        self,
+        outputs: Outputs,
+        index: int,
+        geometry: Geometry,
+        wanted: Collection[str] | None,
+        decoders: Mapping[str, Decoder],
+    ) -> Results:
+        found = {
+            name: decoder([outputs[output][index] for output in self._head_outputs[name]], geometry)
+            for name, decoder in decoders.items()
+            if wanted is None or name in wanted
+        } | decode_apart(outputs, index, geometry, wanted)
+        if self._single and wanted is None:
+            return next(iter(found.values()))
+        return HeadResults((name, found[name]) for name in self.manifest.heads if name in found)
+
+    def close(self) -> None:
+        """Free the engines and close the bundle."""
+        if self._chained is not None:
+            self._chained.close()
+        self.engine.close()
+        self._frames.close()
+        self._apart.close()
+        self.bundle.close()
+
+    def __enter__(self) -> Model:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def apart_head_of(result: Result) -> HeadManifest | None:
+    """The head that made an embedding, where it is one that is apart and may have been swapped since; else None."""
+    return result.head if isinstance(result, HeadEmbedding) else None

@@ -1,0 +1,1 @@
+"""Frames of sources through a model in real time."""

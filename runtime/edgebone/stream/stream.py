@@ -1,0 +1,548 @@
+"""Frames from sources through a model, in real time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from edgebone.core.errors import EngineError, EngineStalledError, TensorError
+from edgebone.core.frame import Frame
+from edgebone.core.geometry import Geometry
+from edgebone.core.results import Results
+from edgebone.engines.protocol import Outputs
+from edgebone.model.attached_heads import HeadTurns, check_rates
+from edgebone.preprocess import Pixels
+from edgebone.sources.limits import Limits
+from edgebone.sources.protocol import Source
+from edgebone.stream.inbox import Inbox, own_frame
+from edgebone.stream.outbox import Delivery, Outbox
+from edgebone.stream.stats import Delivered, Meter, SourceStats, StreamStats
+from edgebone.stream.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from edgebone.model.model import Model
+
+Taken = tuple[int, Frame]
+# How much sooner than needed the next frame is taken up, for threads that wake late.
+_SPARE_S = 0.001
+
+
+@dataclass(frozen=True)
+class _InFlight:
+    """Frames whose inference has begun; ``done_ns`` is filled when it ends."""
+
+    model: Model
+    batch: list[Taken]
+    geometries: list[Geometry]
+    buffer: Pixels
+    submitted_ns: int
+    future: Future[Outputs]
+    done_ns: list[int]
+    heads: list[Collection[str]] | None
+    turns: list[int]
+
+
+def _stamp_when_done(future: Future[Outputs], then: Callable[[], None]) -> list[int]:
+    """Note when a run ends. Its future must not hold the frames: in a circle they would stay in memory for long."""
+    done_ns: list[int] = []
+
+    def stamp(_: Future[Outputs]) -> None:
+        done_ns.append(time.monotonic_ns())
+        then()
+
+    future.add_done_callback(stamp)
+    return done_ns
+
+
+class Stream:
+    """Iterates over ``(frame, result)``; make one with :meth:`edgebone.Model.stream`.
+
+    Files and folders lose no frame, and where the engine gains from it their next frame is prepared while the current
+    one is inferred. Live sources continue with their newest frame: a thread of the stream's own keeps the engine busy
+    while the caller works, and the caller gets each camera's newest result. Cameras take turns, so that none starves;
+    a model that is loaded for a batch gets frames of several cameras at once, and never waits for one that is late.
+
+    Leaving the loop, or the ``with`` block, closes the sources; the model stays open.
+
+    Args:
+        model: What looks at the frames.
+        sources: Where they come from.
+        limits: What is wanted of each source's frames; none for all of them.
+        forgiving: A source that fails ends, and the others go on; its error is in ``stats``. Else it raises.
+        stall_s: After so long without an answer an engine counts as stalled: longer than any run, also the first one
+            of an engine that still prepares itself. Time in which the process stood still does not count.
+        pulse: Called at least once a second while the caller waits for a frame, and at each frame: who is told so
+            knows that neither the stream nor its caller stands still.
+
+    Attributes:
+        sources: The sources, in the order of the call.
+        names: What they are called in their frames, in ``stats`` and in messages; no two are alike.
+        model: The model now; another one after :meth:`swap`.
+        answered_by: The model that gave the result in hand: behind a swap, for some frames more the one before.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sources: Sequence[Source],
+        limits: Sequence[Limits] = (),
+        *,
+        forgiving: bool = False,
+        stall_s: float = 60.0,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.sources = sources
+        self.model = model
+        self.answered_by = model
+        self._first_model = model
+        self._inbox = Inbox(sources, limits, forgiving)
+        self.names = self._inbox.names
+        self._live = any(source.live for source in sources)
+        self._direct = all(source.in_memory for source in sources) and all(limit == Limits() for limit in limits)
+        self._meter = Meter()
+        self._delivered = [Delivered() for _ in sources]
+        self._frames = 0
+        self._started_ns = 0
+        self._delivered_ns = 0
+        self._run_s = 0.0
+        self._prepare_s = 0.0
+        self._done_ns = 0
+        self._handed_ns = 0
+        self._turns = [HeadTurns() for _ in sources]
+        self._buffers: list[Pixels] = []
+        self._under_way: deque[_InFlight] = deque()
+        self._next_model: Model | None = None
+        self._swapping = threading.Lock()
+        self._ended = False
+        self._stall_s = stall_s
+        self._pulse = pulse
+        self._stalled = False
+        # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
+        self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
+        self._begun = False
+
+    def __iter__(self) -> Iterator[tuple[Frame, Results]]:
+        """Begin, or go on where the loop before stopped: a stream is gone through once."""
+        if self._iterator is not None:
+            return self._iterator() or iter(())
+        generator = self._run()
+        self._iterator = weakref.ref(generator)
+        return generator
+
+    @property
+    def stats(self) -> StreamStats:
+        """The figures so far; may be asked from any thread."""
+        seconds = max(0, self._delivered_ns - self._started_ns) / 1e9
+        fps = self._frames / seconds if seconds else 0.0
+        sources = tuple(self._source_stats(number) for number in range(len(self.sources)))
+        dropped = sum(source.dropped for source in sources)
+        waiting, handed_ns = self._waiting(), self._handed_ns
+        return StreamStats(
+            self._frames, dropped, round(seconds, 3), round(fps, 2), sources=sources,
+            infer_now_s=0.0 if waiting is None else _seconds_since(waiting.submitted_ns),
+            sink_now_s=_seconds_since(handed_ns) if handed_ns else 0.0,
+            **self._meter.percentiles(),
+        )  # fmt: skip
+
+    def _source_stats(self, number: int) -> SourceStats:
+        health = self._inbox.health(number)
+        delivered = self._delivered[number]
+        dropped, skipped, damaged = self._inbox.counts(number)
+        return SourceStats(
+            self.names[number], health.state.value, delivered.frames, dropped, skipped, damaged,
+            health.reconnects, health.error, delivered.fps, delivered.age.percentiles(),
+        )  # fmt: skip
+
+    def swap(self, model: Model | str | os.PathLike[str], **options: Any) -> Model:
+        """Go on with another model from the next frame on; may be called from any thread, and within the loop.
+
+        No frame is lost: those under way are finished by the model that began them, which is then closed. The stream
+        closes the new one at its own end.
+
+        Args:
+            model: A model, or a bundle's path, which is loaded and run once first.
+            **options: For a path, those of :func:`edgebone.load`.
+
+        Returns:
+            The new model.
+
+        Raises:
+            BundleError: The bundle cannot be read. Whatever is raised, the stream goes on with the model that it has.
+            NoEngineError: No engine runs it.
+            EngineError: It fails at its first run, or the stream has ended.
+        """
+        from edgebone.model.model import Model, load
+
+        new = model if isinstance(model, Model) else load(model, **options)
+        try:
+            # The first run is the slowest, and the one that fails.
+            new.infer(new.new_buffer())
+        except BaseException:
+            if new is not model:
+                new.close()
+            raise
+        with self._swapping:
+            passed_over, self._next_model = self._next_model, new
+            ended = self._ended
+        if passed_over is not None:
+            passed_over.close()
+        if ended:
+            self._close_models()
+            raise EngineError("the stream has ended: there is no frame left for another model")
+        return new
+
+    def ask(self, *heads: str) -> None:
+        """Have heads run on the next frame of every source, whatever their rate; may be called from any thread.
+
+        Where that frame's result is dropped for a newer one, they run again, until one with them is delivered.
+
+        Args:
+            *heads: Names of heads that are apart from the network's graph; the others run on every frame as it is.
+
+        Raises:
+            BundleError: There is no such head.
+        """
+        check_rates(dict.fromkeys(heads, 1), self.model.manifest)
+        for turns in self._turns:
+            turns.ask(heads)
+
+    def _take_over(self) -> None:
+        """Begin with the model that waits, if one does."""
+        with self._swapping:
+            new, self._next_model = self._next_model, None
+        if new is None:
+            return
+        old, self.model = self.model, new
+        self._buffers = self._new_buffers()
+        if not any(ran.model is old for ran in self._under_way):
+            old.close()
+
+    def _new_buffers(self) -> list[Pixels]:
+        return [self.model.new_buffer() for _ in range(self._depth)]
+
+    @property
+    def _depth(self) -> int:
+        """How many frames are prepared or under way at a time: one where both want the same cores."""
+        return max(2, self.model.engine.in_flight) if self.model.engine.overlaps else 1
+
+    def close(self) -> None:
+        """Stop reading and close the sources."""
+        generator = iter(self)
+        if isinstance(generator, Generator):
+            generator.close()
+        if not self._begun:
+            self._begun = True
+            self._inbox.close()
+
+    def __enter__(self) -> Stream:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _run(self) -> Generator[tuple[Frame, Results], None, None]:
+        self._begun = True
+        self._buffers = self._new_buffers()
+        work = self._newest() if self._live else self._every(self._read_directly() if self._direct else self._read())
+        try:
+            for delivery in work:
+                handed = self._hand_over(delivery)
+                self._handed_ns = self._delivered_ns
+                yield handed
+                self._handed_ns = 0
+                self._meter.add("sink", time.monotonic_ns() - self._delivered_ns)
+        finally:
+            self._handed_ns = 0
+            work.close()
+            self._inbox.close()
+            self._close_models()
+
+    def _hand_over(self, delivery: Delivery) -> tuple[Frame, Results]:
+        self._pulse()
+        number, frame, result = delivery.number, delivery.frame, delivery.result
+        now_ns = time.monotonic_ns()
+        age_ns = now_ns - frame.captured_at_ns
+        self._meter.add("age", age_ns)
+        self._delivered[number].add(now_ns, age_ns)
+        self.answered_by = delivery.model
+        if isinstance(result, dict):
+            self._turns[number].delivered(delivery.turn, result)
+        self._frames += 1
+        self._delivered_ns = now_ns
+        return frame, result
+
+    def _close_models(self) -> None:
+        """What was swapped in is the stream's own."""
+        with self._swapping:
+            self._ended = True
+            waiting, self._next_model = self._next_model, None
+        for model in (self.model, waiting):
+            if model is not None and model is not self._first_model:
+                model.close()
+
+    def _read_directly(self) -> Generator[list[Taken], None, None]:
+        size = self.model.stream_batch
+        batch: list[Taken] = []
+        for number, source in enumerate(self.sources):
+            while (frame := source.read()) is not None:
+                batch.append((number, own_frame(frame, source, self.names[number])))
+                if len(batch) == size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _read(self) -> Generator[list[Taken], None, None]:
+        """Full batches, where the model is loaded for one."""
+        while (taken := self._inbox.take()) is not None:
+            batch = [taken]
+            failure: Exception | None = None
+            while len(batch) < self.model.stream_batch:
+                try:
+                    more = self._inbox.take()
+                except Exception as error:
+                    # Raised once the frames before it are delivered.
+                    failure = error
+                    break
+                if more is None:
+                    break
+                batch.append(more)
+            yield batch
+            if failure is not None:
+                raise failure
+
+    def _every(self, batches: Iterator[list[Taken]]) -> Generator[Delivery, None, None]:
+        """The next frames are prepared while the current ones are inferred: nothing waits for them."""
+        failure: Exception | None = None
+        try:
+            while failure is None:
+                try:
+                    batch = next(batches)
+                    self._take_over()
+                    self._begin(batch)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    # Raised once the frames before it, which are under way, are delivered.
+                    failure = error
+                if len(self._under_way) >= self._depth:
+                    yield from self._finish()
+            while self._under_way:
+                yield from self._finish()
+        finally:
+            self._abandon()
+        if failure is not None:
+            raise failure
+
+    def _newest(self) -> Generator[Delivery, None, None]:
+        """What a thread of the stream's own leaves, which keeps the engine at the newest frames."""
+        outbox = Outbox([source.live for source in self.sources])
+        stop = threading.Event()
+        worker = threading.Thread(target=self._work, args=(outbox, stop), name="edgebone-stream", daemon=True)
+        worker.start()
+        watchdog = Watchdog(self._stall_s)
+        try:
+            while True:
+                try:
+                    delivery = outbox.take(watchdog.tick_s)
+                except TimeoutError:
+                    self._pulse()
+                    self._look_after_engine(watchdog)
+                    continue
+                if delivery is None:
+                    return
+                yield delivery
+        finally:
+            stop.set()
+            outbox.close()
+            self._inbox.poke()
+            if not self._stalled:
+                Watchdog(self._stall_s).wait(lambda wait_s: _ends(worker, wait_s))
+
+    def _work(self, outbox: Outbox, stop: threading.Event) -> None:
+        failure: BaseException | None = None
+        try:
+            self._serve(outbox, stop)
+        except BaseException as error:
+            failure = error
+        try:
+            while self._under_way and not stop.is_set() and not self._stalled:
+                self._leave(outbox)
+        except BaseException as error:
+            # Where there are two, the first one is the one to tell.
+            failure = failure or error
+        outbox.finish(failure)
+        self._abandon()
+
+    def _serve(self, outbox: Outbox, stop: threading.Event) -> None:
+        """Until the sources have ended, or nobody listens any more."""
+        while not stop.is_set():
+            if self._under_way and (self._under_way[0].future.done() or len(self._under_way) >= self._depth):
+                self._leave(outbox)
+                continue
+            batch = self._gather(stop)
+            if batch:
+                self._take_over()
+                self._begin(batch)
+            elif self._inbox.ended:
+                return
+
+    def _leave(self, outbox: Outbox) -> None:
+        for delivery in self._finish():
+            dropped = outbox.put(delivery)
+            if dropped is None:
+                continue
+            self._inbox.add_dropped(delivery.number)
+            if isinstance(dropped.result, dict) and isinstance(delivery.result, dict):
+                self._turns[delivery.number].replaced(dropped.result, delivery.result)
+
+    def _gather(self, stop: threading.Event) -> list[Taken]:
+        """The newest frames, as many as the model takes at once: a run's result that is ready goes before them."""
+
+        def has_other_work() -> bool:
+            return stop.is_set() or (bool(self._under_way) and self._under_way[0].future.done())
+
+        if self._under_way and self.model.engine.in_flight == 1:
+            # Prepared any sooner, a frame would only grow old while the run before it ends.
+            running_ns = max(self._under_way[0].submitted_ns, self._done_ns)
+            self._inbox.pause(running_ns / 1e9 + self._run_s - 1.5 * self._prepare_s - _SPARE_S, has_other_work)
+        batch: list[Taken] = []
+        size = self.model.stream_batch
+        until_s: float | None = None
+        while len(batch) < size:
+            wait = not batch or (until_s is not None and self._inbox.expects_frame(until_s))
+            taken = self._inbox.take(wait, until_s, has_other_work)
+            if taken is None:
+                break
+            batch.append(taken)
+            # A frame waits for company at most as long as half a run takes: more would cost what a batch gains.
+            until_s = until_s or time.monotonic() + self._run_s / 2
+        return batch
+
+    def _begin(self, batch: list[Taken]) -> None:
+        began_ns = time.monotonic_ns()
+        self._started_ns = self._started_ns or began_ns
+        model, buffer = self.model, self._buffers.pop()
+        images = [frame.image for _, frame in batch]
+        whole = len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2])
+        try:
+            geometries = [] if whole else model.preprocess(images, buffer)
+        except TensorError:
+            self._buffers.append(buffer)
+            fitting = [taken for taken in batch if self._fits(taken, buffer)]
+            if fitting:
+                self._begin(fitting)
+            return
+        for _, frame in batch:
+            self._meter.add("queue", began_ns - frame.captured_at_ns)
+        paced = any(rate != 1 for rate in model.head_every.values())
+        due = [self._turns[number].next(model.head_every) for number, _ in batch] if paced else []
+        heads: list[Collection[str]] = [[*model.manifest.graph_heads, *names] for _, names in due]
+        wanted = {name for _, names in due for name in names} if paced else None
+        if whole:
+            geometries = [model.geometry_of(images[0].shape[:2])] * len(batch)
+            prepared_ns = time.monotonic_ns()
+            future = model.submit_frames(images, wanted)
+        else:
+            prepared_ns = time.monotonic_ns()
+            future = model.submit(buffer, wanted)
+        self._meter.add("pre", prepared_ns - began_ns, len(batch))
+        self._prepare_s = _smooth(self._prepare_s, prepared_ns - began_ns)
+        done_ns = _stamp_when_done(future, self._inbox.poke)
+        turns = [turn for turn, _ in due] or [0] * len(batch)
+        ran = _InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns, heads if paced else None, turns)
+        self._under_way.append(ran)
+
+    def _fits(self, taken: Taken, buffer: Pixels) -> bool:
+        """Whether a frame can be brought to the network's size; a picture file that cannot be is left out."""
+        number, frame = taken
+        try:
+            self.model.preprocess([frame.image], buffer)
+        except TensorError as error:
+            if frame.path is None:
+                raise
+            self._inbox.add_damaged(number, frame, error)
+            return False
+        return True
+
+    def _finish(self) -> list[Delivery]:
+        """Wait for the oldest run and decode its results."""
+        ran = self._under_way[0]
+        try:
+            if not Watchdog(self._stall_s).wait(lambda wait_s: _answers(ran.future, wait_s)):
+                self._give_up(ran)
+            outputs = ran.future.result()
+        finally:
+            self._under_way.popleft()
+        done_ns = ran.done_ns[0] if ran.done_ns else time.monotonic_ns()
+        self._meter.add("infer", done_ns - ran.submitted_ns, len(ran.batch))
+        self._run_s = _smooth(self._run_s, done_ns - max(ran.submitted_ns, self._done_ns))
+        self._done_ns = done_ns
+        if ran.model is self.model:
+            self._buffers.append(ran.buffer)
+        began_ns = time.monotonic_ns()
+        results = ran.model.decode(outputs, ran.geometries, ran.heads)
+        self._meter.add("decode", time.monotonic_ns() - began_ns, len(ran.batch))
+        if ran.model is not self.model and not any(left.model is ran.model for left in self._under_way):
+            ran.model.close()
+        return [
+            Delivery(number, frame, result, ran.model, turn)
+            for (number, frame), result, turn in zip(ran.batch, results, ran.turns, strict=True)
+        ]
+
+    def _waiting(self) -> _InFlight | None:
+        """The oldest run that has no answer yet."""
+        return next((ran for ran in tuple(self._under_way) if not ran.future.done()), None)
+
+    def _look_after_engine(self, watchdog: Watchdog) -> None:
+        """An engine that gives no answer is an error, not a stream that stands still."""
+        waiting = self._waiting()
+        if watchdog.wake(None if waiting is None else waiting.submitted_ns) and waiting is not None:
+            self._give_up(waiting)
+
+    def _give_up(self, ran: _InFlight) -> NoReturn:
+        self._stalled = True
+        raise EngineStalledError(
+            f"the engine {ran.model.engine.name} has not answered for {self._stall_s:.0f} s; the device may be lost: "
+            "start the program again, or have `edgebone run --restart` do it"
+        )
+
+    def _abandon(self) -> None:
+        """Wait for what is still under way: its buffers must not be freed under it. A stalled engine never ends."""
+        while self._under_way and not self._stalled:
+            future = self._under_way.popleft().future
+            Watchdog(self._stall_s).wait(lambda wait_s: _answers(future, wait_s))  # noqa: B023
+
+
+def _seconds_since(then_ns: int) -> float:
+    return max(0, time.monotonic_ns() - then_ns) / 1e9
+
+
+def _answers(future: Future[Outputs], wait_s: float) -> bool:
+    with contextlib.suppress(FutureTimeoutError):
+        future.exception(wait_s)
+    return future.done()
+
+
+def _ends(thread: threading.Thread, wait_s: float) -> bool:
+    thread.join(wait_s)
+    return not thread.is_alive()
+
+
+def _smooth(before_s: float, latest_ns: int) -> float:
+    """A duration that follows its latest values slowly, so that one late run changes little."""
+    return latest_ns / 1e9 if not before_s else 0.9 * before_s + 0.1 * latest_ns / 1e9
