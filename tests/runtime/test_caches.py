@@ -20,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgebone import load
 from edgebone.core.caches import Cached, NetworkCache, _warn, cache_folder, cached
 from edgebone.core.machine import Machine
+from edgebone.engines.openvino import engine as openvino_engine
 from edgebone.engines.openvino.engine import OpenVinoEngine
-from edgebone.engines.openvino.engine import engine as openvino_engine
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 

@@ -32,10 +32,10 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EngineError, MissingDependencyError, OutputError
 from edgebone.core.machine import Machine
 from edgebone.engines.openvino.compile import compile_with_openvino
+from edgebone.engines.tensorrt import builder as building
+from edgebone.engines.tensorrt import compat
 from edgebone.engines.tensorrt.builder import compile_engine
 from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
-from edgebone.engines.tensorrt.engine import builder as building
-from edgebone.engines.tensorrt.engine import compat
 from edgebone.engines.tensorrt.provenance import differences, key_of, provenance_of
 from edgebone.engines.tensorrt.settings import CompileSettings, Target, parse_target
 from edgebone.engines.tensorrt.timing_cache import load_timing_cache, save_timing_cache

@@ -13,8 +13,8 @@ from cuda_double import CudaDouble
 
 from edgebone.core.errors import DeviceLostError, DeviceOutOfMemoryError, EngineError, MissingDependencyError
 from edgebone.core.machine import Machine
+from edgebone.engines.tensorrt import cuda as module
 from edgebone.engines.tensorrt.cuda import Cuda, CudaBindings, Device
-from edgebone.engines.tensorrt.engine import cuda as module
 
 runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
 NO_GPU = not (Machine.probe().gpus or Machine.probe().jetson)

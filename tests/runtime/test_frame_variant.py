@@ -25,8 +25,8 @@ from edgebone.engines.openvino.compile import compile_with_openvino
 from edgebone.engines.select import Candidate, candidates, open_engine
 from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
 from edgebone.engines.tensorrt.settings import Target
+from edgebone.model import frame_engines
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
-from edgebone.model.model import frame_engines
 from edgebone.selftest import read_golden, replay
 from edgebone.tune.space import candidates_to_measure
 from edgebone_export.frame_input.add import add_frame_variants

@@ -33,13 +33,13 @@ from edgebone.core.errors import (
     TensorError,
 )
 from edgebone.core.machine import Machine
+from edgebone.engines.tensorrt import compile as into_bundle
+from edgebone.engines.tensorrt import cuda as cuda_module
 from edgebone.engines.tensorrt import plan as tensorrt_plan
 from edgebone.engines.tensorrt import runtime as tensorrt_runtime
 from edgebone.engines.tensorrt.builder import Compiled
 from edgebone.engines.tensorrt.compile import compile_into_bundle
 from edgebone.engines.tensorrt.engine import TensorRTEngine
-from edgebone.engines.tensorrt.engine import compile as into_bundle
-from edgebone.engines.tensorrt.engine import cuda as cuda_module
 from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
 pytestmark = needs("onnxruntime")
