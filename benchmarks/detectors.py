@@ -132,7 +132,7 @@ def measure(name: str, folder: Path, count: int, size_hw: tuple[int, int] | None
 
     def detect(engine: str, one: np.ndarray) -> np.ndarray:
         model = models[engine]
-        (result,) = model.decode(model.infer(one), [whole])
+        (result,) = model.answers([whole], model.run(model.prepare([], one)))
         return np.column_stack([result.xyxy, result.confidence, result.class_id])
 
     counts = {engine: Counts() for engine in ENGINES}

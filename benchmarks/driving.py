@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 import edgebone
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile
 from edgebone.core.machine import Machine
 from edgebone.evaluate.pictures import video_frames
@@ -114,11 +113,11 @@ class Way:
         engine_s = 0.0
         for model, buffer, apart in zip(self._models, self._buffers, self._heads, strict=True):
             wanted: Collection[str] | None = apart if apart and number % self._every == 0 else () if apart else None
-            geometries: list[Geometry] = model.preprocess([frame], buffer)
+            prepared = model.prepare([frame], buffer)
             began = time.perf_counter()
-            outputs = model.infer(buffer, wanted)
+            ran = model.run(prepared, wanted)
             engine_s += time.perf_counter() - began
-            model.decode(outputs, geometries)
+            model.answers(prepared.geometries, ran)
         return engine_s
 
 

@@ -101,7 +101,8 @@ def main() -> None:
                     if engine == "onnxruntime"
                     else bare_openvino(bundle, feed, {"fp32": "f32"}.get(precision, precision))
                 )
-                row = compare(lambda: model.infer(feed), bare, args.turns)  # noqa: B023
+                prepared = model.prepare([], feed)
+                row = compare(lambda: model.run(prepared), bare, args.turns)  # noqa: B023
             rows.append({"bundle": Path(path).name, "engine": f"{engine} {precision}", **row})
             print(
                 f"{Path(path).name:28} {engine + ' ' + precision:18} {row['edgebone_fps']:12.1f} "

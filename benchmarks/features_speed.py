@@ -100,8 +100,8 @@ def features(bundle: Bundle, engine: FeatureEngine, pictures: list[Path], views:
 
 
 def alone(model: Model, pictures: list[Path]) -> Callable[[], Any]:
-    buffer = model.new_buffer()
-    return lambda: list(ahead(lambda _: model.infer(buffer), pictures))
+    prepared = model.prepare([])
+    return lambda: list(ahead(lambda _: model.run(prepared), pictures))
 
 
 def evaluation(model: Model, pictures: list[Path]) -> Task:

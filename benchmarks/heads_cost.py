@@ -137,7 +137,7 @@ def frame_costs(found: dict[str, list[Path]], engine: str, precision: str, turns
         buffer = any_model.new_buffer()
         buffer[:] = np.random.default_rng(0).integers(0, 256, buffer.shape, np.uint8)
         size_hw = any_model.manifest.preprocess.size_hw
-        geometry = any_model.geometry_of(size_hw)
+        geometry = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
         names = list(models)
         measured: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         rng = np.random.default_rng(0)
@@ -170,10 +170,10 @@ def frame_costs(found: dict[str, list[Path]], engine: str, precision: str, turns
 def _frame_ms(models: Sequence[edgebone.Model], buffer: NDArray[np.uint8], geometry: Geometry) -> tuple[float, float]:
     """The engine alone, and with decoding."""
     started = time.perf_counter()
-    outputs = [model.infer(buffer) for model in models]
+    outputs = [model.run(model.prepare([], buffer)) for model in models]
     ran = time.perf_counter()
     for model, output in zip(models, outputs, strict=True):
-        model.decode(output, [geometry])
+        model.answers([geometry], output)
     return 1e3 * (ran - started), 1e3 * (time.perf_counter() - started)
 
 
@@ -189,7 +189,7 @@ def memory_apart(engine: str, paths: Sequence[str]) -> None:
         for path in paths:
             model = stack.enter_context(edgebone.load(path, engine=engine))
             for _ in range(3):
-                model.infer(model.new_buffer())
+                model.run(model.prepare([]))
         print(_resident_mb())
 
 

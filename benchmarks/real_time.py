@@ -83,8 +83,8 @@ def hand_over(bundle: Path, frames: int = 5000) -> dict[str, float]:
 
         def loop() -> None:
             for _ in range(frames):
-                geometries = model.preprocess([image], buffer)
-                model.decode(model.submit(buffer).result(), geometries)
+                prepared = model.prepare([image], buffer)
+                model.answers(prepared.geometries, model.start(prepared).result())
 
         def live() -> None:
             source = OnDemand(image, frames)

@@ -45,25 +45,25 @@ def alone(bundle: str, engine: str, precision: str, hint: str, video: str) -> No
         buffer = model.new_buffer()
         began = time.process_time()
         for frame in frames:
-            geometries = model.preprocess([frame.image], buffer)
+            prepared = model.prepare([frame.image], buffer)
         spent["preprocessing"] = (time.process_time() - began) * 1000 / count
         for _ in range(10):
-            outputs = model.infer(buffer)
+            ran = model.run(prepared)
         depth = max(2, model.engine.in_flight)
-        buffers = [buffer.copy() for _ in range(depth)]
+        inputs = [model.prepare([], buffer.copy()) for _ in range(depth)]
         under_way: deque[Any] = deque()
         began, began_s = time.process_time(), time.perf_counter()
         for number in range(count):
             if len(under_way) == depth:
                 under_way.popleft().result()
-            under_way.append(model.submit(buffers[number % depth]))
+            under_way.append(model.start(inputs[number % depth]))
         while under_way:
             under_way.popleft().result()
         fps = count / (time.perf_counter() - began_s)
         spent["engine"] = (time.process_time() - began) * 1000 / count
         began = time.process_time()
         for _ in frames:
-            model.decode(outputs, geometries)
+            model.answers(prepared.geometries, ran)
         spent["decoding results"] = (time.process_time() - began) * 1000 / count
         began = time.process_time()
         total = sum(1 for _ in model.stream(video))

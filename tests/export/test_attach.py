@@ -117,7 +117,7 @@ def alone(bundle: Path, head: HeadFile, pictures: Sequence[np.ndarray]) -> np.nd
         least = model.new_buffer()
         inputs = []
         for picture in pictures:
-            model.preprocess([picture], least)
+            model.prepare([picture], least)
             inputs.append(least.copy())
     rows = []
     with OnnxRuntimeEngine(content) as backbone, OnnxRuntimeEngine(head.graph) as engine:

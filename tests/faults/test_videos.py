@@ -614,7 +614,7 @@ def test_a_videos_end_can_be_asked_for_again_and_an_interrupt_ends_it(tmp_path: 
 
 def test_frames_that_are_not_looked_at_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = VideoFile(write(tmp_path / "v.mp4", colored(3)))
-    monkeypatch.setattr("edgebone.sources.video.to_bgr", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr("edgebone.sources.video_pixels.to_bgr", lambda *_: pytest.fail("converted"))
     assert [source.read() is None for _ in range(4)] == [False] * 3 + [True]
     source.close()
 

@@ -276,7 +276,7 @@ def test_behind_a_gpu_heads_read_what_the_backbone_left_there(bundle: Path, monk
     gpu.OrtValue.ortvalue_from_numpy = counted
     picture = np.random.default_rng(3).integers(0, 256, (2, 1, 32, 32, 3), np.uint8)
     with open_bundle(bundle) as opened, edgebone.load(bundle, engine="onnxruntime") as plain:
-        wanted = [plain.infer(one, ["slow", "rare"]).ran for one in picture]
+        wanted = [plain.run(plain.prepare([], one), ["slow", "rare"]).heads for one in picture]
         monkeypatch.setitem(sys.modules, "onnxruntime", gpu)
         candidate = Candidate("onnxruntime-cuda", "fp32", "fp32")
         with open_engine(opened, candidate) as engine, ApartHeads(opened, candidate, {}) as heads:

@@ -258,7 +258,7 @@ def gst() -> None:
 def test_a_pipeline_gives_frames_in_true_colours_and_ends_when_it_is_interrupted() -> None:
     elements = ["videotestsrc", "is-live=true", "pattern=red", "!", "video/x-raw,format=NV12,width=64,height=48"]
     pipeline = gstreamer.Pipeline(elements, (48, 64), "csi:0", 30.0)
-    image = pipeline.grab()()
+    image = pipeline.grab().bgr()
     assert image.shape == (48, 64, 3)
     assert np.abs(image.astype(int) - (0, 0, 255)).max() <= 3
     threading.Timer(0.2, pipeline.interrupt).start()

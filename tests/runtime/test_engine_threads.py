@@ -109,7 +109,7 @@ def test_nobody_but_an_engines_own_threads_calls_into_it(
     with edgebone.load(apart, engine=engine) as model:
         image = np.zeros((40, 40, 3), np.uint8)
         model(image)
-        model.submit(model.new_buffer()).result()
+        model.start(model.prepare([])).result()
         with model.stream([image] * 30) as stream:
             for frame, _ in stream:
                 if frame.index == 5:
@@ -288,7 +288,7 @@ model = edgebone.load(bundle, engine=engine)
 model(image)
 child = os.fork()
 if not child:
-    for attempt in (lambda: model(image), lambda: model.submit(model.new_buffer())):
+    for attempt in (lambda: model(image), lambda: model.start(model.prepare([]))):
         try:
             attempt()
         except EngineError as error:

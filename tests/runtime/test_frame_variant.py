@@ -17,7 +17,7 @@ import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
-from edgebone.core.frame import Frame
+from edgebone.core.frame import Frame, Planes
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameVariant, parse_manifest
 from edgebone.engines.chosen_variants import chosen_variants
@@ -28,6 +28,8 @@ from edgebone.engines.tensorrt.settings import Target
 from edgebone.model import frame_engines
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
 from edgebone.selftest import read_golden, replay
+from edgebone.sources import video_pixels
+from edgebone.sources.video_pixels import pixels_of
 from edgebone.tune.space import candidates_to_measure
 from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.proof import nv12_of
@@ -53,9 +55,7 @@ def frames(count: int, size_hw: tuple[int, int] = SIZE) -> list[np.ndarray]:
 
 def logits(model: edgebone.Model, images: list[np.ndarray]) -> np.ndarray:
     """What the host's way gives."""
-    buffer = model.new_buffer(len(images))
-    model.preprocess(images, buffer)
-    return model.infer(buffer)["logits"]
+    return model.run(model.prepare(images)).network["logits"]
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -119,12 +119,10 @@ def test_only_frames_of_that_very_size_and_layout_do(bundle: Path, monkeypatch: 
         assert opened == []
         assert model(Frame(picture(GREEN, (90, 120)), 0, 0, "camera")).label == "green"
         assert opened == ["fp32-90x120"]
-        with pytest.raises(TensorError, match=r"\[50, 70, 3\].*do not go into the graph.*edgebone add-frame"):
-            model.infer_frames([picture(RED, (50, 70))])
-        with pytest.raises(TensorError, match=r"\[48, 64, 3\], \[90, 120, 3\]"):
-            model.infer_frames([picture(RED), picture(RED, (90, 120))])
+        # Of several sizes, they share one run by the host's way.
+        assert [result.label for result in model([picture(RED), picture(BLUE, (90, 120))])] == ["red", "blue"]
         with pytest.raises(TensorError, match="dtype float32"):
-            model.infer_frames([picture(RED).astype(np.float32)])
+            model.run(model.prepare([picture(RED).astype(np.float32)]))
 
 
 def test_a_bundle_without_frame_variants_says_how_to_add_one(colors_bundle: Path) -> None:
@@ -146,16 +144,16 @@ def test_what_an_array_is_shows_in_its_shape() -> None:
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_outputs_and_results_are_those_of_the_hosts_way(engine: str, bundle: Path) -> None:
     images = frames(4)
-    with edgebone.load(bundle, engine=engine, frame_in_graph=True) as model:
-        want = logits(model, images)
-        np.testing.assert_allclose(model.infer_frames(images)["logits"], want, atol=1e-3)
-        single = model.submit_frames(images[:1]).result()
-        np.testing.assert_allclose(single["logits"], want[:1], atol=1e-3)
-        buffer = model.new_buffer(1)
-        assert model.geometry_of(SIZE) == model.preprocess(images[:1], buffer)[0]
-        ours = model([*images, images[0]])
     with edgebone.load(bundle, engine=engine) as model:
+        want, geometries = logits(model, images), model.prepare(images).geometries
         theirs = model([*images, images[0]])
+    with edgebone.load(bundle, engine=engine, frame_in_graph=True) as model:
+        prepared = model.prepare(images)
+        assert (prepared.feed.shape, prepared.geometries) == ((4, *SIZE, 3), geometries)
+        np.testing.assert_allclose(model.run(prepared).network["logits"], want, atol=1e-3)
+        single = model.start(model.prepare(images[:1])).result().network
+        np.testing.assert_allclose(single["logits"], want[:1], atol=1e-3)
+        ours = model([*images, images[0]])
     assert [result.label for result in ours] == [result.label for result in theirs]
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-4)
@@ -166,8 +164,9 @@ def test_nv12_is_what_its_bgr_is(bundle: Path) -> None:
     frame = nv12_of(image)
     with edgebone.load(bundle, engine="onnxruntime", frame_in_graph=True) as model:
         assert model.takes_frame(SIZE, "nv12")
-        want = logits(model, [cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12)])
-        np.testing.assert_allclose(model.infer_frames([frame])["logits"], want, atol=0.02)
+        np.testing.assert_allclose(
+            logits(model, [frame]), logits(model, [cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12)]), atol=0.02
+        )
         assert model(nv12_of(picture(BLUE))).label == "blue"
 
 
@@ -182,9 +181,9 @@ def test_a_static_batch_is_filled_up(tmp_path: Path) -> None:
 def test_a_single_frame_is_not_copied(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (image,) = frames(1)
     with edgebone.load(bundle, engine="onnxruntime", frame_in_graph=True) as model:
-        engine, feed = model._frame_feed([image])
-        assert np.shares_memory(feed, image)
-        assert engine is not model.engine
+        prepared = model.prepare([image])
+        assert np.shares_memory(prepared.feed, image)
+        assert prepared.engine is not model.engine
 
 
 def test_threads_that_come_first_together_open_one_engine(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +194,7 @@ def test_threads_that_come_first_together_open_one_engine(bundle: Path, monkeypa
 
         def look(_: int) -> np.ndarray:
             start.wait()
-            return model.infer_frames([image])["logits"]
+            return logits(model, [image])
 
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(look, range(4)))
@@ -225,10 +224,10 @@ def test_an_engine_that_does_not_open_leaves_the_hosts_way(bundle: Path, monkeyp
 def test_closing_frees_every_engine(bundle: Path) -> None:
     model = edgebone.load(bundle, engine="onnxruntime", frame_in_graph=True)
     assert model.takes_frame(SIZE)
-    engine, feed = model._frame_feed(frames(1))
+    prepared = model.prepare(frames(1))
     model.close()
     with pytest.raises(EngineError, match="closed"):
-        engine.run({"images": feed})
+        model.run(prepared)
     assert not model.takes_frame(SIZE)
 
 
@@ -318,3 +317,76 @@ def test_frame_variants_are_compiled_with_the_others(
         assert [engine.variant for engine in opened.manifest.engines.values()] == ["fp32"]
     warmed = compile_with_openvino(str(path), [NAME])
     assert {item.candidate.variant for item in warmed} == {NAME}
+
+
+# Streams
+
+
+def write_video(path: Path, images: list[np.ndarray]) -> Path:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    with av.open(path, "w") as output:
+        stream = output.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], "yuv420p"
+        stream.bit_rate = 10**7
+        for image in images:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_stream_gives_a_videos_frames_to_the_graph_as_the_decoder_left_them(
+    engine: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.avi", [picture(color) for color in (RED, GREEN, BLUE)] + frames(3))
+    with edgebone.load(bundle, engine=engine) as model:
+        theirs = [result for _, result in model.stream(path)]
+    opened = counted(monkeypatch)
+    convert = video_pixels.to_bgr
+    converted: list[object] = []
+
+    def counting(frame: Any, corners: Any) -> np.ndarray:
+        converted.append(frame)
+        return convert(frame, corners)
+
+    monkeypatch.setattr(video_pixels, "to_bgr", counting)
+    with edgebone.load(bundle, engine=engine, frame_in_graph=True) as model:
+        seen = list(model.stream(path))
+        assert (opened, converted) == ([f"{NAME}-nv12"], [])
+        # Whoever draws asks for BGR, and gets it.
+        assert seen[0][0].size_hw == SIZE
+        assert np.abs(seen[0][0].image.astype(int) - RED).max() < 12
+        cut = [frame.image.shape for frame, _ in model.stream(path, roi_xyxy=(0, 0, 32, 32))]
+        assert cut == [(32, 32, 3)] * 6
+    assert len(converted) == 1 + 6
+    assert [result.label for _, result in seen] == [result.label for result in theirs]
+    for (_, ours), host in zip(seen, theirs, strict=True):
+        np.testing.assert_allclose(ours.confidence, host.confidence, atol=0.03)
+
+
+def test_a_videos_frames_are_nv12_only_where_that_is_the_same_picture(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    frame = av.VideoFrame.from_ndarray(picture(RED), "bgr24").reformat(format="yuv420p")
+    assert isinstance(pixels_of(frame), Planes)
+    turned = (0, 1, -1, 0)
+    assert not isinstance(pixels_of(frame, turned), Planes)
+    for name, value in (("colorspace", 1), ("color_range", 2)):
+        other = frame.reformat(format="yuv420p")
+        setattr(other, name, value)
+        assert not isinstance(pixels_of(other), Planes), name
+    odd = av.VideoFrame.from_ndarray(picture(RED, (47, 63)), "bgr24")
+    assert not isinstance(pixels_of(odd.reformat(format="yuv420p")), Planes)
+    assert not isinstance(pixels_of(frame.reformat(format="yuv444p")), Planes)
+
+
+def test_frames_of_a_pipeline_reach_the_graph_as_nv12(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = counted(monkeypatch)
+    shown = [nv12_of(picture(color)) for color in (RED, BLUE)]
+
+    def never() -> np.ndarray:
+        pytest.fail("converted")
+
+    made = [Frame(Planes(SIZE, lambda own=own: own, never), index, 0, "csi:0") for index, own in enumerate(shown)]
+    with edgebone.load(bundle, engine="onnxruntime", frame_in_graph=True) as model:
+        assert [result.label for _, result in model.stream(made)] == ["red", "blue"]
+    assert opened == [f"{NAME}-nv12"]

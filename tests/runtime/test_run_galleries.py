@@ -254,7 +254,7 @@ def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothi
     def load_broken() -> Any:
         write_gallery(new, path, labels)
         loaded.append(load(new))
-        loaded[0].infer = refuse
+        loaded[0].run = refuse
         return loaded[0]
 
     with load(bundle) as model, model.stream(PICTURES * 3) as stream:
@@ -267,7 +267,7 @@ def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothi
     assert seen == OLD * 3
     assert "the device is full; going on with the bundle as it was" in capsys.readouterr().err
     with pytest.raises(EngineError, match="closed"):
-        edgebone.Model.infer(loaded[0], loaded[0].new_buffer())
+        edgebone.Model.run(loaded[0], loaded[0].prepare([]))
 
 
 def test_the_cameras_results_under_way_are_named_by_the_gallery_before(

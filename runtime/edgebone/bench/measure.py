@@ -148,13 +148,13 @@ def _one_by_one(
     stages: tuple[list[int], list[int], list[int]] = ([], [], [])
     for _ in range(runs):
         started = time.monotonic_ns()
-        geometries = model.preprocess([image], buffer)
-        prepared = time.monotonic_ns()
-        outputs = model.infer(buffer)
-        inferred = time.monotonic_ns()
-        model.decode(outputs, geometries)
-        decoded = time.monotonic_ns()
-        for times, duration in zip(stages, (prepared - started, inferred - prepared, decoded - inferred), strict=True):
+        prepared = model.prepare([image], buffer)
+        prepared_ns = time.monotonic_ns()
+        ran = model.run(prepared)
+        inferred_ns = time.monotonic_ns()
+        model.answers(prepared.geometries, ran)
+        durations = (prepared_ns - started, inferred_ns - prepared_ns, time.monotonic_ns() - inferred_ns)
+        for times, duration in zip(stages, durations, strict=True):
             times.append(duration)
     source = OnDemand(image, runs)
     stream = model.stream(source)
@@ -175,12 +175,11 @@ def _as_files(model: Model, image: NDArray[np.uint8], runs: int) -> float:
 
 
 def _engine_alone(model: Model, image: NDArray[np.uint8], runs: int) -> float:
-    buffer = model.new_buffer()
-    model.preprocess([image], buffer)
-    feeds = {model.manifest.input.name: buffer}
+    prepared = model.prepare([image])
+    feeds = {model.manifest.input.name: prepared.feed}
     started = time.monotonic_ns()
     for _ in range(runs):
-        model.engine.run(feeds)
+        prepared.engine.run(feeds)
     return runs * 1e9 / (time.monotonic_ns() - started)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +13,28 @@ from numpy.typing import NDArray
 Decode = Callable[[], NDArray[np.uint8]]
 
 
+@dataclass(frozen=True)
+class Planes:
+    """A picture as video decoders give it, not converted yet to what is wanted of it.
+
+    Attributes:
+        size_hw: Height and width in pixels; both are even.
+        nv12: Returns the luma plane above the interleaved chroma plane: uint8, shape (height * 3 / 2, width), BT.601,
+            studio range.
+        bgr: Returns the same picture as uint8, shape (height, width, 3), BGR.
+    """
+
+    size_hw: tuple[int, int]
+    nv12: Decode
+    bgr: Decode
+
+
 class Frame:
     """One picture and where it came from; not changed once it is made.
 
     Args:
-        image: uint8, shape (height, width, 3), channels in BGR order; or a function that gives it. A camera's
-            frames are decoded when they are looked at first: most that a busy model drops never are.
+        image: uint8, shape (height, width, 3), channels in BGR order; or a function that returns it, or planes. A
+            camera's frames are decoded when they are looked at first: most that a busy model drops never are.
         index: Counts the frames of its source from 0; gaps are frames that were dropped.
         captured_at_ns: Monotonic clock (``time.monotonic_ns``), taken when the source gave the frame.
         source: The name of the sequence that it belongs to: a video's path, a folder, ``usb:0``,
@@ -29,11 +47,14 @@ class Frame:
         page: Which of the file's pictures it is, from 1; None where there is one.
     """
 
-    __slots__ = ("_decode", "_image", "captured_at_ns", "index", "origin_xy", "page", "path", "position_s", "source")
+    __slots__ = (
+        "_decode", "_image", "_nv12", "_planes", "captured_at_ns", "index", "origin_xy", "page", "path", "position_s",
+        "source",
+    )  # fmt: skip
 
     def __init__(
         self,
-        image: NDArray[np.uint8] | Decode,
+        image: NDArray[np.uint8] | Decode | Planes,
         index: int,
         captured_at_ns: int,
         source: str,
@@ -42,8 +63,10 @@ class Frame:
         path: str | None = None,
         page: int | None = None,
     ) -> None:
-        self._decode = image if callable(image) else None
-        self._image = None if callable(image) else image
+        self._planes = image if isinstance(image, Planes) else None
+        self._decode = image.bgr if isinstance(image, Planes) else image if callable(image) else None
+        self._image = image if isinstance(image, np.ndarray) else None
+        self._nv12: NDArray[np.uint8] | None = None
         self.index = index
         self.captured_at_ns = captured_at_ns
         self.source = source
@@ -66,6 +89,23 @@ class Frame:
         return self._image
 
     @property
+    def nv12_size_hw(self) -> tuple[int, int] | None:
+        """Height and width where the frame can be had as NV12; None where it cannot."""
+        return None if self._planes is None else self._planes.size_hw
+
+    @property
+    def nv12(self) -> NDArray[np.uint8]:
+        """The picture as uint8, shape (height * 3 / 2, width); only where ``nv12_size_hw`` is not None.
+
+        Raises:
+            SourceError: The frame came damaged, and cannot be decoded.
+        """
+        if self._nv12 is None:
+            assert self._planes is not None
+            self._nv12 = self._planes.nv12()
+        return self._nv12
+
+    @property
     def has_time(self) -> bool:
         """Whether it is known when it was; of picture files that come without times it is not."""
         return self.path is None or self.position_s is not None
@@ -73,7 +113,7 @@ class Frame:
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.image.shape[0], self.image.shape[1]
+        return self.nv12_size_hw or (self.image.shape[0], self.image.shape[1])
 
     def renamed(self, source: str) -> Frame:
         """The same frame of a source that goes by another name."""
@@ -84,12 +124,20 @@ class Frame:
     def cut(self, image: NDArray[np.uint8], origin_xy: tuple[int, int]) -> Frame:
         """The same frame with a part of its picture, whose corner lies there in the camera's whole picture."""
         frame = copy.copy(self)
-        frame._decode, frame._image, frame.origin_xy = None, image, origin_xy
+        frame._decode = frame._planes = frame._nv12 = None
+        frame._image, frame.origin_xy = image, origin_xy
         return frame
 
     def __repr__(self) -> str:
         """Without the pixels."""
         return f"Frame(index={self.index}, source={self.source!r}, position_s={self.position_s})"
+
+
+def guarded(pixels: Decode | Planes, guard: Callable[[Decode], NDArray[np.uint8]]) -> Decode | Planes:
+    """The same pixels, each decoded by ``guard``, which says in its own words what fails."""
+    if isinstance(pixels, Planes):
+        return Planes(pixels.size_hw, partial(guard, pixels.nv12), partial(guard, pixels.bgr))
+    return partial(guard, pixels)
 
 
 def raising(error: Exception) -> Decode:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.shown import Shown
+
+if TYPE_CHECKING:
+    from edgebone.core.head_file import HeadManifest
 
 
 class Result(Protocol):
@@ -146,9 +149,11 @@ class Embedding(Shown):
 
     Attributes:
         vector: float32, shape (d,).
+        head: What made it, where that is a head of its own behind the network's graph, which may be swapped.
     """
 
     vector: NDArray[np.float32]
+    head: HeadManifest | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """``{"embedding": [d numbers]}``."""

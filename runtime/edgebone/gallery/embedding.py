@@ -25,7 +25,8 @@ from edgebone.core.results import Embedding
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats, as_unit
 from edgebone.gallery.views import OWN, View
-from edgebone.model.model import Model, apart_head_of
+from edgebone.model.model import Model
+from edgebone.model.running import Prepared
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.selftest import read_golden
 from edgebone.sources.images import read_image
@@ -105,7 +106,7 @@ def embed_prepared(model: Model, prepared: Iterable[Pixels], head: str | None = 
             yield from own
 
     found = list(_run(model, name, inputs()))
-    if any(made_by is not None and made_by is not before for made_by in map(apart_head_of, found)):
+    if any(item.head is not None and item.head is not before for item in found):
         raise GalleryError(f"head {name} was swapped while pictures were embedded; embed them again")
     if not found:
         return np.empty((0, dimension_of(model, name)), np.float32)
@@ -122,7 +123,8 @@ def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iter
     while batch := list(itertools.islice(prepared, size)):
         buffer = model.new_buffer(len(batch))
         buffer[: len(batch)] = batch
-        results = model.decode(model.infer(buffer, [head]), [nowhere] * len(batch), [[head]] * len(batch))
+        ran = model.run(Prepared(model.engine, buffer, []), [head])
+        results = model.answers([nowhere] * len(batch), ran, [[head]] * len(batch))
         for result in results:
             found = result[head] if isinstance(result, dict) else result
             if not isinstance(found, Embedding):

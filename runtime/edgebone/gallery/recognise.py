@@ -10,7 +10,7 @@ from edgebone.core.results import Embedding, Result, Results
 from edgebone.gallery.embedding import about, embedding_head, space_of, space_of_head
 from edgebone.gallery.gallery import Gallery
 from edgebone.gallery.views import OWN
-from edgebone.model.model import Model, apart_head_of
+from edgebone.model.model import Model
 
 
 def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Gallery]:
@@ -62,7 +62,7 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
 def _named(result: Result, gallery: Gallery | None) -> Result | Matches:
     if gallery is None or not isinstance(result, Embedding):
         return result
-    own = apart_head_of(result)
+    own = result.head
     if own is not None:
         made_on = own.backbone
         space = space_of_head(own, made_on.preprocess, gallery.views)

@@ -19,7 +19,7 @@ import numpy as np
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
-from edgebone.core.head_file import HeadFile, HeadManifest, parse_head, read_head, refusal
+from edgebone.core.head_file import HeadFile, parse_head, read_head, refusal
 from edgebone.core.manifest import Manifest
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import Embedding, Result
@@ -27,17 +27,6 @@ from edgebone.core.tensors import Array, check_rows
 from edgebone.decode.registry import Decoder, make_decoder, setting_names
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.select import Candidate, open_model
-
-
-@dataclass(frozen=True)
-class HeadEmbedding(Embedding):
-    """A vector that says which head it is of: after a swap, those of the old one may still be under way.
-
-    Attributes:
-        head: The head that made it.
-    """
-
-    head: HeadManifest
 
 
 class ApartHead:
@@ -84,7 +73,8 @@ class ApartHead:
         """
         check_rows(outputs, self._outputs, index + 1)
         found = self._decoder([outputs[name][index] for name in self._outputs], geometry)
-        return HeadEmbedding(found.vector, self.artefact.manifest) if isinstance(found, Embedding) else found
+        # After a swap, vectors of the old head may still be under way.
+        return replace(found, head=self.artefact.manifest) if isinstance(found, Embedding) else found
 
     def close(self) -> None:
         """Free the engine, at once or when the run under way is done."""
@@ -95,7 +85,7 @@ class ApartHead:
 
 
 @dataclass(frozen=True)
-class Ran:
+class HeadRun:
     """A head and what it gave: after a swap, what the old one gave is still read in the old one's way."""
 
     head: ApartHead
@@ -166,7 +156,7 @@ class ApartHeads:
             )
         return ApartHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})
 
-    def run(self, outputs: Outputs, wanted: Collection[str] | None = None) -> dict[str, Ran]:
+    def run(self, outputs: Outputs, wanted: Collection[str] | None = None) -> dict[str, HeadRun]:
         """Run heads on what the backbone gave.
 
         Args:
@@ -176,7 +166,7 @@ class ApartHeads:
         Raises:
             EngineError: A head's engine failed.
         """
-        ran: dict[str, Ran] = {}
+        ran: dict[str, HeadRun] = {}
         for name in self._heads:
             if wanted is not None and name not in wanted:
                 continue
@@ -185,7 +175,7 @@ class ApartHeads:
                 # A head that was swapped out in this very moment is closed: the new one takes its place.
                 with head.held() as usable:
                     if usable:
-                        ran[name] = Ran(head, head.run(outputs))
+                        ran[name] = HeadRun(head, head.run(outputs))
                         continue
                 if self._heads[name] is head:
                     raise EngineError(f"head {name}: the engine is closed")
@@ -276,81 +266,3 @@ def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
                 "--apart` it would have a rate of its own"
             )
     return {name: every.get(name, 1) for name, head in manifest.heads.items() if head.apart}
-
-
-class HeadOutputs(dict[str, Array]):
-    """The backbone's outputs by name, and what the heads behind it gave.
-
-    Attributes:
-        ran: Each head that ran, by name.
-    """
-
-    def __init__(self, outputs: Mapping[str, Array], ran: Mapping[str, Ran]) -> None:
-        super().__init__(outputs)
-        self.ran = ran
-
-
-def decode_apart(
-    outputs: Mapping[str, Array], index: int, geometry: Geometry, wanted: Collection[str] | None
-) -> dict[str, Result]:
-    """Results of the heads that ran, by name; of ``wanted`` alone where that is said."""
-    ran = outputs.ran if isinstance(outputs, HeadOutputs) else {}
-    return {
-        name: item.head.decode(item.outputs, index, geometry)
-        for name, item in ran.items()
-        if wanted is None or name in wanted
-    }
-
-
-class HeadTurns:
-    """Whose turn it is of the heads that are apart, over one source's frames; may be asked from any thread.
-
-    Of a live source a newer result takes the place of one that nobody took yet. A head that was on the older one and is
-    not on the newer runs on every frame from then on, until the caller has got one with it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._frames = 0
-        self._asked: set[str] = set()
-        # By head the last frame that it was due on, as long as no result since was delivered.
-        self._due: dict[str, int] = {}
-        self._lost: set[str] = set()
-
-    def ask(self, heads: Collection[str]) -> None:
-        """Have heads run on the next frame."""
-        with self._lock:
-            self._asked.update(heads)
-
-    def next(self, every: Mapping[str, int]) -> tuple[int, list[str]]:
-        """The number of the next frame, and the heads that run on it.
-
-        Args:
-            every: By head: one frame out of so many; 0 for on demand only.
-        """
-        with self._lock:
-            number = self._frames
-            self._frames += 1
-            due = rates_due(every, number, self._asked)
-            self._asked.difference_update(due)
-            self._due.update(dict.fromkeys(due, number))
-            return number, [name for name in every if name in due or name in self._lost]
-
-    def replaced(self, heads: Collection[str], by: Collection[str]) -> None:
-        """A result with these heads was dropped for one with others."""
-        with self._lock:
-            self._lost.update(name for name in heads if name in self._due and name not in by)
-
-    def delivered(self, number: int, heads: Collection[str]) -> None:
-        """The caller has a frame's result with these heads."""
-        with self._lock:
-            for name in heads:
-                # One that was due on a later frame, or was asked for since, is still to come.
-                if self._due.get(name, number + 1) <= number:
-                    del self._due[name]
-                    self._lost.discard(name)
-
-
-def rates_due(every: Mapping[str, int], count: int, asked: Collection[str] = ()) -> list[str]:
-    """The heads that run on a source's frame number ``count``, which begins with 0."""
-    return [name for name, rate in every.items() if name in asked or (rate and count % rate == 0)]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.choosing import check_classes, only_classes
-from edgebone.core.errors import BundleError, EdgeboneError, EngineError, TensorError
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError
+from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
-from edgebone.core.head_file import HeadFile, HeadManifest, parse_head
+from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
 from edgebone.core.near import did_you_mean
@@ -28,7 +29,7 @@ from edgebone.decode import Decoder, make_decoders
 from edgebone.decode.registry import is_detector, setting_names
 from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
-from edgebone.engines.protocol import AsyncEngine, Outputs
+from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.select import (
     Candidate,
     Choice,
@@ -40,8 +41,9 @@ from edgebone.engines.select import (
     unmeasured,
 )
 from edgebone.engines.threads import EngineThreads
-from edgebone.model.attached_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
+from edgebone.model.attached_heads import ApartHeads, check_rates
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
+from edgebone.model.running import Prepared, Ran, ran
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.selftest import open_proved
 from edgebone.sources.given import Color, to_bgr
@@ -290,7 +292,7 @@ class Model:
         results: list[Results] = []
         for start in range(0, len(many), self.max_batch):
             images = [self._pixels(item, color) for item in many[start : start + self.max_batch]]
-            results += self._run(images, heads, decoders, self._classes if classes is None else classes)
+            results += self._look(images, heads, decoders, self._classes if classes is None else classes)
         if isinstance(picture, (list, tuple)):
             return results
         # What was read from a file is read again where it is drawn: who keeps many results keeps no pictures.
@@ -330,23 +332,16 @@ class Model:
             'arrays are BGR unless color="rgb">'
         )
 
-    def _run(
+    def _look(
         self,
         images: Sequence[NDArray[Any]],
         heads: Collection[str] | None,
         decoders: Mapping[str, Decoder],
         classes: Collection[str] | None,
     ) -> list[Results]:
-        size_hw, layout = size_and_layout(images[0].shape)
-        if len({image.shape for image in images}) == 1 and self.takes_frame(size_hw, layout):
-            geometries = [self.geometry_of(size_hw)] * len(images)
-            outputs = self.infer_frames(images, heads)
-        else:
-            buffer = self.new_buffer(len(images))
-            geometries = self.preprocess(images, buffer)
-            outputs = self.infer(buffer, heads)
+        prepared = self.prepare(images)
         wanted = None if heads is None else [heads] * len(images)
-        return self._decode(outputs, geometries, wanted, decoders, classes)
+        return self._answers(prepared.geometries, self.run(prepared, heads), wanted, decoders, classes)
 
     def _check_heads(self, names: Collection[str]) -> None:
         for name in names:
@@ -446,38 +441,8 @@ class Model:
                 f"{self.bundle.path}: there is no memory for the network's input of {'x'.join(map(str, shape))} bytes"
             ) from error
 
-    def preprocess(self, images: Sequence[NDArray[Any]], buffer: Pixels) -> list[Geometry]:
-        """Fill a buffer from pictures (uint8, height × width × 3, BGR); gives each one's geometry."""
-        return [preprocess(self.manifest.preprocess, image, out) for image, out in zip(images, buffer, strict=False)]
-
-    def infer(self, buffer: Pixels, heads: Collection[str] | None = None) -> Outputs:
-        """Run the network on a filled buffer and wait.
-
-        Args:
-            buffer: From :meth:`new_buffer`.
-            heads: Of the heads that are apart, those to run; None for all but those that run on demand.
-        """
-        return self._chain(self.engine, buffer, heads)
-
-    def submit(self, buffer: Pixels, heads: Collection[str] | None = None) -> Future[Outputs]:
-        """Start the network on a filled buffer, which must stay unchanged until the future is done; see `infer`."""
-        return self._start(self.engine, buffer, heads)
-
-    def _start(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Future[Outputs]:
-        if self._chained is None:
-            return engine.submit({self._input: feed})
-        return self._chained.submit(self._chain, engine, feed, heads)
-
-    def _chain(self, engine: AsyncEngine, feed: NDArray[Any], heads: Collection[str] | None) -> Outputs:
-        """The backbone, and behind it the heads that are apart."""
-        outputs = engine.run({self._input: feed})
-        if self._chained is None:
-            return outputs
-        wanted = [name for name, rate in self.head_every.items() if rate] if heads is None else heads
-        return HeadOutputs(outputs, self._apart.run(outputs, wanted))
-
     def takes_frame(self, size_hw: tuple[int, int], layout: FrameLayout = "bgr") -> bool:
-        """Whether frames of a size can go into the graph as they are, without :meth:`preprocess`.
+        """Whether frames of a size can go into the graph as they are, without preprocessing on the host.
 
         At the first call for a size its engine is opened, which may take a while. Where that fails, the answer is
         no, and ``failures`` has a line more.
@@ -488,90 +453,122 @@ class Model:
         """
         return self._frames.get(size_hw, layout) is not None
 
-    def geometry_of(self, size_hw: tuple[int, int]) -> Geometry:
-        """Where a frame of this height and width falls in the network's input."""
-        return plan(self.manifest.preprocess, *size_hw)
+    def pixels_of(self, frame: Frame) -> NDArray[np.uint8]:
+        """A frame's pixels in the layout that this model takes: NV12 where the bundle has a variant for it, else BGR.
 
-    def infer_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Outputs:
-        """Run the network on frames of a size that :meth:`takes_frame`, and wait.
+        Raises:
+            SourceError: The frame came damaged, and cannot be decoded.
+        """
+        size_hw = frame.nv12_size_hw
+        return frame.nv12 if size_hw is not None and self.takes_frame(size_hw, "nv12") else frame.image
+
+    def prepare(self, pictures: Sequence[NDArray[Any] | Frame], buffer: Pixels | None = None) -> Prepared:
+        """Bring pictures into the form that the network takes.
+
+        Frames of a size that the bundle has a variant for go in as they are; a single one is not copied.
 
         Args:
-            frames: At most ``max_batch`` of one size: uint8 (height, width, 3), BGR, or (height * 3 / 2, width),
-                NV12. A single one is not copied.
+            pictures: At most ``max_batch``: frames; or arrays, uint8 (height, width, 3), BGR, or NV12 of a size that
+                :meth:`takes_frame`. None at all leave the buffer as it is.
+            buffer: From :meth:`new_buffer`, for at least as many; None makes one. It, and the pictures, must stay
+                unchanged until the run is done.
+
+        Raises:
+            TensorError: An array is not a picture.
+            SourceError: A frame came damaged, and cannot be decoded.
+        """
+        images = [self.pixels_of(item) if isinstance(item, Frame) else item for item in pictures]
+        if len({image.shape for image in images}) == 1:
+            size_hw, layout = size_and_layout(images[0].shape)
+            engine = self._frames.get(size_hw, layout)
+            if engine is not None:
+                return Prepared(engine, self._stacked(images), [plan(self.manifest.preprocess, *size_hw)] * len(images))
+        if buffer is None:
+            buffer = self.new_buffer(len(images))
+        bgr = [item.image if isinstance(item, Frame) else item for item in pictures]
+        geometries = [preprocess(self.manifest.preprocess, image, out) for image, out in zip(bgr, buffer, strict=False)]
+        return Prepared(self.engine, buffer, geometries)
+
+    def _stacked(self, images: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        missing = max(self._min_batch - len(images), 0)
+        return images[0][None] if len(images) + missing == 1 else np.stack([*images, *[images[-1]] * missing])
+
+    def start(self, prepared: Prepared, heads: Collection[str] | None = None) -> Future[Ran]:
+        """Start the network.
+
+        Args:
+            prepared: From :meth:`prepare`.
             heads: Of the heads that are apart, those to run; None for all but those that run on demand.
 
         Returns:
-            The outputs that :meth:`infer` gives of the same pictures, for :meth:`decode`.
+            What the network gives, for :meth:`answers`. Its error is ``EngineError`` where an engine fails.
+        """
+        # Without heads behind it, nothing of ours waits for the engine.
+        if self._chained is None:
+            return ran(prepared.engine.submit({self._input: prepared.feed}))
+        return self._chained.submit(self.run, prepared, heads)
+
+    def run(self, prepared: Prepared, heads: Collection[str] | None = None) -> Ran:
+        """Run the network, and the heads that are apart behind it, and wait; see :meth:`start`.
 
         Raises:
-            TensorError: No engine takes such frames, or they are of several sizes.
-            EngineError: The engine failed while running.
+            EngineError: An engine failed while running.
         """
-        return self._chain(*self._frame_feed(frames), heads)
+        outputs = prepared.engine.run({self._input: prepared.feed})
+        if self._chained is None:
+            return Ran(outputs)
+        wanted = [name for name, rate in self.head_every.items() if rate] if heads is None else heads
+        return Ran(outputs, self._apart.run(outputs, wanted))
 
-    def submit_frames(self, frames: Sequence[NDArray[Any]], heads: Collection[str] | None = None) -> Future[Outputs]:
-        """Start the network on frames, which must stay unchanged until the future is done; see infer_frames."""
-        return self._start(*self._frame_feed(frames), heads)
-
-    def _frame_feed(self, frames: Sequence[NDArray[Any]]) -> tuple[AsyncEngine, NDArray[Any]]:
-        shapes = {frame.shape for frame in frames}
-        engine = self._frames.get(*size_and_layout(frames[0].shape)) if len(shapes) == 1 else None
-        if engine is None:
-            raise TensorError(
-                f"frames of shapes {sorted(map(list, shapes))} do not go into the graph as they are; "
-                "preprocess them, or add their size with: edgebone add-frame"
-            )
-        missing = max(self._min_batch - len(frames), 0)
-        return engine, frames[0][None] if len(frames) + missing == 1 else np.stack([*frames, *[frames[-1]] * missing])
-
-    def decode(
-        self,
-        outputs: Outputs,
-        geometries: Sequence[Geometry],
-        heads: Sequence[Collection[str] | None] | None = None,
+    def answers(
+        self, geometries: Sequence[Geometry], ran: Ran, heads: Sequence[Collection[str] | None] | None = None
     ) -> list[Results]:
-        """From the network's outputs to results, one a geometry.
+        """From what a run returned to results, one a picture.
 
         Args:
-            outputs: Of a batch.
-            geometries: Of each picture in it.
+            geometries: Of the pictures that were prepared.
+            ran: From :meth:`start` or :meth:`run`.
             heads: The heads wanted of each picture; None for all that ran.
 
         Raises:
-            EngineError: The network gave fewer rows than pictures, or numbers that no result can be read from.
+            EngineError: The network returned fewer rows than pictures, or numbers that no result can be read from.
         """
-        return self._decode(outputs, geometries, heads, self._decoders, self._classes)
+        return self._answers(geometries, ran, heads, self._decoders, self._classes)
 
-    def _decode(
+    def _answers(
         self,
-        outputs: Outputs,
         geometries: Sequence[Geometry],
+        ran: Ran,
         heads: Sequence[Collection[str] | None] | None,
         decoders: Mapping[str, Decoder],
         classes: Collection[str] | None,
     ) -> list[Results]:
         for name in decoders:
-            check_rows(outputs, self._head_outputs[name], len(geometries))
+            check_rows(ran.network, self._head_outputs[name], len(geometries))
         wanted = heads or [None] * len(geometries)
         found = [
-            self._decode_one(outputs, index, geometry, wanted[index], decoders)
-            for index, geometry in enumerate(geometries)
+            self._answer(ran, index, geometry, wanted[index], decoders) for index, geometry in enumerate(geometries)
         ]
         return found if classes is None else [only_classes(item, classes) for item in found]
 
-    def _decode_one(
+    def _answer(
         self,
-        outputs: Outputs,
+        ran: Ran,
         index: int,
         geometry: Geometry,
         wanted: Collection[str] | None,
         decoders: Mapping[str, Decoder],
     ) -> Results:
-        found = {
-            name: decoder([outputs[output][index] for output in self._head_outputs[name]], geometry)
+        found: dict[str, Result] = {
+            name: decoder([ran.network[output][index] for output in self._head_outputs[name]], geometry)
             for name, decoder in decoders.items()
             if wanted is None or name in wanted
-        } | decode_apart(outputs, index, geometry, wanted)
+        }
+        found |= {
+            name: item.head.decode(item.outputs, index, geometry)
+            for name, item in ran.heads.items()
+            if wanted is None or name in wanted
+        }
         if self._single and wanted is None:
             return next(iter(found.values()))
         return HeadResults((name, found[name]) for name in self.manifest.heads if name in found)
@@ -594,8 +591,3 @@ class Model:
     ) -> None:
         """Close."""
         self.close()
-
-
-def apart_head_of(result: Result) -> HeadManifest | None:
-    """The head that made an embedding, where it is one that is apart and may have been swapped since; else None."""
-    return result.head if isinstance(result, HeadEmbedding) else None

@@ -7,14 +7,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
-from edgebone.core.frame import Decode, Frame
+from edgebone.core.frame import Decode, Frame, Planes, guarded
 from edgebone.sources.health import Health, State, is_stalled
 
 # Tries follow each other soon enough that a camera is seen within 3 s of its return, and each camera at its own
@@ -45,11 +44,11 @@ class Connection(Protocol):
     def fps(self) -> float | None:
         """See above."""
 
-    def grab(self) -> Decode | None:
+    def grab(self) -> Decode | Planes | None:
         """Wait for the next frame.
 
         Returns:
-            What decodes it, callable once and in any thread; None when the camera has ended the stream.
+            What decodes it, in any thread; None when the camera has ended the stream.
 
         Raises:
             RecordingEndedError: What came had an end, which it reached.
@@ -134,8 +133,8 @@ class Camera:
                 if self._connection is None:
                     self._connection = self._connect_now()
                     self.fps = self._connection.fps
-                decode = self._connection.grab()
-                if decode is None:
+                grabbed = self._connection.grab()
+                if grabbed is None:
                     raise SourceError(f"{self.name}: the camera ended the stream")
             except RecordingEndedError as error:
                 _log.warning("%s", self._of_this_camera(error))
@@ -145,7 +144,7 @@ class Camera:
                 continue
             self._welcome()
             self._index += 1
-            return Frame(partial(self._decoded, decode), self._index - 1, self._seen_ns, self.name)
+            return Frame(guarded(grabbed, self._decoded), self._index - 1, self._seen_ns, self.name)
         return None
 
     def _decoded(self, decode: Decode) -> NDArray[np.uint8]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from edgebone.core import limits
 from edgebone.core.apart import find_program
 from edgebone.core.errors import SourceError
-from edgebone.core.frame import Decode
+from edgebone.core.frame import Planes
 from edgebone.sources.network import READ_TIMEOUT_S, NetworkStream
 from edgebone.sources.network_address import NetworkAddress
 
@@ -140,7 +140,7 @@ class Pipeline:
         for line in self._process.stderr:
             self._said.append(line.decode(errors="replace").strip())
 
-    def grab(self) -> Decode:
+    def grab(self) -> Planes:
         """Wait for the next frame; see :class:`edgebone.sources.camera.Connection`."""
         height, width = self._size_hw
         # GStreamer begins each row of raw video at a multiple of four bytes.
@@ -148,7 +148,8 @@ class Pipeline:
         limit_s = READ_TIMEOUT_S if self._began else _FIRST_FRAME_S
         self._fill(rows.reshape(-1).data, time.monotonic() + limit_s, limit_s)
         self._began = True
-        return lambda: to_bgr(rows[:, :width])
+        nv12 = rows[:, :width]
+        return Planes(self._size_hw, lambda: np.ascontiguousarray(nv12), lambda: to_bgr(nv12))
 
     def _fill(self, rest: memoryview, deadline_s: float, limit_s: float) -> None:
         while rest:
@@ -237,7 +238,7 @@ class HardwareConnection:
             with contextlib.suppress(OSError):
                 self._pipeline.feed.close()
 
-    def grab(self) -> Decode:
+    def grab(self) -> Planes:
         """Wait for the next frame; see :class:`edgebone.sources.camera.Connection`."""
         try:
             return self._pipeline.grab()

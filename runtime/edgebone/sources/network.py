@@ -14,12 +14,13 @@ import numpy as np
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.ffmpeg import import_av
-from edgebone.core.frame import Decode, raising
+from edgebone.core.frame import Decode, Planes, raising
 from edgebone.core.reading import in_words
 from edgebone.sources.camera import RecordingEndedError, RefusedError
 from edgebone.sources.http_stream import HttpStream, refusal
 from edgebone.sources.jpeg import decode_jpeg
 from edgebone.sources.network_address import NetworkAddress
+from edgebone.sources.video_pixels import pixels_of
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
@@ -208,7 +209,7 @@ class NetworkConnection:
         self._ready: list[Any] = []
         self._damaged_since_s: float | None = None
 
-    def grab(self) -> Decode | None:
+    def grab(self) -> Decode | Planes | None:
         """Wait for the next frame; see :class:`edgebone.sources.camera.Connection`."""
         began_s = time.monotonic()
         while not self._ready:
@@ -231,8 +232,7 @@ class NetworkConnection:
                 self._damaged_since_s = self._damaged_since_s or time.monotonic()
                 return raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
         self._damaged_since_s = None
-        frame = self._ready.pop(0)
-        return lambda: frame.to_ndarray(format="bgr24")
+        return pixels_of(self._ready.pop(0))
 
     def interrupt(self) -> None:
         """Have a ``grab`` in another thread end as soon as it can."""

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,11 +24,11 @@ from edgebone.core import limits
 from edgebone.core.errors import SourceError
 from edgebone.core.ffmpeg import import_av, nameless
 from edgebone.core.foreign import foreign, in_one_line
-from edgebone.core.frame import Frame
+from edgebone.core.frame import Decode, Frame, guarded
 from edgebone.core.reading import open_regular
 from edgebone.sources.deinterlacing import Deinterlacer
 from edgebone.sources.video_end import is_cut_off
-from edgebone.sources.video_pixels import Corners, corners_of, to_bgr
+from edgebone.sources.video_pixels import Corners, corners_of, pixels_of
 from edgebone.sources.video_times import Times
 
 # Containers, and codecs that need none; not what lists other files (playlists), draws texts, or reads devices.
@@ -228,17 +227,17 @@ class Video:
                 self._decode_some()
         decoded, (position_s, corners) = self._ready.popleft(), self._shown.popleft()
         self._tell_size(decoded.width, decoded.height)
-        image = partial(self._convert, decoded, corners)
-        frame = Frame(image, self._index, time.monotonic_ns(), self.name, position_s)
+        pixels = guarded(pixels_of(decoded, corners), self._convert)
+        frame = Frame(pixels, self._index, time.monotonic_ns(), self.name, position_s)
         self._index += 1
         return frame
 
     def _unreadable(self, reason: str) -> SourceError:
         return SourceError(f"{self.name}: frame {self._index} cannot be read ({reason})")
 
-    def _convert(self, decoded: Any, corners: Corners) -> NDArray[np.uint8]:
+    def _convert(self, convert: Decode) -> NDArray[np.uint8]:
         with foreign(self._unreadable):
-            return to_bgr(decoded, corners)
+            return convert()
 
     def _decode_some(self) -> None:
         packet = self._next_packet()

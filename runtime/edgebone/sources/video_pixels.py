@@ -1,15 +1,21 @@
-"""From what a decoder gives to upright BGR."""
+"""From what a decoder gives to upright BGR, or to NV12 where a network takes that."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.frame import Decode, Planes
+
 Corners = tuple[int, int, int, int]
 _STORED: Corners = (1, 0, 0, 1)
+# FFmpeg's numbers of colour spaces: unspecified, which it reads as BT.601, and BT.601 itself in its three variants.
+_BT_601 = frozenset({2, 4, 5, 6})
+_FULL_RANGE = 2
 
 
 def corners_of(frame: Any) -> Corners:
@@ -31,6 +37,27 @@ def corners_of(frame: Any) -> Corners:
     if numbers.size != 9:
         return _STORED
     return int(numbers[0]), int(numbers[1]), int(numbers[3]), int(numbers[4])
+
+
+def pixels_of(frame: Any, corners: Corners = _STORED) -> Decode | Planes:
+    """What decodes a frame when it is looked at: planes where NV12 of BT.601 is the same picture.
+
+    Args:
+        frame: PyAV's, of whatever format.
+        corners: As :func:`corners_of` returns them.
+    """
+    to_image = partial(to_bgr, frame, corners)
+    size_hw = (frame.height, frame.width)
+    right, right_down, down_right, down = corners
+    upright = right > 0 and down > 0 and not right_down and not down_right
+    alike = frame.format.name in ("yuv420p", "nv12") and frame.colorspace in _BT_601
+    if not upright or not alike or frame.color_range == _FULL_RANGE or any(side % 2 for side in size_hw):
+        return to_image
+    return Planes(size_hw, partial(_to_nv12, frame), to_image)
+
+
+def _to_nv12(frame: Any) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format="nv12", threads=1), np.uint8)
 
 
 def to_bgr(frame: Any, corners: Corners) -> NDArray[np.uint8]:

@@ -54,12 +54,19 @@ class Inbox:
         sources: The sources; closed by :meth:`close`.
         limits: What is wanted of each one's frames; none for all of them.
         forgiving: A source that fails ends, and does not raise; what it failed of is in its health.
+        pixels_of: Decodes a frame into the layout that will be asked of it.
 
     Attributes:
         names: What the sources are called in their frames: their own names, told apart by a number where two are alike.
     """
 
-    def __init__(self, sources: Sequence[Source], limits: Sequence[Limits] = (), forgiving: bool = False) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        limits: Sequence[Limits] = (),
+        forgiving: bool = False,
+        pixels_of: Callable[[Frame], object] = lambda frame: frame.image,
+    ) -> None:
         limits = limits or [Limits()] * len(sources)
         self.names = distinct_names([source.name for source in sources])
         self._slots = [
@@ -71,6 +78,7 @@ class Inbox:
                 # What it says of itself, over days, is to tell it apart as well.
                 slot.source.name = slot.name
         self._forgiving = forgiving
+        self._pixels_of = pixels_of
         self._turn = 0
         self._closed = False
         lock = threading.Lock()
@@ -110,7 +118,7 @@ class Inbox:
                     self._room.notify_all()
             try:
                 # Here, not in the reading thread: most frames of a camera that is faster than the model never are.
-                frame.image  # noqa: B018
+                self._decode(slot, frame)
                 if slot.fitted:
                     return number, slot.limits.cut(frame)
             except SourceError as error:
@@ -122,6 +130,13 @@ class Inbox:
             cut = slot.limits.cut(frame)
             slot.fitted = slot.source.live
             return number, cut
+
+    def _decode(self, slot: _Slot, frame: Frame) -> None:
+        # A region is cut out of BGR.
+        if slot.limits.roi_xyxy is None:
+            self._pixels_of(frame)
+        else:
+            frame.image  # noqa: B018
 
     def add_damaged(self, number: int, frame: Frame, error: EdgeboneError) -> None:
         """Count a picture that was handed out, and turned out to be one that nothing can be done with."""
@@ -255,7 +270,7 @@ class Inbox:
             # Here, where it goes on beside the model's work: none of these is dropped. One that is damaged says so
             # again to whoever takes it.
             with contextlib.suppress(SourceError):
-                frame.image  # noqa: B018
+                self._decode(slot, frame)
         with self._arrived:
             if slot.source.live:
                 slot.dropped += max(0, frame.index - slot.last_index - 1)

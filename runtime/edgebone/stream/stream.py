@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgebone.core.errors import EngineError, EngineStalledError, TensorError
 from edgebone.core.frame import Frame
-from edgebone.core.geometry import Geometry
 from edgebone.core.results import Results
-from edgebone.engines.protocol import Outputs
-from edgebone.model.attached_heads import HeadTurns, check_rates
+from edgebone.model.attached_heads import check_rates
+from edgebone.model.running import Prepared, Ran
 from edgebone.preprocess import Pixels
 from edgebone.sources.limits import Limits
 from edgebone.sources.protocol import Source
 from edgebone.stream.inbox import Inbox, own_frame
 from edgebone.stream.outbox import Delivery, Outbox
 from edgebone.stream.stats import Delivered, Meter, SourceStats, StreamStats
+from edgebone.stream.turns import HeadTurns
 from edgebone.stream.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -43,20 +43,20 @@ class _InFlight:
 
     model: Model
     batch: list[Taken]
-    geometries: list[Geometry]
+    prepared: Prepared
     buffer: Pixels
     submitted_ns: int
-    future: Future[Outputs]
+    future: Future[Ran]
     done_ns: list[int]
     heads: list[Collection[str]] | None
     turns: list[int]
 
 
-def _stamp_when_done(future: Future[Outputs], then: Callable[[], None]) -> list[int]:
+def _stamp_when_done(future: Future[Ran], then: Callable[[], None]) -> list[int]:
     """Note when a run ends. Its future must not hold the frames: in a circle they would stay in memory for long."""
     done_ns: list[int] = []
 
-    def stamp(_: Future[Outputs]) -> None:
+    def stamp(_: Future[Ran]) -> None:
         done_ns.append(time.monotonic_ns())
         then()
 
@@ -105,7 +105,7 @@ class Stream:
         self.model = model
         self.answered_by = model
         self._first_model = model
-        self._inbox = Inbox(sources, limits, forgiving)
+        self._inbox = Inbox(sources, limits, forgiving, lambda frame: self.model.pixels_of(frame))
         self.names = self._inbox.names
         self._live = any(source.live for source in sources)
         self._direct = all(source.in_memory for source in sources) and all(limit == Limits() for limit in limits)
@@ -186,7 +186,7 @@ class Stream:
         new = model if isinstance(model, Model) else load(model, **options)
         try:
             # The first run is the slowest, and the one that fails.
-            new.infer(new.new_buffer())
+            new.run(new.prepare([]))
         except BaseException:
             if new is not model:
                 new.close()
@@ -437,10 +437,8 @@ class Stream:
         began_ns = time.monotonic_ns()
         self._started_ns = self._started_ns or began_ns
         model, buffer = self.model, self._buffers.pop()
-        images = [frame.image for _, frame in batch]
-        whole = len({image.shape for image in images}) == 1 and model.takes_frame(images[0].shape[:2])
         try:
-            geometries = [] if whole else model.preprocess(images, buffer)
+            prepared = model.prepare([frame for _, frame in batch], buffer)
         except TensorError:
             self._buffers.append(buffer)
             fitting = [taken for taken in batch if self._fits(taken, buffer)]
@@ -453,25 +451,20 @@ class Stream:
         due = [self._turns[number].next(model.head_every) for number, _ in batch] if paced else []
         heads: list[Collection[str]] = [[*model.manifest.graph_heads, *names] for _, names in due]
         wanted = {name for _, names in due for name in names} if paced else None
-        if whole:
-            geometries = [model.geometry_of(images[0].shape[:2])] * len(batch)
-            prepared_ns = time.monotonic_ns()
-            future = model.submit_frames(images, wanted)
-        else:
-            prepared_ns = time.monotonic_ns()
-            future = model.submit(buffer, wanted)
+        prepared_ns = time.monotonic_ns()
+        future = model.start(prepared, wanted)
         self._meter.add("pre", prepared_ns - began_ns, len(batch))
         self._prepare_s = _smooth(self._prepare_s, prepared_ns - began_ns)
         done_ns = _stamp_when_done(future, self._inbox.poke)
         turns = [turn for turn, _ in due] or [0] * len(batch)
-        ran = _InFlight(model, batch, geometries, buffer, prepared_ns, future, done_ns, heads if paced else None, turns)
+        ran = _InFlight(model, batch, prepared, buffer, prepared_ns, future, done_ns, heads if paced else None, turns)
         self._under_way.append(ran)
 
     def _fits(self, taken: Taken, buffer: Pixels) -> bool:
         """Whether a frame can be brought to the network's size; a picture file that cannot be is left out."""
         number, frame = taken
         try:
-            self.model.preprocess([frame.image], buffer)
+            self.model.prepare([frame], buffer)
         except TensorError as error:
             if frame.path is None:
                 raise
@@ -485,7 +478,7 @@ class Stream:
         try:
             if not Watchdog(self._stall_s).wait(lambda wait_s: _answers(ran.future, wait_s)):
                 self._give_up(ran)
-            outputs = ran.future.result()
+            returned = ran.future.result()
         finally:
             self._under_way.popleft()
         done_ns = ran.done_ns[0] if ran.done_ns else time.monotonic_ns()
@@ -495,7 +488,7 @@ class Stream:
         if ran.model is self.model:
             self._buffers.append(ran.buffer)
         began_ns = time.monotonic_ns()
-        results = ran.model.decode(outputs, ran.geometries, ran.heads)
+        results = ran.model.answers(ran.prepared.geometries, returned, ran.heads)
         self._meter.add("decode", time.monotonic_ns() - began_ns, len(ran.batch))
         if ran.model is not self.model and not any(left.model is ran.model for left in self._under_way):
             ran.model.close()
@@ -532,7 +525,7 @@ def _seconds_since(then_ns: int) -> float:
     return max(0, time.monotonic_ns() - then_ns) / 1e9
 
 
-def _answers(future: Future[Outputs], wait_s: float) -> bool:
+def _answers(future: Future[Ran], wait_s: float) -> bool:
     with contextlib.suppress(FutureTimeoutError):
         future.exception(wait_s)
     return future.done()
