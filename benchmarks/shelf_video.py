@@ -30,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgebone
-from edgebone.cli.shelf import recogniser
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
@@ -38,6 +37,7 @@ from edgebone.core.machine import Machine
 from edgebone.core.results import Embedding
 from edgebone.gallery import Gallery
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
+from edgebone.pipeline.recogniser import recogniser
 from edgebone.sources import open_source
 from edgebone.vision.shelf import Recognise, Shelf
 from edgebone.vision.shelf_file import EMPTY, facings_of, read_shelf

@@ -74,6 +74,10 @@ class StatusLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Clear the line."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Clear the line, for others to follow."""
         if self._shows:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -389,6 +389,7 @@ class Model:
         give_up_s: float | None = None,
         fps: float | None = None,
         forgiving: bool = False,
+        pulse: Callable[[], object] = lambda: None,
     ) -> Stream:
         """Go through one source or several, frame by frame.
 
@@ -404,6 +405,7 @@ class Model:
             fps: How many of a folder's pictures were taken a second: their times, as a video's frames have; None where
                 that is not known.
             forgiving: A source that cannot be opened, or fails, ends, and the others go on; its error is in ``stats``.
+            pulse: Called at each frame, and at least once a second while the caller waits for one.
 
         Returns:
             An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
@@ -425,7 +427,7 @@ class Model:
             for done in opened:
                 done.close()
             raise
-        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
+        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving, pulse=pulse)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
         """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.

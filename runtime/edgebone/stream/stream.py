@@ -99,7 +99,7 @@ class Stream:
         *,
         forgiving: bool = False,
         stall_s: float = 60.0,
-        pulse: Callable[[], None] = lambda: None,
+        pulse: Callable[[], object] = lambda: None,
     ) -> None:
         self.sources = sources
         self.model = model
