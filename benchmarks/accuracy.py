@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.machine import Machine
-from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
+from edgebone.engines.select import check, precisions_of
+from edgebone.engines.spec import Candidate, Fit
+from edgebone.engines.table import names, this_machine
 from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
 from edgebone.evaluate.heads import choose_head
 from edgebone_export.models.backbones import load_backbone
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     with open_bundle(args.bundle) as bundle:
         manifest = bundle.manifest
     pictures = read_labels(args.data, choose_head(manifest.heads)[2].labels)
@@ -51,7 +52,7 @@ def main() -> None:
     print(f"{'':24} {'top-1 %':>8} {'points from eager':>18}")
     print(f"{'eager PyTorch fp32':24} {eager:8.2f}", flush=True)
     rows: list[dict[str, Any]] = [{"engine": "eager PyTorch", "precision": "fp32", "top1": eager}]
-    for engine in ENGINES:
+    for engine in names():
         for precision in precisions_of(engine):
             if not isinstance(check(Candidate(engine, precision, "fp32"), machine), Fit):
                 continue

@@ -24,7 +24,7 @@ from sweep import PRELOAD, answer_of
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone_export.proof.pictures import synthesize
 
 # Squares, cameras, phones held upright, panoramas; first the two that are exported with.
@@ -71,7 +71,7 @@ def main() -> None:
         rows = {
             row.network: row for row in msgspec.convert(msgspec.json.decode(args.json.read_bytes())["rows"], list[Row])
         }
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     print(f"{'network':38} {'result':9} {'size':>9} {'CPU s':>6} {'graph':>8} {'library':>8} {'boxes':>5} {'steps':>5}")
     context = multiprocessing.get_context("forkserver")

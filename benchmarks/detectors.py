@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import edgebone
 from edgebone.core.boxes import iou_matrix
 from edgebone.core.geometry import Geometry
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.preprocess import preprocess
 from edgebone.sources import open_source
 from edgebone_export import export
@@ -191,7 +191,7 @@ def main() -> None:
     if args.size:
         height, width = map(int, args.size.split("x"))
         size_hw = (height, width)
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from edgebone.core.machine import Machine
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.table import this_machine
 from edgebone_export.graphs.passes.contract import GraphPass
 from edgebone_export.graphs.passes.fold_constants import FoldConstants
 from edgebone_export.graphs.passes.slim import Slim
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     print(f"{'model':18} {'trained ms':>10} {'merged ms':>10} {'nodes':>6} {'merged':>6} {'max rel':>8} {'cosine':>11}")
     rows = []

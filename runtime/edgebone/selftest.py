@@ -18,9 +18,10 @@ from edgebone.core.manifest import Head
 from edgebone.core.npz import read_npz
 from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
-from edgebone.engines.openvino.engine import OpenVinoEngine
-from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, Choice, open_engine, open_first
+from edgebone.engines.opening import open_engine, open_first
+from edgebone.engines.protocol import AsyncEngine, KeepsCompiled
+from edgebone.engines.select import Choice
+from edgebone.engines.spec import Candidate
 from edgebone.model.attached_heads import ApartHeads
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
@@ -200,7 +201,7 @@ def compiled_anew_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Candi
     Raises:
         EngineError: The engine cannot be compiled.
     """
-    if not isinstance(engine, OpenVinoEngine) or engine.cached is None or not engine.from_cache:
+    if not isinstance(engine, KeepsCompiled) or engine.cached is None or not engine.from_cache:
         return engine
     height, width = bundle.manifest.preprocess.size_hw
     size = bundle.manifest.files[bundle.manifest.variants[candidate.variant].file].size

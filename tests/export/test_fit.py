@@ -22,7 +22,7 @@ from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.head_file import read_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Plan
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone_export.heads.attach.attach import attach, detach
 from edgebone_export.heads.features.features import pick
 from edgebone_export.heads.fit.fit import Settings, fit

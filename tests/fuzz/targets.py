@@ -48,7 +48,7 @@ def use_bundle(path: Path, engine: str) -> None:
     from edgebone.core.frame import Frame
     from edgebone.core.results import results_to_text
     from edgebone.decode import make_decoders
-    from edgebone.engines.select import Candidate
+    from edgebone.engines.spec import Candidate
     from edgebone.selftest import preprocess_off_by, read_golden, replay
     from edgebone.sinks.jsonl import to_line
 

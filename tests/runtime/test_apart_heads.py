@@ -31,7 +31,8 @@ from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.head_file import HeadFile, head_bytes
 from edgebone.core.manifest import Head
 from edgebone.engines.on_device import DeviceTensor, keep_for_heads
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.opening import open_engine
+from edgebone.engines.spec import Candidate
 from edgebone.model.attached_heads import ApartHead, ApartHeads
 from edgebone.selftest import read_golden, replay
 from edgebone_export.heads.attach.attach import attach

@@ -25,7 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgebone.core.caches import NetworkCache
 from edgebone.core.errors import EngineError, TensorError
 from edgebone.core.machine import Machine, usable_cores
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.opening import open_model
+from edgebone.engines.spec import Candidate
 
 Opener = Callable[..., Any]
 
@@ -475,7 +476,7 @@ def test_a_missing_package_is_told_with_the_pip_line(package: str, kind: str, ex
     program = f"""
 import sys
 sys.modules[{package!r}] = None
-from edgebone.engines.{module} import {name}
+from edgebone.engines.{module}.engine import {name}
 from edgebone.core.errors import MissingDependencyError
 try:
     {name}(b"")
@@ -497,7 +498,7 @@ def test_a_broken_package_is_not_called_missing(package: str, kind: str, tmp_pat
     program = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from edgebone.engines.{module} import {name}
+from edgebone.engines.{module}.engine import {name}
 from edgebone.core.errors import EngineError
 try:
     {name}(b"")
@@ -519,7 +520,7 @@ def test_ctrl_c_while_a_package_is_imported_is_not_taken_for_a_broken_package(
     (tmp_path / f"{package}.py").write_text("raise ImportError('initialization failed') from KeyboardInterrupt()")
     module, name = kind.split(".")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    program += f"from edgebone.engines.{module} import {name}\n{name}(b'')"
+    program += f"from edgebone.engines.{module}.engine import {name}\n{name}(b'')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
 

@@ -16,7 +16,7 @@ from test_bundle import contents
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.preprocess import preprocess
 from edgebone.selftest import Replay, preprocess_off_by, read_golden, replay
 

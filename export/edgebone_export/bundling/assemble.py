@@ -18,9 +18,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 import edgebone
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
+from edgebone.engines.table import this_machine
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
 from edgebone_export.proof.verify import FP32_MAX_REL, PreprocessParity, Reference
@@ -135,7 +135,7 @@ def report_json(
         "nodes": dict(Counter(node.op_type for node in graph.graph).most_common()),
         "onnx_bytes": file_bytes,
         "libraries": _versions(),
-        "machine": Machine.probe(),
+        "machine": this_machine(),
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=2)
 

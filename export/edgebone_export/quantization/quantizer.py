@@ -20,8 +20,9 @@ from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant
 from edgebone.core.tensors import Array
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.opening import open_model
 from edgebone.engines.protocol import Engine
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.spec import Candidate
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.selftest import head_key, read_golden

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.frame import Frame
 from edgebone.core.timing import Percentiles, percentiles
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.model.model import Model, load
 from edgebone.selftest import read_golden
 from edgebone.sources.arrays import Arrays

@@ -302,13 +302,13 @@ def _by_head(texts: list[str] | None) -> dict[str, str]:
 
 
 def _say_engine(model: Model) -> None:
-    from edgebone.engines.openvino.engine import OpenVinoEngine
+    from edgebone.engines.protocol import KeepsCompiled
 
     for failure in model.failures:
         note(f"edgebone: {failure}; going on with the next engine")
     if sys.stderr.isatty():
         engine = model.engine
-        if isinstance(engine, OpenVinoEngine) and engine.cached is not None and not engine.from_cache:
+        if isinstance(engine, KeepsCompiled) and engine.cached is not None and not engine.from_cache:
             note(f"compiled for this machine at first use; kept in {engine.cached.path.parent}")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
         note(f"engine: {model.engine.name}, {model.engine.precision} ({reason})")

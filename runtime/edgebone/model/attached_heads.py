@@ -25,8 +25,9 @@ from edgebone.core.near import did_you_mean
 from edgebone.core.results import Embedding, Result
 from edgebone.core.tensors import Array, check_rows
 from edgebone.decode.registry import Decoder, make_decoder, setting_names
+from edgebone.engines.opening import open_model
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.spec import Candidate
 
 
 class ApartHead:

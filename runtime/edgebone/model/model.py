@@ -19,7 +19,6 @@ from edgebone.core.errors import BundleError, EdgeboneError, EngineError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, parse_head
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
@@ -29,17 +28,12 @@ from edgebone.decode import Decoder, make_decoders
 from edgebone.decode.registry import is_detector, setting_names
 from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
+from edgebone.engines.opening import read_first
+from edgebone.engines.plans import plan_first, planned, unmeasured
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import (
-    Candidate,
-    Choice,
-    candidates,
-    choose,
-    plan_first,
-    planned,
-    read_first,
-    unmeasured,
-)
+from edgebone.engines.select import Choice, candidates, choose
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import this_machine
 from edgebone.engines.threads import EngineThreads
 from edgebone.model.attached_heads import ApartHeads, check_rates
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
@@ -77,7 +71,7 @@ def load(
 
     Args:
         path: The bundle's directory or zip.
-        engine: ``auto``, or one of ``edgebone.engines.select.ENGINES``.
+        engine: ``auto``, or an engine's name, as ``edgebone doctor`` lists them.
         precision: ``fp32``; ``bf16`` where engine and processor have it; the precision of one of the bundle's
             variants; or ``auto``, which is taken where there is no plan: the fastest that the bundle proves to give
             FP32's answers, and that gives the golden sample here. FP32 where it proves none.
@@ -100,7 +94,7 @@ def load(
         NoEngineError: No engine here can run it; the message has a line per candidate.
         EngineError: Unknown engine or precision.
     """
-    machine = Machine.probe()
+    machine = this_machine(engine)
 
     def fitting(manifest: Manifest) -> Choice:
         options = candidates(manifest, engine, precision or "auto", hint=hint, threads=threads)

@@ -16,8 +16,9 @@ from edgebone.core.apart import run_apart
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.timing import percentiles
+from edgebone.engines.opening import open_engine
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.spec import Candidate
 from edgebone.preprocess import Pixels
 from edgebone.selftest import read_golden
 

@@ -9,7 +9,7 @@ import edgebone
 from edgebone.core.bundle import Bundle
 from edgebone.core.head_file import SCHEMA, Backbone, HeadFile, HeadManifest, head_bytes, parse_head
 from edgebone.core.manifest import Head, Tap
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone_export.heads.features.fitted import FittedHead
 from edgebone_export.heads.features.readings import Reading, with_pooling
 

@@ -18,6 +18,7 @@ import edgebone
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
 from edgebone.core.timing import percentiles
+from edgebone.engines.table import this_machine
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
 from edgebone_export.exporter import export
@@ -166,7 +167,7 @@ def compare(
     front = pareto_front([(row.p50_ms, row.accuracy) for row in rows])
     rows = [msgspec.structs.replace(row, on_front=best) for row, best in zip(rows, front, strict=True)]
     rows.sort(key=lambda row: row.p50_ms)
-    return Comparison(Machine.probe(), data.name, settings.kind, tuple(rows), tuple(failed))
+    return Comparison(this_machine(), data.name, settings.kind, tuple(rows), tuple(failed))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:

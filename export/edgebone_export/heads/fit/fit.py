@@ -13,7 +13,7 @@ from edgebone.core.bundle_writing import check_target, check_unchanged
 from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, check_head_target, write_head
 from edgebone.core.manifest import Accuracy, Tap
 from edgebone.core.near import did_you_mean
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.attach.artefact import make_artefact
 from edgebone_export.heads.attach.attach import Attached, attach

@@ -15,7 +15,7 @@ from edgebone.core.manifest import Accuracy, Head
 from edgebone.core.results import Classification, Result
 from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.evaluate.pictures import spread
 from edgebone.evaluate.rehearsal import agreement
 from edgebone_export.heads.features.features import FeatureEngine, pick
