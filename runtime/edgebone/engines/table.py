@@ -105,7 +105,7 @@ def _from_package(name: str) -> EngineSpec | None:
             raise TypeError(f"{entry.value} is {row!r:.80}, not an EngineSpec named {name}")
         return _guarded(row, package)
     except Exception as error:
-        _leave_out(name, package, error)
+        _leave_out(name, package, _words(error))
         return None
 
 
@@ -116,7 +116,7 @@ def _guarded(row: EngineSpec, package: str) -> EngineSpec:
         try:
             return tuple(row.precisions(variant))
         except Exception as error:
-            _leave_out(row.name, package, error)
+            _leave_out(row.name, package, _words(error))
             return ()
 
     def check(candidate: Candidate, machine: Machine, variant: Variant | None) -> Fit | Reject:
@@ -128,18 +128,20 @@ def _guarded(row: EngineSpec, package: str) -> EngineSpec:
                 return verdict
             raise TypeError(f"its check returned {verdict!r:.80}, not a Fit or a Reject")
         except Exception as error:
-            _leave_out(row.name, package, error)
+            _leave_out(row.name, package, _words(error))
             return Reject(candidate, f"the package {package} is at fault: {_words(error)}")
 
     return replace(row, packages=dict(row.packages), aliases=tuple(row.aliases), precisions=precisions, check=check)
 
 
-def _leave_out(engine: str, package: str, error: Exception) -> None:
+@functools.cache
+def _leave_out(engine: str, package: str, why: str) -> None:
+    # Cached, so that each fault is said once.
     _log.warning(
         "the engine %s of the package %s is left out: %s; update the package, or: pip uninstall %s",
         engine,
         package,
-        _words(error),
+        why,
         package,
     )
 
