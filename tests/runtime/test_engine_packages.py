@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,19 @@ def test_doctor_lists_a_packages_engine_and_replays_the_golden_sample_on_it(
     # The rank puts it behind edgebone's own.
     assert [replay["engine"] for replay in report["replays"] if replay["passed"]][-1] == "onnx-reference"
     assert "onnx" in report["machine"]["packages"]
+
+
+def test_the_commands_of_the_page_run(colors_bundle: Path, photo: Path, installed: dict[str, str]) -> None:
+    (block,) = re.findall(r"^```sh\n(.*?)^```", EXAMPLE.with_suffix(".md").read_text(), re.MULTILINE | re.DOTALL)
+    # Installed by the fixture, into a folder of its own.
+    install_line, *commands = (shlex.split(line, comments=True) for line in block.splitlines())
+    assert install_line == ["pip", "install", "./docs/extending/engine"]
+    assert len(commands) == 2
+    for program, *words in commands:
+        assert program == "edgebone"
+        places = {"BUNDLE": str(colors_bundle), "photo.jpg": str(photo)}
+        done = edgebone(*(places.get(word, word) for word in words), env=installed)
+        assert done.returncode == 0, done.stderr
 
 
 def test_an_engine_that_nobody_brings_is_named_with_those_that_are_there(
