@@ -66,13 +66,13 @@ def compare(
         from edgebone_export.heads.fit.compare import Backbones
         from edgebone_export.heads.fit.compare import compare as run_compare
         from edgebone_export.heads.fit.compare_plot import plot_comparison
-        from edgebone_export.heads.fit.fit import Settings
+        from edgebone_export.heads.fit.work import Settings
 
         found = run_compare(
             data,
             Backbones(names, weights, weights_dir, keep_bundles),
             Settings(
-                kind=head,  # type: ignore[arg-type]
+                kind=head,
                 val=val,
                 hold_out=hold_out,
                 read=read,
