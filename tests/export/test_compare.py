@@ -103,4 +103,4 @@ def test_what_says_nothing_to_compare_by_is_refused(
     tmp_path: Path, names: tuple[str, ...], kind: str, said: str
 ) -> None:
     with pytest.raises(ExportError, match=said):
-        compare(tmp_path, Backbones(names), Settings(kind=kind))  # type: ignore[arg-type]
+        compare(tmp_path, Backbones(names), Settings(kind=kind))

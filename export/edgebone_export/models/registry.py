@@ -46,8 +46,11 @@ def unknown(name: str) -> UnknownModelError:
     """
     check_model_name(name)
     prefix, _, bare = name.rpartition("/")
-    # A provider's prefix may be left out.
-    known = {_bare(item): item for item in reversed(list_models("*")) if item.startswith(prefix)}
+    # A provider's prefix may be left out; the first that has a name answers to it.
+    known: dict[str, str] = {}
+    for item in list_models("*"):
+        if item.startswith(prefix):
+            known.setdefault(_bare(item), item)
     found = near(bare, known)
     found += [item for item in known if bare and bare in item and item not in found][: 5 - len(found)]
     hint = f"did you mean {', '.join(known[item] for item in found)}?" if found else "edgebone models lists them"
