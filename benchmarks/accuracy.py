@@ -20,12 +20,13 @@ from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import names, this_machine
 from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
 from edgebone.evaluate.heads import choose_head
-from edgebone_export.models.backbones import load_backbone
+from edgebone_export.models.contract import ModelRequest
+from edgebone_export.models.registry import load_backbone
 
 
 def eager_top1(name: str, weights: str, pictures: list[LabelledPicture]) -> float:
     """PyTorch as its own documentation uses it: PIL picture, the weights' transforms, eager module."""
-    backbone = load_backbone(name, weights=weights)
+    backbone = load_backbone(ModelRequest(name, weights=weights))
     assert backbone.reference_transform is not None
     hits = 0
     with torch.inference_mode():

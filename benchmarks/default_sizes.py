@@ -91,10 +91,11 @@ def main() -> None:
 def everything() -> list[str]:
     """What the README names, the quick ones first."""
     from edgebone_export.models import segmenters
-    from edgebone_export.models.detectors import composed, torchvision_detectors
+    from edgebone_export.models.contract import DETECTORS_ON_BACKBONES
+    from edgebone_export.models.detectors import torchvision_detectors
 
-    found = [*torchvision_detectors.names(), *segmenters.names(), *composed.NAMES]
-    return sorted(found, key=lambda name: ("resnet" in name, "vgg" in name, name in composed.NAMES))
+    found = [*torchvision_detectors.names(), *segmenters.names(), *DETECTORS_ON_BACKBONES]
+    return sorted(found, key=lambda name: ("resnet" in name, "vgg" in name, name in DETECTORS_ON_BACKBONES))
 
 
 def show(row: Row) -> None:
@@ -121,14 +122,14 @@ def _export(answer: Connection, network: str) -> None:
 
 def _passed(network: str) -> Row:
     from edgebone_export import export
-    from edgebone_export.models.backbones import load_backbone
-    from edgebone_export.models.detectors import composed
+    from edgebone_export.models.contract import DETECTORS_ON_BACKBONES, ModelRequest
+    from edgebone_export.models.registry import load_backbone
     from edgebone_export.proof.verify import check_preprocess
 
     rng = np.random.default_rng(5)
     pictures = [synthesize(size_hw, rng) for size_hw in ASPECTS_HW]
-    asked: dict[str, Any] = {"weights": "random", "backbone": BACKBONE if network in composed.NAMES else None}
-    loaded = load_backbone(network, **asked)
+    asked: dict[str, Any] = {"weights": "random", "backbone": BACKBONE if network in DETECTORS_ON_BACKBONES else None}
+    loaded = load_backbone(ModelRequest(network, **asked))
     steps = None
     if loaded.reference_transform is not None:
         steps = check_preprocess(loaded.preprocess, loaded.reference_transform, pictures, network).max_steps

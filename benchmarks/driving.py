@@ -48,7 +48,8 @@ FRAMES, SETTLE = 12, 3
 
 def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path, epochs: int) -> HeadFile:
     """A light decoder on the detector's maps, with the teacher's masks as the truth; as `edgebone fit` does it."""
-    from edgebone_export.heads.fit.fit import Settings, fit
+    from edgebone_export.heads.fit.fit import fit
+    from edgebone_export.heads.fit.work import Settings
 
     _, reads, output_stride = HEADS[name]
     options = {"output_stride": output_stride, "epochs": epochs}

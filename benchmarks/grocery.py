@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from edgebone.engines.table import this_machine
-from edgebone_export.heads.fit.fit import FitReport, Settings, fit
+from edgebone_export.heads.fit.fit import FitReport, fit
+from edgebone_export.heads.fit.work import Settings
 
 
 def write_labels(dataset: Path, name: str, folder: Path) -> Path:

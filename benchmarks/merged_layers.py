@@ -22,7 +22,8 @@ from edgebone_export.graphs.passes.contract import GraphPass
 from edgebone_export.graphs.passes.fold_constants import FoldConstants
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.trace import INPUT, trace
-from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.contract import Backbone, ModelRequest
+from edgebone_export.models.registry import load_backbone
 from edgebone_export.models.timm_models import merge
 from edgebone_export.proof.pictures import sample_pictures
 from edgebone_export.proof.verify import check_merged, make_reference
@@ -52,7 +53,7 @@ def main() -> None:
     rows = []
     pictures = sample_pictures(None)[0][:PICTURES]
     for name in args.models:
-        trained = dataclasses.replace(load_backbone(f"timm/{name}", weights="random"), merged=None)
+        trained = dataclasses.replace(load_backbone(ModelRequest(f"timm/{name}", weights="random")), merged=None)
         merged = dataclasses.replace(trained, merged=merge(trained.module))
         parity = check_merged(merged, make_reference(trained, pictures))
         graphs = [graph_of(trained), graph_of(merged)]

@@ -19,7 +19,8 @@ from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.passes.uint8_input import SCALE, SUBTRACT, Uint8Input
 from edgebone_export.graphs.trace import Traced, trace
-from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.contract import Backbone, ModelRequest
+from edgebone_export.models.registry import load_backbone
 from edgebone_export.proof.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, make_reference
 
@@ -51,7 +52,7 @@ class Net(nn.Module):
 
 def prepare(padding: int = 0) -> tuple[Backbone, Traced, Reference]:
     torch.manual_seed(0)
-    backbone = load_backbone(Net(padding), weights="random", preprocess=PREPROCESS)
+    backbone = load_backbone(ModelRequest(Net(padding), weights="random", preprocess=PREPROCESS))
     reference = make_reference(backbone, sample_pictures(None)[0])
     return backbone, trace(backbone, (1, 1)), reference
 
@@ -174,7 +175,7 @@ def test_wrong_normalisation_is_noticed() -> None:
 def test_a_network_that_answers_the_same_for_every_picture_proves_nothing() -> None:
     net = Net(0)
     nn.init.zeros_(net.head.weight)
-    backbone = load_backbone(net, preprocess=PREPROCESS)
+    backbone = load_backbone(ModelRequest(net, preprocess=PREPROCESS))
     with pytest.raises(ExportError, match="would prove nothing"):
         make_reference(backbone, sample_pictures(None)[0])
 
@@ -182,7 +183,7 @@ def test_a_network_that_answers_the_same_for_every_picture_proves_nothing() -> N
 def test_nan_weights_are_noticed_in_pytorch_already() -> None:
     net = Net(0)
     nn.init.constant_(net.head.bias, float("nan"))
-    backbone = load_backbone(net, preprocess=PREPROCESS)
+    backbone = load_backbone(ModelRequest(net, preprocess=PREPROCESS))
     with pytest.raises(ExportError, match="PyTorch itself gives NaN"):
         make_reference(backbone, sample_pictures(None)[0])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import io
 from collections import Counter
@@ -17,9 +16,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-import edgebone
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
+from edgebone.core.version import created_at, created_by
 from edgebone.engines.table import this_machine
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
@@ -90,8 +89,8 @@ def manifest_of(
     return Manifest(
         schema=SCHEMA,
         name=model.name,
-        created_by=f"edgebone {edgebone.__version__}",
-        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created_by=created_by(),
+        created_at=created_at(),
         model=model,
         preprocess=preprocess,
         input=TensorSpec(INPUT, "uint8", (size, *preprocess.size_hw, 3)),

@@ -46,7 +46,7 @@ from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
 from edgebone_export.importers.picture_input import PictureInput, bind, find_input, grey_of, put_grey_before
 from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
-from edgebone_export.models.backbones import Decode
+from edgebone_export.models.contract import Decode
 from edgebone_export.models.grey import shares_of_grey
 from edgebone_export.proof.pictures import sample_pictures
 from edgebone_export.proof.reduced import with_agreement

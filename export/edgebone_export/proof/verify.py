@@ -24,7 +24,7 @@ from edgebone.engines.protocol import Engine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.graphs.trace import INPUT
-from edgebone_export.models.backbones import Backbone, Transform, run_eager
+from edgebone_export.models.contract import Backbone, Transform, run_eager
 from edgebone_export.proof.differences import differences
 
 # FP32 sums in another order differ in the sixth digit; deep networks add up to some times that.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import edgebone
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.errors import EngineError
@@ -32,6 +30,7 @@ from edgebone.core.head_file import (
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.core.version import created_at, created_by
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
 from edgebone_export.errors import ExportError, ParityError
@@ -155,11 +154,9 @@ def detach(
     check_target(Path(output), overwrite)
     names = list(dict.fromkeys(names))
     with open_bundle(path) as bundle:
-        unknown = [name for name in names if name not in bundle.manifest.heads]
-        if unknown or not names:
-            known = bundle.manifest.heads
-            hint = did_you_mean(unknown[0], known) if unknown else ""
-            raise ExportError(f"{path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
+        if not names:
+            raise ExportError(f"{path}: no head is named that should go; it has {', '.join(bundle.manifest.heads)}")
+        _check_there(bundle, names)
         if set(names) == set(bundle.manifest.heads):
             raise ExportError(f"{path}: no head would be left; a bundle has at least one")
         taken = {} if save is None else {Path(save) / f"{name}.head": _taken_off(bundle, name) for name in names}
@@ -197,12 +194,7 @@ def _by_name(
 
 def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], drop: Collection[str]) -> None:
     manifest = bundle.manifest
-    unknown = [name for name in drop if name not in manifest.heads]
-    if unknown:
-        hint = did_you_mean(unknown[0], manifest.heads)
-        raise ExportError(
-            f"{bundle.path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(manifest.heads)}"
-        )
+    _check_there(bundle, drop)
     for name, artefact in heads.items():
         if name in manifest.heads and name not in drop:
             raise ExportError(
@@ -212,6 +204,14 @@ def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], 
         reason = refusal(artefact.manifest.reads, taps, artefact.manifest.backbone, manifest.preprocess)
         if reason:
             raise ExportError(f"{artefact.where}: the head does not go with {bundle.path}: {reason}")
+
+
+def _check_there(bundle: Bundle, names: Collection[str]) -> None:
+    known = bundle.manifest.heads
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known)
+        raise ExportError(f"{bundle.path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ class _Change:
             files[f"heads/{name}.head"] = head_bytes(alone.manifest, alone.graph)
         changed = msgspec.structs.replace(
             manifest,
-            created_by=f"edgebone {edgebone.__version__}",
-            created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            created_by=created_by(),
+            created_at=created_at(),
             outputs=tuple(outputs.values()),
             heads={**kept, **{name: self._head(name, item) for name, item in self.add.items()}},
             variants=variants,

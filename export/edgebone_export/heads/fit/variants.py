@@ -21,7 +21,7 @@ from edgebone.evaluate.rehearsal import agreement
 from edgebone_export.heads.features.features import FeatureEngine, pick
 from edgebone_export.heads.features.fitted import FittedHead
 from edgebone_export.heads.features.readings import Reading
-from edgebone_export.heads.fit.fit import Work
+from edgebone_export.heads.fit.work import Work
 
 # Pictures that a variant is held against FP32 by, where nothing is counted.
 _MOST_PICTURES = 200
