@@ -18,6 +18,7 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
 from edgebone.core.frame import Frame
+from edgebone.core.golden import read_golden
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameVariant, parse_manifest
 from edgebone.engines.chosen_variants import chosen_variants
@@ -27,7 +28,7 @@ from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
 from edgebone.engines.tensorrt.settings import Target
 from edgebone.model import frame_engines
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone.tune.space import candidates_to_measure
 from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.proof import nv12_of

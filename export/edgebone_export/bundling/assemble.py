@@ -18,12 +18,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 import edgebone
+from edgebone.core.compare import FP32
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
-from edgebone_export.proof.verify import FP32_MAX_REL, PreprocessParity, Reference
+from edgebone_export.proof.verify import PreprocessParity, Reference
 
 VARIANT = "fp32"
 FILE = f"onnx/{VARIANT}.onnx"
@@ -100,7 +101,7 @@ def manifest_of(
         ),
         heads=dict(heads),
         variants={VARIANT: Variant(FILE, VARIANT, batch, parity)},
-        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32_MAX_REL),
+        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32.max_rel),
         files={},
     )
 

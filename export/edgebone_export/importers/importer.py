@@ -19,6 +19,7 @@ from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
 from edgebone.core.reading import sha256_of
 from edgebone.decode import is_detector, make_box_reader
 from edgebone.decode.detections import BoxParams
+from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.bundling.assemble import (
@@ -200,10 +201,9 @@ def import_onnx(
 def _run_file(model: ir.Model, taken: PictureInput, planes: NDArray[Any], path: Path) -> dict[str, list[NDArray[Any]]]:
     """What the file itself answers, before anything is changed: by output, one array a run."""
     size = taken.batch[0]
-    filled = np.resize(planes, (-(-len(planes) // size) * size, *planes.shape[1:]))
     try:
         with OnnxRuntimeEngine(ir.to_proto(model).SerializeToString()) as engine:
-            runs = [engine.run(taken.feeds(filled[at : at + size])) for at in range(0, len(filled), size)]
+            runs = [engine.run(taken.feeds(some)) for some in in_batches(planes, size)]
     except EdgeboneError as error:
         raise ExportError(f"{path}: {error}") from error
     return {name: [run[name] for run in runs] for name in runs[0]}

@@ -18,6 +18,7 @@ from edgebone.core.boxes import iou_matrix
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.detections import Detections
+from edgebone.core.golden import read_golden
 from edgebone.core.limits import ANNOTATIONS_BYTES
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Head, Manifest
@@ -25,7 +26,7 @@ from edgebone.core.reading import read_regular
 from edgebone.core.results import Classification
 from edgebone.engines.select import ENGINES, Candidate, Fit, check
 from edgebone.evaluate.annotated_sizes import check_inside
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone_export.errors import ExportError, ParityError
 
 # Engines that compile for minutes prove themselves when `edgebone compile` runs.

@@ -21,11 +21,12 @@ from edgebone.core.manifest import Agreement, Head, Manifest, Variant
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone.decode.classification import probabilities
+from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.openvino.engine import OpenVinoEngine
 from edgebone.engines.select import Candidate, Fit, check
 from edgebone_export.graphs.edit import at_least, users
-from edgebone_export.proof.verify import Outputs, run_in_batches
+from edgebone_export.proof.verify import Outputs
 from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
 
@@ -80,9 +81,9 @@ def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple
     machine = Machine.probe()
     if isinstance(check(Candidate("openvino", PRECISION, variant.file), machine), Fit):
         with OpenVinoEngine(graph, precision=PRECISION, batch_range=variant.batch) as engine:
-            return run_in_batches(engine, inputs, variant.batch[0]), f"openvino {machine.packages['openvino']}"
+            return run_all(engine, inputs, variant.batch[0]), f"openvino {machine.packages['openvino']}"
     with OnnxRuntimeEngine(rounded(graph)) as engine:
-        return run_in_batches(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
+        return run_all(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
 
 
 def rounded(graph: bytes) -> bytes:

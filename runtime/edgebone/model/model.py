@@ -27,8 +27,10 @@ from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
 from edgebone.decode.registry import is_detector, setting_names
 from edgebone.drawing import let_results_draw
+from edgebone.engines.batches import filled
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.protocol import AsyncEngine, Outputs
+from edgebone.engines.proved import open_proved
 from edgebone.engines.select import (
     Candidate,
     Choice,
@@ -43,7 +45,6 @@ from edgebone.engines.threads import EngineThreads
 from edgebone.model.attached_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
-from edgebone.selftest import open_proved
 from edgebone.sources.given import Color, to_bgr
 
 if TYPE_CHECKING:
@@ -521,8 +522,7 @@ class Model:
                 f"frames of shapes {sorted(map(list, shapes))} do not go into the graph as they are; "
                 "preprocess them, or add their size with: edgebone add-frame"
             )
-        missing = max(self._min_batch - len(frames), 0)
-        return engine, frames[0][None] if len(frames) + missing == 1 else np.stack([*frames, *[frames[-1]] * missing])
+        return engine, filled(frames[0][None] if len(frames) == 1 else np.stack(frames), self._min_batch)
 
     def decode(
         self,

@@ -13,6 +13,7 @@ import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.golden import read_golden
 from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Head, Manifest, Variant
@@ -20,7 +21,6 @@ from edgebone.core.near import did_you_mean
 from edgebone.core.staging import put_in_place, staging
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
-from edgebone.selftest import read_golden
 from edgebone.triton.config_text import Field, Word, to_text
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt")
