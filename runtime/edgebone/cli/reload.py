@@ -34,7 +34,7 @@ class Reload:
         self._named = named
         self._follow = follow
 
-    def look(self, stream: Stream) -> None:
+    def look(self, stream: Stream[Model]) -> None:
         """Load again, if SIGHUP has come."""
         if not reload_asked():
             return
@@ -42,7 +42,7 @@ class Reload:
             reloaded("zones", self._follow.load_zones_again)
         reloaded("bundle", lambda: self._swap(stream))
 
-    def _swap(self, stream: Stream) -> None:
+    def _swap(self, stream: Stream[Model]) -> None:
         model = self._load()
         try:
             if self._follow is not None:
@@ -67,7 +67,7 @@ def reloaded(what: str, load: Callable[[], object]) -> None:
         note(f"edgebone: the {what} {are} loaded again")
 
 
-def frames(stream: Stream, reload: Reload, named: Naming) -> Iterator[tuple[Frame, Results]]:
+def frames(stream: Stream[Model], reload: Reload, named: Naming) -> Iterator[tuple[Frame, Results]]:
     """The stream's frames, with names in the place of embeddings, and another model in it whenever SIGHUP came."""
     for frame, result in stream:
         raise_if_heard()

@@ -334,7 +334,7 @@ def _print_picture(frame: Frame, result: Results) -> None:
 
 def _go(
     found: Iterator[tuple[Frame, Results]],
-    stream: Stream,
+    stream: Stream[Model],
     sinks: list[Sink],
     follow: Follow | None,
     limit: int | None,

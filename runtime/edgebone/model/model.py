@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,11 @@ from edgebone.engines.select import (
     unmeasured,
 )
 from edgebone.engines.threads import EngineThreads
-from edgebone.model.attached_heads import ApartHeads, HeadEmbedding, HeadOutputs, check_rates, decode_apart
+from edgebone.model.attached_heads import ApartHeads, HeadEmbedding, HeadOutputs, decode_apart
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.sources.given import Color, to_bgr
+from edgebone.stream.turns import check_rates
 
 if TYPE_CHECKING:
     from edgebone.sources.limits import Limited
@@ -145,17 +146,6 @@ def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
         known = ", ".join(f"{name}: {head.decoder}" for name, head in heads.items())
         raise BundleError(f"classes choose boxes, and {bundle.path} has no head that gives any; it has {known}")
     check_classes(bundle.manifest, classes)
-
-
-class Looker(Protocol):
-    """Looks at several pictures at once, as a model does: what the functions that count accuracy need of one."""
-
-    @property
-    def max_batch(self) -> int:
-        """The largest batch that one run takes."""
-
-    def __call__(self, picture: list[Any]) -> list[Results]:
-        """One result a picture."""
 
 
 _UNSAID = ("auto", None, "latency", None)
@@ -395,7 +385,7 @@ class Model:
         give_up_s: float | None = None,
         fps: float | None = None,
         forgiving: bool = False,
-    ) -> Stream:
+    ) -> Stream[Model]:
         """Go through one source or several, frame by frame.
 
         Args:
@@ -432,6 +422,10 @@ class Model:
                 done.close()
             raise
         return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
+
+    def load_other(self, path: str | os.PathLike[str], **options: Any) -> Model:
+        """Load the bundle that is to take this one's place in a stream; options and errors as :func:`load`."""
+        return load(path, **options)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
         """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.
