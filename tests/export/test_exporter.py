@@ -95,7 +95,9 @@ def test_the_bundle_says_what_was_proved(mobilenet: Path) -> None:
     assert report["preprocess_against_library"]["max_steps"] <= 2
     assert report["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert graph.producer_name == "edgebone"
-    assert "random" in {item.key: item.value for item in graph.metadata_props}["edgebone.weights"]
+    said = {item.key: item.value for item in graph.metadata_props}
+    assert said.keys() == {"edgebone.model", "edgebone.weights", "edgebone.preprocess"}
+    assert "random" in said["edgebone.weights"]
     assert graph.ir_version == 8
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import io
 from collections import Counter
@@ -17,11 +16,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-import edgebone
 from edgebone.core.compare import FP32
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
+from edgebone.core.version import created
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
 from edgebone_export.proof.verify import PreprocessParity, Reference
@@ -91,8 +90,7 @@ def manifest_of(
     return Manifest(
         schema=SCHEMA,
         name=model.name,
-        created_by=f"edgebone {edgebone.__version__}",
-        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **created(),
         model=model,
         preprocess=preprocess,
         input=TensorSpec(INPUT, "uint8", (size, *preprocess.size_hw, 3)),
@@ -144,7 +142,7 @@ def report_json(
 def describe(name: str, library: str, weights: object, preprocess: Preprocess) -> dict[str, str]:
     """What the ONNX file says about itself, even without its bundle."""
     return {
-        "edgebone.model.model": f"{name} ({library})",
+        "edgebone.model": f"{name} ({library})",
         "edgebone.weights": msgspec.json.encode(weights).decode(),
         "edgebone.preprocess": msgspec.json.encode(preprocess).decode(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import edgebone
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.compare import HEAD, REDUCED_HEAD, compare_shown, fault, values_within
@@ -34,6 +32,7 @@ from edgebone.core.head_file import (
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.core.version import created
 from edgebone.engines.batches import filled
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError, ParityError
@@ -287,8 +286,7 @@ class _Change:
             files[f"heads/{name}.head"] = head_bytes(alone.manifest, alone.graph)
         changed = msgspec.structs.replace(
             manifest,
-            created_by=f"edgebone {edgebone.__version__}",
-            created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            **created(),
             outputs=tuple(outputs.values()),
             heads={**kept, **{name: self._head(name, item) for name, item in self.add.items()}},
             variants=variants,
