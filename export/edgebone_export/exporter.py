@@ -25,7 +25,6 @@ from edgebone_export.graphs.trace import trace
 from edgebone_export.models.backbones import Decode, load_backbone
 from edgebone_export.models.output_kinds import Kind, OutputKind
 from edgebone_export.proof.pictures import sample_pictures
-from edgebone_export.proof.reduced import with_agreement
 from edgebone_export.proof.verify import (
     check_against_library,
     check_graph,
@@ -35,6 +34,7 @@ from edgebone_export.proof.verify import (
     make_reference,
     own_rounding,
 )
+from edgebone_export.quantization.reduced import with_agreement
 
 PICTURES_A_PASS = 2
 

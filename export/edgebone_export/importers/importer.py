@@ -50,8 +50,8 @@ from edgebone_export.importers.trial import check_expected, read_expected, trial
 from edgebone_export.models.backbones import Decode
 from edgebone_export.models.grey import shares_of_grey
 from edgebone_export.proof.pictures import sample_pictures
-from edgebone_export.proof.reduced import with_agreement
 from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
+from edgebone_export.quantization.reduced import with_agreement
 
 __all__ = ["BOXES", "DECODERS", "HeadSpec", "import_onnx"]
 
