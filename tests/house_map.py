@@ -1,8 +1,7 @@
 """The map of the house: which file imports which, room by room. Run it for a print: ``python tests/house_map.py``.
 
 A room is a folder of a root, or a file that stands alone in it. Every import counts: at the top of a file, in a
-function, for types only, and as a name in a table (``"edgebone.decode.boxes"``, ``"edgebone.engines.x:Engine"``).
-Needs Python alone.
+function, for types only. Needs Python alone.
 """
 
 from __future__ import annotations
@@ -58,9 +57,8 @@ def read_house() -> House:
     imports: Graph = {}
     packages: Graph = {}
     for module, file in files.items():
-        imported, named = names_in(file)
-        own = {found for name in imported if (found := _module_in(name, files))}
-        imports[module] = (own | named & files.keys()) - {module}
+        imported = names_in(file)
+        imports[module] = {own for name in imported if (own := _module_in(name, files))} - {module}
         packages[module] = {name.split(".")[0] for name in imported} - ROOTS.keys() - sys.stdlib_module_names
     return House(files, imports, packages)
 
@@ -70,27 +68,22 @@ def room_of(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
-def names_in(file: Path) -> tuple[set[str], set[str]]:
-    """What a file imports anywhere in it, and what else may name a module: the texts in it."""
-    tree = ast.parse(file.read_text())
-    imported: set[str] = set()
-    texts: set[str] = set()
-    loggers: set[int] = set()
-    for node in ast.walk(tree):
+def names_in(file: Path) -> set[str]:
+    """The names that a file imports anywhere in it, with what is imported from a module as a part of it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.module and not node.level, f"{file}: a relative import"
-            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger":
-            loggers |= {id(argument) for argument in node.args}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in loggers:
-            texts.add(node.value.partition(":")[0])
-    return imported, texts - ROOTS.keys()
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+            found |= {str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)}
+    return found
 
 
 def _module_in(name: str, files: dict[str, Path]) -> str | None:
-    """The module of ours that a name means: itself, or what it is a name in; None of a text that names none."""
+    """The module of ours that a name means: itself, or the one that it is a name in; None of a package's."""
     if name in files:
         return name
     parent = name.rpartition(".")[0]
