@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, SAME_IOU, SAME_SCORE, matched_share
+from edgebone.core.boxes import SAME_IOU, SAME_SCORE, matched_share
 from edgebone.core.manifest import Head
 from edgebone.core.tensors import Array
 
@@ -48,10 +48,9 @@ class Tolerance:
 
 # FP32 sums in another order differ in the sixth digit; deep networks add up to some times that.
 FP32 = Tolerance(max_rel=1e-3, cosine=0.9999)
-# BF16 keeps 8 bits of each number: its outputs point the same way, but are off by a few percent.
-REDUCED = Tolerance(
-    cosine=0.99, matched=0.9, equal=0.97, iou=REDUCED_IOU, score_within=REDUCED_SCORE, full=False
-)  # fmt: skip
+# BF16 keeps 8 bits of each number: its outputs point the same way, but are off by a few percent. A box moves a
+# little; a wrong one moves a lot.
+REDUCED = Tolerance(cosine=0.99, matched=0.9, equal=0.97, iou=0.5, score_within=0.15, full=False)
 # A head's graph against the head itself, in FP32: what rounding in another order can do, and no more.
 HEAD = Tolerance(max_rel=1e-4, max_abs=1e-4)
 # With fewer bits an engine fuses the rounding of a tap with what follows it, so that values move by a step.

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.anomaly import Anomaly
-from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
-from edgebone.core.compare import cosine
+from edgebone.core.boxes import matched_share
+from edgebone.core.compare import REDUCED, cosine
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError
 from edgebone.core.geometry import Geometry
@@ -167,7 +167,7 @@ def agreement(head: Head, a: Result, b: Result) -> float:
     if isinstance(a, Detections) and isinstance(b, Detections):
         least = float(head.params.get("score", LEAST_SCORE))
         return matched_share(
-            _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE
+            _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
         )
     return same(a, b)
 
