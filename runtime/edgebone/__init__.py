@@ -23,6 +23,7 @@ from edgebone.core.version import __version__ as __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
+
 if TYPE_CHECKING:
     from edgebone.core.anomaly import Anomaly
     from edgebone.core.detections import Detections

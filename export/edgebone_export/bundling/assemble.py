@@ -20,7 +20,7 @@ from edgebone.core.compare import FP32
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
-from edgebone.core.version import created
+from edgebone.core.version import created_at, created_by
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
 from edgebone_export.proof.verify import PreprocessParity, Reference
@@ -90,7 +90,8 @@ def manifest_of(
     return Manifest(
         schema=SCHEMA,
         name=model.name,
-        **created(),
+        created_by=created_by(),
+        created_at=created_at(),
         model=model,
         preprocess=preprocess,
         input=TensorSpec(INPUT, "uint8", (size, *preprocess.size_hw, 3)),

@@ -1,22 +1,18 @@
-"""This edgebone's version, and how files say who made them, and when."""
+"""This release, and the stamp that it leaves in what it writes."""
 
 from __future__ import annotations
-
-from typing import TypedDict
 
 __version__ = "0.1.0"
 
 
-class Created(TypedDict):
-    """What a file says of its making: the program with its version, and the time, UTC, as ISO 8601."""
-
-    created_by: str
-    created_at: str
+def created_by() -> str:
+    """``edgebone`` and its version."""
+    return f"edgebone {__version__}"
 
 
-def created() -> Created:
-    """What a file that is made now says."""
+def created_at() -> str:
+    """The time now: UTC, ISO 8601, in seconds."""
+    # `import edgebone` reads the version, and nothing else of this.
     import datetime
 
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return {"created_by": f"edgebone {__version__}", "created_at": now.isoformat(timespec="seconds")}
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

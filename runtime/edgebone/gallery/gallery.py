@@ -17,7 +17,7 @@ from edgebone.core.errors import OutputError
 from edgebone.core.locking import locked
 from edgebone.core.matches import UNKNOWN, Matches
 from edgebone.core.near import did_you_mean
-from edgebone.core.version import created
+from edgebone.core.version import created_at, created_by
 from edgebone.core.writing import as_utf8
 from edgebone.gallery.calibration import Calibration, calibrated
 from edgebone.gallery.entries import Entries
@@ -363,7 +363,8 @@ class Gallery:
             entries, calibration = self._entries, self._calibration
         header = Header(
             schema=SCHEMA,
-            **created(),
+            created_by=created_by(),
+            created_at=created_at(),
             space=self.space,
             about=self.about,
             views=self.views,

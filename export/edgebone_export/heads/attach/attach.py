@@ -32,7 +32,7 @@ from edgebone.core.head_file import (
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import Array, TensorSpec
-from edgebone.core.version import created
+from edgebone.core.version import created_at, created_by
 from edgebone.engines.batches import filled
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError, ParityError
@@ -286,7 +286,8 @@ class _Change:
             files[f"heads/{name}.head"] = head_bytes(alone.manifest, alone.graph)
         changed = msgspec.structs.replace(
             manifest,
-            **created(),
+            created_by=created_by(),
+            created_at=created_at(),
             outputs=tuple(outputs.values()),
             heads={**kept, **{name: self._head(name, item) for name, item in self.add.items()}},
             variants=variants,
