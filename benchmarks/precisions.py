@@ -22,6 +22,7 @@ import onnx
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.machine import Machine
+from edgebone.engines.batches import filled
 from edgebone.engines.opening import open_engine, open_model
 from edgebone.engines.protocol import Engine
 from edgebone.engines.select import check, precisions_of
@@ -105,7 +106,7 @@ def main() -> None:
         print(f"{machine}\n{args.bundle}: {data.metric} and agreement with FP32 on {len(data.pictures)} pictures")
         engines = dict(engines_of(bundle, machine, inputs))
         low = manifest.variants["fp32"].batch[0]
-        picture = np.ascontiguousarray(np.resize(rehearsal.inputs[:low], (low, *rehearsal.inputs.shape[1:])))
+        picture = filled(rehearsal.inputs[:low], low)
         times: dict[str, list[float]] = {title: [] for title in engines}
         for _ in range(args.turns):
             for title, engine in engines.items():

@@ -26,7 +26,6 @@ from edgebone_export.models.contract import Decode, ModelRequest
 from edgebone_export.models.output_kinds import Kind, OutputKind
 from edgebone_export.models.registry import load_backbone
 from edgebone_export.proof.pictures import sample_pictures
-from edgebone_export.proof.reduced import with_agreement
 from edgebone_export.proof.verify import (
     check_against_library,
     check_graph,
@@ -36,6 +35,7 @@ from edgebone_export.proof.verify import (
     make_reference,
     own_rounding,
 )
+from edgebone_export.quantization.reduced import with_agreement
 
 PICTURES_A_PASS = 2
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import signal
@@ -95,7 +96,9 @@ def test_the_bundle_says_what_was_proved(mobilenet: Path) -> None:
     assert report["preprocess_against_library"]["max_steps"] <= 2
     assert report["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert graph.producer_name == "edgebone"
-    assert "random" in {item.key: item.value for item in graph.metadata_props}["edgebone.weights"]
+    said = {item.key: item.value for item in graph.metadata_props}
+    assert said.keys() == {"edgebone.model", "edgebone.weights", "edgebone.preprocess"}
+    assert "random" in said["edgebone.weights"]
     assert graph.ir_version == 8
 
 
@@ -220,7 +223,7 @@ def test_an_existing_bundle_is_replaced_only_when_asked(mobilenet: Path, tmp_pat
 def test_a_bundle_that_fails_its_proof_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgebone_export.proof import verify
 
-    monkeypatch.setattr(verify, "FP32_MAX_REL", 1e-12)
+    monkeypatch.setattr(verify, "FP32", dataclasses.replace(verify.FP32, max_rel=1e-12))
     with pytest.raises(ParityError, match=r"output logits differs from PyTorch's by .* \(relative .*, allowed 1e-12\)"):
         export("mobilenet_v3_small", tmp_path / "b", weights="random", size_hw=(64, 64))
     assert list(tmp_path.iterdir()) == []

@@ -75,7 +75,7 @@ def all_passes(layer_norms: int = 1) -> list:
         Slim(layer_norms),
         Uint8Input(PREPROCESS),
         FoldNormalization(),
-        Describe({"edgebone.model.model": "net"}),
+        Describe({"edgebone.model": "net"}),
     ]
 
 
@@ -91,7 +91,7 @@ def test_every_pass_is_checked_and_the_graph_ends_up_with_uint8_in() -> None:
     assert list(images.shape) == [1, 32, 32, 3]
     assert "BatchNormalization" not in types(model)
     assert types(model).count("LayerNormalization") == 1
-    assert model.metadata_props["edgebone.model.model"] == "net"
+    assert model.metadata_props["edgebone.model"] == "net"
 
 
 @pytest.mark.parametrize(("padding", "left"), [(0, []), (2, [SUBTRACT])])

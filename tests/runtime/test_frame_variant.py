@@ -18,6 +18,7 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
 from edgebone.core.frame import Frame, Planes
+from edgebone.core.golden import read_golden
 from edgebone.core.manifest import FrameVariant, parse_manifest
 from edgebone.engines.opening import open_engine
 from edgebone.engines.openvino.compile import compile_with_openvino
@@ -28,7 +29,7 @@ from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
 from edgebone.engines.tensorrt.settings import Target
 from edgebone.model import frame_engines
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone.sources import video_pixels
 from edgebone.sources.video_pixels import pixels_of
 from edgebone.tune.space import candidates_to_measure

@@ -16,13 +16,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgebone.core.compare import FP32
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
 from edgebone.core.version import created_at, created_by
 from edgebone.engines.table import this_machine
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
-from edgebone_export.proof.verify import FP32_MAX_REL, PreprocessParity, Reference
+from edgebone_export.proof.verify import PreprocessParity, Reference
 
 VARIANT = "fp32"
 FILE = f"onnx/{VARIANT}.onnx"
@@ -99,7 +100,7 @@ def manifest_of(
         ),
         heads=dict(heads),
         variants={VARIANT: Variant(FILE, VARIANT, batch, parity)},
-        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32_MAX_REL),
+        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32.max_rel),
         files={},
     )
 
@@ -142,7 +143,7 @@ def report_json(
 def describe(name: str, library: str, weights: object, preprocess: Preprocess) -> dict[str, str]:
     """What the ONNX file says about itself, even without its bundle."""
     return {
-        "edgebone.model.model": f"{name} ({library})",
+        "edgebone.model": f"{name} ({library})",
         "edgebone.weights": msgspec.json.encode(weights).decode(),
         "edgebone.preprocess": msgspec.json.encode(preprocess).decode(),
     }

@@ -19,6 +19,7 @@ from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
 from edgebone.core.reading import sha256_of
 from edgebone.decode import is_detector, make_box_reader
 from edgebone.decode.detections import BoxParams
+from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.bundling.assemble import (
@@ -49,8 +50,8 @@ from edgebone_export.importers.trial import check_expected, read_expected, trial
 from edgebone_export.models.contract import Decode
 from edgebone_export.models.grey import shares_of_grey
 from edgebone_export.proof.pictures import sample_pictures
-from edgebone_export.proof.reduced import with_agreement
 from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
+from edgebone_export.quantization.reduced import with_agreement
 
 __all__ = ["BOXES", "DECODERS", "HeadSpec", "import_onnx"]
 
@@ -200,10 +201,9 @@ def import_onnx(
 def _run_file(model: ir.Model, taken: PictureInput, planes: NDArray[Any], path: Path) -> dict[str, list[NDArray[Any]]]:
     """What the file itself answers, before anything is changed: by output, one array a run."""
     size = taken.batch[0]
-    filled = np.resize(planes, (-(-len(planes) // size) * size, *planes.shape[1:]))
     try:
         with OnnxRuntimeEngine(ir.to_proto(model).SerializeToString()) as engine:
-            runs = [engine.run(taken.feeds(filled[at : at + size])) for at in range(0, len(filled), size)]
+            runs = [engine.run(taken.feeds(some)) for some in in_batches(planes, size)]
     except EdgeboneError as error:
         raise ExportError(f"{path}: {error}") from error
     return {name: [run[name] for run in runs] for name in runs[0]}

@@ -18,6 +18,7 @@ from edgebone.core.boxes import iou_matrix
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.detections import Detections
+from edgebone.core.golden import read_golden
 from edgebone.core.limits import ANNOTATIONS_BYTES
 from edgebone.core.manifest import Head, Manifest
 from edgebone.core.reading import read_regular
@@ -26,7 +27,7 @@ from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import rows, this_machine
 from edgebone.evaluate.annotated_sizes import check_inside
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone_export.errors import ExportError, ParityError
 
 # Two implementations of one network differ by less; a wrong reading leaves next to nothing.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from edgebone.core.bundle import Bundle
     from edgebone.core.manifest import Variant
+    from edgebone.engines.proved import Replay
     from edgebone.engines.spec import Fit, Reject
-    from edgebone.selftest import Replay
 
 
 def doctor_command(
@@ -78,8 +78,9 @@ def doctor_command(
 
 
 def _replay(bundle: Bundle, verdicts: list[Fit | Reject]) -> tuple[int, list[Replay]]:
+    from edgebone.core.golden import read_golden
     from edgebone.engines.spec import Fit
-    from edgebone.selftest import preprocess_off_by, read_golden, replay
+    from edgebone.selftest import preprocess_off_by, replay
 
     sample = read_golden(bundle)
     fits = [verdict.candidate for verdict in verdicts if isinstance(verdict, Fit)]

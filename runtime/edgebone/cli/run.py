@@ -362,7 +362,7 @@ def _print_picture(frame: Frame, result: Results) -> None:
         say(f"{frame.path or frame.source}{page}: {results_to_text(result)}")
 
 
-def _go(pipeline: Pipeline, stream: Stream, limit: int | None, say_summary: Callable[[str], None]) -> None:
+def _go(pipeline: Pipeline, stream: Stream[Model], limit: int | None, say_summary: Callable[[str], None]) -> None:
     from edgebone.cli.status import StatusLine, summary
 
     def finished(done: Summary) -> None:

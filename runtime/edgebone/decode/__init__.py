@@ -3,6 +3,7 @@
 A decoder's version changes when its result for the same tensors would: old bundles keep their meaning.
 """
 
-from edgebone.decode.registry import Decoder, decoder_names, is_detector, make_box_reader, make_decoder, make_decoders
+from edgebone.decode.contract import Decoder
+from edgebone.decode.registry import decoder_names, is_detector, make_box_reader, make_decoder, make_decoders
 
 __all__ = ["Decoder", "decoder_names", "is_detector", "make_box_reader", "make_decoder", "make_decoders"]

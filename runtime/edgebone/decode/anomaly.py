@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.geometry import Geometry
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

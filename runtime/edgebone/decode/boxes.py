@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgebone.core.tensors import TensorSpec
+from edgebone.decode.contract import misfit
 from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats
-from edgebone.decode.registry import misfit
 
 Params = BoxParams
 

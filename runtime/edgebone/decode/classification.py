@@ -14,7 +14,7 @@ from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import ABSTAIN, Classification
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
 
 _Decide = Callable[[NDArray[np.float32], int], str | None]
 

@@ -15,7 +15,7 @@ from edgebone.core.bounded import Most
 from edgebone.core.detections import CLASS_NAME, Detections, class_names
 from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
-from edgebone.decode.registry import Decoder, as_float32, not_finite
+from edgebone.decode.contract import Decoder, as_float32, not_finite
 
 Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]

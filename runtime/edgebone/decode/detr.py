@@ -12,8 +12,8 @@ import numpy as np
 
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.classification import probabilities
+from edgebone.decode.contract import misfit
 from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, from_cxcywh
-from edgebone.decode.registry import misfit
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):

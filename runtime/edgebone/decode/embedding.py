@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Embedding
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, as_float32, misfit
+from edgebone.decode.contract import Decoder, as_float32, misfit
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from edgebone.core.bounded import Stride
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import FeatureMaps
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, as_float32, misfit
+from edgebone.decode.contract import Decoder, as_float32, misfit
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

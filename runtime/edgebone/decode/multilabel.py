@@ -14,7 +14,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.results import MultiLabel
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.classification import probabilities
-from edgebone.decode.registry import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

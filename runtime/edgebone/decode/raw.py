@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import RawTensors
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder
+from edgebone.decode.contract import Decoder
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

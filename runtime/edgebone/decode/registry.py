@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import BundleError, EngineError
@@ -16,12 +15,8 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Manifest
 from edgebone.core.results import Result
 from edgebone.core.tensors import TensorSpec
-
-if TYPE_CHECKING:
-    from edgebone.decode.detections import BoxReader
-
-Decoder = Callable[[Sequence[NDArray[Any]], Geometry], Result]
-"""Takes one picture's outputs, without the batch axis, in the head's order, and the picture's geometry."""
+from edgebone.decode.contract import Decoder
+from edgebone.decode.detections import BoxReader, detector
 
 _MODULES = {
     "anomaly@1": "edgebone.decode.anomaly",
@@ -96,8 +91,6 @@ def make_decoder(
     module = _module(name, head)
     params = _params(name, head, settings)
     if is_detector(name, head):
-        from edgebone.decode.detections import detector
-
         reader = module.make_reader(name, params, head.labels, tuple(outputs), size_hw)
         return _checked(name, detector(name, params, head.labels, reader), outputs, may_be_empty=True)
     decoder: Decoder = module.make(name, params, head.labels, tuple(outputs), size_hw)
@@ -165,21 +158,3 @@ def _module(name: str, head: Head) -> ModuleType:
             "install a newer edgebone"
         )
     return importlib.import_module(_MODULES[head.decoder])
-
-
-def misfit(name: str, decoder: str, wanted: str, outputs: Sequence[TensorSpec]) -> BundleError:
-    """The error for outputs that a decoder cannot read: what it reads, and what the bundle has."""
-    found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
-    return BundleError(f"head {name}: {decoder} reads {wanted}, the network gives {found or 'nothing'}")
-
-
-def not_finite(name: str) -> EngineError:
-    """The error for outputs with NaN or infinity."""
-    return EngineError(
-        f"head {name}: the network gave NaN or infinity; edgebone doctor tells which engine and precision do"
-    )
-
-
-def as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    """The array as float32, without a copy where it is already."""
-    return np.asarray(array, np.float32)

@@ -14,7 +14,7 @@ from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.registry import Decoder, misfit, not_finite
+from edgebone.decode.contract import Decoder, misfit, not_finite
 
 _MOST_CLASSES = 256
 

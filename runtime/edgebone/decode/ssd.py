@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from edgebone.core.tensors import TensorSpec
+from edgebone.decode.contract import misfit
 from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats
-from edgebone.decode.registry import misfit
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgebone.core.tensors import TensorSpec
+from edgebone.decode.contract import misfit
 from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, from_cxcywh
-from edgebone.decode.registry import misfit
 
 Params = BoxParams
 

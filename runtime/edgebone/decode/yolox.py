@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgebone.core.bounded import Stride
 from edgebone.core.tensors import TensorSpec
+from edgebone.decode.contract import misfit
 from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, from_cxcywh
-from edgebone.decode.registry import misfit
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,7 +15,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.results import Classification
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.pictures import read_rows
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 from edgebone.sources.folders import in_order, pictures_in
 
 
@@ -105,7 +105,7 @@ def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
 
 
 def evaluate_classifier(
-    model: Looker,
+    model: Predictor,
     name: str,
     pictures: Sequence[LabelledPicture],
     progress: Callable[[int], None] = lambda _: None,

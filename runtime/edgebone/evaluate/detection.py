@@ -19,7 +19,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
 from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 
 # Boxes below it change nothing that could be seen in the figures.
 LEAST_SCORE = 0.01
@@ -118,7 +118,7 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
 
 
 def evaluate_detector(
-    model: Looker,
+    model: Predictor,
     name: str,
     data: CocoData,
     progress: Callable[[int], None] = lambda _: None,

@@ -17,8 +17,8 @@ from edgebone.evaluate.classification import evaluate_classifier, read_labels
 from edgebone.evaluate.detection import evaluate_detector, read_instances
 from edgebone.evaluate.heads import choose_head, evaluable_heads
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
+from edgebone.evaluate.predictor import Predictor
 from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
-from edgebone.model.model import Looker
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 
@@ -26,7 +26,7 @@ from edgebone.sources.images import read_image
 UNLABELLED = 500
 
 # Counts one metric, 0 to 100, by looking at pictures.
-Count = Callable[[Looker], float]
+Count = Callable[[Predictor], float]
 
 
 @dataclass(frozen=True)

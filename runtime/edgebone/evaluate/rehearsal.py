@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.anomaly import Anomaly
-from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
+from edgebone.core.boxes import matched_share
+from edgebone.core.compare import REDUCED, cosine
 from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError
 from edgebone.core.geometry import Geometry
@@ -31,6 +32,7 @@ from edgebone.core.results import (
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders
+from edgebone.engines.batches import batch_of, runs
 from edgebone.engines.protocol import Engine
 from edgebone.evaluate.detection import LEAST_SCORE
 from edgebone.evaluate.evaluation_set import EvaluationSet, prepared
@@ -115,14 +117,11 @@ class Rehearsal:
         )
 
     def _answers(self, engine: Engine) -> list[dict[str, Result]]:
-        size = engine.inputs[0].shape[0]
-        batch = size if isinstance(size, int) else 1
+        batch = batch_of(engine)
         found: list[dict[str, Result]] = []
-        for start in range(0, len(self.inputs), batch):
-            own = self.inputs[start : start + batch]
-            buffer = own if len(own) == batch else np.resize(own, (batch, *own.shape[1:]))
-            outputs = engine.run({self._manifest.input.name: np.ascontiguousarray(buffer)})
-            found += [self._decode(outputs, index, self._geometries[start + index]) for index in range(len(own))]
+        for outputs in runs(engine, self.inputs, batch):
+            geometries = self._geometries[len(found) : len(found) + batch]
+            found += [self._decode(outputs, index, geometry) for index, geometry in enumerate(geometries)]
         return found
 
     def _decode(self, outputs: dict[str, Array], index: int, geometry: Geometry) -> dict[str, Result]:
@@ -168,7 +167,7 @@ def agreement(head: Head, a: Result, b: Result) -> float:
     if isinstance(a, Detections) and isinstance(b, Detections):
         least = float(head.params.get("score", LEAST_SCORE))
         return matched_share(
-            _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE
+            _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
         )
     return same(a, b)
 
@@ -180,7 +179,7 @@ def same(a: Result, b: Result) -> float:
     if isinstance(a, SegmentationMap) and isinstance(b, SegmentationMap):
         return float(np.mean(a.class_id == b.class_id))
     if isinstance(a, Embedding) and isinstance(b, Embedding):
-        return _cosine(a.vector, b.vector)
+        return cosine(a.vector, b.vector)
     if isinstance(a, MultiLabel) and isinstance(b, MultiLabel):
         return float(set(a.labels) == set(b.labels))
     if isinstance(a, Regression) and isinstance(b, Regression):
@@ -190,15 +189,6 @@ def same(a: Result, b: Result) -> float:
     if isinstance(a, Anomaly) and isinstance(b, Anomaly):
         return float(a.is_anomalous == b.is_anomalous)
     if isinstance(a, FeatureMaps) and isinstance(b, FeatureMaps):
-        return min(_cosine(x, y) for x, y in zip(a.maps, b.maps, strict=True))
+        return min(cosine(x, y) for x, y in zip(a.maps, b.maps, strict=True))
     assert isinstance(a, RawTensors) and isinstance(b, RawTensors)
-    return min(_cosine(a.tensors[name], b.tensors[name]) for name in a.tensors)
-
-
-def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    length = float(np.linalg.norm(x) * np.linalg.norm(y))
-    if not length:
-        return float(not x.any() and not y.any())
-    cosine = float(x @ y) / length
-    return cosine if np.isfinite(cosine) else 0.0
+    return min(cosine(a.tensors[name], b.tensors[name]) for name in a.tensors)

@@ -13,7 +13,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.evaluate.annotated_sizes import check_masks
 from edgebone.evaluate.answers import LeftOut, answers, refuse
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import open_picture
 
@@ -78,7 +78,7 @@ def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
 
 
 def evaluate_segmentation(
-    model: Looker,
+    model: Predictor,
     name: str,
     labels: Sequence[str],
     pictures: Sequence[MaskedPicture],

@@ -19,6 +19,7 @@ from edgebone.core.ahead import ahead
 from edgebone.core.errors import BundleError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
+from edgebone.core.golden import read_golden
 from edgebone.core.head_file import HeadManifest
 from edgebone.core.manifest import Head, Preprocess
 from edgebone.core.results import Embedding
@@ -28,7 +29,6 @@ from edgebone.gallery.views import OWN, View
 from edgebone.model.model import Model
 from edgebone.model.running import Prepared
 from edgebone.preprocess import Pixels, preprocess
-from edgebone.selftest import read_golden
 from edgebone.sources.images import read_image
 
 Picture = Union[str, "os.PathLike[str]", NDArray[np.uint8], Frame]

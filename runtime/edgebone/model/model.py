@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +31,17 @@ from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.opening import read_first
 from edgebone.engines.plans import plan_first, planned, unmeasured
 from edgebone.engines.protocol import AsyncEngine
+from edgebone.engines.proved import open_proved
 from edgebone.engines.select import Choice, candidates, choose
 from edgebone.engines.spec import Candidate
 from edgebone.engines.table import this_machine
 from edgebone.engines.threads import EngineThreads
-from edgebone.model.attached_heads import ApartHeads, check_rates
+from edgebone.model.attached_heads import ApartHeads
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
 from edgebone.model.running import Prepared, Ran, ran
 from edgebone.preprocess import Pixels, plan, preprocess
-from edgebone.selftest import open_proved
 from edgebone.sources.given import Color, to_bgr
+from edgebone.stream.turns import check_rates
 
 if TYPE_CHECKING:
     from edgebone.sources.limits import Limited
@@ -140,17 +141,6 @@ def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
         known = ", ".join(f"{name}: {head.decoder}" for name, head in heads.items())
         raise BundleError(f"classes choose boxes, and {bundle.path} has no head that gives any; it has {known}")
     check_classes(bundle.manifest, classes)
-
-
-class Looker(Protocol):
-    """Looks at several pictures at once, as a model does: what the functions that count accuracy need of one."""
-
-    @property
-    def max_batch(self) -> int:
-        """The largest batch that one run takes."""
-
-    def __call__(self, picture: list[Any]) -> list[Results]:
-        """One result a picture."""
 
 
 _UNSAID = ("auto", None, "latency", None)
@@ -384,7 +374,7 @@ class Model:
         fps: float | None = None,
         forgiving: bool = False,
         pulse: Callable[[], object] = lambda: None,
-    ) -> Stream:
+    ) -> Stream[Model]:
         """Go through one source or several, frame by frame.
 
         Args:
@@ -422,6 +412,10 @@ class Model:
                 done.close()
             raise
         return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving, pulse=pulse)
+
+    def load_other(self, path: str | os.PathLike[str], **options: Any) -> Model:
+        """Load the bundle that is to take this one's place in a stream; options and errors as :func:`load`."""
+        return load(path, **options)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
         """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.

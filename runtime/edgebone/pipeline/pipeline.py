@@ -86,7 +86,7 @@ class Pipeline:
 
     def stream(
         self, *sources: SourceLike | Limited, pulse: Callable[[], object] = lambda: None, **options: Any
-    ) -> Stream:
+    ) -> Stream[Model]:
         """Open sources for :meth:`follow`.
 
         Args:
@@ -97,7 +97,7 @@ class Pipeline:
         Raises:
             SourceError: A source cannot be opened.
         """
-        opened: list[Stream] = []
+        opened: list[Stream[Model]] = []
 
         def beat() -> None:
             pulse()
@@ -109,7 +109,7 @@ class Pipeline:
 
     def follow(
         self,
-        stream: Stream,
+        stream: Stream[Model],
         *,
         most_frames: int | None = None,
         each: Callable[[Frame, Results], object] = lambda _frame, _results: None,
@@ -169,7 +169,7 @@ class Pipeline:
             raise
         return finish()
 
-    def _look(self, stream: Stream, frame: Frame, results: Results) -> tuple[Results, list[Event]]:
+    def _look(self, stream: Stream[Model], frame: Frame, results: Results) -> tuple[Results, list[Event]]:
         model = stream.answered_by
         events: list[Event] = []
         for step in self._steps:
@@ -191,7 +191,7 @@ class Pipeline:
         """
         self._asked.set()
 
-    def _reload_if_asked(self, stream: Stream) -> None:
+    def _reload_if_asked(self, stream: Stream[Model]) -> None:
         if not self._asked.is_set():
             return
         self._asked.clear()
@@ -201,7 +201,7 @@ class Pipeline:
         if self._load is not None:
             load_again("bundle", lambda: self._swap(stream), self._notice)
 
-    def _swap(self, stream: Stream) -> None:
+    def _swap(self, stream: Stream[Model]) -> None:
         assert self._load is not None
         model = self._load()
         try:

@@ -13,6 +13,7 @@ import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.golden import read_golden
 from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Head, Manifest, Variant
@@ -20,8 +21,8 @@ from edgebone.core.near import did_you_mean
 from edgebone.core.staging import put_in_place, staging
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
+from edgebone.engines.batches import filled
 from edgebone.engines.table import ROWS
-from edgebone.selftest import read_golden
 from edgebone.triton.config_text import Field, Word, to_text
 
 _BACKENDS = {row.name: row.triton for row in sorted(ROWS, key=lambda row: row.name) if row.triton}
@@ -180,7 +181,7 @@ def _only(path: Path, variant: str, engines: Sequence[CompiledEngine]) -> Compil
 def _warmed(network_input: Array, manifest: Manifest, chosen: Sequence[str]) -> Array:
     """The golden input as Triton sends it: repeated for a graph with a fixed batch, one picture for a free one."""
     low, high = manifest.variants[chosen[0]].batch
-    return network_input.repeat(high, axis=0) if low == high else network_input[0]
+    return filled(network_input, high) if low == high else network_input[0]
 
 
 def _config(

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import check_target, write_bundle
+from edgebone.core.compare import HEAD, REDUCED_HEAD, compare_shown, fault, values_within
 from edgebone.core.errors import EngineError
+from edgebone.core.golden import head_key, read_golden, read_recorded
 from edgebone.core.head_file import (
     HeadFile,
     check_head_name,
@@ -31,17 +33,12 @@ from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.version import created_at, created_by
+from edgebone.engines.batches import filled
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.graphs.edit import checked_bytes
 from edgebone_export.heads.attach.join import expose, graph_with_taps, join, open_backbone, remove_outputs, tap_value
 from edgebone_export.heads.features.taps import reference_variant, taps_of, values_of
-
-# An attached head against the same head alone, in FP32: what rounding in another order can do, and no more.
-MOST_ABS = 1e-4
-# With fewer bits an engine fuses the rounding of a tap with what follows it, so that values move by a step.
-_REDUCED_COSINE = 0.98
 
 
 @dataclass(frozen=True)
@@ -356,7 +353,7 @@ class _Change:
         """What the new graph gives for the golden picture, and how far its heads are from the same heads alone."""
         if not self.add:
             return {}, 0.0
-        feeds = np.repeat(golden, variant.batch[0], axis=0)
+        feeds = filled(golden, variant.batch[0])
         with OnnxRuntimeEngine(content, batch_range=variant.batch) as engine:
             have = {key: array[:1] for key, array in engine.run({engine.inputs[0].name: feeds}).items()}
         taps = self._tap_values(variant, feeds)
@@ -400,14 +397,12 @@ def _compare(have: Array, wanted: Array, head: Head, full: bool, where: str) -> 
     if have.shape != wanted.shape:
         raise ParityError(f"{where}: shape {list(have.shape)} instead of {list(wanted.shape)}")
     off = float(np.abs(have.astype(np.float64) - wanted).max(initial=0.0))
-    figures = compare_output(have, wanted, least_box_score(head), full)
-    most = MOST_ABS * max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    cosine = 1.0 if figures.cosine is None else figures.cosine
-    unlike = off > most if full and figures.matched is None else cosine < _REDUCED_COSINE
-    if figures.detail or unlike:
-        raise ParityError(
-            f"{where}: off by {off:.3g} from the head alone (cosine {cosine:.6f}) {figures.detail}".rstrip()
-        )
+    tolerance = HEAD if full else REDUCED_HEAD
+    found = compare_shown(have, wanted, head, tolerance)
+    wrong = fault(found, tolerance)
+    if wrong or not values_within(found, tolerance):
+        cosine = 1.0 if found.cosine is None else found.cosine
+        raise ParityError(f"{where}: off by {off:.3g} from the head alone (cosine {cosine:.6f}) {wrong}".rstrip())
     return off
 
 

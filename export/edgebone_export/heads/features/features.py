@@ -21,6 +21,7 @@ from edgebone.core.caches import Cached, cache_folder, cached
 from edgebone.core.errors import EngineError, SourceError, TensorError
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.engines.batches import run_all
 from edgebone.engines.opening import open_model
 from edgebone.engines.plans import plan_first, planned
 from edgebone.engines.protocol import AsyncEngine
@@ -102,18 +103,12 @@ class FeatureEngine:
         ]
         self.space = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
         self._engine: AsyncEngine = open_model(candidate, graph, variant.batch)
-        self._input = self._engine.inputs[0].name
 
     def run(self, inputs: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Features of network inputs, uint8 (n, height, width, 3): float32 arrays (n, …) by name."""
         low, high = self._batch
-        parts: list[dict[str, Array]] = []
-        for start in range(0, len(inputs), high):
-            own = inputs[start : start + high]
-            fed = own if len(own) >= low else np.resize(own, (low, *own.shape[1:]))
-            outputs = self._engine.run({self._input: np.ascontiguousarray(fed)})
-            parts.append({name: outputs[output][: len(own)] for name, output in self._outputs.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+        outputs = run_all(self._engine, inputs, high, low)
+        return {name: outputs[output] for name, output in self._outputs.items()}
 
     def close(self) -> None:
         """Free the engine."""
