@@ -25,7 +25,7 @@ from sweep import PRELOAD, answer_of
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.engines.table import this_machine
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 # Squares, cameras, phones held upright, panoramas; first the two that are exported with.
 ASPECTS_HW = ((720, 1280), (1920, 1080), (256, 256), (480, 640), (640, 480), (333, 500), (300, 1000), (667, 1000))

@@ -25,7 +25,7 @@ from edgebone_export.graphs.trace import INPUT, trace
 from edgebone_export.models.contract import Backbone, ModelRequest
 from edgebone_export.models.registry import load_backbone
 from edgebone_export.models.timm_models import merge
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import check_merged, make_reference
 
 MODELS = (

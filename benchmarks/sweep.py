@@ -26,7 +26,7 @@ import numpy as np
 
 from edgebone.core.errors import EdgeboneError
 from edgebone.engines.table import this_machine
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 KINDS = ("logits", "embedding", "features")
 # Nothing in a graph depends on how large its maps are; networks built for one size are exported at that.

@@ -22,7 +22,7 @@ from edgebone.engines.table import this_machine
 from edgebone.engines.tensorrt.builder import compile_engine
 from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.preprocess import preprocess
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.quantization.calibration import Calibration
 from edgebone_export.quantization.recipes import RECIPES, Source, make_recipe
 

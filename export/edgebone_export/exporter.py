@@ -25,7 +25,7 @@ from edgebone_export.graphs.trace import trace
 from edgebone_export.models.contract import Decode, ModelRequest
 from edgebone_export.models.output_kinds import Kind, OutputKind
 from edgebone_export.models.registry import load_backbone
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import (
     check_against_library,
     check_graph,

@@ -19,7 +19,7 @@ from edgebone_export.models import registry
 from edgebone_export.models.contract import Backbone, InputSize, Model, ModelRequest, resized, run_eager
 from edgebone_export.models.registry import list_models, load_backbone
 from edgebone_export.models.taps import stride_of
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import check_preprocess
 
 PREPROCESS = Preprocess(

@@ -33,7 +33,7 @@ from edgebone_export.models.detectors.roi_align import GridSampleRoIAlign
 from edgebone_export.models.detectors.suppression import suppress
 from edgebone_export.models.detectors.torchvision_detectors import canvas, names
 from edgebone_export.models.registry import list_models, load_backbone
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import check_against_library, check_preprocess, make_reference
 
 SMALL = (128, 160)

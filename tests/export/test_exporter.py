@@ -27,7 +27,7 @@ from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.models.contract import ModelRequest, run_eager
 from edgebone_export.models.registry import load_backbone
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import check_merged, make_reference, normalize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")

@@ -25,7 +25,7 @@ from edgebone.preprocess import plan
 from edgebone_export.errors import ExportError
 from edgebone_export.models.contract import ModelRequest, run_eager
 from edgebone_export.models.registry import load_backbone
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 SPEC = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
 PICTURE = cv2.cvtColor(synthesize(SPEC.size_hw, np.random.default_rng(2)), cv2.COLOR_RGB2BGR)

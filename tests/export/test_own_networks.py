@@ -20,7 +20,7 @@ from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.models.contract import ModelRequest
 from edgebone_export.models.registry import load_backbone
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import normalize
 
 SPEC = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)

@@ -21,7 +21,7 @@ from edgebone_export.graphs.passes.uint8_input import SCALE, SUBTRACT, Uint8Inpu
 from edgebone_export.graphs.trace import Traced, trace
 from edgebone_export.models.contract import Backbone, ModelRequest
 from edgebone_export.models.registry import load_backbone
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, make_reference
 
 PREPROCESS = Preprocess(

@@ -23,7 +23,7 @@ from edgebone.core.manifest import Agreement, Preprocess
 from edgebone.engines.table import this_machine
 from edgebone_export import export
 from edgebone_export.importers.importer import HeadSpec, import_onnx
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 SPEC = Preprocess("stretch", (32, 32), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
 PICTURE = synthesize((60, 90), np.random.default_rng(2))

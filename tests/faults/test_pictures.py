@@ -591,7 +591,7 @@ def test_pages_are_labelled_and_what_cannot_be_read_is_named(tmp_path: Path, col
 def test_verification_pictures_are_those_that_can_be_read(
     mixed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from edgebone_export.proof.pictures import sample_pictures
+    from edgebone_export.pictures import sample_pictures
 
     folder = tmp_path / "named"
     # What is logged here is pytest-xdist's to send, which can send no name that is not UTF-8.

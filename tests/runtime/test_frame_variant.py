@@ -35,7 +35,7 @@ from edgebone.sources.video_pixels import pixels_of
 from edgebone.tune.space import candidates_to_measure
 from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.proof import nv12_of
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 SIZE = (48, 64)
 NAME = "fp32-48x64"

@@ -19,8 +19,8 @@ from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.protocol import Outputs
 from edgebone.preprocess import preprocess
 from edgebone_export.errors import ParityError
+from edgebone_export.pictures import sample_pictures, synthesize
 from edgebone_export.proof.parity import measure_parity
-from edgebone_export.proof.pictures import sample_pictures, synthesize
 
 # Rounding alone is off by one step; colours that are one step off are rounded once more.
 MOST_STEPS: dict[FrameLayout, int] = {"bgr": 1, "nv12": 2}

@@ -49,7 +49,7 @@ from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
 from edgebone_export.models.contract import Decode
 from edgebone_export.models.grey import shares_of_grey
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
 from edgebone_export.quantization.reduced import with_agreement
 
