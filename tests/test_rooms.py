@@ -73,7 +73,7 @@ ROWS = {
     ),
     "edgebone_export.heads": (
         "edgebone edgebone.core edgebone.decode edgebone.engines edgebone.evaluate edgebone.preprocess "
-        "edgebone.sources errors exporter graphs models need_packages",
+        "edgebone.sources errors exporter graphs models need_packages pictures quantization",
         "cv2 matplotlib msgspec numpy onnx onnx_ir scipy sklearn threadpoolctl torch",
     ),
     "edgebone_export": ("edgebone bundling exporter frame_input importers need_packages quantization", ""),

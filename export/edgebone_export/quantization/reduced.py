@@ -59,7 +59,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     """
     ((name, variant),) = manifest.variants.items()
     size_hw = manifest.preprocess.size_hw
-    if any(head.decoder not in _KINDS for head in manifest.heads.values()):
+    if not tells(manifest):
         return manifest
     try:
         found, by = _in_bf16(graph, variant, inputs)
@@ -75,6 +75,11 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     worst = min(agreements, key=lambda item: (item.answers > 0, item.share - item.least))
     proved = msgspec.structs.replace(variant, reduced={PRECISION: worst})
     return msgspec.structs.replace(manifest, variants={name: proved})
+
+
+def tells(manifest: Manifest) -> bool:
+    """Whether all heads have answers that can be the same or not, as classes and boxes can."""
+    return all(head.decoder in _KINDS for head in manifest.heads.values())
 
 
 def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
