@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import typer
+from pages import EXAMPLES, ROOT
 
 from edgebone.cli.run import run_command
 from edgebone.core import limits
 from edgebone.core.reading import in_words
 
-ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 
 
@@ -42,7 +42,7 @@ def test_the_table_of_limits_is_the_code_s() -> None:
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *EXAMPLES, *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page}: {link}"
@@ -50,7 +50,7 @@ def test_links_of_the_pages_lead_somewhere() -> None:
 
 def test_services_start_with_options_that_there_are() -> None:
     found = 0
-    for page in (ROOT / "README.md", ROOT / "docs" / "security.md"):
+    for page in (ROOT / "docs" / "guides" / "cameras.md", ROOT / "docs" / "security.md"):
         for line in re.findall(r"^ExecStart=\S+/edgebone run (.+)$", page.read_text(), re.MULTILINE):
             # What systemd makes of it: two dollar signs are one.
             bundle, source, *options = line.replace("$$", "$").split()
