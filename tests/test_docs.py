@@ -62,6 +62,16 @@ def test_services_start_with_options_that_there_are() -> None:
     assert found == 2
 
 
+def test_the_design_lists_every_room() -> None:
+    design = (ROOT / "docs" / "design.md").read_text()
+    for root in ("runtime/edgebone", "export/edgebone_export"):
+        table = design.split(f"| room of `{root}` |")[1].split("\n\n")[0]
+        cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+        listed = {name for cell in cells for name in re.findall(r"\w+", cell)}
+        assert {path.parent.name for path in (ROOT / root).glob("*/__init__.py")} <= listed
+        assert listed <= {path.name.removesuffix(".py") for path in (ROOT / root).iterdir()}
+
+
 def app() -> typer.Typer:
     made = typer.Typer()
     made.command()(run_command)
