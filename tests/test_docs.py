@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import typer
-from pages import EXAMPLES, ROOT
+from pages import EXAMPLES, PAGES, ROOT
 
 from edgebone.cli.run import run_command
 from edgebone.core import limits
@@ -46,6 +46,11 @@ def test_links_of_the_pages_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_the_site_lists_every_page_that_is_tried() -> None:
+    listed = set(re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert {page.relative_to(ROOT).as_posix() for page in (*PAGES, *EXAMPLES)} <= listed
 
 
 def test_services_start_with_options_that_there_are() -> None:
