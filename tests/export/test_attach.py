@@ -182,7 +182,7 @@ def test_an_attached_head_answers_what_it_does_alone(network: Path, tmp_path: Pa
         np.testing.assert_allclose(have, alone(network, head, PICTURES), atol=1e-4)
     before = probabilities(network, "classification", engine, PICTURES)
     np.testing.assert_allclose(probabilities(done.path, "classification", engine, PICTURES), before, atol=1e-5)
-    with edgebone.load(done.path, engine=engine) as model:
+    with edgebone.load(done.path, engine=engine, precision="fp32") as model:
         answer: Any = model(PICTURES[0])
         assert list(answer) == list(done.heads)
         assert answer["fruit"].label.startswith("fruit ")
@@ -401,7 +401,7 @@ def test_the_networks_own_head_may_go_and_others_stay(network: Path, tmp_path: P
     dropped = attach(network, [head], tmp_path / "c", apart=True, drop=["classification"]).path
     for path in (alone_left, dropped):
         assert program("doctor", path).returncode == 0
-        with edgebone.load(path, engine=engine) as model:
+        with edgebone.load(path, engine=engine, precision="fp32") as model:
             results: list[Any] = model(PICTURES)
         have = np.stack([result.probabilities for result in results])
         np.testing.assert_allclose(have, alone(network, head, PICTURES), atol=1e-4)
@@ -466,7 +466,7 @@ def test_frame_variants_are_made_anew_with_the_heads(network: Path, tmp_path: Pa
     for apart in (False, True):
         done = attach(path, [head], tmp_path / f"b{apart}", apart=apart).path
         by_host = probabilities(done, "fruit", engine, PICTURES)
-        with edgebone.load(done, engine=engine, frame_in_graph=True) as model:
+        with edgebone.load(done, engine=engine, precision="fp32", frame_in_graph=True) as model:
             assert model.takes_frame((48, 64))
         in_graph = probabilities(done, "fruit", engine, PICTURES, frame_in_graph=True)
         np.testing.assert_allclose(in_graph, by_host, atol=2e-2)

@@ -14,10 +14,10 @@ from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.evaluate.evaluation_set import prepared
 from edgebone_export.heads.features.taps import reference_variant
-from edgebone_export.pictures import sample_pictures
+from edgebone_export.pictures import synthesize
 from edgebone_export.quantization.reduced import tells, with_agreement
 
-_MOST = 32
+_MOST, _MADE = 32, 8
 
 
 def measure_agreement(
@@ -40,7 +40,7 @@ def measure_agreement(
     variant = manifest.variants[name]
     if variant.precision != "fp32" or not tells(manifest) or any(head.apart for head in manifest.heads.values()):
         return manifest
-    chosen: Sequence[Path | NDArray[np.uint8]] = pictures or sample_pictures(None)[0]
+    chosen: Sequence[Path | NDArray[np.uint8]] = pictures or _made(manifest.preprocess.size_hw)
     chosen = [chosen[place] for place in np.unique(np.linspace(0, len(chosen) - 1, _MOST).round().astype(int))]
     inputs = [own[0] for own in prepared(manifest.preprocess, chosen, "pictures") if not isinstance(own, str)]
     if not inputs:
@@ -51,3 +51,8 @@ def measure_agreement(
     alone = msgspec.structs.replace(manifest, variants={name: variant})
     measured = with_agreement(alone, graph, pixels, outputs).variants
     return msgspec.structs.replace(manifest, variants={**manifest.variants, **measured})
+
+
+def _made(size_hw: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    return [synthesize(size_hw, rng) for _ in range(_MADE)]
