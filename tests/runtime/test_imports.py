@@ -19,9 +19,11 @@ NEVER = {"torch", "torchvision", "onnx", "onnxscript", "onnxslim", "timm", "edge
 ROOMS = {
     "core": {"core", "numpy", "msgspec", "av", "pandas", "polars", "supervision"},
     "preprocess": {"core", "numpy", "cv2", "PIL"},
-    "decode": {"core", "decode", "numpy", "cv2", "msgspec"},
+    "tasks": {"core", "tasks", "numpy"},
+    "decode": {"core", "decode", "tasks", "numpy", "cv2", "msgspec"},
     "gallery": {
         "core",
+        "decode",
         "edgebone",
         "evaluate",
         "gallery",
@@ -29,6 +31,7 @@ ROOMS = {
         "preprocess",
         "selftest",
         "sources",
+        "tasks",
         "cv2",
         "msgspec",
         "numpy",
@@ -38,7 +41,7 @@ ROOMS = {
     "sources": {"core", "sources", "numpy", "cv2", "PIL", "av", "pillow_heif"},
     "telemetry": {"core", "stream", "telemetry", "prometheus_client", "pynvml"},
     "vision": {"core", "vision", "msgspec", "numpy", "cv2", "supervision", "trackers"},
-    "triton": {"core", "triton", "selftest", "msgspec"},
+    "triton": {"core", "decode", "triton", "selftest", "msgspec"},
     "tune": {
         "core",
         "decode",
@@ -51,7 +54,7 @@ ROOMS = {
         "numpy",
         "matplotlib",
     },
-    "sinks": {"core", "sinks", "numpy", "cv2", "PIL", "msgspec", "supervision"},
+    "sinks": {"core", "sinks", "tasks", "numpy", "cv2", "PIL", "msgspec", "supervision"},
 }
 LAZY_ONLY = {
     "av", "faster_coco_eval", "matplotlib", "onnxruntime", "openvino", "prometheus_client", "pynvml", "supervision",

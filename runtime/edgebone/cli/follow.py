@@ -11,6 +11,7 @@ import typer
 from edgebone.core.errors import EdgeboneError
 
 if TYPE_CHECKING:
+    from edgebone.core.detections import Detections
     from edgebone.core.frame import Frame
     from edgebone.core.results import Result, Results
     from edgebone.model.model import Model
@@ -74,14 +75,10 @@ class Follow:
         Raises:
             EdgeboneError: It has no boxes, or not on every frame; or a zone counts a class that it does not have.
         """
-        from edgebone.decode.registry import is_detector
+        from edgebone.decode.heads import need_heads
+        from edgebone.tasks.detection import DETECTION
 
-        finders = [name for name, head in model.manifest.heads.items() if is_detector(name, head)]
-        if not finders:
-            raise EdgeboneError(
-                f"--track follows boxes, and {model.bundle.path} has no head that gives any; it has "
-                + ", ".join(f"{name}: {head.decoder}" for name, head in model.manifest.heads.items())
-            )
+        finders = need_heads(model.manifest.heads, DETECTION, "--track follows", model.bundle.path)
         for name in finders:
             if model.head_every.get(name, 1) != 1:
                 raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
@@ -132,13 +129,14 @@ class Follow:
     def _follow(self, name: str, frame: Frame, head: Result) -> Result:
         import msgspec
 
-        from edgebone.core.detections import Detections
+        from edgebone.tasks.detection import DETECTION
 
-        if not isinstance(head, Detections):
+        boxes = DETECTION.of(head)
+        if boxes is None:
             return head
         if name not in self._trackings:
             self._trackings[name] = self._new_tracking()
-        tracked: Detections = self._trackings[name].update(frame, head)
+        tracked: Detections = self._trackings[name].update(frame, boxes)
         if self._zones is not None:
             for event in self._zones.update(frame, tracked, name):
                 self._write(msgspec.json.encode(event.to_dict()) + b"\n")
