@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,17 @@ def edgebone(*arguments: object, **settings: Any) -> subprocess.CompletedProcess
         [str(PROGRAM), *map(str, arguments)],
         capture_output=True, text=True, timeout=120, check=False, env=environment, **settings,
     )  # fmt: skip
+
+
+def install(package: Path, target: Path) -> dict[str, str]:
+    """Install a package from its folder into a folder of its own; the environment that finds it there."""
+    # A build leaves files beside the sources.
+    sources = target.with_name(f"{target.name}-sources")
+    shutil.copytree(package, sources, ignore=shutil.ignore_patterns("__pycache__"))
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(sources)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"PYTHONPATH": str(target)}
 
 
 def needs(package: str) -> pytest.MarkDecorator:

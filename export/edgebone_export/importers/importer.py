@@ -225,7 +225,7 @@ def _doubts(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], size
     doubts = []
     for name, head in heads.items():
         rows = None
-        if spec_of(name, head).task is DETECTION:
+        if spec_of(name, head).box_reader is not None:
             rows = np.concatenate([best(item) for item in _rows(name, head, outputs, size_hw)])
         doubts += check_meaning(name, head, outputs, rows, size_hw)
     return doubts

@@ -29,4 +29,5 @@ CLASSIFICATION = Task(
     drawing="edgebone.sinks.annotate:CLASSES",
     writer="edgebone.labelling:Classes",
     one_score_a_label=True,
+    has_labels=True,
 )

@@ -29,6 +29,7 @@ class Task(Generic[R]):
         writer: Place of what labels pictures with its results, see :class:`edgebone.labelling.Answers`; empty where
             nothing learns from them.
         one_score_a_label: Whether an output holds a score for each label, so that Triton can say the labels itself.
+        has_labels: Whether its heads have classes with names.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Task(Generic[R]):
     drawing: str = ""
     writer: str = ""
     one_score_a_label: bool = False
+    has_labels: bool = False
 
     def of(self, result: object) -> R | None:
         """The result where it is one of this task, else None."""

@@ -41,4 +41,5 @@ DETECTION = Task(
     evaluation="edgebone.evaluate.detection:EVALUATION",
     drawing="edgebone.sinks.annotate:BOXES",
     writer="edgebone.labelling:Boxes",
+    has_labels=True,
 )

@@ -17,4 +17,12 @@ def _agreement(a: MultiLabel, b: MultiLabel, _: Mapping[str, Any]) -> float:
     return float(set(a.labels) == set(b.labels))
 
 
-MULTILABEL = Task("multilabel", MultiLabel, "labels", _headlines, _agreement, drawing="edgebone.sinks.annotate:LABELS")
+MULTILABEL = Task(
+    "multilabel",
+    MultiLabel,
+    "labels",
+    _headlines,
+    _agreement,
+    drawing="edgebone.sinks.annotate:LABELS",
+    has_labels=True,
+)

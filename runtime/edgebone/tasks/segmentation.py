@@ -30,4 +30,5 @@ SEGMENTATION = Task(
     evaluation="edgebone.evaluate.segmentation:EVALUATION",
     drawing="edgebone.sinks.annotate:AREAS",
     writer="edgebone.labelling:Masks",
+    has_labels=True,
 )
