@@ -15,16 +15,18 @@ from PIL import Image, ImageOps
 
 import edgebone
 from edgebone.core.bundle import open_bundle
-from edgebone.core.machine import Machine
-from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
+from edgebone.engines.select import check, precisions_of
+from edgebone.engines.spec import Candidate, Fit
+from edgebone.engines.table import names, this_machine
 from edgebone.evaluate.classification import LabelledPicture, evaluate_classifier, read_labels
 from edgebone.evaluate.heads import choose_head
-from edgebone_export.models.backbones import load_backbone
+from edgebone_export.models.contract import ModelRequest
+from edgebone_export.models.registry import load_backbone
 
 
 def eager_top1(name: str, weights: str, pictures: list[LabelledPicture]) -> float:
     """PyTorch as its own documentation uses it: PIL picture, the weights' transforms, eager module."""
-    backbone = load_backbone(name, weights=weights)
+    backbone = load_backbone(ModelRequest(name, weights=weights))
     assert backbone.reference_transform is not None
     hits = 0
     with torch.inference_mode():
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     with open_bundle(args.bundle) as bundle:
         manifest = bundle.manifest
     pictures = read_labels(args.data, manifest.heads[choose_head(manifest.heads)[0]].labels)
@@ -51,7 +53,7 @@ def main() -> None:
     print(f"{'':24} {'top-1 %':>8} {'points from eager':>18}")
     print(f"{'eager PyTorch fp32':24} {eager:8.2f}", flush=True)
     rows: list[dict[str, Any]] = [{"engine": "eager PyTorch", "precision": "fp32", "top1": eager}]
-    for engine in ENGINES:
+    for engine in names():
         for precision in precisions_of(engine):
             if not isinstance(check(Candidate(engine, precision, "fp32"), machine), Fit):
                 continue

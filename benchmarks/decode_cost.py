@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from edgebone.core.geometry import Geometry
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import Head
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
+from edgebone.engines.table import this_machine
 
 CLASSES, K, RUNS = 80, 300, 2000
 SIZE_HW = (640, 640)
@@ -68,7 +68,7 @@ def main() -> None:
         "host, yolov8@1": ("yolov8@1", raw_rows(rng, "yolov8@1")),
         "host, yolox@1": ("yolox@1", raw_rows(rng, "yolox@1")),
     }
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     rows = []
     for name, (decoder, tensor) in cases.items():

@@ -24,8 +24,8 @@ from sweep import PRELOAD, answer_of
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.machine import Machine
-from edgebone_export.proof.pictures import synthesize
+from edgebone.engines.table import this_machine
+from edgebone_export.pictures import synthesize
 
 # Squares, cameras, phones held upright, panoramas; first the two that are exported with.
 ASPECTS_HW = ((720, 1280), (1920, 1080), (256, 256), (480, 640), (640, 480), (333, 500), (300, 1000), (667, 1000))
@@ -71,7 +71,7 @@ def main() -> None:
         rows = {
             row.network: row for row in msgspec.convert(msgspec.json.decode(args.json.read_bytes())["rows"], list[Row])
         }
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     print(f"{'network':38} {'result':9} {'size':>9} {'CPU s':>6} {'graph':>8} {'library':>8} {'boxes':>5} {'steps':>5}")
     context = multiprocessing.get_context("forkserver")
@@ -91,10 +91,11 @@ def main() -> None:
 def everything() -> list[str]:
     """What the README names, the quick ones first."""
     from edgebone_export.models import segmenters
-    from edgebone_export.models.detectors import composed, torchvision_detectors
+    from edgebone_export.models.contract import DETECTORS_ON_BACKBONES
+    from edgebone_export.models.detectors import torchvision_detectors
 
-    found = [*torchvision_detectors.names(), *segmenters.names(), *composed.NAMES]
-    return sorted(found, key=lambda name: ("resnet" in name, "vgg" in name, name in composed.NAMES))
+    found = [*torchvision_detectors.names(), *segmenters.names(), *DETECTORS_ON_BACKBONES]
+    return sorted(found, key=lambda name: ("resnet" in name, "vgg" in name, name in DETECTORS_ON_BACKBONES))
 
 
 def show(row: Row) -> None:
@@ -121,14 +122,14 @@ def _export(answer: Connection, network: str) -> None:
 
 def _passed(network: str) -> Row:
     from edgebone_export import export
-    from edgebone_export.models.backbones import load_backbone
-    from edgebone_export.models.detectors import composed
+    from edgebone_export.models.contract import DETECTORS_ON_BACKBONES, ModelRequest
+    from edgebone_export.models.registry import load_backbone
     from edgebone_export.proof.verify import check_preprocess
 
     rng = np.random.default_rng(5)
     pictures = [synthesize(size_hw, rng) for size_hw in ASPECTS_HW]
-    asked: dict[str, Any] = {"weights": "random", "backbone": BACKBONE if network in composed.NAMES else None}
-    loaded = load_backbone(network, **asked)
+    asked: dict[str, Any] = {"weights": "random", "backbone": BACKBONE if network in DETECTORS_ON_BACKBONES else None}
+    loaded = load_backbone(ModelRequest(network, **asked))
     steps = None
     if loaded.reference_transform is not None:
         steps = check_preprocess(loaded.preprocess, loaded.reference_transform, pictures, network).max_steps

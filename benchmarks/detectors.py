@@ -30,12 +30,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import edgebone
 from edgebone.core.boxes import iou_matrix
 from edgebone.core.geometry import Geometry
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.preprocess import preprocess
 from edgebone.sources import open_source
 from edgebone_export import export
-from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.contract import Backbone, ModelRequest
 from edgebone_export.models.detectors.torchvision_detectors import library_boxes, names
+from edgebone_export.models.registry import load_backbone
 from edgebone_export.proof.verify import normalize
 
 ENGINES = ("onnxruntime", "openvino")
@@ -120,7 +121,7 @@ def measure(name: str, folder: Path, count: int, size_hw: tuple[int, int] | None
     if name.startswith("ssd") or "_320_" in name:
         size_hw = None
     report = export(name, bundle, weights="random", size_hw=size_hw, samples=some_of(folder, work / "samples"))
-    backbone = load_backbone(name, weights="random", size_hw=size_hw)
+    backbone = load_backbone(ModelRequest(name, weights="random", size_hw=size_hw))
     detector = backbone.library_detector
     assert detector is not None
     size_hw = backbone.preprocess.size_hw
@@ -191,7 +192,7 @@ def main() -> None:
     if args.size:
         height, width = map(int, args.size.split("x"))
         size_hw = (height, width)
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

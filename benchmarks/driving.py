@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 import edgebone
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.head_file import HeadFile
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.evaluate.pictures import video_frames
 from edgebone.evaluate.segmentation import MaskedPicture, evaluate_segmentation, read_masks
 from edgebone.labelling import label
@@ -48,7 +48,8 @@ FRAMES, SETTLE = 12, 3
 
 def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path, epochs: int) -> HeadFile:
     """A light decoder on the detector's maps, with the teacher's masks as the truth; as `edgebone fit` does it."""
-    from edgebone_export.heads.fit.fit import Settings, fit
+    from edgebone_export.heads.fit.fit import fit
+    from edgebone_export.heads.fit.work import Settings
 
     _, reads, output_stride = HEADS[name]
     options = {"output_stride": output_stride, "epochs": epochs}
@@ -182,7 +183,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path, help="keep masks, heads and bundles in this folder")
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(f"{machine}; {machine.packages}")
     frames = video_frames(args.video, 1_000_000)
     first_held_out = round(TRAIN_SHARE * len(frames))

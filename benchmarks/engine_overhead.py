@@ -17,7 +17,7 @@ import numpy as np
 
 import edgebone
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 
 TURN_S = 0.6
 SETTLE = 0.15
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(f"{machine}; {machine.packages}")
     print(f"{'bundle':28} {'engine':18} {'edgebone fps':>12} {'bare fps':>10} {'ratio':>7}  quartiles")
     rows = []

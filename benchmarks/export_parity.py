@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone_export import export
 
 MODELS = (
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     print(f"{'model':26} {'max abs diff':>12} {'max rel':>9} {'cosine':>12} {'top-1':>6} {'seconds':>8} {'ONNX MB':>8}")
     rows = []

@@ -29,8 +29,8 @@ import numpy as np
 
 from edgebone.core.ahead import ahead
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.machine import Machine
 from edgebone.core.results import Classification, Embedding
+from edgebone.engines.table import this_machine
 from edgebone.evaluate.answers import answers, refuse
 from edgebone.evaluate.pictures import find_pictures, spread
 from edgebone.gallery.embedding import embed_pictures
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     pictures = spread(find_pictures(args.data) or [], args.pictures)
-    machine, load_before = Machine.probe(), os.getloadavg()[0]
+    machine, load_before = this_machine(), os.getloadavg()[0]
     rows = []
     with ExitStack() as stack:
         bundle = stack.enter_context(open_bundle(args.bundle))

@@ -22,7 +22,7 @@ import onnxruntime
 import openvino
 
 from edgebone.core.bundle import open_bundle
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 
 ENGINES = (("onnxruntime", "fp32"), ("openvino", "f32"), ("openvino", "bf16"))
 RUNS_A_TURN = 2
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=25)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(f"{machine}; {machine.packages}")
     print(f"{'file':24} {'engine':16} {'file':>9} {'bundle':>9} {'ratio':>7} {'median':>7}  core-ms, one core")
     rows = []

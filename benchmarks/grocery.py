@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 
-from edgebone.core.machine import Machine
-from edgebone_export.heads.fit.fit import FitReport, Settings, fit
+from edgebone.engines.table import this_machine
+from edgebone_export.heads.fit.fit import FitReport, fit
+from edgebone_export.heads.fit.work import Settings
 
 
 def write_labels(dataset: Path, name: str, folder: Path) -> Path:
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--head", default="linear")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     print(f"{'bundle':28} views   CV %  val %           95 %  ECE % features s  fit s")
     rows = []

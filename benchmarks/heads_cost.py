@@ -32,9 +32,9 @@ from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile
-from edgebone.core.machine import Machine
 from edgebone.core.tensors import TensorSpec
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import this_machine
 
 CLASSES = 81
 ENGINES = (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32"))
@@ -325,7 +325,7 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     rows: list[dict[str, Any]] = []
     memory: list[dict[str, Any]] = []

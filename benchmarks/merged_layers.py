@@ -16,15 +16,16 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from edgebone.core.machine import Machine
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.table import this_machine
 from edgebone_export.graphs.passes.contract import GraphPass
 from edgebone_export.graphs.passes.fold_constants import FoldConstants
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.trace import INPUT, trace
-from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.contract import Backbone, ModelRequest
+from edgebone_export.models.registry import load_backbone
 from edgebone_export.models.timm_models import merge
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import check_merged, make_reference
 
 MODELS = (
@@ -46,13 +47,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     print(f"{'model':18} {'trained ms':>10} {'merged ms':>10} {'nodes':>6} {'merged':>6} {'max rel':>8} {'cosine':>11}")
     rows = []
     pictures = sample_pictures(None)[0][:PICTURES]
     for name in args.models:
-        trained = dataclasses.replace(load_backbone(f"timm/{name}", weights="random"), merged=None)
+        trained = dataclasses.replace(load_backbone(ModelRequest(f"timm/{name}", weights="random")), merged=None)
         merged = dataclasses.replace(trained, merged=merge(trained.module))
         parity = check_merged(merged, make_reference(trained, pictures))
         graphs = [graph_of(trained), graph_of(merged)]

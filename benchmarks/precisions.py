@@ -22,8 +22,12 @@ import onnx
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.machine import Machine
+from edgebone.engines.batches import filled
+from edgebone.engines.opening import open_engine, open_model
 from edgebone.engines.protocol import Engine
-from edgebone.engines.select import ENGINES, Candidate, Fit, check, open_engine, open_model, precisions_of
+from edgebone.engines.select import check, precisions_of
+from edgebone.engines.spec import Candidate, Fit
+from edgebone.engines.table import names, this_machine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone_export.graphs.edit import prepare
@@ -63,7 +67,7 @@ def nncf_defaults(content: bytes, inputs: np.ndarray, name: str) -> bytes:
 def engines_of(bundle: Bundle, machine: Machine, inputs: np.ndarray) -> Iterator[tuple[str, Engine]]:
     manifest = bundle.manifest
     low = manifest.variants["fp32"].batch[0]
-    for engine in ENGINES:
+    for engine in names():
         for name, variant in manifest.variants.items():
             for precision in precisions_of(engine, variant):
                 candidate = Candidate(engine, precision, name, batch=None if low == variant.batch[1] else low)
@@ -91,7 +95,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     rows = []
     with open_bundle(args.bundle) as bundle:
         manifest = bundle.manifest
@@ -102,7 +106,7 @@ def main() -> None:
         print(f"{machine}\n{args.bundle}: {data.metric} and agreement with FP32 on {len(data.pictures)} pictures")
         engines = dict(engines_of(bundle, machine, inputs))
         low = manifest.variants["fp32"].batch[0]
-        picture = np.ascontiguousarray(np.resize(rehearsal.inputs[:low], (low, *rehearsal.inputs.shape[1:])))
+        picture = filled(rehearsal.inputs[:low], low)
         times: dict[str, list[float]] = {title: [] for title in engines}
         for _ in range(args.turns):
             for title, engine in engines.items():

@@ -27,7 +27,7 @@ from slow_engine import SlowEngine
 
 import edgebone
 from edgebone.bench.measure import OnDemand
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.telemetry.sensors import read_process
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--engine-fps", type=float, default=100)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         bundle = write_colors_bundle(Path(folder) / "colors.bundle")

@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from conftest import write_colors_bundle
 
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 SOURCE = "synthetic://64x48@60"
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(f"{machine}; {args.busy} busy processes, {args.at_once} at once, load {os.getloadavg()[0]:.1f}")
     record = {}
     with tempfile.TemporaryDirectory() as folder, busy(args.busy), ThreadPoolExecutor(args.at_once) as pool:

@@ -30,14 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgebone
-from edgebone.cli.shelf import recogniser
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
-from edgebone.core.machine import Machine
 from edgebone.core.results import Embedding
+from edgebone.engines.table import this_machine
 from edgebone.gallery import Gallery
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
+from edgebone.pipeline.recogniser import recogniser
 from edgebone.sources import open_source
 from edgebone.vision.shelf import Recognise, Shelf
 from edgebone.vision.shelf_file import EMPTY, facings_of, read_shelf
@@ -305,7 +305,7 @@ def main() -> None:
     (asked.folder / "shelf.json").write_text(json.dumps(shelf_file(), indent=1))
     packages = {name: paths for name, paths in product_photos(asked.grocery, "train").items() if is_package(paths)}
     fitted = fit(asked.bundle, packages, asked.folder)
-    print(Machine.probe())
+    print(this_machine())
     found = {}
     with edgebone.load(fitted) as model:
         own = next(name for name in model.manifest.heads if name not in ("alike", "products"))

@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 import edgebone
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.gallery import Gallery
 from edgebone.gallery import gallery as gallery_module
 from edgebone.gallery.calibration import wilson
@@ -313,7 +313,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     print(f"{machine}; {machine.packages}")
     sets = []
     for folder in args.pictures:

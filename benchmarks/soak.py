@@ -30,7 +30,7 @@ from conftest import GREEN, RED, picture, write_colors_bundle
 
 import edgebone
 from edgebone.core.errors import BundleError, OutputError
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.sinks.guarded import GuardedSink
 from edgebone.sinks.jsonl import JsonLines
 from edgebone.telemetry.sensors import read_process
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.disable()
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

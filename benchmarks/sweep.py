@@ -25,8 +25,8 @@ import msgspec
 import numpy as np
 
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.machine import Machine
-from edgebone_export.proof.pictures import synthesize
+from edgebone.engines.table import this_machine
+from edgebone_export.pictures import synthesize
 
 KINDS = ("logits", "embedding", "features")
 # Nothing in a graph depends on how large its maps are; networks built for one size are exported at that.
@@ -86,7 +86,7 @@ def main() -> None:
         *(() if args.library == "timm" else torchvision_families()),
         *(() if args.library == "torchvision" else timm_families(args.families)),
     ]
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     rows = {(row.model, row.kind): row for row in rows_of(args.json)}
     print(f"{'model':44} {'output':9} {'result':9} {'size':>9} {'CPU s':>6} {'max rel':>8}")

@@ -21,7 +21,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from edgebone.core.bundle import open_bundle
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.engines.tensorrt.engine import TensorRTEngine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "runtime"))
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     name, plan = plan_of(args.bundle, args.variant)
-    machine = Machine.probe()
+    machine = this_machine()
     print(f"{machine}; {name}, one frame at a time, counted by a double: no GPU was used")
     rows: list[dict[str, Any]] = []
     for title, graphs, shared in (

@@ -18,11 +18,11 @@ from onnx import numpy_helper
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.engines.tensorrt.builder import compile_engine
 from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.preprocess import preprocess
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.quantization.calibration import Calibration
 from edgebone_export.quantization.recipes import RECIPES, Source, make_recipe
 
@@ -72,7 +72,7 @@ def main() -> None:
             row = {"network": name, "precision": precision, "seconds": made.seconds, "engine_mb": size_mb}
             rows.append({**row, "zero_points": found})
     if args.json:
-        args.json.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": Machine.probe(), "rows": rows})))
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": this_machine(), "rows": rows})))
 
 
 if __name__ == "__main__":

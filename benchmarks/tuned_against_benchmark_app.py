@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from edgebone.core.bundle import open_bundle
-from edgebone.core.machine import Machine
-from edgebone.engines.select import planned
+from edgebone.engines.plans import planned
+from edgebone.engines.table import this_machine
 from edgebone.tune.measure import Speed, measure_apart
 from edgebone.tune.space import BASELINE
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    machine = Machine.probe()
+    machine = this_machine()
     with open_bundle(args.bundle) as bundle, tempfile.TemporaryDirectory() as folder:
         plan = planned(bundle.manifest, machine)
         if plan is None:

@@ -203,9 +203,9 @@ def main() -> None:
     args = parser.parse_args()
     import msgspec
 
-    from edgebone.core.machine import Machine
+    from edgebone.engines.table import this_machine
 
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from edgebone.core.machine import Machine
+from edgebone.engines.table import this_machine
 from edgebone.sources.video import VideoFile
 
 SIZES_HW = {"540p": (540, 960), "1080p": (1080, 1920)}
@@ -103,7 +103,7 @@ def main() -> None:
             print(f"{name:<8}", *(f"{row[key]:>12.2f}" for key in row if key != "video"))
     if args.json:
         versions = {"av": av.__version__, "opencv": cv2.__version__}
-        record = {"machine": Machine.probe(), "versions": versions, "frames": FRAMES, "turns": args.turns, "rows": rows}
+        record = {"machine": this_machine(), "versions": versions, "frames": FRAMES, "turns": args.turns, "rows": rows}
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 

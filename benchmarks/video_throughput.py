@@ -118,11 +118,11 @@ def main() -> None:
     args = parser.parse_args()
     import msgspec
 
-    from edgebone.core.machine import Machine
+    from edgebone.engines.table import this_machine
     from edgebone_export.importers.conventions import find_labels
     from edgebone_export.importers.importer import HeadSpec, import_onnx
 
-    machine = Machine.probe()
+    machine = this_machine()
     print(machine)
     video, pictures = args.video.resolve(), args.pictures.resolve()
     rows = []

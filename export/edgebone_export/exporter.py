@@ -22,10 +22,10 @@ from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.passes.uint8_input import Uint8Input
 from edgebone_export.graphs.trace import trace
-from edgebone_export.models.backbones import Decode, load_backbone
+from edgebone_export.models.contract import Decode, ModelRequest
 from edgebone_export.models.output_kinds import Kind, OutputKind
-from edgebone_export.proof.pictures import sample_pictures
-from edgebone_export.proof.reduced import with_agreement
+from edgebone_export.models.registry import load_backbone
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import (
     check_against_library,
     check_graph,
@@ -35,6 +35,7 @@ from edgebone_export.proof.verify import (
     make_reference,
     own_rounding,
 )
+from edgebone_export.quantization.reduced import with_agreement
 
 PICTURES_A_PASS = 2
 
@@ -97,17 +98,19 @@ def export(
     check_target(path, overwrite)
     progress("weights and network")
     network = load_backbone(
-        model,
-        weights=weights,
-        weights_dir=None if weights_dir is None else Path(weights_dir),
-        size_hw=size_hw,
-        output_kind=output_kind,
-        labels=labels,
-        preprocess=preprocess,
-        backbone=backbone,
-        decode=decode,
-        resize=resize,
-        kind=kind,
+        ModelRequest(
+            model,
+            weights=weights,
+            weights_dir=None if weights_dir is None else Path(weights_dir),
+            size_hw=size_hw,
+            output_kind=output_kind,
+            labels=labels,
+            preprocess=preprocess,
+            backbone=backbone,
+            decode=decode,
+            resize=resize,
+            kind=kind,
+        )
     )
     progress("reference: eager PyTorch")
     pictures, pictures_from = sample_pictures(None if samples is None else Path(samples))

@@ -15,13 +15,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from edgebone.core.version import __version__ as __version__
+
 # Nothing leaves a device that nobody asked for. onnxruntime's wheels, since 1.32, report their use to Microsoft unless
 # they find this when they are imported (their Privacy.md); OpenVINO and NNCF theirs to Google, where they find this
 # module, which comes with them: without it they say nothing.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from edgebone.core.anomaly import Anomaly

@@ -9,7 +9,7 @@ from tensorrt_rtx_build import build
 
 from edgebone.core.bundle import open_bundle
 from edgebone.preprocess import preprocess
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.quantization.calibration import Calibration
 from edgebone_export.quantization.recipes import Source, make_recipe
 

@@ -16,7 +16,7 @@ from edgebone.core.manifest import Golden, Head, Manifest, ModelInfo, Parity, Pr
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 SIZE = 32
 SPEC = Preprocess("stretch", (SIZE, SIZE), "bilinear", True, "rgb", (0.48, 0.45, 0.4), (0.25, 0.25, 0.25))

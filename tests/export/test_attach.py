@@ -39,7 +39,8 @@ from edgebone_export.heads.features.features import pick
 from edgebone_export.heads.features.fitted import Samples
 from edgebone_export.heads.features.readings import Reading
 from edgebone_export.heads.features.taps import find_taps, read_graph, taps_of
-from edgebone_export.heads.fit.fit import Settings, fit
+from edgebone_export.heads.fit.fit import fit
+from edgebone_export.heads.fit.work import Settings
 from edgebone_export.heads.vectors.embedding import fit_embedding
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.quantizer import quantize

@@ -20,7 +20,8 @@ from torch.optim.swa_utils import AveragedModel
 from edgebone.core.manifest import Weights
 from edgebone_export.errors import WeightsError
 from edgebone_export.models import checkpoints
-from edgebone_export.models.backbones import load_backbone
+from edgebone_export.models.contract import ModelRequest
+from edgebone_export.models.registry import load_backbone
 
 OWN = Weights("w.pth", "file w.pth", "", "nothing to verify")
 EMA = "the moving average of the weights"
@@ -119,7 +120,7 @@ def test_the_average_is_exported_and_said(tmp_path: Path) -> None:
     raw, mean = (timm.create_model("resnet10t", num_classes=7) for _ in range(2))
     content = {"state_dict": raw.state_dict(), "state_dict_ema": mean.state_dict(), "args": argparse.Namespace(lr=1)}
     torch.save(content, tmp_path / "last.pth.tar")
-    backbone = load_backbone("timm/resnet10t", weights=str(tmp_path / "last.pth.tar"))
+    backbone = load_backbone(ModelRequest("timm/resnet10t", weights=str(tmp_path / "last.pth.tar")))
     torch.testing.assert_close(backbone.module.fc.weight, mean.fc.weight)
     assert backbone.weights.origin.endswith(f"state_dict_ema in it: {EMA}, not the raw ones")
 

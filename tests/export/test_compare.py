@@ -14,7 +14,7 @@ from test_fit import own_cache, write_folder  # noqa: F401
 from edgebone.core.machine import Machine
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.fit.compare import Backbones, Compared, advice, compare, pareto_front
-from edgebone_export.heads.fit.fit import Settings
+from edgebone_export.heads.fit.work import Settings
 
 
 @pytest.fixture(scope="module")
@@ -103,4 +103,4 @@ def test_what_says_nothing_to_compare_by_is_refused(
     tmp_path: Path, names: tuple[str, ...], kind: str, said: str
 ) -> None:
     with pytest.raises(ExportError, match=said):
-        compare(tmp_path, Backbones(names), Settings(kind=kind))  # type: ignore[arg-type]
+        compare(tmp_path, Backbones(names), Settings(kind=kind))

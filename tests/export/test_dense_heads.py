@@ -24,7 +24,7 @@ from edgebone.core.segmentation import SegmentationMap
 from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.openvino.engine import OpenVinoEngine
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.engines.tensorrt.builder import compile_engine
 from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.sinks.annotate import annotate

@@ -26,13 +26,14 @@ from edgebone.core.segmentation import SegmentationMap
 from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError, WeightsError
 from edgebone_export.models import segmenters, torchvision_models
-from edgebone_export.models.backbones import list_models, load_backbone
+from edgebone_export.models.contract import ModelRequest
 from edgebone_export.models.detectors.boxes import best_pairs
 from edgebone_export.models.detectors.composed import compose
 from edgebone_export.models.detectors.roi_align import GridSampleRoIAlign
 from edgebone_export.models.detectors.suppression import suppress
 from edgebone_export.models.detectors.torchvision_detectors import canvas, names
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.models.registry import list_models, load_backbone
+from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import check_against_library, check_preprocess, make_reference
 
 SMALL = (128, 160)
@@ -152,7 +153,7 @@ def of_eight_aspects() -> list[np.ndarray]:
     ],
 )  # fmt: skip
 def test_pictures_of_any_aspect_fall_into_the_canvas_as_in_the_librarys_transform(name: str) -> None:
-    backbone = load_backbone(name, weights="random")
+    backbone = load_backbone(ModelRequest(name, weights="random"))
     assert backbone.reference_transform is not None
     found = check_preprocess(backbone.preprocess, backbone.reference_transform, of_eight_aspects(), name)
     assert found.max_steps < 2
@@ -233,7 +234,7 @@ def test_an_exported_detector_finds_what_torchvision_finds(
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "ssd300_vgg16"])
 def test_the_static_form_finds_what_torchvision_finds(name: str) -> None:
     size_hw = None if name.startswith("ssd") else SMALL
-    backbone = load_backbone(name, weights="random", size_hw=size_hw)
+    backbone = load_backbone(ModelRequest(name, weights="random", size_hw=size_hw))
     rng = np.random.default_rng(3)
     reference = make_reference(backbone, [synthesize((200, 260), rng)])
     found = check_against_library(backbone, reference)
@@ -266,7 +267,7 @@ def test_backbones_swap_under_heads(kind: str, backbone: str, tmp_path: Path, pi
 
 
 def test_what_is_not_found_is_not_counted_as_found() -> None:
-    backbone = load_backbone("fcos", backbone="mobilenet_v3_small", weights="random", size_hw=SMALL)
+    backbone = load_backbone(ModelRequest("fcos", backbone="mobilenet_v3_small", weights="random", size_hw=SMALL))
     detector = backbone.library_detector
     with torch.no_grad():
         detector.head.classification_head.cls_logits.bias -= 50
@@ -281,7 +282,7 @@ def test_what_is_not_found_is_not_counted_as_found() -> None:
 
 
 def test_a_detector_trained_on_a_swapped_backbone_is_exported_with_its_weights(tmp_path: Path) -> None:
-    body = load_backbone("mobilenet_v3_small", weights="random", size_hw=SMALL, output_kind="features")
+    body = load_backbone(ModelRequest("mobilenet_v3_small", weights="random", size_hw=SMALL, output_kind="features"))
     model = compose("fcos", body, 3).train()
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "fpn" in name)
     target = {"boxes": torch.tensor([[20.0, 20, 90, 90]]), "labels": torch.tensor([1])}
@@ -289,13 +290,25 @@ def test_a_detector_trained_on_a_swapped_backbone_is_exported_with_its_weights(t
     sum(losses.values()).backward()
     torch.save(model.state_dict(), tmp_path / "trained.pth")
     loaded = load_backbone(
-        "fcos", backbone="mobilenet_v3_small", weights=str(tmp_path / "trained.pth"), size_hw=SMALL, labels=("a", "b")
+        ModelRequest(
+            "fcos",
+            backbone="mobilenet_v3_small",
+            weights=str(tmp_path / "trained.pth"),
+            size_hw=SMALL,
+            labels=("a", "b"),
+        )
     )
     ours, theirs = loaded.library_detector.state_dict(), model.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     with pytest.raises(WeightsError, match=r"for 1 classes \(--labels\).*shape"):
         load_backbone(
-            "fcos", backbone="mobilenet_v3_small", weights=str(tmp_path / "trained.pth"), size_hw=SMALL, labels=("a",)
+            ModelRequest(
+                "fcos",
+                backbone="mobilenet_v3_small",
+                weights=str(tmp_path / "trained.pth"),
+                size_hw=SMALL,
+                labels=("a",),
+            )
         )
 
 
@@ -308,13 +321,13 @@ def test_published_weights_are_built_as_torchvision_builds_them(
     torch.save(state, tmp_path / "w.pth")
     record = Weights("COCO_V1", "made up", "", "for this test")
     monkeypatch.setattr(torchvision_models, "resolve", lambda *_: (tmp_path / "w.pth", record))
-    backbone = load_backbone("fasterrcnn_resnet50_fpn", weights="COCO_V1", size_hw=SMALL)
+    backbone = load_backbone(ModelRequest("fasterrcnn_resnet50_fpn", weights="COCO_V1", size_hw=SMALL))
     frozen = [layer for layer in backbone.library_detector.modules() if isinstance(layer, FrozenBatchNorm2d)]
     assert len(frozen) == 53
     assert {layer.eps for layer in frozen} == {0.0}
     assert backbone.weights.name == "COCO_V1"
     assert backbone.heads["detections"].labels == tuple(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
-    own = load_backbone("fasterrcnn_resnet50_fpn", weights=str(tmp_path / "w.pth"), size_hw=SMALL)
+    own = load_backbone(ModelRequest("fasterrcnn_resnet50_fpn", weights=str(tmp_path / "w.pth"), size_hw=SMALL))
     assert not [layer for layer in own.library_detector.modules() if isinstance(layer, FrozenBatchNorm2d)]
 
 
@@ -334,7 +347,7 @@ def test_published_weights_are_built_as_torchvision_builds_them(
 )
 def test_what_does_not_go_together_is_refused(name: str, settings: dict[str, object], words: str) -> None:
     with pytest.raises(ExportError, match=words):
-        load_backbone(name, **{"weights": "random", **settings})  # type: ignore[arg-type]
+        load_backbone(ModelRequest(name, **{"weights": "random", **settings}))  # type: ignore[arg-type]
 
 
 # --- segmentation
@@ -349,7 +362,7 @@ def test_segmentation_gives_torchvisions_classes(name: str, tmp_path: Path, pict
     assert build(str(tmp_path / "graph/onnx/fp32.onnx")).size_bytes
     if name.startswith("lraspp"):
         check_lowered_builds(tmp_path / "graph", tmp_path)
-    backbone = load_backbone(name, weights="random", size_hw=SMALL, decode="host")
+    backbone = load_backbone(ModelRequest(name, weights="random", size_hw=SMALL, decode="host"))
     with open_bundle(tmp_path / "graph") as bundle:
         golden = np.load(io.BytesIO(bundle.read("golden/tensors.npz")))
         labels = bundle.manifest.heads["segmentation"].labels
@@ -387,8 +400,12 @@ def test_a_segmentation_networks_own_classes(tmp_path: Path) -> None:
     model = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=2)
     torch.save(model.state_dict(), tmp_path / "lanes.pth")
     backbone = load_backbone(
-        "lraspp_mobilenet_v3_large", weights=str(tmp_path / "lanes.pth"), labels=("none", "lane"), size_hw=SMALL
+        ModelRequest(
+            "lraspp_mobilenet_v3_large", weights=str(tmp_path / "lanes.pth"), labels=("none", "lane"), size_hw=SMALL
+        )
     )
     assert backbone.heads["segmentation"].labels == ("none", "lane")
     with pytest.raises(ExportError, match="has 2 classes, but 3 labels were given"):
-        load_backbone("lraspp_mobilenet_v3_large", weights=str(tmp_path / "lanes.pth"), labels=("a", "b", "c"))
+        load_backbone(
+            ModelRequest("lraspp_mobilenet_v3_large", weights=str(tmp_path / "lanes.pth"), labels=("a", "b", "c"))
+        )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import signal
@@ -24,8 +25,9 @@ from edgebone.core.errors import OutputError
 from edgebone.core.manifest import Preprocess
 from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.models.backbones import load_backbone, run_eager
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.models.contract import ModelRequest, run_eager
+from edgebone_export.models.registry import load_backbone
+from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import check_merged, make_reference, normalize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
@@ -40,7 +42,7 @@ def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_runtime_answers_what_eager_pytorch_answers(mobilenet: Path) -> None:
-    backbone = load_backbone("mobilenet_v3_small", weights="random", size_hw=(96, 96))
+    backbone = load_backbone(ModelRequest("mobilenet_v3_small", weights="random", size_hw=(96, 96)))
     picture = synthesize((300, 400), np.random.default_rng(7))
     rgb = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
     (logits,) = run_eager(backbone.module, backbone.reference_transform(rgb)[None])
@@ -94,12 +96,14 @@ def test_the_bundle_says_what_was_proved(mobilenet: Path) -> None:
     assert report["preprocess_against_library"]["max_steps"] <= 2
     assert report["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert graph.producer_name == "edgebone"
-    assert "random" in {item.key: item.value for item in graph.metadata_props}["edgebone.weights"]
+    said = {item.key: item.value for item in graph.metadata_props}
+    assert said.keys() == {"edgebone.model", "edgebone.weights", "edgebone.preprocess"}
+    assert "random" in said["edgebone.weights"]
     assert graph.ir_version == 8
 
 
 def test_the_golden_sample_is_the_original_networks_answer(mobilenet: Path) -> None:
-    backbone = load_backbone("mobilenet_v3_small", weights="random", size_hw=(96, 96))
+    backbone = load_backbone(ModelRequest("mobilenet_v3_small", weights="random", size_hw=(96, 96)))
     with open_bundle(mobilenet) as bundle:
         tensors = np.load(io.BytesIO(bundle.read("golden/tensors.npz")))
     normal = (tensors["input"].astype(np.float32) / 255 - backbone.preprocess.mean) / backbone.preprocess.std
@@ -126,7 +130,7 @@ def test_other_outputs_come_through_the_runtime(tmp_path: Path, kind: str) -> No
 def test_layer_norms_stay_whole(tmp_path: Path, name: str) -> None:
     export(name, tmp_path / "b", weights="random", samples=None)
     graph = onnx.load(tmp_path / "b/onnx/fp32.onnx")
-    backbone = load_backbone(name, weights="random")
+    backbone = load_backbone(ModelRequest(name, weights="random"))
     calls = []
     hooks = [
         layer.register_forward_hook(lambda *_: calls.append(1))
@@ -164,7 +168,7 @@ def test_layer_norms_behind_a_tap_are_not_looked_for(tmp_path: Path, kind: str, 
 
 
 def test_layers_that_only_training_keeps_apart_are_merged_and_proved_the_same(tmp_path: Path) -> None:
-    trained = load_backbone("timm/mobileone_s0", weights="random", size_hw=(64, 64))
+    trained = load_backbone(ModelRequest("timm/mobileone_s0", weights="random", size_hw=(64, 64)))
     assert trained.merged is not None
     export("timm/mobileone_s0", tmp_path / "b", weights="random", size_hw=(64, 64))
     with open_bundle(tmp_path / "b") as bundle:
@@ -179,7 +183,7 @@ def test_layers_that_only_training_keeps_apart_are_merged_and_proved_the_same(tm
 
 
 def test_a_merge_that_changes_the_network_is_refused() -> None:
-    trained = load_backbone("timm/mobileone_s0", weights="random", size_hw=(64, 64))
+    trained = load_backbone(ModelRequest("timm/mobileone_s0", weights="random", size_hw=(64, 64)))
     reference = make_reference(trained, [synthesize((90, 120), np.random.default_rng(3))])
     assert trained.merged is not None
     assert check_merged(trained, reference).max_rel < 1e-3
@@ -190,7 +194,7 @@ def test_a_merge_that_changes_the_network_is_refused() -> None:
 
 
 def test_layers_are_merged_only_where_that_is_faster() -> None:
-    assert load_backbone("timm/repvgg_a0", weights="random", size_hw=(32, 32)).merged is None
+    assert load_backbone(ModelRequest("timm/repvgg_a0", weights="random", size_hw=(32, 32))).merged is None
 
 
 def test_samples_of_the_user_are_verified_on_and_become_the_golden_picture(tmp_path: Path) -> None:
@@ -219,7 +223,7 @@ def test_an_existing_bundle_is_replaced_only_when_asked(mobilenet: Path, tmp_pat
 def test_a_bundle_that_fails_its_proof_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgebone_export.proof import verify
 
-    monkeypatch.setattr(verify, "FP32_MAX_REL", 1e-12)
+    monkeypatch.setattr(verify, "FP32", dataclasses.replace(verify.FP32, max_rel=1e-12))
     with pytest.raises(ParityError, match=r"output logits differs from PyTorch's by .* \(relative .*, allowed 1e-12\)"):
         export("mobilenet_v3_small", tmp_path / "b", weights="random", size_hw=(64, 64))
     assert list(tmp_path.iterdir()) == []
@@ -245,7 +249,7 @@ def test_a_network_that_cannot_be_traced_says_so_in_one_line(tmp_path: Path) -> 
             values = images.mean((2, 3))
             return values * 2 if values.sum() > 0 else values
 
-    preprocess = load_backbone("resnet18", weights="random").preprocess
+    preprocess = load_backbone(ModelRequest("resnet18", weights="random")).preprocess
     with pytest.raises(ExportError, match="Branches cannot be traced to ONNX") as caught:
         export(Branches(), tmp_path / "b", preprocess=preprocess)
     assert "\n" not in str(caught.value)

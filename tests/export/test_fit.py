@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import msgspec
 import numpy as np
 import pytest
+import typer
 from helpers import edgebone as program
 from networks import classifier, write_network
 
@@ -22,10 +26,18 @@ from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.head_file import read_head
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Plan
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
+from edgebone_export.cli.head_options import own_parameters, own_settings
+from edgebone_export.errors import ExportError
+from edgebone_export.heads import kinds
 from edgebone_export.heads.attach.attach import attach, detach
 from edgebone_export.heads.features.features import pick
-from edgebone_export.heads.fit.fit import Settings, fit
+from edgebone_export.heads.features.fitted import FittedHead, OnVectors
+from edgebone_export.heads.fit.fit import fit
+from edgebone_export.heads.fit.report_text import report_text
+from edgebone_export.heads.fit.work import Settings
+from edgebone_export.heads.kinds import HeadSettings, Option, find_kind, load, names_of
+from edgebone_export.heads.vectors.classifier import fit_classifier
 
 TINTS = {"blue": (200, 60, 40), "green": (40, 200, 60), "red": (50, 50, 210)}
 
@@ -220,7 +232,13 @@ def test_data_that_cannot_be_fitted_on_is_refused(bundle: Path, tmp_path: Path, 
         (("--head", "forest"), "--head is linear"),
         (("--positive", "a", "--head", "regression"), "--positive is for"),
         (("--abstain", "0.4"), "--abstain is LOW,HIGH"),
-        (("--epochs", "3"), "it says nothing to linear"),
+        (
+            ("--epochs", "3"),
+            "--epochs is for --head segmentation, detection; it says nothing to linear, which has --positive, "
+            "--sensitivity, --abstain, --abstain-below, --decision-accuracy",
+        ),
+        (("--hidden", "3"), "it says nothing to linear"),
+        (("--images", ".", "--head", "multilabel"), "which has no options of its own"),
         (("--apart", "-o", "alone.head"), "--keep and --apart are about a bundle"),
     ],
 )
@@ -230,6 +248,77 @@ def test_options_that_would_do_nothing_are_refused(
     done = program("fit", bundle, "--data", tmp_path, "-o", tmp_path / "out.bundle", *options)
     assert done.returncode == 2
     assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_the_help_has_a_panel_for_the_options_of_each_kind() -> None:
+    done = program("fit", "--help")
+    panels = [line.strip("╭╮─ ") for line in done.stdout.splitlines() if line.startswith("╭")]
+    assert panels[2:] == [
+        "Options of --head linear, logistic, mlp, prototype",
+        "Options of --head mlp",
+        "Options of --head regression",
+        "Options of --head embedding",
+        "Options of --head segmentation, detection",
+        "Options of --head segmentation",
+        "Options of --head anomaly",
+    ]
+
+
+@dataclass(frozen=True)
+class ShrunkSettings(HeadSettings):
+    """Of the kind that :func:`fit_shrunk` fits."""
+
+    shrink: Annotated[int | None, Option("How much.", least=1)] = None
+
+
+def fit_shrunk(given: OnVectors, settings: ShrunkSettings) -> FittedHead:
+    found = fit_classifier(given.train, given.held_out, given.names, **settings.said("shrink"), seed=given.seed)
+    return replace(found, report={"task": "shrunk", "by": settings.shrink})
+
+
+def shrunk_lines(report: Mapping[str, Any]) -> list[str]:
+    return [f"shrunk by {report['by']}"]
+
+
+def test_a_further_kind_is_its_own_file_and_a_row(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"fit": "test_fit:fit_shrunk", "lines": "test_fit:shrunk_lines"}
+    row = replace(find_kind("linear"), name="shrunk", task="shrunk", head="tint", settings=ShrunkSettings, **places)
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, row))
+    data = write_folder(tmp_path / "data", 4)
+    settings = Settings("shrunk", options=own_settings("shrunk", {"shrink": 3, "epochs": None}))
+    made = fit(bundle, data, tmp_path / "a.head", settings)
+    assert made.head.manifest.name == "tint"
+    assert report_text(made.head.manifest.report) == ["shrunk by 3"]
+    assert own_parameters()[-1].name == "shrink"
+    with pytest.raises(typer.BadParameter, match=r"--epochs is for .*; it says nothing to shrunk, which has --shrink$"):
+        own_settings("shrunk", {"epochs": 3})
+
+
+def test_a_setting_that_a_kind_does_not_have_is_refused_before_the_work(bundle: Path, tmp_path: Path) -> None:
+    for settings, said in (
+        (Settings("mlp", options={"hiden": 3}), "kind mlp has no hiden; did you mean hidden"),
+        (Settings(options={"epochs": 3}), "kind linear has no epochs; it has positive, sensitivity"),
+        (Settings("forst"), "there is no head forst; choose linear, logistic"),
+    ):
+        with pytest.raises(ExportError, match=said):
+            fit(bundle, tmp_path, tmp_path / "a.head", settings)
+
+
+@pytest.mark.parametrize("kind", names_of())
+def test_a_kinds_settings_are_those_of_its_function(kind: str) -> None:
+    module, _, _ = find_kind(kind).fit.partition(":")
+    (taken,) = [
+        inspect.signature(function).parameters
+        for name, function in vars(load(module)).items()
+        if name.startswith("fit_") and name != "fit_asked" and function.__module__ == module
+    ]
+    of_data = {"columns", "labels", "images", "val_images", "anomalous"}
+    given = {"kind", "picture", "seed", "progress", "held_out_normal", "held_out_anomalous"}
+    own = {item.name for item in fields(find_kind(kind).settings)}
+    options = {name for name, item in taken.items() if item.kind is item.KEYWORD_ONLY} - given
+    assert own - of_data == options - ({"hidden"} if kind in ("linear", "logistic", "prototype") else set())
 
 
 def test_a_tap_that_is_not_there_and_a_broken_bundle_are_named(bundle: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from test_fit import own_cache  # noqa: F401
 
 import edgebone
 from edgebone.core.errors import EdgeboneError
-from edgebone_export.heads.fit.fit import Settings, fit
+from edgebone_export.heads.fit.fit import fit
+from edgebone_export.heads.fit.work import Settings
 
 SIZE = 64
 

@@ -31,7 +31,7 @@ from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.graft import preprocessing_alone
 from edgebone_export.frame_input.proof import bgr_of, nv12_of
 from edgebone_export.frame_input.resampling import Taps, pillow_taps
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 from edgebone_export.quantization import quantizer
 from edgebone_export.quantization.quantizer import quantize
 

@@ -26,7 +26,7 @@ from edgebone.core.segmentation import SegmentationMap
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.features.taps import taps_of
 from edgebone_export.importers.importer import HeadSpec, import_onnx
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 LABELS = ("person", "traffic light ☂ 2", "車")

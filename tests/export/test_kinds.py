@@ -23,8 +23,9 @@ from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone.preprocess import plan
 from edgebone_export.errors import ExportError
-from edgebone_export.models.backbones import load_backbone, run_eager
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.models.contract import ModelRequest, run_eager
+from edgebone_export.models.registry import load_backbone
+from edgebone_export.pictures import synthesize
 
 SPEC = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
 PICTURE = cv2.cvtColor(synthesize(SPEC.size_hw, np.random.default_rng(2)), cv2.COLOR_RGB2BGR)
@@ -49,7 +50,7 @@ class Net(nn.Module):
 
 def answer(net: Net, **asked: Any) -> tuple[Any, np.ndarray]:
     """What the head reads, and the numbers before ``give``."""
-    network = load_backbone(net, preprocess=SPEC, **asked)
+    network = load_backbone(ModelRequest(net, preprocess=SPEC, **asked))
     (head,) = network.heads.values()
     images = torch.rand(1, 3, *SPEC.size_hw) - 0.5
     outputs = [output.numpy() for output in run_eager(network.module, images)]
@@ -96,7 +97,7 @@ def test_one_number_may_be_a_value() -> None:
 @pytest.mark.parametrize("asked", [{}, {"output_kind": "logits"}])
 def test_one_number_that_nobody_speaks_of_is_asked_about(shape: str, asked: dict[str, Any]) -> None:
     with pytest.raises(ExportError, match=r"one number a picture, .*--kind binary .*--kind regression .*--output raw"):
-        load_backbone(Net(ONE[shape], 1), preprocess=SPEC, **asked)
+        load_backbone(ModelRequest(Net(ONE[shape], 1), preprocess=SPEC, **asked))
 
 
 def test_labels_that_hold_each_for_itself() -> None:
@@ -112,7 +113,7 @@ def test_a_sigmoid_of_the_networks_own_is_not_taken_twice(end: Any) -> None:
     np.testing.assert_allclose(found.probabilities, sigmoid(numbers), atol=1e-5)
     assert found.labels == ("0", "2")
     with pytest.raises(ExportError, match="3 numbers a picture, a sigmoid of each: say --kind multilabel"):
-        load_backbone(Net(end), preprocess=SPEC)
+        load_backbone(ModelRequest(Net(end), preprocess=SPEC))
 
 
 @pytest.mark.parametrize("end", [lambda v: v.softmax(1), nn.Softmax(dim=1), lambda v: v.log_softmax(1), lambda v: v])
@@ -162,7 +163,7 @@ def test_a_configuration_as_transformers_has_it_says_the_kind(problem_type: str 
 def test_a_kind_that_cannot_be_is_refused(net: Any, asked: dict[str, Any], words: str) -> None:
     spec = None if isinstance(net, str) else SPEC
     with pytest.raises(ExportError, match=words):
-        load_backbone(net, preprocess=spec, weights="random", **asked)
+        load_backbone(ModelRequest(net, preprocess=spec, weights="random", **asked))
 
 
 def test_trained_weights_of_one_number(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_trained_weights_of_one_number(tmp_path: Path) -> None:
     torch.save(torchvision.models.squeezenet1_1(num_classes=1).state_dict(), tmp_path / "torchvision.pth")
     for model, weights in {"timm/lcnet_035": "timm.pth", "squeezenet1_1": "torchvision.pth"}.items():
         with pytest.raises(ExportError, match=r"gives one number a picture, .*--kind binary"):
-            load_backbone(model, weights=str(tmp_path / weights), size_hw=(64, 64))
+            load_backbone(ModelRequest(model, weights=str(tmp_path / weights), size_hw=(64, 64)))
     command = ["export", "timm/lcnet_035", "--weights", tmp_path / "timm.pth", "--size", "64x64", "--kind", "binary"]
     (tmp_path / "labels.txt").write_text("defect\n")
     done = subprocess.run(

@@ -18,8 +18,9 @@ from edgebone.core.manifest import Preprocess
 from edgebone.preprocess import preprocess
 from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.models.backbones import load_backbone
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.models.contract import ModelRequest
+from edgebone_export.models.registry import load_backbone
+from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import normalize
 
 SPEC = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
@@ -113,10 +114,10 @@ def test_the_classes_of_a_model_output_are_its_logits(tmp_path: Path) -> None:
 
 
 def test_maps_that_a_network_returns_are_its_features() -> None:
-    backbone = load_backbone(Net(lambda x, f, c, v: (c, f)), preprocess=SPEC, output_kind="features")
+    backbone = load_backbone(ModelRequest(Net(lambda x, f, c, v: (c, f)), preprocess=SPEC, output_kind="features"))
     assert [(item.stride, item.channels) for item in backbone.features] == [(2, 6), (4, 8)]
     # Where it returns classes, its layers are looked at.
-    tapped = load_backbone(Net(lambda x, f, c, v: v), preprocess=SPEC, output_kind="features")
+    tapped = load_backbone(ModelRequest(Net(lambda x, f, c, v: v), preprocess=SPEC, output_kind="features"))
     assert [(item.stride, item.channels) for item in tapped.features] == [(2, 6), (4, 8)]
 
 
@@ -168,13 +169,13 @@ def refuse() -> None:
 )
 def test_what_is_not_there_is_refused_in_words(give: Any, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(ExportError, match=words):
-        load_backbone(Net(give), preprocess=SPEC, **asked)
+        load_backbone(ModelRequest(Net(give), preprocess=SPEC, **asked))
 
 
 def test_a_grey_network_cannot_have_three_means() -> None:
     spec = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.4, 0.5, 0.6), (0.25,) * 3)
     with pytest.raises(ExportError, match=r"takes one channel: .*not \[0.4, 0.5, 0.6\]"):
-        load_backbone(Net(lambda x, f, c, v: v, channels=1), preprocess=spec)
+        load_backbone(ModelRequest(Net(lambda x, f, c, v: v, channels=1), preprocess=spec))
 
 
 class Windows(nn.Module):

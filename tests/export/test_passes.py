@@ -19,8 +19,9 @@ from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.passes.uint8_input import SCALE, SUBTRACT, Uint8Input
 from edgebone_export.graphs.trace import Traced, trace
-from edgebone_export.models.backbones import Backbone, load_backbone
-from edgebone_export.proof.pictures import sample_pictures
+from edgebone_export.models.contract import Backbone, ModelRequest
+from edgebone_export.models.registry import load_backbone
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, make_reference
 
 PREPROCESS = Preprocess(
@@ -51,7 +52,7 @@ class Net(nn.Module):
 
 def prepare(padding: int = 0) -> tuple[Backbone, Traced, Reference]:
     torch.manual_seed(0)
-    backbone = load_backbone(Net(padding), weights="random", preprocess=PREPROCESS)
+    backbone = load_backbone(ModelRequest(Net(padding), weights="random", preprocess=PREPROCESS))
     reference = make_reference(backbone, sample_pictures(None)[0])
     return backbone, trace(backbone, (1, 1)), reference
 
@@ -74,7 +75,7 @@ def all_passes(layer_norms: int = 1) -> list:
         Slim(layer_norms),
         Uint8Input(PREPROCESS),
         FoldNormalization(),
-        Describe({"edgebone.model.model": "net"}),
+        Describe({"edgebone.model": "net"}),
     ]
 
 
@@ -90,7 +91,7 @@ def test_every_pass_is_checked_and_the_graph_ends_up_with_uint8_in() -> None:
     assert list(images.shape) == [1, 32, 32, 3]
     assert "BatchNormalization" not in types(model)
     assert types(model).count("LayerNormalization") == 1
-    assert model.metadata_props["edgebone.model.model"] == "net"
+    assert model.metadata_props["edgebone.model"] == "net"
 
 
 @pytest.mark.parametrize(("padding", "left"), [(0, []), (2, [SUBTRACT])])
@@ -174,7 +175,7 @@ def test_wrong_normalisation_is_noticed() -> None:
 def test_a_network_that_answers_the_same_for_every_picture_proves_nothing() -> None:
     net = Net(0)
     nn.init.zeros_(net.head.weight)
-    backbone = load_backbone(net, preprocess=PREPROCESS)
+    backbone = load_backbone(ModelRequest(net, preprocess=PREPROCESS))
     with pytest.raises(ExportError, match="would prove nothing"):
         make_reference(backbone, sample_pictures(None)[0])
 
@@ -182,7 +183,7 @@ def test_a_network_that_answers_the_same_for_every_picture_proves_nothing() -> N
 def test_nan_weights_are_noticed_in_pytorch_already() -> None:
     net = Net(0)
     nn.init.constant_(net.head.bias, float("nan"))
-    backbone = load_backbone(net, preprocess=PREPROCESS)
+    backbone = load_backbone(ModelRequest(net, preprocess=PREPROCESS))
     with pytest.raises(ExportError, match="PyTorch itself gives NaN"):
         make_reference(backbone, sample_pictures(None)[0])
 

@@ -20,9 +20,10 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Agreement, Preprocess
+from edgebone.engines.table import this_machine
 from edgebone_export import export
 from edgebone_export.importers.importer import HeadSpec, import_onnx
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 SPEC = Preprocess("stretch", (32, 32), "bilinear", True, "rgb", (0.5,) * 3, (0.25,) * 3)
 PICTURE = synthesize((60, 90), np.random.default_rng(2))
@@ -121,8 +122,8 @@ def test_a_proof_that_does_not_hold_here_is_not_believed(tmp_path: Path) -> None
 def test_elsewhere_the_rounding_is_emulated(
     offset: float, bundles: Callable[[float], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = msgspec.structs.replace(Machine.probe(), cpu_features=("avx2",))
-    monkeypatch.setattr(Machine, "probe", lambda: machine)
+    machine = msgspec.structs.replace(this_machine(), cpu_features=("avx2",))
+    monkeypatch.setattr(Machine, "probe", lambda *_: machine)
     path = tmp_path / "b.bundle"
     export(Classifier(offset), path, preprocess=SPEC, labels=LABELS)
     found = bf16(path)

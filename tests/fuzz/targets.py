@@ -46,10 +46,11 @@ def use_bundle(path: Path, engine: str) -> None:
     """All that a bundle is read for: looked at, replayed, run on pictures, written as text."""
     from edgebone.cli.inspect import inspect_command
     from edgebone.core.frame import Frame
+    from edgebone.core.golden import read_golden
     from edgebone.core.results import results_to_text
     from edgebone.decode import make_decoders
-    from edgebone.engines.select import Candidate
-    from edgebone.selftest import preprocess_off_by, read_golden, replay
+    from edgebone.engines.spec import Candidate
+    from edgebone.selftest import preprocess_off_by, replay
     from edgebone.sinks.jsonl import to_line
 
     with contextlib.redirect_stdout(io.StringIO()):

@@ -28,12 +28,14 @@ import edgebone
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError
+from edgebone.core.golden import read_golden
 from edgebone.core.head_file import HeadFile, head_bytes
 from edgebone.core.manifest import Head
 from edgebone.engines.on_device import DeviceTensor, keep_for_heads
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.opening import open_engine
+from edgebone.engines.spec import Candidate
 from edgebone.model.attached_heads import ApartHead, ApartHeads
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone_export.heads.attach.attach import attach
 
 PICTURES = [tinted_picture(number) for number in range(12)]

@@ -25,7 +25,8 @@ from edgebone.core import reading
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import BundleError
 from edgebone.core.head_file import read_head
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.opening import open_engine
+from edgebone.engines.spec import Candidate
 
 GRAPH = "onnx/fp32.onnx"
 ON_EVERY_ENGINE = pytest.mark.parametrize(

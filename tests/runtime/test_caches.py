@@ -263,7 +263,7 @@ def test_what_a_compiled_network_depends_on_is_its_key(tmp_path: Path, monkeypat
         assert not from_cache(**settings)
         assert from_cache(**settings)
     machine = msgspec.structs.replace(Machine.probe(), cpu="another")
-    monkeypatch.setattr(Machine, "probe", lambda: machine)
+    monkeypatch.setattr(Machine, "probe", lambda *_: machine)
     assert not from_cache()
 
 

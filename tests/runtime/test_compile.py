@@ -645,4 +645,3 @@ def test_every_name_that_is_used_is_one_of_tensorrts() -> None:
 def test_targets_are_read() -> None:
     assert parse_target("tensorrt-rtx:sm86,SM89") == Target("tensorrt-rtx", ("SM86", "SM89"))
     assert str(parse_target("tensorrt-rtx:sm86")) == "tensorrt-rtx:sm86"
-    assert parse_target("openvino") == Target("openvino")

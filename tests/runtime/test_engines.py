@@ -25,7 +25,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgebone.core.caches import NetworkCache
 from edgebone.core.errors import EngineError, TensorError
 from edgebone.core.machine import Machine, usable_cores
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.opening import open_model
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import ROWS
 
 Opener = Callable[..., Any]
 
@@ -57,6 +59,10 @@ def open_tensorrt(model: bytes, **settings: Any) -> Any:
     return TensorRTEngine(make_plan(model, profiles), cuda=cuda, trt=TensorRTDouble(cuda), **settings)
 
 
+def open_tensorrt_rtx(model: bytes, **settings: Any) -> Any:
+    return open_tensorrt(model, target="tensorrt-rtx", **settings)
+
+
 def open_tensorrt_on_jetson(model: bytes, **settings: Any) -> Any:
     return open_tensorrt(model, integrated=True, **settings)
 
@@ -64,6 +70,19 @@ def open_tensorrt_on_jetson(model: bytes, **settings: Any) -> Any:
 def open_onnxruntime_on_gpu(model: bytes, **settings: Any) -> Any:
     with patch.dict(sys.modules, {"onnxruntime": OnnxRuntimeOnGpu()}):
         return open_onnxruntime(model, **{"device": "cuda", **settings})
+
+
+def open_onnxruntime_tensorrt(model: bytes, **settings: Any) -> Any:
+    return open_onnxruntime_on_gpu(model, device="tensorrt", **settings)
+
+
+def open_reference(model: bytes, **settings: Any) -> Any:
+    """The engine that docs/extending shows, of another package."""
+    with patch.object(sys, "path", [str(EXAMPLE), *sys.path]):
+        from edgebone_onnx_reference.engine import ReferenceEngine
+
+    settings.pop("threads", None)
+    return ReferenceEngine(model, **settings)
 
 
 class OnnxRuntimeOnGpu:
@@ -110,14 +129,28 @@ class OnnxRuntimeOnGpu:
 
 
 no_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor does not compute in BF16")
-ENGINES = [
-    pytest.param(open_onnxruntime, marks=needs("onnxruntime"), id="onnxruntime"),
-    pytest.param(open_openvino, marks=needs("openvino"), id="openvino-fp32"),
-    pytest.param(open_openvino_bf16, marks=[needs("openvino"), no_bf16], id="openvino-bf16"),
-    pytest.param(open_onnxruntime_on_gpu, marks=needs("onnxruntime"), id="onnxruntime-cuda, double"),
-    pytest.param(open_tensorrt, marks=needs("onnxruntime"), id="tensorrt, double"),
-    pytest.param(open_tensorrt_on_jetson, marks=needs("onnxruntime"), id="tensorrt on a Jetson, double"),
-]
+EXAMPLE = Path(__file__).parents[2] / "docs" / "extending" / "engine"
+# How each row of the table is opened here: every one has to keep the contract.
+OPENERS: dict[str, list[Any]] = {
+    "onnxruntime": [pytest.param(open_onnxruntime, marks=needs("onnxruntime"), id="onnxruntime")],
+    "openvino": [
+        pytest.param(open_openvino, marks=needs("openvino"), id="openvino-fp32"),
+        pytest.param(open_openvino_bf16, marks=[needs("openvino"), no_bf16], id="openvino-bf16"),
+    ],
+    "onnxruntime-cuda": [
+        pytest.param(open_onnxruntime_on_gpu, marks=needs("onnxruntime"), id="onnxruntime-cuda, double")
+    ],
+    "onnxruntime-tensorrt": [
+        pytest.param(open_onnxruntime_tensorrt, marks=needs("onnxruntime"), id="onnxruntime-tensorrt, double")
+    ],
+    "tensorrt": [
+        pytest.param(open_tensorrt, marks=needs("onnxruntime"), id="tensorrt, double"),
+        pytest.param(open_tensorrt_on_jetson, marks=needs("onnxruntime"), id="tensorrt on a Jetson, double"),
+    ],
+    "tensorrt-rtx": [pytest.param(open_tensorrt_rtx, marks=needs("onnxruntime"), id="tensorrt-rtx, double")],
+}
+ENGINES = [opener for row in ROWS for opener in OPENERS[row.name]]
+ENGINES += [pytest.param(open_reference, id="a package's")]
 
 
 @pytest.fixture(params=ENGINES)
@@ -156,7 +189,7 @@ def test_it_says_what_it_takes_and_gives(static: Any, dynamic: Any) -> None:
     assert [spec.name for spec in dynamic.inputs] == ["images"]
     assert dynamic.inputs[0].shape[1:] == (32, 32, 3)
     assert isinstance(dynamic.inputs[0].shape[0], str)
-    assert static.name in ("onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt")
+    assert static.name in (*OPENERS, "onnx-reference")
     assert static.precision in ("fp32", "bf16")
 
 
@@ -475,7 +508,7 @@ def test_a_missing_package_is_told_with_the_pip_line(package: str, kind: str, ex
     program = f"""
 import sys
 sys.modules[{package!r}] = None
-from edgebone.engines.{module} import {name}
+from edgebone.engines.{module}.engine import {name}
 from edgebone.core.errors import MissingDependencyError
 try:
     {name}(b"")
@@ -497,7 +530,7 @@ def test_a_broken_package_is_not_called_missing(package: str, kind: str, tmp_pat
     program = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from edgebone.engines.{module} import {name}
+from edgebone.engines.{module}.engine import {name}
 from edgebone.core.errors import EngineError
 try:
     {name}(b"")
@@ -519,7 +552,7 @@ def test_ctrl_c_while_a_package_is_imported_is_not_taken_for_a_broken_package(
     (tmp_path / f"{package}.py").write_text("raise ImportError('initialization failed') from KeyboardInterrupt()")
     module, name = kind.split(".")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    program += f"from edgebone.engines.{module} import {name}\n{name}(b'')"
+    program += f"from edgebone.engines.{module}.engine import {name}\n{name}(b'')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
 

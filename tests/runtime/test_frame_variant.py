@@ -18,22 +18,24 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import BundleError, EngineError, OutputError, TensorError
 from edgebone.core.frame import Frame, Planes
-from edgebone.core.machine import Machine
+from edgebone.core.golden import read_golden
 from edgebone.core.manifest import FrameVariant, parse_manifest
-from edgebone.engines.chosen_variants import chosen_variants
+from edgebone.engines.opening import open_engine
 from edgebone.engines.openvino.compile import compile_with_openvino
-from edgebone.engines.select import Candidate, candidates, open_engine
+from edgebone.engines.select import candidates
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import this_machine
 from edgebone.engines.tensorrt.compile import cached_engine, compile_into_bundle
 from edgebone.engines.tensorrt.settings import Target
 from edgebone.model import frame_engines
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone.sources import video_pixels
 from edgebone.sources.video_pixels import pixels_of
 from edgebone.tune.space import candidates_to_measure
 from edgebone_export.frame_input.add import add_frame_variants
 from edgebone_export.frame_input.proof import nv12_of
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 SIZE = (48, 64)
 NAME = "fp32-48x64"
@@ -289,10 +291,10 @@ def test_a_frame_variant_is_never_chosen_as_an_ordinary_one(bundle: Path) -> Non
     with open_bundle(bundle) as opened:
         manifest = opened.manifest
         assert {item.variant for item in candidates(manifest)} == {"fp32"}
-        assert {item.variant for item in candidates_to_measure(manifest, Machine.probe(), "latency")[0]} == {"fp32"}
+        assert {item.variant for item in candidates_to_measure(manifest, this_machine(), "latency")[0]} == {"fp32"}
         sample = read_golden(opened)
         assert replay(opened, sample, Candidate("onnxruntime", "fp32", "fp32")).passed
-        assert chosen_variants(manifest, [], "x") == ["fp32", *manifest.frame_variants]
+        assert manifest.chosen_graphs([], "x") == ["fp32", *manifest.frame_variants]
         assert manifest.graph(NAME).batch == (1, 4)
         assert manifest.input_of(f"{NAME}-nv12").shape == ("batch", 72, 64)
         assert isinstance(manifest.frame_variants[NAME], FrameVariant)

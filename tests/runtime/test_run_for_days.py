@@ -217,7 +217,7 @@ class Disk:
         self.seen: list[int] = []
         self.closed = False
 
-    def write(self, frame: Frame, result: object) -> None:
+    def write(self, frame: Frame, result: object, events: object = ()) -> None:
         if frame.index in self.full:
             raise OutputError("o.jsonl cannot be written: the disk is full")
         self.seen.append(frame.index)

@@ -6,7 +6,7 @@ import io
 import shutil
 import signal
 import time
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,19 @@ from test_run_for_days import finish, lines_of, start
 
 import edgebone
 from edgebone import Gallery, load
-from edgebone.cli import gallery_watch, signals
-from edgebone.cli.naming import Naming
-from edgebone.cli.reload import Reload, frames
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError, EngineError
+from edgebone.core.frame import Frame
 from edgebone.core.head_file import HeadFile, head_bytes, parse_head
 from edgebone.core.manifest import Head, Manifest, Weights
 from edgebone.core.matches import Matches
 from edgebone.gallery import GalleryError
+from edgebone.gallery import watch as gallery_watch
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
 from edgebone.gallery.recognise import name_embeddings, open_galleries
 from edgebone.gallery.views import SIGNATURE
+from edgebone.pipeline import Naming, Pipeline
+from edgebone.sinks.callback import CallbackSink
 from edgebone_export.heads.attach.attach import attach
 
 PICTURES = [tinted_picture(number) for number in range(6)]
@@ -123,16 +124,16 @@ def test_a_head_of_another_kind_in_the_place_of_an_embedding_is_no_embedding(bun
 
 def test_pictures_that_are_embedded_while_the_head_is_swapped_are_not_mixed(bundle: Path, network: Path) -> None:
     with load(bundle) as model:
-        infer = model.infer
+        run = model.run
         swaps = [embedding(network, 5, seed=7)]
 
         def swapped_afterwards(*what: Any) -> Any:
-            outputs = infer(*what)
+            outputs = run(*what)
             if swaps:
                 model.swap_head("emb", swaps.pop())
             return outputs
 
-        model.infer = swapped_afterwards  # type: ignore[method-assign]
+        model.run = swapped_afterwards  # type: ignore[method-assign]
         with pytest.raises(GalleryError, match="head emb was swapped while pictures were embedded; embed them again"):
             embed_pictures(model, PICTURES)
         assert embed_pictures(model, PICTURES).shape == (6, 5)
@@ -210,6 +211,28 @@ def write_gallery(bundle: Path, path: Path, labels: list[str]) -> None:
         gallery.save(path, overwrite=True)
 
 
+def name_all(
+    model: edgebone.Model,
+    sources: list[Any],
+    path: Path,
+    load_again: Callable[[], Any],
+    after: Callable[[Pipeline, list[str]], object],
+    said: list[str] | None = None,
+) -> list[str]:
+    """The names that a pipeline gives, frame by frame; ``after`` each of them something happens."""
+    say = print if said is None else said.append
+    pipeline = Pipeline(model, [Naming({"": path}, say)], load=load_again, notice=say)
+    seen: list[str] = []
+
+    def take(_: Frame, results: Any) -> None:
+        seen.append(results["emb"].label)
+        after(pipeline, seen)
+
+    pipeline.sinks = [CallbackSink(take)]
+    pipeline.run(*sources)
+    return seen
+
+
 OLD = [f"old {number}" for number in range(len(PICTURES))]
 
 
@@ -219,25 +242,25 @@ def test_a_bundle_that_is_loaded_again_is_named_by_its_own_gallery_from_its_firs
     path = tmp_path / "a.gallery"
     write_gallery(bundle, path, OLD)
     new, labels = other_embedding(network, tmp_path / "new.bundle")
-    with load(bundle) as model, model.stream(PICTURES * 10) as stream:
-        named = Naming(model, {"": str(path)})
-        seen: list[str] = []
-        for number, (_, result) in enumerate(frames(stream, Reload(lambda: load(new), named), named)):
-            seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
-            if number == 5:
-                # Another bundle alone does not go with the gallery that is there.
-                signals._reload.append(1)
-            if number == 15:
-                write_gallery(new, path, labels)
-                signals._reload.append(1)
+    said: list[str] = []
+
+    def after(pipeline: Pipeline, seen: list[str]) -> None:
+        if len(seen) == 6:
+            # Another bundle alone does not go with the gallery that is there.
+            pipeline.reload()
+        if len(seen) == 16:
+            write_gallery(new, path, labels)
+            pipeline.reload()
+
+    with load(bundle) as model:
+        seen = name_all(model, [PICTURES * 10], path, lambda: load(new), after, said)
     point = next(number for number, label in enumerate(seen) if label.startswith("new"))
     assert 16 < point < 22
     assert seen == [(OLD if number < point else labels)[number % len(PICTURES)] for number in range(60)]
-    said = capsys.readouterr().err.splitlines()
     assert len(said) == 2, said
     assert "a.gallery holds vectors of" in said[0]
     assert said[0].endswith("going on with the bundle as it was")
-    assert said[1] == "edgebone: the bundle is loaded again"
+    assert said[1] == "the bundle is loaded again"
 
 
 def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothing(
@@ -257,15 +280,14 @@ def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothi
         loaded[0].run = refuse
         return loaded[0]
 
-    with load(bundle) as model, model.stream(PICTURES * 3) as stream:
-        seen = []
-        named = Naming(model, {"": str(path)})
-        for number, (_, result) in enumerate(frames(stream, Reload(load_broken, named), named)):
-            seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
-            if number == 5:
-                signals._reload.append(1)
-    assert seen == OLD * 3
-    assert "the device is full; going on with the bundle as it was" in capsys.readouterr().err
+    def after(pipeline: Pipeline, seen: list[str]) -> None:
+        if len(seen) == 6:
+            pipeline.reload()
+
+    said: list[str] = []
+    with load(bundle) as model:
+        assert name_all(model, [PICTURES * 3], path, load_broken, after, said) == OLD * 3
+    assert said == ["the device is full; going on with the bundle as it was"]
     with pytest.raises(EngineError, match="closed"):
         edgebone.Model.run(loaded[0], loaded[0].prepare([]))
 
@@ -277,17 +299,18 @@ def test_the_cameras_results_under_way_are_named_by_the_gallery_before(
     write_gallery(bundle, path, OLD)
     new, labels = other_embedding(network, tmp_path / "new.bundle")
     cameras = [Ticking(f"camera {number}", 100, 10**6) for number in range(3)]
-    with load(bundle) as model, model.stream(*cameras) as stream:
-        seen: Counter[str] = Counter()
-        named = Naming(model, {"": str(path)})
-        for number, (_, result) in enumerate(frames(stream, Reload(lambda: load(new), named), named)):
-            seen[result["emb"].label[:3]] += 1  # type: ignore[index, union-attr, call-overload]
-            if number == 20:
-                write_gallery(new, path, labels)
-                signals._reload.append(1)
-            if seen["new"] > 20:
-                break
-    assert set(seen) == {"old", "new"}
+
+    def after(pipeline: Pipeline, seen: list[str]) -> None:
+        if len(seen) == 21:
+            write_gallery(new, path, labels)
+            pipeline.reload()
+        if sum(label.startswith("new") for label in seen) > 20:
+            raise StopIteration
+
+    names_seen: list[str] = []
+    with load(bundle) as model, pytest.raises(StopIteration):
+        name_all(model, cameras, path, lambda: load(new), lambda *what: (names_seen.append(what[1][-1]), after(*what)))
+    assert {name[:3] for name in names_seen} == {"old", "new"}
 
 
 def test_a_gallery_that_changes_while_a_stream_runs_is_taken_over(
@@ -302,25 +325,25 @@ def test_a_gallery_that_changes_while_a_stream_runs_is_taken_over(
     path = tmp_path / "a.gallery"
     write_gallery(bundle, path, OLD)
     new, labels = other_embedding(network, tmp_path / "new.bundle")
-    seen: list[str] = []
-    with load(bundle) as model, model.stream(PICTURES * 6) as stream:
-        named = Naming(model, {"": str(path)})
-        for number, (_, result) in enumerate(frames(stream, Reload(lambda: load(new), named), named)):
-            seen.append(result["emb"].label)  # type: ignore[index, union-attr, call-overload]
-            if number == 5:
-                write_gallery(bundle, path, [f"now {number}" for number in range(len(PICTURES))])
-            if number == 11:
-                write_gallery(new, path, labels)
-            if number == 17:
-                path.write_bytes(b"no gallery")
-            if number == 23:
-                path.unlink()
-            if number == 29:
-                write_gallery(bundle, path, OLD)
+    said: list[str] = []
+
+    def after(_: Pipeline, seen: list[str]) -> None:
+        if len(seen) == 6:
+            write_gallery(bundle, path, [f"now {number}" for number in range(len(PICTURES))])
+        if len(seen) == 12:
+            write_gallery(new, path, labels)
+        if len(seen) == 18:
+            path.write_bytes(b"no gallery")
+        if len(seen) == 24:
+            path.unlink()
+        if len(seen) == 30:
+            write_gallery(bundle, path, OLD)
+
+    with load(bundle) as model:
+        seen = name_all(model, [PICTURES * 6], path, lambda: load(new), after, said)
     now = [f"now {number}" for number in range(len(PICTURES))]
     assert seen == OLD + now * 4 + OLD
-    said = capsys.readouterr().err.splitlines()
-    assert [line.partition(" ")[2].partition(" ")[2] for line in said] == ["has changed: 6 entries"] * 2
+    assert [line.partition(" ")[2] for line in said] == ["has changed: 6 entries"] * 2
     # Each that does not go is said once.
     refused = [record.getMessage() for record in caplog.records]
     assert len(refused) == 2

@@ -20,19 +20,11 @@ from edgebone.core.errors import EngineError, NoEngineError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Parity, Variant
 from edgebone.core.tensors import TensorSpec
-from edgebone.engines import select
-from edgebone.engines.select import (
-    Candidate,
-    Fit,
-    Reject,
-    candidates,
-    check,
-    choose,
-    open_engine,
-    open_first,
-    open_model,
-)
-from edgebone.engines.tensorrt import cuda
+from edgebone.engines.opening import open_engine, open_first, open_model
+from edgebone.engines.select import candidates, check, choose
+from edgebone.engines.spec import Candidate, Fit, Reject
+from edgebone.engines.table import names, this_machine
+from edgebone.engines.tensorrt import engine as tensorrt_engine
 from edgebone.engines.tensorrt import plan as tensorrt_plan
 from edgebone.engines.tensorrt.settings import Target
 
@@ -60,8 +52,8 @@ JETPACK = msgspec.structs.replace(JETSON, packages={"onnxruntime": "1.19", **NVI
 
 
 def options(engine: str = "auto", precision: str = "fp32") -> list[Candidate]:
-    names = select.ENGINES if engine == "auto" else (engine,)
-    return [Candidate(name, precision, "fp32") for name in names]
+    wanted = names() if engine == "auto" else (engine,)
+    return [Candidate(name, precision, "fp32") for name in wanted]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +74,8 @@ def test_the_best_engine_of_a_machine_comes_first(machine: Machine, order: list[
     for given in (options(), options()[::-1]):
         choice = choose(given, machine)
         assert [fit.candidate.engine for fit in choice.fits] == order
-        assert len(choice.fits) + len(choice.rejects) == len(select.ENGINES)
-        assert str(choice).count("\n") == len(select.ENGINES) - 1
+        assert len(choice.fits) + len(choice.rejects) == len(names())
+        assert str(choice).count("\n") == len(names()) - 1
 
 
 @pytest.mark.parametrize(
@@ -131,8 +123,8 @@ def test_where_nothing_fits_there_is_a_line_for_each_candidate() -> None:
     with pytest.raises(NoEngineError) as caught:
         choose(options(), like(packages={}))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 1 + len(select.ENGINES)
-    for engine, line in zip(select.ENGINES, lines[1:], strict=True):
+    assert len(lines) == 1 + len(names())
+    for engine, line in zip(names(), lines[1:], strict=True):
         assert line.startswith(f"  {engine} fp32: ")
 
 
@@ -148,7 +140,7 @@ def test_unknown_words_are_refused_with_those_that_exist(colors_bundle: Path) ->
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp8"])
 def test_a_variant_made_for_tensorrt_is_taken_by_it_alone(precision: str) -> None:
     variant = Variant("a.onnx", precision, (1, 1), Parity(0.0, 0.0, 1.0, 1), engines=("tensorrt", "tensorrt-rtx"))
-    options = [Candidate(name, precision, "a") for name in select.ENGINES]
+    options = [Candidate(name, precision, "a") for name in names()]
     choice = choose(options, TENSORRT, {"a": variant})
     assert [fit.candidate.engine for fit in choice.fits] == ["tensorrt", "tensorrt-rtx"]
     assert all("made for tensorrt and tensorrt-rtx" in reject.reason for reject in choice.rejects)
@@ -158,9 +150,9 @@ def test_a_variant_made_for_tensorrt_is_taken_by_it_alone(precision: str) -> Non
 def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
     """TensorRT and a GPU, both doubles; compiling is no more than wrapping the network."""
     gpu = CudaDouble()
-    monkeypatch.setattr(cuda, "CudaBindings", lambda: gpu)
+    monkeypatch.setattr(tensorrt_engine, "CudaBindings", lambda: gpu)
     monkeypatch.setitem(sys.modules, "tensorrt", TensorRTDouble(gpu))
-    monkeypatch.setattr(Machine, "probe", lambda: TENSORRT)
+    monkeypatch.setattr(Machine, "probe", lambda *_: TENSORRT)
 
     def compiled(bundle: Bundle, variant: str, target: Target, *, notice: Callable[[str], None]) -> bytes:
         notice(f"compiling {variant} for {target}")
@@ -216,13 +208,13 @@ def test_type_stubs_are_not_taken_for_the_package(tmp_path: Path, monkeypatch: p
     (tmp_path / "tensorrt_lean").mkdir()
     (tmp_path / "tensorrt_lean" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    packages = Machine.probe().packages
+    packages = this_machine().packages
     assert "tensorrt" not in packages
     assert packages["tensorrt_lean"] == "unknown version"
 
 
 def test_the_probe_knows_what_can_be_imported_here() -> None:
-    machine = Machine.probe()
+    machine = this_machine()
     for name in ("numpy", "edgebone", "onnxruntime", "openvino"):
         try:
             version = importlib.metadata.version(name)

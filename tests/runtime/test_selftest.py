@@ -13,12 +13,15 @@ from conftest import RED, picture, write_boxes_bundle, write_colors_bundle
 from helpers import has_bf16, needs
 from test_bundle import contents
 
-from edgebone.core.bundle import open_bundle
+from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import write_bundle
 from edgebone.core.errors import BundleError
-from edgebone.engines.select import Candidate
+from edgebone.core.golden import read_golden
+from edgebone.engines.proved import Replay
+from edgebone.engines.spec import Candidate
 from edgebone.preprocess import preprocess
-from edgebone.selftest import Replay, preprocess_off_by, read_golden, replay
+from edgebone.selftest import preprocess_off_by, replay
+from edgebone.sources.golden_picture import read_golden_picture
 
 Tensors = dict[str, np.ndarray]
 ORT = Candidate("onnxruntime", "fp32", "fp32")
@@ -102,13 +105,17 @@ def test_an_incomplete_recording_is_refused(tmp_path: Path, change: Callable[[Te
         read_golden(bundle)
 
 
-@pytest.mark.parametrize("file", ["golden/image.png", "golden/tensors.npz"])
+@pytest.mark.parametrize(
+    ("file", "read"), [("golden/image.png", read_golden_picture), ("golden/tensors.npz", read_golden)]
+)
 @pytest.mark.parametrize("content", [b"", b"noise" * 50, b"PK\3\4", b"\x93NUMPY\1\0"])
-def test_an_unreadable_recording_is_refused(tmp_path: Path, file: str, content: bytes) -> None:
+def test_an_unreadable_recording_is_refused(
+    tmp_path: Path, file: str, read: Callable[[Bundle], object], content: bytes
+) -> None:
     manifest, files = contents(write_colors_bundle(tmp_path / "good.bundle"))
     path = write_bundle(tmp_path / "a.bundle", manifest, {**files, file: content})
     with open_bundle(path) as bundle, pytest.raises(BundleError, match="golden"):
-        read_golden(bundle)
+        read(bundle)
 
 
 def test_an_array_file_in_place_of_the_recording_is_refused(tmp_path: Path) -> None:
@@ -139,7 +146,7 @@ def test_the_recording_is_what_the_runtime_computes_from_the_picture(tmp_path: P
     with open_bundle(write_colors_bundle(tmp_path / "a.zip")) as bundle:
         sample = read_golden(bundle)
         out = np.zeros((32, 32, 3), np.uint8)
-        preprocess(bundle.manifest.preprocess, sample.image_bgr, out)
+        preprocess(bundle.manifest.preprocess, read_golden_picture(bundle), out)
         assert np.array_equal(out, sample.network_input[0])
         preprocess(bundle.manifest.preprocess, picture(RED), out)
         assert not np.array_equal(out, sample.network_input[0])

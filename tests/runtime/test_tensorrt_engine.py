@@ -878,7 +878,8 @@ def test_a_frames_account_is_printed_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx"])
 def test_on_a_gpu_it_computes_what_the_network_says(target: str, tmp_path: Path) -> None:
     pytest.importorskip(target.replace("-", "_"))
-    from edgebone.engines.select import Candidate, open_engine
+    from edgebone.engines.opening import open_engine
+    from edgebone.engines.spec import Candidate
 
     path = write_colors_bundle(tmp_path / "b.bundle", (1, 4))
     with open_bundle(path) as bundle, open_engine(bundle, Candidate(target, "fp32", "fp32")) as engine:

@@ -19,7 +19,7 @@ from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.errors import EngineError, OutputError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Parity, Plan, Variant
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.tune import tuner
 from edgebone.tune.measure import Failed, Speed, measure_apart
 from edgebone.tune.space import BASELINE, candidates_to_measure

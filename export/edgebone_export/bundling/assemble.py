@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import io
 from collections import Counter
@@ -17,13 +16,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-import edgebone
-from edgebone.core.machine import Machine
+from edgebone.core.compare import FP32
 from edgebone.core.manifest import SCHEMA, Golden, Head, Manifest, ModelInfo, Parity, Preprocess, Variant
 from edgebone.core.tensors import TensorSpec
+from edgebone.core.version import created_at, created_by
+from edgebone.engines.table import this_machine
 from edgebone_export.graphs.passes.contract import PassRecord
 from edgebone_export.graphs.trace import BATCH, INPUT
-from edgebone_export.proof.verify import FP32_MAX_REL, PreprocessParity, Reference
+from edgebone_export.proof.verify import PreprocessParity, Reference
 
 VARIANT = "fp32"
 FILE = f"onnx/{VARIANT}.onnx"
@@ -90,8 +90,8 @@ def manifest_of(
     return Manifest(
         schema=SCHEMA,
         name=model.name,
-        created_by=f"edgebone {edgebone.__version__}",
-        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created_by=created_by(),
+        created_at=created_at(),
         model=model,
         preprocess=preprocess,
         input=TensorSpec(INPUT, "uint8", (size, *preprocess.size_hw, 3)),
@@ -100,7 +100,7 @@ def manifest_of(
         ),
         heads=dict(heads),
         variants={VARIANT: Variant(FILE, VARIANT, batch, parity)},
-        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32_MAX_REL),
+        golden=Golden(_GOLDEN_IMAGE, _GOLDEN_TENSORS, FP32.max_rel),
         files={},
     )
 
@@ -135,7 +135,7 @@ def report_json(
         "nodes": dict(Counter(node.op_type for node in graph.graph).most_common()),
         "onnx_bytes": file_bytes,
         "libraries": _versions(),
-        "machine": Machine.probe(),
+        "machine": this_machine(),
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=2)
 
@@ -143,7 +143,7 @@ def report_json(
 def describe(name: str, library: str, weights: object, preprocess: Preprocess) -> dict[str, str]:
     """What the ONNX file says about itself, even without its bundle."""
     return {
-        "edgebone.model.model": f"{name} ({library})",
+        "edgebone.model": f"{name} ({library})",
         "edgebone.weights": msgspec.json.encode(weights).decode(),
         "edgebone.preprocess": msgspec.json.encode(preprocess).decode(),
     }

@@ -10,6 +10,7 @@ import typer
 from edgebone.cli import options
 from edgebone.cli.output import as_shown, note, say, say_json
 from edgebone_export.cli.steps import Steps
+from edgebone_export.heads.kinds import names_of
 
 if TYPE_CHECKING:
     from edgebone_export.heads.fit.compare import Comparison
@@ -20,7 +21,7 @@ def compare(
     backbones: Annotated[
         str, typer.Option(help="Names from `edgebone models`, or bundles: mobilenet_v2,resnet50,my.bundle.")
     ],
-    head: Annotated[str, typer.Option("--head", help="linear, logistic, mlp or prototype.")] = "linear",
+    head: Annotated[str, typer.Option("--head", help=f"{', '.join(names_of('classification'))}.")] = "linear",
     val: Annotated[
         Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
     ] = None,
@@ -66,13 +67,13 @@ def compare(
         from edgebone_export.heads.fit.compare import Backbones
         from edgebone_export.heads.fit.compare import compare as run_compare
         from edgebone_export.heads.fit.compare_plot import plot_comparison
-        from edgebone_export.heads.fit.fit import Settings
+        from edgebone_export.heads.fit.work import Settings
 
         found = run_compare(
             data,
             Backbones(names, weights, weights_dir, keep_bundles),
             Settings(
-                kind=head,  # type: ignore[arg-type]
+                kind=head,
                 val=val,
                 hold_out=hold_out,
                 read=read,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,33 +11,13 @@ import typer
 from edgebone.cli import options
 from edgebone.cli.output import note, say, say_json
 from edgebone_export.cli.attach import show as show_attached
+from edgebone_export.cli.head_options import own_parameters, own_settings
 from edgebone_export.cli.steps import Steps
+from edgebone_export.heads.kinds import names_of
 
 if TYPE_CHECKING:
     from edgebone_export.heads.fit.fit import FitReport
 
-_CLASSIFIERS = ("linear", "logistic", "mlp", "prototype")
-_KINDS = (*_CLASSIFIERS, "multilabel", "regression", "embedding", "anomaly", "segmentation", "detection")
-# Which heads an option says something to; what is not here says something to all of them.
-_MEANT_FOR = {
-    "positive": _CLASSIFIERS,
-    "sensitivity": _CLASSIFIERS,
-    "abstain": _CLASSIFIERS,
-    "abstain-below": _CLASSIFIERS,
-    "decision-accuracy": _CLASSIFIERS,
-    "hidden": ("mlp",),
-    "dimension": ("embedding",),
-    "columns": ("regression",),
-    "epochs": ("segmentation", "detection"),
-    "output-stride": ("segmentation",),
-    "labels": ("segmentation",),
-    "images": ("segmentation", "detection"),
-    "val-images": ("segmentation", "detection"),
-    "anomalous": ("anomaly",),
-    "false-alarm-rate": ("anomaly",),
-}
-# The options that are not the head's own function's.
-_SETTINGS = ("columns", "labels", "images", "val_images", "anomalous")
 _LISTED = 10
 
 
@@ -53,7 +34,7 @@ def fit(
     output: Annotated[
         Path, typer.Option("-o", "--out", help="The bundle to write, with the head; or NAME.head for the head alone.")
     ],
-    head: Annotated[str, typer.Option("--head", help=f"{', '.join(_KINDS)}.")] = "linear",
+    head: Annotated[str, typer.Option("--head", help=f"{', '.join(names_of())}.")] = "linear",
     val: Annotated[
         Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
     ] = None,
@@ -67,47 +48,6 @@ def fit(
         ),
     ] = None,
     views: Annotated[int, typer.Option(min=1, help="Augmented views a picture, while fitting.")] = 1,
-    columns: Annotated[str | None, typer.Option(help="Regression: columns of numbers, a,b; all if not given.")] = None,
-    positive: Annotated[
-        str | None, typer.Option(help="Of two classes, the one that decisions are about, such as malignant.")
-    ] = None,
-    sensitivity: Annotated[
-        float | None,
-        typer.Option(callback=options.share, help="The share of the positive class that decisions shall find."),
-    ] = None,
-    abstain: Annotated[
-        str | None, typer.Option(help="LOW,HIGH: probabilities of --positive between which nothing is decided.")
-    ] = None,
-    abstain_below: Annotated[
-        float | None,
-        typer.Option(callback=options.share, help="Nothing is decided where the best class is less probable."),
-    ] = None,
-    decision_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            callback=options.share, help="The share of decisions that shall be right; chooses what is abstained on."
-        ),
-    ] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="mlp: size of the hidden layer.")] = None,
-    dimension: Annotated[int | None, typer.Option(min=1, help="embedding: at most so many numbers a picture.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="segmentation, detection: passes over the data.")] = None,
-    output_stride: Annotated[
-        int | None, typer.Option(min=1, help="segmentation: pixels of the network's input per cell of the class map.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="segmentation: class names, one a line; labels.txt in the data if not given.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="segmentation, detection: the pictures, where they are not in images beside.")
-    ] = None,
-    val_images: Annotated[Path | None, typer.Option(help="The same of --val.")] = None,
-    anomalous: Annotated[Path | None, typer.Option(help="anomaly: a folder of odd pictures to measure on.")] = None,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(
-            callback=options.share, help="anomaly: the share of normal pictures that may be taken for odd ones."
-        ),
-    ] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     variant: Annotated[
@@ -128,39 +68,20 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
     json: options.Json = False,
+    **said: Any,
 ) -> None:
     """Fit a head on your pictures in seconds; the backbone stays as it is, and its features are computed once."""
-    more = _options(
-        head,
-        {
-            "positive": positive,
-            "sensitivity": sensitivity,
-            "abstain": _band(abstain),
-            "abstain-below": abstain_below,
-            "decision-accuracy": decision_accuracy,
-            "hidden": hidden,
-            "dimension": dimension,
-            "columns": None if columns is None else tuple(part.strip() for part in columns.split(",") if part.strip()),
-            "epochs": epochs,
-            "output-stride": output_stride,
-            "labels": labels,
-            "images": images,
-            "val-images": val_images,
-            "anomalous": anomalous,
-            "false-alarm-rate": false_alarm_rate,
-        },
-    )
+    own = own_settings(head, said)
     if output.suffix == ".head" and (keep or apart):
         raise typer.BadParameter(
             "--keep and --apart are about a bundle; a head alone is attached with: edgebone attach"
         )
-    settings = {key: more.pop(key) for key in _SETTINGS if key in more}
     from edgebone.core.bundle_writing import check_target
     from edgebone.core.head_file import SUFFIX, check_head_target
     from edgebone.engines.select import check_words
     from edgebone_export.given import check_bundle, check_there
 
-    check_there(data, val, labels, images, val_images, anomalous)
+    check_there(data, val, *(value for value in own.values() if isinstance(value, Path)))
     check_bundle(bundle)
     check_words(engine, precision or "auto")
     if output.suffix == SUFFIX:
@@ -172,15 +93,15 @@ def fit(
         from edgebone_export.need_packages import need
 
         need("fitting heads", "heads", "onnx", "onnx_ir", "onnxruntime", "onnxslim", "scipy", "sklearn", "torch")
-        from edgebone_export.heads.fit.fit import Settings
         from edgebone_export.heads.fit.fit import fit as run_fit
+        from edgebone_export.heads.fit.work import Settings
 
         report = run_fit(
             bundle,
             data,
             output,
             Settings(
-                kind=head,  # type: ignore[arg-type]
+                kind=head,
                 name=name,
                 val=val,
                 hold_out=hold_out,
@@ -189,9 +110,8 @@ def fit(
                 engine=engine,
                 precision=precision,
                 variant=variant,
-                options=more,
+                options=own,
                 seed=seed,
-                **settings,
             ),
             keep=keep,
             apart=apart,
@@ -208,25 +128,11 @@ def fit(
         _show(report)
 
 
-def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What was said to this kind of head, by the names that it is known by in Python."""
-    if kind not in _KINDS:
-        raise typer.BadParameter(f"--head is {', '.join(_KINDS)}, not {kind!r}")
-    said = {key: value for key, value in given.items() if value is not None}
-    for key in said:
-        if kind not in _MEANT_FOR[key]:
-            raise typer.BadParameter(f"--{key} is for --head {', '.join(_MEANT_FOR[key])}; it says nothing to {kind}")
-    return {key.replace("-", "_"): value for key, value in said.items()}
-
-
-def _band(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"--abstain is LOW,HIGH, such as 0.3,0.6, not {text!r}") from None
-    return low, high
+# Typer reads a command's options off its signature.
+_SIGNATURE = inspect.signature(fit, eval_str=True)
+fit.__signature__ = _SIGNATURE.replace(  # type: ignore[attr-defined]
+    parameters=[*(item for item in _SIGNATURE.parameters.values() if item.name != "said"), *own_parameters()]
+)
 
 
 def _warn(report: FitReport) -> None:

@@ -16,7 +16,7 @@ def models(
     from edgebone_export.need_packages import need_torch
 
     need_torch()
-    from edgebone_export.models.backbones import list_models, unknown
+    from edgebone_export.models.registry import list_models, unknown
 
     names = list_models(pattern)
     if not names:

@@ -12,7 +12,7 @@ from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.manifest import FrameLayout, FrameVariant, Manifest
 from edgebone.core.near import did_you_mean
-from edgebone.selftest import read_golden
+from edgebone.sources.golden_picture import read_golden_picture
 from edgebone_export.errors import ExportError
 from edgebone_export.frame_input.graft import preprocessing_alone, with_frame_input
 from edgebone_export.frame_input.proof import Frame, InputProof, proof_frames, prove_input, prove_outputs
@@ -61,7 +61,7 @@ def add_frame_variants(
             raise ExportError(
                 f"{path}: there is no variant {unknown[0]}; {hint}there are {', '.join(manifest.variants)}"
             )
-        golden = read_golden(bundle).image_bgr
+        golden = read_golden_picture(bundle)
         for size_hw in dict.fromkeys(sizes_hw):
             frames = proof_frames(size_hw, layout, None if samples is None else Path(samples), golden)
             said = f"{size_hw[0]}x{size_hw[1]}" + ("" if layout == "bgr" else f"-{layout}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,21 +11,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.compare import SAME_INPUT
 from edgebone.core.errors import EngineError
 from edgebone.core.manifest import FrameLayout, Manifest, Parity, Preprocess, Variant
-from edgebone.core.tensors import Array
+from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.protocol import Outputs
 from edgebone.preprocess import preprocess
 from edgebone_export.errors import ParityError
+from edgebone_export.pictures import sample_pictures, synthesize
 from edgebone_export.proof.parity import measure_parity
-from edgebone_export.proof.pictures import sample_pictures, synthesize
-from edgebone_export.quantization.calibration import in_batches
 
 # Rounding alone is off by one step; colours that are one step off are rounded once more.
 MOST_STEPS: dict[FrameLayout, int] = {"bgr": 1, "nv12": 2}
-# The same network on the same input: only the order of sums may differ.
-_MIN_COSINE = 0.9999
-_MIN_MATCHED = 0.99
 _SAMPLES = 3
 
 Frame = NDArray[np.uint8]
@@ -143,17 +141,15 @@ def prove_outputs(
     with OnnxRuntimeEngine(content, precision=base.precision, as_written=as_written) as engine:
         have = _run(engine, np.stack(frames), base.batch[0])
     same = measure_parity(have, behind_graph, manifest.graph_heads)
-    if same.cosine < _MIN_COSINE or (same.matched is not None and same.matched < _MIN_MATCHED):
+    if same.cosine < SAME_INPUT.cosine or (same.matched is not None and same.matched < SAME_INPUT.matched):
         share = "" if same.matched is None else f", {100 * same.matched:.1f} % of boxes or pixels the same"
         raise ParityError(
             f"{where}: on the same input its network answers otherwise: cosine {same.cosine:.6f} (at least "
-            f"{_MIN_COSINE}){share}; it was not added"
+            f"{SAME_INPUT.cosine}){share}; it was not added"
         )
     off = measure_parity(have, behind_host, manifest.graph_heads)
     return msgspec.structs.replace(off, reference="the same network behind the host's preprocessing")
 
 
-def _run(engine: OnnxRuntimeEngine, inputs: NDArray[np.uint8], batch: int) -> list[Mapping[str, Array]]:
-    name = engine.inputs[0].name
-    runs = [engine.run({name: in_batches(one[None], batch)[0]}) for one in inputs]
-    return [{key: values[:1] for key, values in run.items()} for run in runs]
+def _run(engine: OnnxRuntimeEngine, inputs: NDArray[np.uint8], batch: int) -> list[Outputs]:
+    return [run_all(engine, one[None], batch) for one in inputs]

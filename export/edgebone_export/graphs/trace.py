@@ -16,7 +16,7 @@ import torch
 
 from edgebone_export.errors import ExportError, in_one_line
 from edgebone_export.models.attention import FlatAttention
-from edgebone_export.models.backbones import Backbone
+from edgebone_export.models.contract import Backbone
 
 # TensorRT 10.3 parses it, LayerNormalization is in it, and onnxruntime's CUDA kernels are complete for it.
 OPSET = 18

@@ -19,6 +19,7 @@ from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
 from edgebone.core.reading import sha256_of
 from edgebone.decode import make_box_reader, spec_of
 from edgebone.decode.detections import BoxParams
+from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
 from edgebone.tasks.detection import DETECTION
@@ -47,11 +48,11 @@ from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
 from edgebone_export.importers.picture_input import PictureInput, bind, find_input, grey_of, put_grey_before
 from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
-from edgebone_export.models.backbones import Decode
+from edgebone_export.models.contract import Decode
 from edgebone_export.models.grey import shares_of_grey
-from edgebone_export.proof.pictures import sample_pictures
-from edgebone_export.proof.reduced import with_agreement
+from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
+from edgebone_export.quantization.reduced import with_agreement
 
 __all__ = ["BOXES", "DECODERS", "HeadSpec", "import_onnx"]
 
@@ -201,10 +202,9 @@ def import_onnx(
 def _run_file(model: ir.Model, taken: PictureInput, planes: NDArray[Any], path: Path) -> dict[str, list[NDArray[Any]]]:
     """What the file itself answers, before anything is changed: by output, one array a run."""
     size = taken.batch[0]
-    filled = np.resize(planes, (-(-len(planes) // size) * size, *planes.shape[1:]))
     try:
         with OnnxRuntimeEngine(ir.to_proto(model).SerializeToString()) as engine:
-            runs = [engine.run(taken.feeds(filled[at : at + size])) for at in range(0, len(filled), size)]
+            runs = [engine.run(taken.feeds(some)) for some in in_batches(planes, size)]
     except EdgeboneError as error:
         raise ExportError(f"{path}: {error}") from error
     return {name: [run[name] for run in runs] for name in runs[0]}

@@ -17,22 +17,22 @@ import edgebone
 from edgebone.core.boxes import iou_matrix
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
+from edgebone.core.golden import read_golden
 from edgebone.core.limits import ANNOTATIONS_BYTES
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import Head, Manifest, listed
 from edgebone.core.reading import read_regular
 from edgebone.core.results import Results
 from edgebone.decode.heads import heads_of
-from edgebone.engines.select import ENGINES, Candidate, Fit, check
+from edgebone.engines.select import check
+from edgebone.engines.spec import Candidate, Fit
+from edgebone.engines.table import rows, this_machine
 from edgebone.evaluate.annotated_sizes import check_inside
-from edgebone.selftest import read_golden, replay
+from edgebone.selftest import replay
 from edgebone.tasks.classification import CLASSIFICATION
 from edgebone.tasks.contract import Task
 from edgebone.tasks.detection import DETECTION
 from edgebone_export.errors import ExportError, ParityError
 
-# Engines that compile for minutes prove themselves when `edgebone compile` runs.
-_COMPILED = ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt")
 # Two implementations of one network differ by less; a wrong reading leaves next to nothing.
 _IOU = 0.7
 _SOUND, _LEAST = 0.9, 0.5
@@ -62,15 +62,16 @@ def try_engines(bundle: Path) -> dict[str, str]:
     Raises:
         ExportError: No engine runs it.
     """
-    machine = Machine.probe()
+    machine = this_machine()
     with open_bundle(bundle) as opened:
         sample = read_golden(opened)
         (name,) = opened.manifest.variants
         said = {}
-        for engine in ENGINES:
+        # Engines that compile for minutes prove themselves when `edgebone compile` runs.
+        for engine in (row.name for row in rows() if not row.compiles_for_minutes):
             candidate = Candidate(engine, "fp32", name)
             fits = isinstance(check(candidate, machine, opened.manifest.variants[name]), Fit)
-            if fits and engine not in _COMPILED:
+            if fits:
                 said[engine] = replay(opened, sample, candidate).detail
     if all(said.values()):
         raise ExportError("no engine here runs it: " + "; ".join(f"{key}: {why}" for key, why in said.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ import msgspec
 from torch import nn
 
 from edgebone.core.manifest import Preprocess, Weights
-from edgebone_export.errors import ExportError, UnknownModelError
+from edgebone.core.near import did_you_mean
+from edgebone_export.errors import ExportError, UnknownModelError, in_one_line
 from edgebone_export.models import checkpoints, kinds, own_outputs
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.backbones import InputSize, Network, resized
+from edgebone_export.models.contract import Backbone, InputSize, Model, ModelRequest, Network, check_options, resized
+from edgebone_export.models.outputs import with_output
 
 _EXAMPLE = (
     '{"mode": "crop", "resize": 256, "size_hw": [224, 224], "interpolation": "bilinear", "antialias": true, '
@@ -21,21 +24,53 @@ _EXAMPLE = (
 )
 
 
-def build(path: str, weights: str, size: InputSize, preprocess: Preprocess | None) -> Network:
-    """Import and call what the user named; it gives a module, or a module and its ``Preprocess``.
+def names() -> tuple[str, ...]:
+    """None: any path may be one."""
+    return ()
+
+
+def claims(model: Model) -> bool:
+    """Whether it is a module at hand, or named by its import path."""
+    return isinstance(model, nn.Module) or ":" in model
+
+
+def load(request: ModelRequest) -> Backbone:
+    """Describe the user's own network; errors as :class:`edgebone_export.models.contract.Provider` says.
 
     Raises:
         UnknownModelError: It cannot be imported, or is not there.
-        ExportError: It fails, or gives something else.
     """
+    check_options(request, "resize", "kind")
+    if request.output_kind == "detections":
+        raise ExportError(
+            f"{request.name} is a classifier: it gives logits, embedding, features or raw, not {request.output_kind}"
+        )
+    if isinstance(request.model, str):
+        network = _build(request.model, request)
+    else:
+        # The caller may go on training it: what the export changes, it changes in a copy.
+        network = _wrap(copy.deepcopy(request.model), request, request.preprocess)
+    return with_output(network, request)
+
+
+def _build(path: str, request: ModelRequest) -> Network:
+    """Import and call what the user named; it gives a module, or a module and its ``Preprocess``."""
     module_name, _, attribute = path.partition(":")
     # What lies in the working directory can be named; last, so that it is never taken for what others import.
     if "" not in sys.path:
         sys.path.append("")
     try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UnknownModelError(f"{path} cannot be imported: {error}") from error
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UnknownModelError(f"{path} cannot be imported: {in_one_line(error)}") from error
+    function = getattr(module, attribute, None)
+    if function is None:
+        hint = did_you_mean(attribute, vars(module)).rstrip()
+        raise UnknownModelError(
+            f"{path} cannot be imported: module '{module_name}' has no attribute '{attribute}'"
+            f"{f'; {hint}' if hint else ''}"
+        )
+    preprocess = request.preprocess
     try:
         made = function()
     except Exception as error:
@@ -46,21 +81,17 @@ def build(path: str, weights: str, size: InputSize, preprocess: Preprocess | Non
         raise ExportError(
             f"{path}() gave {type(made).__name__}; it should give an nn.Module, or one with its Preprocess"
         )
-    return wrap(made, path, weights, size, preprocess)
+    return _wrap(made, request, preprocess)
 
 
-def wrap(module: nn.Module, name: str, weights: str, size: InputSize, preprocess: Preprocess | None) -> Network:
-    """Describe a module at hand; ``default`` weights are those that it has.
-
-    Raises:
-        ExportError: Nothing says how pictures are preprocessed, or sizes differ.
-        WeightsError: The weights file does not fit.
-    """
+def _wrap(module: nn.Module, request: ModelRequest, preprocess: Preprocess | None) -> Network:
+    """Describe a module at hand; ``default`` weights are those that it has."""
+    name, weights = request.name, request.weights
     if preprocess is None:
         raise ExportError(f"{name}: say how pictures become its input, --preprocess FILE.json with: {_EXAMPLE}")
-    if size.size_hw is not None:
-        preprocess = msgspec.structs.replace(preprocess, size_hw=size.size_hw)
-    preprocess = resized(preprocess, InputSize(resize=size.resize))
+    if request.size_hw is not None:
+        preprocess = msgspec.structs.replace(preprocess, size_hw=request.size_hw)
+    preprocess = resized(preprocess, InputSize(resize=request.resize))
     inner, (module, returns) = module, own_outputs.try_out(module.eval(), preprocess, name)
     record = Weights("its own", f"as {name} gives them", "", "nothing to verify")
     if weights == "random":

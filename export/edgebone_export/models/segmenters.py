@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,15 @@ from edgebone.preprocess import plan
 from edgebone_export.errors import ExportError
 from edgebone_export.models import checkpoints, torchvision_models
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.backbones import Backbone, Decode, class_count_in
+from edgebone_export.models.contract import (
+    Backbone,
+    Decode,
+    Model,
+    ModelRequest,
+    check_gives,
+    check_options,
+    class_count_in,
+)
 
 _HEAD = "segmentation"
 _MOST_CLASSES = 256
@@ -44,37 +51,32 @@ class _Classes(nn.Module):
         return logits if self._decode == "host" else logits.argmax(dim=1).to(torch.uint8)
 
 
-def build(
-    name: str,
-    weights: str,
-    weights_dir: Path | None,
-    size_hw: tuple[int, int] | None,
-    labels: Sequence[str] | None,
-    decode: Decode,
-) -> Backbone:
-    """Build a torchvision segmentation network; arguments and errors as ``load_backbone``.
+def claims(model: Model) -> bool:
+    """Whether it is one of them."""
+    return model in names()
 
-    Args:
-        name: The network's name.
-        weights: As there.
-        weights_dir: As there.
-        size_hw: As there; None takes torchvision's size for a 4:3 picture, cut to multiples of 8.
-        labels: As there.
-        decode: ``graph`` gives the best class of each pixel, ``host`` the logits.
+
+def load(request: ModelRequest) -> Backbone:
+    """Build a segmentation network; errors as :class:`edgebone_export.models.contract.Provider` says.
+
+    Without a size it is torchvision's for a 4:3 picture, cut to multiples of 8.
     """
+    check_options(request, "decode")
+    check_gives(request, "segmentation")
+    name, weights, labels, decode = request.name, request.weights, request.labels, request.decode
     entry = torchvision_models.find_entry(name, weights)
     published: tuple[str, ...] = tuple(entry.meta["categories"])
     if weights == "random":
         classes, record = labels or published, weights_.RANDOM
         model = _module(name, len(classes))
-        spec = _preprocess(entry.transforms(), size_hw)
+        spec = _preprocess(entry.transforms(), request.size_hw)
         weights_.randomize(model, (256, 256))
         _spread(model)
     else:
         if torchvision_models.is_file(weights):
             path, record = weights_.own_file(Path(weights))
         else:
-            path, record = torchvision_models.resolve(entry, weights_dir)
+            path, record = torchvision_models.resolve(entry, request.weights_dir)
         model = _module(name, len(published))
         state, record = checkpoints.read_weights(path, record, model)
         count = class_count_in(state, model, len(published))
@@ -82,7 +84,7 @@ def build(
         if len(classes) != count:
             raise ExportError(f"{name} has {count} classes, but {len(classes)} labels were given")
         model = _module(name, count)
-        spec = _preprocess(entry.transforms(), size_hw)
+        spec = _preprocess(entry.transforms(), request.size_hw)
         # The second classifier is for training only.
         checkpoints.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
     if decode == "graph" and len(classes) > _MOST_CLASSES:

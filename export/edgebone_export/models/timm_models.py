@@ -16,48 +16,65 @@ from edgebone.core.manifest import Preprocess, Weights
 from edgebone_export.errors import ExportError, WeightsError
 from edgebone_export.models import checkpoints
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.backbones import InputSize, Network, class_count_in, resized
+from edgebone_export.models.contract import Backbone, Model, ModelRequest, Network, class_count_in, resized
+from edgebone_export.models.outputs import check_classifier, with_output
 from edgebone_export.models.taps import stride_of
 
+_PREFIX = "timm/"
 _HUB_TIMEOUT_S = 10
 # Networks that are trained with parallel layers, and faster with these merged (benchmarks/merged_layers.py).
 _FASTER_MERGED = ("mobileone_", "fastvit_", "ghostnetv3_")
 
 
 def names() -> list[str]:
-    """timm's models; none where it is not installed."""
+    """timm's models as ``timm/NAME``; none where it is not installed."""
+    return [f"{_PREFIX}{name}" for name in _known() or ()]
+
+
+def claims(model: Model) -> bool:
+    """Whether timm has the model, with or without ``timm/``; where it is not installed, whether ``timm/`` is said.
+
+    A tag after a dot is allowed.
+    """
+    if not isinstance(model, str):
+        return False
+    known = _known()
+    if known is None:
+        return model.startswith(_PREFIX)
+    return model.removeprefix(_PREFIX).split(".")[0] in known
+
+
+def _known() -> list[str] | None:
+    """None where timm is not installed."""
     try:
         import timm
     except ModuleNotFoundError:
-        return []
+        return None
     found: list[str] = timm.list_models()
     return found
 
 
-def knows(name: str) -> bool:
-    """Whether timm is installed and has the model; a tag after a dot is allowed."""
-    return name.split(".")[0] in names()
+def load(request: ModelRequest) -> Backbone:
+    """Build a classifier; errors as :class:`edgebone_export.models.contract.Provider` says."""
+    check_classifier(request)
+    return with_output(_build(request), request)
 
 
-def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) -> Network:
-    """Build a timm model; arguments and errors as :func:`edgebone_export.models.backbones.load_backbone`."""
+def _build(request: ModelRequest) -> Network:
+    name = request.name.removeprefix(_PREFIX)
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise missing("timm", "timm", f"timm/{name}") from error
-    if not knows(name):
-        from edgebone_export.models.backbones import unknown
-
-        raise unknown(f"timm/{name}")
-    sized: dict[str, Any] = {} if size.size_hw is None else _size_argument(name, size.size_hw)
+        raise missing("timm", "timm", request.name) from error
+    sized: dict[str, Any] = {} if request.size_hw is None else _size_argument(name, request.size_hw)
     module: Any = timm.create_model(name, pretrained=False, **sized)
     data = timm.data.resolve_data_config({}, model=module)
-    wanted = resized(preprocess_of(name, data), size)
+    wanted = resized(preprocess_of(name, data), request.size)
     record = weights_.RANDOM
-    if weights == "random":
+    if request.weights == "random":
         weights_.randomize(module, wanted.size_hw)
     else:
-        module, record = _load(name, module, weights, weights_dir, sized)
+        module, record = _with_weights(name, module, request, sized)
     strides = tuple({info["reduction"] for info in getattr(module, "feature_info", ())})
     return Network(
         name=name,
@@ -125,14 +142,12 @@ def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
     )
 
 
-def _load(
-    name: str, module: Any, weights: str, weights_dir: Path | None, sized: dict[str, Any]
-) -> tuple[nn.Module, Weights]:
+def _with_weights(name: str, module: Any, request: ModelRequest, sized: dict[str, Any]) -> tuple[nn.Module, Weights]:
     import timm
 
-    config = module.pretrained_cfg
+    config, weights = module.pretrained_cfg, request.weights
     if weights == "default":
-        path, record = weights_.resolve(_published(name, config), weights_dir)
+        path, record = weights_.resolve(_published(name, config), request.weights_dir)
     elif Path(weights).is_file():
         path, record = weights_.own_file(Path(weights))
     else:

@@ -16,7 +16,8 @@ from edgebone.core.near import did_you_mean
 from edgebone_export.errors import ExportError, WeightsError
 from edgebone_export.models import checkpoints
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.backbones import InputSize, Network, class_count_in, resized
+from edgebone_export.models.contract import Backbone, Model, ModelRequest, Network, class_count_in, resized
+from edgebone_export.models.outputs import check_classifier, with_output
 
 # Their pre-trained weights expect inputs that the network rescales itself.
 _RESCALES_ITSELF = ("googlenet", "inception_v3")
@@ -28,8 +29,19 @@ def names() -> list[str]:
     return found
 
 
-def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) -> Network:
-    """Build a torchvision model; arguments and errors as :func:`edgebone_export.models.backbones.load_backbone`."""
+def claims(model: Model) -> bool:
+    """Whether it is one of them."""
+    return model in names()
+
+
+def load(request: ModelRequest) -> Backbone:
+    """Build a classifier; errors as :class:`edgebone_export.models.contract.Provider` says."""
+    check_classifier(request)
+    return with_output(_build(request), request)
+
+
+def _build(request: ModelRequest) -> Network:
+    name, weights = request.name, request.weights
     entry = find_entry(name, weights)
     transforms = entry.transforms()
     preprocess = preprocess_of(transforms)
@@ -42,7 +54,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         if is_file(weights):
             path, record = weights_.own_file(Path(weights))
         else:
-            path, record = resolve(entry, weights_dir)
+            path, record = resolve(entry, request.weights_dir)
         module = _module(name, classes)
         state, record = checkpoints.read_weights(path, record, module)
         trained_for = class_count_in(state, module, classes)
@@ -51,7 +63,7 @@ def build(name: str, weights: str, weights_dir: Path | None, size: InputSize) ->
         # GoogLeNet's and Inception's second classifiers are for training only.
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
         checkpoints.load_into(module, state, name)
-    wanted = resized(preprocess, size)
+    wanted = resized(preprocess, request.size)
     return Network(
         name=name,
         library=f"torchvision {torchvision.__version__}",

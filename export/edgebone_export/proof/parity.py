@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
+from edgebone.core.compare import REDUCED, Difference, compare, comparison_of, worst
 from edgebone.core.manifest import Head, Parity
 from edgebone.core.tensors import Array
-from edgebone_export.proof.differences import differences
 
 
 def measure_parity(
@@ -22,33 +21,21 @@ def measure_parity(
         want: FP32's.
         heads: The bundle's, which say what outputs are.
     """
-    largest = relative = 0.0
-    cosine = 1.0
-    matched: list[float] = []
-    agree: list[float] = []
+    found: list[Difference] = []
     for head in heads.values():
         for name in head.outputs:
             for a, b in zip(have, want, strict=True):
-                if head.decoder.startswith("boxes@"):
-                    least = float(head.params["score"])
-                    matched += [
-                        matched_share(x, y, min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE)
-                        for x, y in zip(a[name], b[name], strict=True)
-                    ]
-                elif b[name].dtype.kind in "ui":
-                    matched.append(float(np.mean(a[name] == b[name])))
-                else:
-                    x, y = (each[name].astype(np.float64).reshape(1, -1) for each in (a, b))
-                    off, off_by, direction = differences(x, y)
-                    largest, relative, cosine = max(largest, off), max(relative, off_by), min(cosine, direction)
-                    if head.decoder.startswith("classification@"):
-                        agree.append(float(np.mean(a[name].argmax(axis=-1) == b[name].argmax(axis=-1))))
+                how = comparison_of(head, b[name].dtype)
+                shown = float(head.params["score"]) if how == "boxes" else 0.0
+                found.append(compare(a[name], b[name], how, REDUCED, shown))
+    off = worst(found)
+    agree = [item.top1 for item in found if item.top1 is not None]
     return Parity(
-        max_abs=largest,
-        max_rel=relative,
-        cosine=cosine,
+        max_abs=off.max_abs or 0.0,
+        max_rel=off.max_rel or 0.0,
+        cosine=1.0 if off.cosine is None else off.cosine,
         pictures=len(have),
         top1_agreement=float(np.mean(agree)) if agree else None,
-        matched=min(matched) if matched else None,
+        matched=min((share for share in (off.matched, off.equal) if share is not None), default=None),
         reference="FP32",
     )

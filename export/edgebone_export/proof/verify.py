@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,25 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgebone.core.boxes import matched_share
+from edgebone.core.compare import FP32, Comparison, Difference, compare, comparison_of, values_within
 from edgebone.core.detections import Detections
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Parity, Preprocess
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
+from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.engines.protocol import Engine
 from edgebone.preprocess import preprocess as fill
 from edgebone_export.errors import ExportError, ParityError
-from edgebone_export.graphs.trace import INPUT
-from edgebone_export.models.backbones import Backbone, Transform, run_eager
-from edgebone_export.proof.differences import differences
+from edgebone_export.models.contract import Backbone, Transform, run_eager
 
-# FP32 sums in another order differ in the sixth digit; deep networks add up to some times that.
-FP32_MAX_REL = 1e-3
-FP32_MIN_COSINE = 0.9999
-# Where boxes were chosen by score, rounding decides between equals; a wrong decoding matches none.
-MIN_MATCHED = 0.99
-MIN_EQUAL_PIXELS = 0.999
 # Boxes that no threshold would ever show are not looked for.
 _LEAST_SCORE = 1e-3
 # Pillow and torchvision round alike but for rare pixels; a wrong size or filter is off by tens.
@@ -42,7 +35,6 @@ _MOST_MEAN_STEPS = 0.5
 _SAME = 1e-5
 
 Outputs = Mapping[str, NDArray[Any]]
-Comparison = Literal["values", "scores", "boxes", "classes"]
 
 
 @dataclass(frozen=True)
@@ -176,26 +168,17 @@ def check_against_library(backbone: Backbone, reference: Reference) -> Detection
     # An untrained head finds nothing, on either side: that is the same, though it proves little.
     matched = round(found / total, 5) if total else 1.0
     parity = DetectionParity(matched, boxes, len(reference.floats))
-    if parity.matched < MIN_MATCHED:
+    if parity.matched < FP32.matched:
         raise ParityError(
             f"{backbone.name}: only {100 * parity.matched:.1f} % of the boxes are those of the library's own detector "
-            f"(at least {100 * MIN_MATCHED:.0f} % should be)"
+            f"(at least {100 * FP32.matched:.0f} % should be)"
         )
     return parity
 
 
 def comparisons_of(heads: Mapping[str, Head], outputs: Outputs) -> dict[str, Comparison]:
     """How the heads' outputs are compared, by output name."""
-    found: dict[str, Comparison] = {}
-    for head in heads.values():
-        for name in head.outputs:
-            if head.decoder.startswith("classification@"):
-                found[name] = "scores"
-            elif head.decoder.startswith("boxes@"):
-                found[name] = "boxes"
-            elif outputs[name].dtype.kind in "ui":
-                found[name] = "classes"
-    return found
+    return {name: comparison_of(head, outputs[name].dtype) for head in heads.values() for name in head.outputs}
 
 
 def normalize(spec: Preprocess, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -224,7 +207,7 @@ def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> P
         # A foreign network may take bytes with the channels first.
         as_bytes = wanted.dtype == "uint8" and wanted.shape[3] == 3
         inputs = reference.uint8 if as_bytes else reference.floats
-        results = [run_in_batches(engine, inputs, size) for size in sorted(set(batch))]
+        results = [run_all(engine, inputs, size) for size in sorted(set(batch))]
     return _worst([_compare(outputs, reference) for outputs in results])
 
 
@@ -242,24 +225,16 @@ def own_rounding(backbone: Backbone, reference: Reference) -> str:
         # A network that makes tensors of its own in single precision has no double.
         return ""
     worst = max(
-        differences(values[:1].reshape(1, -1), output.numpy().reshape(1, -1))[1]
+        compare(values[:1], output.numpy(), "values", FP32).max_rel or 0.0
         for values, output in zip(reference.outputs.values(), exact, strict=True)
     )
-    if not worst > FP32_MAX_REL:
+    if worst <= FP32.max_rel:
         return ""
     advice = "; random weights may do that: give trained ones" if backbone.weights.name == "random" else ""
     return (
         f"; the network magnifies rounding: in double precision PyTorch's own answer differs by {worst:.2g} "
         f"(relative), so that no graph could be held against it{advice}"
     )
-
-
-def run_in_batches(engine: Engine, inputs: NDArray[np.generic], size: int) -> Outputs:
-    """Run all pictures, ``size`` at a time; the last batch is filled up with the first pictures."""
-    count = len(inputs)
-    filled = np.resize(inputs, (-(-count // size) * size, *inputs.shape[1:]))
-    runs = [engine.run({INPUT: np.ascontiguousarray(filled[at : at + size])}) for at in range(0, len(filled), size)]
-    return {name: np.concatenate([run[name] for run in runs])[:count] for name in runs[0]}
 
 
 def _compare(outputs: Outputs, reference: Reference) -> Parity:
@@ -274,46 +249,42 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
     how = reference.comparisons.get(name, "values")
     if have.shape != want.shape:
         raise ParityError(f"output {name} has shape {list(have.shape)}, {made_by} gives {list(want.shape)}")
-    if not np.isfinite(have).all():
+    found = compare(have, want, how, FP32, _LEAST_SCORE)
+    if not found.finite:
         raise ParityError(f"output {name} has NaN or infinity where {made_by} has none")
-    if how == "boxes":
-        return _compare_boxes(name, have, want, made_by)
-    if how == "classes":
-        return _compare_classes(name, have, want, made_by)
-    a, b = have.astype(np.float64).reshape(len(have), -1), want.astype(np.float64).reshape(len(want), -1)
-    max_abs, max_rel, cosine = differences(a, b)
-    agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if how == "scores" else None
+    if found.matched is not None:
+        scores = compare(_sorted_scores(have), _sorted_scores(want), "values", FP32)
+        if found.matched < FP32.matched:
+            raise ParityError(
+                f"output {name}: only {100 * found.matched:.1f} % of a picture's boxes are {made_by}'s (at least "
+                f"{100 * FP32.matched:.0f} % should be); scores differ by {scores.max_abs:.3g}"
+            )
+        return _parity(scores, len(have), found.matched, made_by)
+    if found.equal is not None:
+        equal = found.equal
+        if equal < FP32.equal:
+            raise ParityError(
+                f"output {name}: only {100 * equal:.2f} % of a picture's pixels have {made_by}'s class (at least "
+                f"{100 * FP32.equal:g} % should have)"
+            )
+        return Parity(1 - equal, 1 - equal, equal, len(have), None, equal, made_by)
     # A best class that differs is no error of its own: within this tolerance only ties can differ.
-    if max_rel > FP32_MAX_REL or cosine < FP32_MIN_COSINE:
+    if not values_within(found, FP32):
         raise ParityError(
-            f"output {name} differs from {made_by}'s by {max_abs:.3g} (relative {max_rel:.3g}, allowed "
-            f"{FP32_MAX_REL:g}), cosine {cosine:.6f} (at least {FP32_MIN_COSINE})"
+            f"output {name} differs from {made_by}'s by {found.max_abs:.3g} (relative {found.max_rel:.3g}, allowed "
+            f"{FP32.max_rel:g}), cosine {found.cosine:.6f} (at least {FP32.cosine})"
         )
-    return Parity(max_abs, max_rel, cosine, len(have), agreement, None, made_by)
+    return _parity(found, len(have), None, made_by)
 
 
-def _compare_boxes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
-    """Boxes are chosen by score: rounding may swap neighbours, so that they are looked for, not lined up."""
-    shares = [matched_share(a, b, min_score=_LEAST_SCORE, full=True) for a, b in zip(have, want, strict=True)]
-    matched = min(shares)
-    scores = [-np.sort(-rows[..., 4].astype(np.float64), axis=1) for rows in (have, want)]
-    max_abs, max_rel, cosine = differences(*scores)
-    if matched < MIN_MATCHED:
-        raise ParityError(
-            f"output {name}: only {100 * matched:.1f} % of a picture's boxes are {made_by}'s (at least "
-            f"{100 * MIN_MATCHED:.0f} % should be); scores differ by {max_abs:.3g}"
-        )
-    return Parity(max_abs, max_rel, cosine, len(have), None, matched, made_by)
+def _parity(found: Difference, pictures: int, matched: float | None, made_by: str) -> Parity:
+    """The manifest's figures of values that were compared."""
+    assert found.max_abs is not None and found.max_rel is not None and found.cosine is not None
+    return Parity(found.max_abs, found.max_rel, found.cosine, pictures, found.top1, matched, made_by)
 
 
-def _compare_classes(name: str, have: NDArray[Any], want: NDArray[Any], made_by: str) -> Parity:
-    equal = float((have == want).reshape(len(have), -1).mean(axis=1).min())
-    if equal < MIN_EQUAL_PIXELS:
-        raise ParityError(
-            f"output {name}: only {100 * equal:.2f} % of a picture's pixels have {made_by}'s class (at least "
-            f"{100 * MIN_EQUAL_PIXELS:g} % should have)"
-        )
-    return Parity(1 - equal, 1 - equal, equal, len(have), None, equal, made_by)
+def _sorted_scores(boxes: NDArray[Any]) -> NDArray[np.float64]:
+    return -np.sort(-boxes[..., 4].astype(np.float64), axis=1)
 
 
 def _worst(parities: Sequence[Parity]) -> Parity:

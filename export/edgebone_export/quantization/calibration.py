@@ -33,14 +33,6 @@ class Calibration:
     inputs: NDArray[np.uint8]
 
 
-def in_batches(inputs: NDArray[np.uint8], batch: int) -> list[NDArray[np.uint8]]:
-    """Network inputs in runs of so many pictures; the last one is filled up with its own."""
-    return [
-        np.ascontiguousarray(np.resize(inputs[start : start + batch], (batch, *inputs.shape[1:])))
-        for start in range(0, len(inputs), batch)
-    ]
-
-
 def read_calibration(
     source: Path, spec: Preprocess, count: int, notice: Callable[[str], None] = lambda _: None
 ) -> Calibration:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from edgebone.engines.table import readers_of
+
 # Operators with weights: what is worth lowering.
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # They move values without computing: one scale holds before and after.
@@ -50,7 +52,7 @@ class Dialect:
 ONNXRUNTIME = Dialect(
     name="onnxruntime",
     precision="int8",
-    engines=("onnxruntime",),
+    engines=readers_of("onnxruntime"),
     activation=ir.DataType.UINT8,
     weight=ir.DataType.INT8,
     symmetric=False,
@@ -69,7 +71,7 @@ ONNXRUNTIME = Dialect(
 TENSORRT = Dialect(
     name="tensorrt",
     precision="int8",
-    engines=("tensorrt", "tensorrt-rtx"),
+    engines=readers_of("tensorrt"),
     activation=ir.DataType.INT8,
     weight=ir.DataType.INT8,
     symmetric=True,

@@ -14,10 +14,10 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.protocol import Outputs
 from edgebone_export.graphs.edit import by_name, new_constant, users
-from edgebone_export.quantization.calibration import in_batches
 from edgebone_export.quantization.dialects import Dialect
 from edgebone_export.quantization.insert import Ranges, activation_grid, find_places, rounded_weight
 from edgebone_export.quantization.layers import Layer, last_layers

@@ -14,8 +14,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edgebone.core.errors import missing, raise_interrupt
+from edgebone.engines.batches import in_batches
 from edgebone_export.errors import ExportError
-from edgebone_export.quantization.calibration import in_batches
 
 
 def quantize_with_nncf(

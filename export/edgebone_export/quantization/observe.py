@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError
 from edgebone_export.graphs.edit import sizes
-from edgebone_export.quantization.calibration import in_batches
 
 # Values of one picture that are kept of one tensor, for percentiles and histograms.
 _SAMPLE = 2048

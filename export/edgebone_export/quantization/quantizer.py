@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, check_unchanged, update_bundle
 from edgebone.core.errors import SourceError
+from edgebone.core.golden import head_key, read_golden
 from edgebone.core.head_file import HeadFile, parse_head
 from edgebone.core.manifest import Accuracy, Manifest, Quantization, Variant
 from edgebone.core.tensors import Array
+from edgebone.engines.batches import batch_of, filled, run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.opening import open_model
 from edgebone.engines.protocol import Engine
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.spec import Candidate
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
-from edgebone.selftest import head_key, read_golden
 from edgebone_export.errors import ExportError
 from edgebone_export.proof.parity import measure_parity
-from edgebone_export.quantization.calibration import in_batches, read_calibration
+from edgebone_export.quantization.calibration import read_calibration
 from edgebone_export.quantization.ranges import Method
 from edgebone_export.quantization.recipes import KNOWN, RECIPES, Recipe, Source, make_recipe
 from edgebone_export.quantization.search import NotFound, search
@@ -199,6 +201,8 @@ def _try(
         parity = measure_parity(
             _outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.graph_heads
         )
+        if not np.isfinite(parity.max_abs):
+            return Outcome(recipe.name, False, "its outputs have NaN or infinity: not kept", accuracy, gain), None
         (answer,) = _outputs(engine, golden)
     recorded = io.BytesIO()
     named: dict[str, Any] = {name: values[:1] for name, values in answer.items()}
@@ -235,15 +239,13 @@ def _try(
 
 def _gain(recipe: Recipe, engine: Engine, source: Source) -> float:
     low = source.batch[0]
-    picture = in_batches(source.calibration.inputs[:low], low)[0]
+    picture = filled(source.calibration.inputs[:low], low)
     with open_model(Candidate(recipe.engines[0], "fp32", FP32), source.content, (low, low)) as plain:
         return speedup(engine, plain, picture)
 
 
 def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Array]]:
-    size = engine.inputs[0].shape[0]
-    low = size if isinstance(size, int) else 1
-    return [engine.run({engine.inputs[0].name: in_batches(one[None], low)[0]}) for one in inputs[:_PARITY_PICTURES]]
+    return [run_all(engine, one[None], batch_of(engine)) for one in inputs[:_PARITY_PICTURES]]
 
 
 def _write(path: str | os.PathLike[str], then: Manifest, made: Mapping[str, Made]) -> None:

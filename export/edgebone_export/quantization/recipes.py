@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import EngineError
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.engines.opening import open_model
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import readers_of
 from edgebone_export.errors import ExportError
 from edgebone_export.graphs.edit import float_activations, prepare
 from edgebone_export.quantization.calibration import Calibration
@@ -242,7 +244,7 @@ class CastRecipe:
 
     def __init__(self, source: Source, precision: str) -> None:
         self.name = self.precision = precision
-        self.engines = ("tensorrt", "tensorrt-rtx", *(("onnxruntime-cuda",) if precision == "fp16" else ()))
+        self.engines = (*readers_of("tensorrt"), *(("onnxruntime-cuda",) if precision == "fp16" else ()))
         self.proof = f"onnxruntime, rounded to {precision} after each operator"
         self._source = source
         self._graph = source.graph(LEAST_OPSET[precision], False)
@@ -286,7 +288,7 @@ class NncfRecipe:
     name = "int8-openvino"
     precision = "int8"
     dialect = "openvino"
-    engines = ("openvino",)
+    engines = readers_of("openvino")
     method = "nncf"
     proof = "openvino"
     timed = True

@@ -9,7 +9,7 @@ import msgspec
 from edgebone.bench.measure import Measured
 from edgebone.core.apart import run_apart
 from edgebone.core.errors import EngineError
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 
 
 @dataclass(frozen=True)

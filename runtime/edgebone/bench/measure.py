@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from edgebone.core.frame import Frame
 from edgebone.core.timing import Percentiles, percentiles
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.model.model import Model, load
-from edgebone.selftest import read_golden
 from edgebone.sources.arrays import Arrays
+from edgebone.sources.golden_picture import read_golden_picture
 
 _WARM_UP_S = 1.0
 _LEAST_RUNS = 20
@@ -101,7 +101,7 @@ def measure(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], second
         threads=candidate.threads,
     ) as model:
         loaded_ns = time.monotonic_ns()
-        image = cv2.resize(read_golden(model.bundle).image_bgr, frame_hw[::-1], interpolation=cv2.INTER_AREA)
+        image = cv2.resize(read_golden_picture(model.bundle), frame_hw[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(image, np.uint8)
         first_started_ns = time.monotonic_ns()
         model(pixels)

@@ -40,18 +40,19 @@ def bench_command(
     from edgebone.bench.compare import Failed, measure_apart
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
-    from edgebone.core.machine import Machine
     from edgebone.core.quiet import Watch
-    from edgebone.engines.select import ENGINES, Candidate, candidates, check_words, choose, precisions_of
+    from edgebone.engines.select import candidates, check_words, choose, precisions_of
+    from edgebone.engines.spec import Candidate
+    from edgebone.engines.table import names, this_machine
 
     frame_hw = _size(frame)
-    machine = Machine.probe()
+    machine = this_machine(engine)
     with open_bundle(bundle) as opened:
         variants = opened.manifest.variants
     check_words(engine)
     found = [
         Candidate(name, own, key, hint, threads)
-        for name in (ENGINES if engine == "auto" else (engine,))
+        for name in (names() if engine == "auto" else (engine,))
         for key, variant in variants.items()
         for own in precisions_of(name, variant)
     ]
@@ -99,7 +100,7 @@ def _show(machine: Machine, rows: list[Measured], frame: str) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    console.print(as_shown(f"{machine}; {_versions(machine)}; batch 1, frame {frame}"), soft_wrap=True)
+    console.print(as_shown(f"{machine}; {_versions(machine, rows)}; batch 1, frame {frame}"), soft_wrap=True)
     # A column an engine, since a dozen columns of figures would not fit a terminal.
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
@@ -129,6 +130,8 @@ _FIGURES: tuple[tuple[str, Callable[[Measured], str]], ...] = (
 )
 
 
-def _versions(machine: Machine) -> str:
-    names = ("onnxruntime", "openvino")
-    return ", ".join(f"{name} {machine.packages[name]}" for name in names if name in machine.packages)
+def _versions(machine: Machine, rows: list[Measured]) -> str:
+    from edgebone.engines.table import find
+
+    needed = dict.fromkeys(name for row in rows if (spec := find(row.engine)) for name in spec.packages)
+    return ", ".join(f"{name} {machine.packages[name]}" for name in needed if name in machine.packages)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edgebone.cli import options
 from edgebone.cli.output import as_shown, note, say, say_json
+from edgebone.engines.table import ROWS
 
-if TYPE_CHECKING:
-    from edgebone.engines.tensorrt.settings import CompileSettings, Target
+_TARGETS = [row.name for row in ROWS if row.compile]
 
 
 def compile_command(
     bundle: options.Bundle,
     target: Annotated[
-        str, typer.Option("--target", help="tensorrt, tensorrt-rtx, tensorrt-rtx:sm86,sm89 or openvino.")
+        str, typer.Option("--target", help=f"{', '.join(_TARGETS)}; tensorrt-rtx:sm86,sm89 for GPUs that are not here.")
     ],
     variant: Annotated[
         list[str] | None, typer.Option("--variant", help="Only this variant; repeat for several; all if not given.")
@@ -50,39 +50,23 @@ def compile_command(
     TensorRT's engines go into the bundle with everything that they depend on, and are made again where any of it
     differs. OpenVINO's compiled networks go into the user's cache.
     """
-    from edgebone.engines.tensorrt.settings import CompileSettings, parse_target
-
-    wanted = parse_target(target)
-    settings = CompileSettings(workspace, level, version_compatible, hardware, dla)
-    if wanted.name == "openvino":
-        if settings != CompileSettings() or timing_cache is not None:
-            raise typer.BadParameter("these are TensorRT's settings; openvino takes --variant alone")
-        _openvino(bundle, variant or [], json)
-        return
-    _tensorrt(bundle, wanted, settings, variant or [], timing_cache, json)
-
-
-def _openvino(bundle: str, variants: list[str], json: bool) -> None:
-    from edgebone.engines.openvino.compile import compile_with_openvino
-
-    warmed = compile_with_openvino(bundle, variants, _status)
-    if json:
-        import msgspec
-
-        say_json(msgspec.json.encode(warmed))
-        return
-    for item in warmed:
-        said = "was in the cache" if item.was_there else "compiled into the cache"
-        say(f"{item.candidate} [{item.candidate.variant}]: {said}, {item.seconds:.2f} s")
-
-
-def _tensorrt(
-    bundle: str, target: Target, settings: CompileSettings, variants: list[str], timing_cache: Path | None, json: bool
-) -> None:
     from rich.console import Console
 
-    from edgebone.engines.tensorrt.compile import compile_into_bundle
+    from edgebone.engines.opening import load_place
+    from edgebone.engines.table import find_target
 
+    engine = find_target(target)
+    asked = {
+        "workspace_mb": workspace,
+        "level": level,
+        "timing_cache": timing_cache,
+        "version_compatible": version_compatible or None,
+        "hardware": None if hardware == "none" else hardware,
+        "dla_core": dla,
+    }
+    settings = {name: value for name, value in asked.items() if value is not None}
+    if not settings.keys() <= engine.compile_settings:
+        raise typer.BadParameter(f"these are TensorRT's settings; {engine.name} takes --variant alone")
     console = Console(stderr=True, highlight=False)
     begun: set[str] = set()
 
@@ -94,25 +78,15 @@ def _tensorrt(
             begun.add(name)
             _status(f"compiling {name} for {target}")
 
-    with console.status(f"compiling for {target}") as status:
-        results = compile_into_bundle(
-            bundle,
-            target,
-            settings,
-            variants,
-            timing_cache,
-            show,
-            _status,
-        )
+    with console.status(as_shown(f"compiling for {target}")) as status:
+        results = load_place(str(engine.compile))(bundle, target, variant or [], settings, show, _status)
     if json:
         import msgspec
 
-        say_json(msgspec.json.encode(results))
+        say_json(msgspec.json.encode([result.record for result in results]))
         return
     for result in results:
-        engine = result.engine
-        size = "" if engine is None else f", {engine.seconds:.2f} s, {engine.size_bytes / 1e6:.1f} MB, {engine.file}"
-        say(f"{result.variant} for {target}: {result.reason}{size}")
+        say(result.text)
 
 
 def _status(text: str) -> None:

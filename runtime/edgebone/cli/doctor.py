@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from edgebone.core.bundle import Bundle
     from edgebone.core.manifest import Variant
-    from edgebone.engines.select import Fit, Reject
-    from edgebone.selftest import Replay
+    from edgebone.engines.proved import Replay
+    from edgebone.engines.spec import Fit, Reject
 
 
 def doctor_command(
@@ -30,16 +30,17 @@ def doctor_command(
     """
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
-    from edgebone.core.machine import Machine
-    from edgebone.engines.select import ENGINES, Candidate, Fit, check, precisions_of
+    from edgebone.engines.select import check, precisions_of
+    from edgebone.engines.spec import Candidate, Fit
+    from edgebone.engines.table import names, this_machine
 
-    machine = Machine.probe()
+    machine = this_machine()
     opened = open_bundle(bundle) if bundle else None
     variants: Mapping[str, Variant | None] = opened.manifest.variants if opened else {"fp32": None}
     verdicts = [
         check(Candidate(engine, precision, name), machine, variant)
         for name, variant in variants.items()
-        for engine in ENGINES
+        for engine in names()
         for precision in precisions_of(engine, variant)
     ]
     report: dict[str, Any] = {
@@ -77,8 +78,9 @@ def doctor_command(
 
 
 def _replay(bundle: Bundle, verdicts: list[Fit | Reject]) -> tuple[int, list[Replay]]:
-    from edgebone.engines.select import Fit
-    from edgebone.selftest import preprocess_off_by, read_golden, replay
+    from edgebone.core.golden import read_golden
+    from edgebone.engines.spec import Fit
+    from edgebone.selftest import preprocess_off_by, replay
 
     sample = read_golden(bundle)
     fits = [verdict.candidate for verdict in verdicts if isinstance(verdict, Fit)]
@@ -86,7 +88,7 @@ def _replay(bundle: Bundle, verdicts: list[Fit | Reject]) -> tuple[int, list[Rep
 
 
 def _show(report: dict[str, Any], verdicts: list[Fit | Reject], off_by: int | None, replays: list[Replay]) -> None:
-    from edgebone.engines.select import Fit
+    from edgebone.engines.spec import Fit
 
     machine = report["machine"]
     rows = [

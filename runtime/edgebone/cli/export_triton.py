@@ -9,6 +9,9 @@ import typer
 
 from edgebone.cli import options
 from edgebone.cli.output import say, say_json
+from edgebone.engines.table import ROWS
+
+_BACKENDS = sorted(row.name for row in ROWS if row.triton)
 
 
 def export_triton_command(
@@ -18,7 +21,7 @@ def export_triton_command(
     variant: Annotated[
         list[str] | None, typer.Option("--variant", help="A version each, the first is 1; fp32 if not given.")
     ] = None,
-    backend: Annotated[str, typer.Option("--backend", help="onnxruntime, openvino or tensorrt.")] = "onnxruntime",
+    backend: Annotated[str, typer.Option("--backend", help=f"{', '.join(_BACKENDS)}.")] = "onnxruntime",
     max_batch: Annotated[
         int | None, typer.Option("--max-batch", min=1, help="The largest batch that Triton gathers.")
     ] = None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgebone.engines.table import ROWS
+
 
 def _no_address(text: str) -> str:
     # Not in its own words: an address may have a password in it.
@@ -28,7 +30,7 @@ Engine = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="auto, onnxruntime, openvino, tensorrt, tensorrt-rtx, onnxruntime-cuda or onnxruntime-tensorrt.",
+        help=f"auto, {', '.join(row.name for row in ROWS)}, or one that another package brings.",
         show_default=True,
     ),
 ]

@@ -21,6 +21,11 @@ def note(line: str) -> None:
     sys.stderr.write(f"{printable(line)}\n")
 
 
+def notice(line: str) -> None:
+    """Print a line about the run that is the program's own: something was loaded again, or refused."""
+    note(f"edgebone: {line}")
+
+
 def say_json(text: bytes) -> None:
     """Print JSON of one line or several; it means the same afterwards."""
     sys.stdout.flush()

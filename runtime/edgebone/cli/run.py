@@ -7,31 +7,27 @@ import functools
 import os
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.naming import Naming
-from edgebone.cli.output import note, say, say_json
-from edgebone.cli.reload import Reload
-from edgebone.cli.reload import frames as frames_of
+from edgebone.cli.output import note, notice, say, say_json
 from edgebone.cli.service import service_pulse, service_stopping
-from edgebone.cli.signals import end_at_hangup, listen_for_reload
-from edgebone.cli.video_rate import is_pictures, rate_of
+from edgebone.cli.signals import end_at_hangup, listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EngineStalledError
 
 if TYPE_CHECKING:
-    from edgebone.cli.follow import Follow
     from edgebone.core.frame import Frame
     from edgebone.core.results import Results
     from edgebone.model.model import Model
+    from edgebone.pipeline import Pipeline, Step, Summary
     from edgebone.sinks import Sink
+    from edgebone.sinks.annotate import Draw
+    from edgebone.sinks.guarded import Policy
     from edgebone.sources import Source
-    from edgebone.stream.stats import StreamStats
     from edgebone.stream.stream import Stream
 
 
@@ -144,16 +140,15 @@ def run_command(
         if video:
             raise typer.BadParameter("a restarted run would write over its --video; keep JSON lines with --out")
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
-    from edgebone.cli.follow import Follow
-    from edgebone.cli.left_out import check_all_read
     from edgebone.core.bundle import open_bundle
     from edgebone.core.model_files import is_bundle
     from edgebone.model.model import load
-    from edgebone.sinks.guarded import POLICIES, GuardedSink
+    from edgebone.pipeline import Pipeline
+    from edgebone.pipeline.left_out import check_all_read
+    from edgebone.sinks.guarded import POLICIES
     from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_sources
-    from edgebone.sources.limits import Limits
-    from edgebone.stream.stream import Stream
+    from edgebone.sources.limits import Limited, Limits
 
     policy = next((policy for policy in POLICIES if policy == sink_error), None)
     if policy is None:
@@ -173,7 +168,8 @@ def run_command(
             raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then what it looks at")
         # What it is instead matters more than what is wrong with the sources.
         open_bundle(bundle).close()
-    follow = Follow.of(track, zones, events, append, policy, _print_line)
+    steps = _steps(galleries, track, zones, events)
+    event_sinks = _event_sinks(zones, events, append, policy)
     sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:
         # Until the stream has them, nobody else closes them.
@@ -187,22 +183,22 @@ def run_command(
             every=rates,
         )  # fmt: skip
         model = closing.enter_context(load_again())
-        if follow is not None:
-            follow.check(model)
-        named = Naming(model, galleries)
-        reload, alive = Reload(load_again, named, follow), service_pulse()
+        pipeline = Pipeline(model, steps, load=load_again, notice=notice)
+        alive = service_pulse()
 
         def pulse() -> None:
+            raise_if_heard()
             alive()
-            reload.look(stream)
+            if reload_asked():
+                pipeline.reload()
 
         closing.callback(service_stopping)
-        stream = closing.enter_context(
-            Stream(model, sources, [limits] * len(sources), forgiving=forgiving, pulse=pulse)
-        )
+        limited = [Limited(item, limits) for item in sources]
+        stream = closing.enter_context(pipeline.stream(*limited, forgiving=forgiving, pulse=pulse))
         opened.pop_all()
         _say_engine(model)
-        sinks = _sinks(sources, out, append, video, save, json, follow)
+        draw = pipeline.draw if steps else None
+        pipeline.sinks = [*event_sinks, *_sinks(sources, out, append, video, save, json, policy, draw)]
         if listen_at is not None:
             from edgebone.telemetry import serve_metrics
 
@@ -210,15 +206,46 @@ def run_command(
             closing.callback(serve_metrics(lambda: stream.stats, port, host=host).close)
         # Only cameras run long enough: of a terminal that is closed, a run over files should end as others do.
         (listen_for_reload if any(item.live for item in sources) else end_at_hangup)()
-        guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
         try:
-            _go(frames_of(stream, reload, named), stream, guarded, follow, frames, note if json else say)
+            _go(pipeline, stream, frames, note if json else say)
             check_all_read(sources, stream.stats, forgiving)
         except EngineStalledError as error:
             # Closing would wait for the engine too: everything else is closed already.
             note(f"edgebone: {error}")
             sys.stdout.flush()
             os._exit(error.exit_code)
+
+
+def _steps(galleries: dict[str, str], track: bool, zones: Path | None, events: Path | None) -> list[Step]:
+    if events and not zones:
+        raise typer.BadParameter("--events are those of --zones: give both")
+    if zones and not track:
+        raise typer.BadParameter("--zones count what is followed from frame to frame: give --track too")
+    steps: list[Step] = []
+    if galleries:
+        from edgebone.pipeline.naming import Naming
+
+        steps.append(Naming(galleries, notice))
+    if track:
+        from edgebone.pipeline.tracks import Tracks
+
+        steps.append(Tracks(zones))
+    return steps
+
+
+def _event_sinks(zones: Path | None, events: Path | None, append: bool, policy: Policy) -> list[Sink]:
+    """Events go to the standard output where they have no file of their own."""
+    from edgebone.sinks.callback import CallbackSink
+    from edgebone.sinks.eventful import Eventful
+    from edgebone.sinks.guarded import GuardedSink
+    from edgebone.sinks.jsonl import EventLines, event_line
+    from edgebone.sinks.line_file import descriptor_of
+
+    if zones is None:
+        return []
+    if events is None or descriptor_of(events) == 1:
+        return [CallbackSink(event=lambda event: _print_line(event_line(event)))]
+    return [Eventful(GuardedSink(EventLines(events, append), policy))]
 
 
 def _region(text: str | None) -> tuple[int, int, int, int] | None:
@@ -275,13 +302,13 @@ def _by_head(texts: list[str] | None) -> dict[str, str]:
 
 
 def _say_engine(model: Model) -> None:
-    from edgebone.engines.openvino.engine import OpenVinoEngine
+    from edgebone.engines.protocol import KeepsCompiled
 
     for failure in model.failures:
         note(f"edgebone: {failure}; going on with the next engine")
     if sys.stderr.isatty():
         engine = model.engine
-        if isinstance(engine, OpenVinoEngine) and engine.cached is not None and not engine.from_cache:
+        if isinstance(engine, KeepsCompiled) and engine.cached is not None and not engine.from_cache:
             note(f"compiled for this machine at first use; kept in {engine.cached.path.parent}")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
         note(f"engine: {model.engine.name}, {model.engine.precision} ({reason})")
@@ -294,10 +321,13 @@ def _sinks(
     video: Path | None,
     save: Path | None,
     json: bool,
-    follow: Follow | None,
+    policy: Policy,
+    draw: Draw | None,
 ) -> list[Sink]:
     from edgebone.sinks.callback import CallbackSink
+    from edgebone.sinks.guarded import GuardedSink
     from edgebone.sinks.jsonl import JsonLines, to_line
+    from edgebone.sources.video_rate import is_pictures, rate_of
 
     sinks: list[Sink] = []
     if json:
@@ -311,12 +341,12 @@ def _sinks(
 
         if len(sources) > 1:
             raise typer.BadParameter("one video is written from one source; run the sources one by one")
-        sinks.append(VideoFileSink(video, rate_of(sources[0]), follow.draw if follow else None))
+        sinks.append(VideoFileSink(video, rate_of(sources[0]), draw))
     if save:
         from edgebone.sinks.picture_files import PictureFilesSink
 
-        sinks.append(PictureFilesSink(save, follow.draw if follow else None))
-    return sinks
+        sinks.append(PictureFilesSink(save, draw))
+    return [GuardedSink(sink, policy) for sink in sinks]
 
 
 def _print_line(line: bytes) -> None:
@@ -332,99 +362,25 @@ def _print_picture(frame: Frame, result: Results) -> None:
         say(f"{frame.path or frame.source}{page}: {results_to_text(result)}")
 
 
-def _go(
-    found: Iterator[tuple[Frame, Results]],
-    stream: Stream,
-    sinks: list[Sink],
-    follow: Follow | None,
-    limit: int | None,
-    say_summary: Callable[[str], None],
-) -> None:
-    from edgebone.cli.status import StatusLine
-    from edgebone.sinks.guarded import StopRequest
+def _go(pipeline: Pipeline, stream: Stream[Model], limit: int | None, say_summary: Callable[[str], None]) -> None:
+    from edgebone.cli.status import StatusLine, summary
 
-    seen = {name: Seen() for name, source in zip(stream.names, stream.sources, strict=True) if not is_pictures(source)}
-    total = sum(source.frame_count or 0 for source in stream.sources)
-
-    def finish() -> None:
-        _finish(sinks, follow, seen, stream.stats, say_summary)
-
-    try:
-        with StatusLine(total) as status, stream:
-            for number, (frame, result) in enumerate(found, start=1):
-                shown = follow.look(frame, result) if follow else result
-                for sink in sinks:
-                    sink.write(frame, shown)
-                if frame.source in seen:
-                    seen[frame.source].add(shown)
-                status.show(stream, shown)
-                if number == limit:
-                    break
-    except StopRequest as request:
-        finish()
-        raise request.error from None
-    except EngineStalledError:
-        finish()
-        raise
-    except Exception:
-        for sink in sinks:
-            sink.discard()
-        if follow:
-            follow.close()
-        raise
-    except BaseException:
-        # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
-        finish()
-        raise
-    finish()
-
-
-def _finish(
-    sinks: list[Sink],
-    follow: Follow | None,
-    seen: dict[str, Seen],
-    stats: StreamStats,
-    say_summary: Callable[[str], None],
-) -> None:
-    from edgebone.cli.status import summary
-
-    for sink in sinks:
-        sink.close()
-    if follow:
-        follow.close()
-        for line in follow.summary():
+    def finished(done: Summary) -> None:
+        for line in done.lines:
             say_summary(line)
-    for name, found in seen.items():
-        common = ", ".join(f"{label} {100 * share:.0f} %" for label, share in found.most_common(3))
-        say_summary(f"{name}: {found.frames} frames, most often: {common or 'nothing'}")
-    note(f"{summary(stats)}")
+        for name, found in done.seen.items():
+            common = ", ".join(f"{label} {100 * share:.0f} %" for label, share in found.most_common(3))
+            say_summary(f"{name}: {found.frames} frames, most often: {common or 'nothing'}")
+        note(summary(done.stats))
 
+    total = sum(source.frame_count or 0 for source in stream.sources)
+    with StatusLine(total) as status:
 
-class Seen:
-    """What was seen in a source's frames, and how often.
+        def each(_: Frame, results: Results) -> None:
+            status.show(stream, results)
 
-    Attributes:
-        frames: How many frames there were.
-    """
+        def last(done: Summary) -> None:
+            status.clear()
+            finished(done)
 
-    def __init__(self) -> None:
-        self.frames = 0
-        self._ran: Counter[str] = Counter()
-        self._found: Counter[tuple[str, str]] = Counter()
-
-    def add(self, results: Results) -> None:
-        """Take a frame into account."""
-        from edgebone.tasks.table import headlines
-
-        self.frames += 1
-        by_head = results if isinstance(results, dict) else {"": results}
-        self._ran.update(by_head.keys())
-        self._found.update((name, line) for name, result in by_head.items() for line in headlines(result))
-
-    def most_common(self, most: int) -> list[tuple[str, float]]:
-        """Labels and how often they were there, 0 to 1, out of the frames that their head ran on."""
-        shares: dict[str, float] = {}
-        for (head, label), number in self._found.items():
-            # Where several heads say the same, the one that says it more often counts.
-            shares[label] = max(shares.get(label, 0.0), number / self._ran[head])
-        return sorted(shares.items(), key=lambda item: -item[1])[:most]
+        pipeline.follow(stream, most_frames=limit, each=each, finished=last)

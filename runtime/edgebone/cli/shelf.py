@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.gallery_watch import GalleryWatch
-from edgebone.cli.output import note
-from edgebone.cli.reload import reloaded
+from edgebone.cli.output import notice
 from edgebone.cli.service import service_pulse, service_stopping
 from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
 from edgebone.core.errors import EdgeboneError
@@ -21,9 +19,8 @@ from edgebone.core.errors import EdgeboneError
 if TYPE_CHECKING:
     from edgebone.cli.shelf_outputs import ShelfOutputs
     from edgebone.gallery import Gallery
-    from edgebone.model.model import Model
     from edgebone.stream.inbox import Inbox
-    from edgebone.vision.shelf import Pictures, Recognise, Shelf
+    from edgebone.vision.shelf import Shelf
     from edgebone.vision.shelf_file import ShelfFile
 
 # How often signals and the service manager are looked after while no frame comes.
@@ -76,9 +73,10 @@ def shelf_command(
     the last look go through the network again. A gallery that changes is taken over; SIGHUP looks for that at once, and
     loads the file of the shelf again.
     """
-    from edgebone.cli.left_out import fail_if_left_out
     from edgebone.cli.shelf_outputs import ShelfOutputs
     from edgebone.model.model import load
+    from edgebone.pipeline.left_out import fail_if_left_out
+    from edgebone.pipeline.recogniser import open_gallery, recogniser
     from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_source
     from edgebone.sources.limits import Limits
@@ -96,7 +94,7 @@ def shelf_command(
         inbox = Inbox([opened], [limits])
         closing.callback(inbox.close)
         model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))
-        names = None if gallery is None else _open(model, gallery, head)
+        names = None if gallery is None else open_gallery(model, gallery, head)
         recognise, known = recogniser(model, names, head, score)
         _check_known(file, shelf, known, gallery or bundle)
         watched = Shelf(file, recognise)
@@ -134,69 +132,14 @@ def _check_known(file: ShelfFile, path: Path, known: frozenset[str], by: str) ->
         )
 
 
-def _open(model: Model, gallery: str, head: str | None) -> Gallery:
-    from edgebone.gallery.embedding import embedding_head
-    from edgebone.gallery.recognise import open_galleries
-
-    name = embedding_head(model, head)
-    return open_galleries(model, {name: gallery})[name]
-
-
-def recogniser(
-    model: Model, gallery: str | Gallery | None, head: str | None = None, score: float = 0.5
-) -> tuple[Recognise, frozenset[str]]:
-    """What names pictures of facings, and the names that it knows.
-
-    Args:
-        model: A loaded bundle.
-        gallery: The products' gallery or its file, for a head with an embedding; None takes a head with classes.
-        head: The head; None takes the only one.
-        score: The confidence from which on a class is believed, 0 to 1.
-
-    Raises:
-        BundleError: There is no such head, or none or several where none is named.
-        GalleryError: The gallery cannot be read, or was made with another network.
-    """
-    if gallery is None:
-        return _by_classes(model, head, score)
-    from edgebone.gallery.embedding import embed_pictures, embedding_head
-
-    name = embedding_head(model, head)
-    opened = _open(model, gallery, name) if isinstance(gallery, str) else gallery
-
-    def recognise(pictures: Pictures) -> list[str]:
-        return [matches.label for matches in opened.identify_all(embed_pictures(model, pictures, name))]
-
-    return recognise, frozenset(opened.labels())
-
-
-def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise, frozenset[str]]:
-    from edgebone.core.matches import UNKNOWN
-    from edgebone.core.results import ABSTAIN, Results
-    from edgebone.decode.heads import find_head
-    from edgebone.tasks.classification import CLASSIFICATION
-
-    heads = model.manifest.heads
-    advice = "or a head with an embedding, and --gallery"
-    name, _ = find_head(heads, CLASSIFICATION, head, "a shelf without a gallery", advice=advice)
-
-    def label_of(results: Results) -> str:
-        result = CLASSIFICATION.pick(results, name)
-        if result.decision is not None:
-            return UNKNOWN if result.decision == ABSTAIN else result.decision
-        return result.label if result.confidence[0] >= score else UNKNOWN
-
-    def recognise(pictures: Pictures) -> list[str]:
-        return [label_of(result) for result in model(list(pictures), heads=[name])]
-
-    return recognise, frozenset(heads[name].labels or ())
-
-
 def _go(
     inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs, gallery: Gallery | None, load_again: Callable[[], None]
 ) -> None:
     """Every frame, until the source ends."""
-    watch, alive = GalleryWatch(), service_pulse()
+    from edgebone.gallery.watch import GalleryWatch
+    from edgebone.pipeline.reload import load_again as loaded_again
+
+    watch, alive = GalleryWatch(notice), service_pulse()
     try:
         while not inbox.ended:
             taken = inbox.take(until_s=time.monotonic() + _IDLE_S)
@@ -206,7 +149,7 @@ def _go(
             if gallery is not None and watch.look([gallery], asked):
                 _follow(gallery, shelf)
             if asked:
-                reloaded("shelf", load_again)
+                loaded_again("shelf", load_again, notice)
             if taken is not None:
                 outputs.take(taken[1], *shelf.update(taken[1]))
     except Exception:
@@ -224,4 +167,4 @@ def _follow(gallery: Gallery, shelf: Shelf) -> None:
     shelf.look_again()
     gone = sorted(shelf.file.products - gallery.labels().keys())
     if gone:
-        note(f"edgebone: the shelf expects {gone[0]}, which {gallery.path} does not know any more")
+        notice(f"the shelf expects {gone[0]}, which {gallery.path} does not know any more")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebone.cli.output import note, say, say_json
-from edgebone.cli.video_rate import rate_of
 
 if TYPE_CHECKING:
     from edgebone.core.frame import Frame
@@ -144,5 +143,7 @@ class ShelfOutputs:
 
 def _rate(source: Source, limits: Limits) -> float:
     """The annotated video's frames a second."""
+    from edgebone.sources.video_rate import rate_of
+
     own = rate_of(source)
     return min(own / limits.every, limits.max_fps or own)

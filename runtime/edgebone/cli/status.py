@@ -11,6 +11,7 @@ from edgebone.core.terminal import printable
 
 if TYPE_CHECKING:
     from edgebone.core.results import Results
+    from edgebone.model.model import Model
     from edgebone.stream.stats import StreamStats
     from edgebone.stream.stream import Stream
 
@@ -44,7 +45,7 @@ class StatusLine:
         self._shows = sys.stderr.isatty()
         self._next_s = 0.0
 
-    def show(self, stream: Stream, result: Results) -> None:
+    def show(self, stream: Stream[Model], result: Results) -> None:
         """Rewrite the line, if it is time to."""
         now_s = time.monotonic()
         if not self._shows or now_s < self._next_s:
@@ -74,6 +75,10 @@ class StatusLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Clear the line."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Clear the line, for others to follow."""
         if self._shows:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()

@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 # Two lists are of one network if their boxes agree this well; the score is a share of 1.
 SAME_IOU = 0.99
 SAME_SCORE = 1e-3
-# With fewer bits a box moves a little; a wrong one moves a lot.
-REDUCED_IOU = 0.5
-REDUCED_SCORE = 0.15
 # A twentieth of a pixel: what rounding makes of a box without an area, whose IoU says nothing.
 _SAME_PX = 0.05
 

@@ -11,7 +11,9 @@ import importlib.util
 import os
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -56,8 +58,13 @@ class Machine(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
 
     @classmethod
-    def probe(cls) -> Machine:
-        """Look at this machine. Imports no engine, starts no process, and takes a few milliseconds."""
+    def probe(cls, packages: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Machine:
+        """Look at this machine. Imports no engine, starts no process, and takes a few milliseconds.
+
+        Args:
+            packages: Import names to look for beside edgebone's own needs, and for each the distributions that may
+                bring it. Those of the engines: :func:`edgebone.engines.table.this_machine`.
+        """
         cpuinfo = _text("/proc/cpuinfo")
         flags = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
         return cls(
@@ -72,7 +79,7 @@ class Machine(msgspec.Struct, frozen=True):
             jetson=_text("/proc/device-tree/model").strip("\0\n ") if _text("/etc/nv_tegra_release") else "",
             l4t=_l4t(_text("/etc/nv_tegra_release")),
             python=platform.python_version(),
-            packages=_packages(),
+            packages=_versions({**_PACKAGES, **packages}),
             onnxruntime_providers=_onnxruntime_providers(),
         )
 
@@ -83,10 +90,12 @@ class Machine(msgspec.Struct, frozen=True):
         return ", ".join([*parts, *features, self.system])
 
 
-_PACKAGES = (
-    "edgebone", "numpy", "cv2", "PIL", "onnxruntime", "openvino",
-    "tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx", "cuda.bindings",
-)  # fmt: skip
+_PACKAGES = {
+    "edgebone": ("edgebone",),
+    "numpy": ("numpy",),
+    "cv2": ("opencv-python", "opencv-python-headless"),
+    "PIL": ("pillow",),
+}
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 
 
@@ -129,19 +138,14 @@ def _l4t(release: str) -> str:
     return f"{found.group(1)}.{found.group(2)}" if found else ""
 
 
-def _packages() -> dict[str, str]:
-    # A Jetson's own builds (cv2, tensorrt) come without Python metadata: found, but of unknown version.
-    by_import = {"cv2": ("opencv-python", "opencv-python-headless"), "PIL": ("pillow",)}
-    by_import["onnxruntime"] = ("onnxruntime", "onnxruntime-gpu")
-    by_import["cuda.bindings"] = ("cuda-bindings",)
-    for name in ("tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"):
-        by_import[name] = tuple(f"{name}{ending}" for ending in ("", "-cu13", "-cu12"))
+def _versions(packages: Mapping[str, Sequence[str]]) -> dict[str, str]:
     found = {}
-    for name in _PACKAGES:
+    for name, distributions in packages.items():
         if not _can_be_imported(name):
             continue
+        # A Jetson's own builds (cv2, tensorrt) come without Python metadata: found, but of unknown version.
         found[name] = "unknown version"
-        for distribution in by_import.get(name, (name,)):
+        for distribution in distributions:
             try:
                 found[name] = importlib.metadata.version(distribution)
                 break

@@ -6,7 +6,7 @@ it does not understand would run the network in another way than the one that wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -26,8 +26,9 @@ from edgebone.core.bounded import (
     Size,
     Threads,
 )
-from edgebone.core.errors import BundleError
+from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.foreign import foreign
+from edgebone.core.near import did_you_mean
 from edgebone.core.quiet import Disturbed
 from edgebone.core.reading import in_words
 from edgebone.core.tensors import TensorSpec, bytes_of
@@ -522,6 +523,21 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def graph_heads(self) -> dict[str, Head]:
         """The heads whose nodes are in the network's graph: all but those that are apart."""
         return {name: head for name, head in self.heads.items() if not head.apart}
+
+    def chosen_graphs(self, names: Sequence[str], where: str) -> list[str]:
+        """The named variants and frame variants once each, or all of them where none is named.
+
+        Raises:
+            EngineError: There is no such variant.
+        """
+        known = [*self.variants, *self.frame_variants]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise EngineError(
+                f"{where}: there is no variant {unknown[0]}; {did_you_mean(unknown[0], known)}"
+                f"there are {', '.join(known)}"
+            )
+        return list(dict.fromkeys(names or known))
 
     def graph(self, name: str) -> Variant:
         """A variant, or a frame variant with all that it has of the variant that it is made from.

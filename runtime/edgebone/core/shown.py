@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from edgebone.core.errors import EdgeboneError, MissingDependencyError
-
-if TYPE_CHECKING:
-    from edgebone.core.results import Results
 
 _ROWS_SHOWN, _WIDTH_SHOWN, _MOST_IN_A_CELL = 20, 640, 8
 
@@ -21,7 +18,7 @@ class Shown:
     A result that ``model(picture)`` gives remembers the picture; one of a list or a stream is given it.
     """
 
-    painter: ClassVar[Callable[[Any, Results], Any] | None] = None
+    painter: ClassVar[Callable[[Any, Any], Any] | None] = None
     """Draws results onto a picture; the model puts it here, which is above the results."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +86,7 @@ class Shown:
         return "".join([*parts, _table(self.rows())])
 
 
-def remember(results: Results, picture: Any) -> None:
+def remember(results: Shown | dict[str, Any] | Any, picture: Any) -> None:
     """Have results know their picture from now on."""
     for item in (results, *(results.values() if isinstance(results, dict) else ())):
         if isinstance(item, Shown):

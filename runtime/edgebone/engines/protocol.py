@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from edgebone.core.caches import Cached
 from edgebone.core.tensors import Array, TensorSpec
 
 Outputs = dict[str, Array]
@@ -82,3 +83,16 @@ class AsyncEngine(Engine, Protocol):
 
     def __enter__(self) -> AsyncEngine:
         """Return itself."""
+
+
+@runtime_checkable
+class KeepsCompiled(Protocol):
+    """An engine whose compiled network is kept in the user's cache for the next start.
+
+    Attributes:
+        cached: Where it is kept; None where it is not.
+        from_cache: Whether it was there already.
+    """
+
+    cached: Cached | None
+    from_cache: bool

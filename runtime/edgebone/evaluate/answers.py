@@ -9,7 +9,7 @@ from pathlib import Path
 from edgebone.core.ahead import ahead
 from edgebone.core.errors import SourceError, TensorError
 from edgebone.core.results import Results
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 
 LeftOut = Callable[[SourceError], None]
 
@@ -24,7 +24,7 @@ def refuse(error: SourceError) -> None:
 
 
 def answers(
-    model: Looker, pictures: Sequence[Path], left_out: LeftOut, progress: Callable[[int], None]
+    model: Predictor, pictures: Sequence[Path], left_out: LeftOut, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, Results]]:
     """Each picture's place and results, in batches of the model's size: the next are read while the engine runs.
 
@@ -55,7 +55,7 @@ def answers(
         raise SourceError(f"none of the {len(pictures)} pictures could be read")
 
 
-def _of_batch(model: Looker, batch: Sequence[Path]) -> Sequence[Results | SourceError]:
+def _of_batch(model: Predictor, batch: Sequence[Path]) -> Sequence[Results | SourceError]:
     if len(batch) > 1:
         # One that cannot be read fails them all: then one by one says which.
         with suppress(SourceError, TensorError):
@@ -63,7 +63,7 @@ def _of_batch(model: Looker, batch: Sequence[Path]) -> Sequence[Results | Source
     return [_one(model, path) for path in batch]
 
 
-def _one(model: Looker, path: Path) -> Results | SourceError:
+def _one(model: Predictor, path: Path) -> Results | SourceError:
     try:
         return model([path])[0]
     except SourceError as error:

@@ -16,7 +16,7 @@ from edgebone.core.manifest import Head
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
 from edgebone.evaluate.pictures import read_rows
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.tasks.classification import CLASSIFICATION
 
@@ -107,7 +107,7 @@ def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
 
 
 def evaluate_classifier(
-    model: Looker,
+    model: Predictor,
     name: str,
     pictures: Sequence[LabelledPicture],
     progress: Callable[[int], None] = lambda _: None,
@@ -145,7 +145,7 @@ def _find(data: Path, _: Path | None) -> Path | None:
 def _read(name: str, head: Head, labels: Path, _: Path | None) -> Truth:
     pictures = read_labels(labels, head.labels)
 
-    def count(model: Looker, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
+    def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
         found = evaluate_classifier(model, name, pictures, progress, left_out)
         text = f"top-1 {found.top1:.2f} %, top-5 {found.top5:.2f} % of {found.n} pictures"
         return Figures(found.top1, {"top1": found.top1, "top5": found.top5, "n": found.n}, text)

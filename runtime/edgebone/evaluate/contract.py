@@ -9,7 +9,7 @@ from typing import Any
 
 from edgebone.core.manifest import Head
 from edgebone.evaluate.answers import LeftOut
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Truth:
     """
 
     pictures: tuple[Path, ...]
-    count: Callable[[Looker, Callable[[int], None], LeftOut], Figures]
+    count: Callable[[Predictor, Callable[[int], None], LeftOut], Figures]
     check: Callable[[], None] = lambda: None
 
 

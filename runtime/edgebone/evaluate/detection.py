@@ -20,7 +20,7 @@ from edgebone.core.reading import is_regular, read_regular
 from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 from edgebone.tasks.detection import DETECTION, LEAST_SCORE
 
 _NAMES = {
@@ -118,7 +118,7 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
 
 
 def evaluate_detector(
-    model: Looker,
+    model: Predictor,
     name: str,
     data: CocoData,
     progress: Callable[[int], None] = lambda _: None,
@@ -191,7 +191,7 @@ def _find(data: Path, _: Path | None) -> Path | None:
 def _read(name: str, head: Head, labels: Path, images: Path | None) -> Truth:
     instances = read_instances(labels, images, head)
 
-    def count(model: Looker, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
+    def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
         n = len(instances.paths)
 
         def lost(error: SourceError) -> None:

@@ -18,7 +18,7 @@ from edgebone.decode.heads import heads_of
 from edgebone.evaluate.contract import Truth
 from edgebone.evaluate.heads import EVALUABLE, choose_head
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 
@@ -26,7 +26,7 @@ from edgebone.sources.images import read_image
 UNLABELLED = 500
 
 # Counts one metric, 0 to 100, by looking at pictures.
-Count = Callable[[Looker], float]
+Count = Callable[[Predictor], float]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_evaluation(
     return EvaluationSet(data.name, tuple(pictures), "agreement")
 
 
-def _value(truth: Truth, model: Looker) -> float:
+def _value(truth: Truth, model: Predictor) -> float:
     return truth.count(model, lambda _: None, _pass).value
 
 

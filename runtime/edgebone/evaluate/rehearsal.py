@@ -18,6 +18,7 @@ from edgebone.core.manifest import Accuracy, Head, Manifest
 from edgebone.core.results import Result, Results
 from edgebone.core.tensors import Array
 from edgebone.decode import make_decoders, spec_of
+from edgebone.engines.batches import batch_of, runs
 from edgebone.engines.protocol import Engine
 from edgebone.evaluate.evaluation_set import EvaluationSet, prepared
 from edgebone.evaluate.heads import settings_of
@@ -100,14 +101,11 @@ class Rehearsal:
         )
 
     def _answers(self, engine: Engine) -> list[dict[str, Result]]:
-        size = engine.inputs[0].shape[0]
-        batch = size if isinstance(size, int) else 1
+        batch = batch_of(engine)
         found: list[dict[str, Result]] = []
-        for start in range(0, len(self.inputs), batch):
-            own = self.inputs[start : start + batch]
-            buffer = own if len(own) == batch else np.resize(own, (batch, *own.shape[1:]))
-            outputs = engine.run({self._manifest.input.name: np.ascontiguousarray(buffer)})
-            found += [self._decode(outputs, index, self._geometries[start + index]) for index in range(len(own))]
+        for outputs in runs(engine, self.inputs, batch):
+            geometries = self._geometries[len(found) : len(found) + batch]
+            found += [self._decode(outputs, index, geometry) for index, geometry in enumerate(geometries)]
         return found
 
     def _decode(self, outputs: dict[str, Array], index: int, geometry: Geometry) -> dict[str, Result]:

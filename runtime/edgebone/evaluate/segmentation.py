@@ -14,7 +14,7 @@ from edgebone.core.manifest import Head
 from edgebone.evaluate.annotated_sizes import check_masks
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
-from edgebone.model.model import Looker
+from edgebone.evaluate.predictor import Predictor
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import open_picture
 from edgebone.tasks.segmentation import SEGMENTATION
@@ -80,7 +80,7 @@ def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
 
 
 def evaluate_segmentation(
-    model: Looker,
+    model: Predictor,
     name: str,
     labels: Sequence[str],
     pictures: Sequence[MaskedPicture],
@@ -149,7 +149,7 @@ def _find(data: Path, images: Path | None) -> Path | None:
 def _read(name: str, head: Head, labels: Path, images: Path | None) -> Truth:
     pictures = read_masks(labels, images)
 
-    def count(model: Looker, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
+    def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
         found = evaluate_segmentation(model, name, head.labels, pictures, progress, left_out)
         record = {"mIoU": found.miou, "IoU": found.iou, "pixel_accuracy": found.pixel_accuracy, "n": found.n}
         text = f"mIoU {found.miou:.3f}, pixel accuracy {found.pixel_accuracy:.3f} on {found.n} pictures"

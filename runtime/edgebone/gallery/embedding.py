@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgebone.core.ahead import ahead
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
+from edgebone.core.golden import read_golden
 from edgebone.core.head_file import HeadManifest
 from edgebone.core.manifest import Head, Preprocess
 from edgebone.core.results import Embedding
@@ -28,7 +29,6 @@ from edgebone.gallery.views import OWN, View
 from edgebone.model.model import Model
 from edgebone.model.running import Prepared
 from edgebone.preprocess import Pixels, preprocess
-from edgebone.selftest import read_golden
 from edgebone.sources.images import read_image
 from edgebone.tasks.embedding import EMBEDDING
 

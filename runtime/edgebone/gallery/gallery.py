@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import os
 import threading
@@ -14,11 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import edgebone
 from edgebone.core.errors import OutputError
 from edgebone.core.locking import locked
 from edgebone.core.matches import UNKNOWN, Matches
 from edgebone.core.near import did_you_mean
+from edgebone.core.version import created_at, created_by
 from edgebone.core.writing import as_utf8
 from edgebone.gallery.calibration import Calibration, calibrated
 from edgebone.gallery.entries import Entries
@@ -364,8 +363,8 @@ class Gallery:
             entries, calibration = self._entries, self._calibration
         header = Header(
             schema=SCHEMA,
-            created_by=f"edgebone {edgebone.__version__}",
-            created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            created_by=created_by(),
+            created_at=created_at(),
             space=self.space,
             about=self.about,
             views=self.views,

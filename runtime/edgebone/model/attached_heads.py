@@ -20,14 +20,13 @@ from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, parse_head, read_head, refusal
-from edgebone.core.manifest import Manifest
-from edgebone.core.near import did_you_mean
 from edgebone.core.results import Result
 from edgebone.core.tensors import Array, check_rows
 from edgebone.decode.contract import Decoder
 from edgebone.decode.registry import make_decoder, setting_names
+from edgebone.engines.opening import open_model
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, open_model
+from edgebone.engines.spec import Candidate
 from edgebone.tasks.embedding import EMBEDDING
 
 
@@ -244,28 +243,3 @@ class ApartHeads:
 
 def _closed(name: str) -> EngineError:
     return EngineError(f"head {name} cannot be swapped: the model is closed; load the bundle again")
-
-
-def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
-    """How often each head that is apart runs: 1 where nothing is said.
-
-    Args:
-        every: By head: one frame out of so many; 0 for on demand only.
-        manifest: The bundle's manifest.
-
-    Raises:
-        BundleError: There is no such head, or it is part of the network's graph, which runs whole.
-    """
-    for name, rate in every.items():
-        head = manifest.heads.get(name)
-        if head is None:
-            hint = did_you_mean(name, manifest.heads)
-            raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(manifest.heads)}")
-        if rate < 0:
-            raise BundleError(f"head {name} runs every frame (1), every so many (2, 3, …) or on demand (0), not {rate}")
-        if rate != 1 and not head.apart:
-            raise BundleError(
-                f"head {name} is part of the network's graph, which runs whole; attached with `edgebone attach "
-                "--apart` it would have a rate of its own"
-            )
-    return {name: every.get(name, 1) for name, head in manifest.heads.items() if head.apart}

@@ -9,12 +9,10 @@ from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError
 from edgebone.core.manifest import FrameLayout
 from edgebone.engines.on_device import keep_for_heads
+from edgebone.engines.opening import open_engine
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, open_engine
-
-# The host's preprocessing takes 1 to 10 ms, and these engines share its cores: inside the graph it takes two to six
-# times as long.
-_ON_THE_CPU = frozenset({"onnxruntime", "openvino"})
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import find
 
 
 class FrameEngines:
@@ -44,7 +42,10 @@ class FrameEngines:
                 f"{bundle.path}: variant {candidate.variant} takes no frames; add their size with: "
                 f"edgebone add-frame {bundle.path} --variant {candidate.variant} --frame 1080x1920"
             )
-        pays = candidate.engine not in _ON_THE_CPU
+        # The host's preprocessing takes 1 to 10 ms, and an engine on the CPU shares its cores: inside the graph it
+        # takes two to six times as long.
+        spec = find(candidate.engine)
+        pays = spec is not None and not spec.on_cpu
         self._names = found if wanted or (wanted is None and pays) else {}
         self._opened: dict[str, AsyncEngine] = {}
         self._lock = threading.Lock()

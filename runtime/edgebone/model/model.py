@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from edgebone.core.errors import BundleError, EdgeboneError, EngineError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, parse_head
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import FrameLayout, Manifest
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
@@ -29,24 +28,20 @@ from edgebone.decode.heads import need_heads
 from edgebone.decode.registry import setting_names
 from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
+from edgebone.engines.opening import read_first
+from edgebone.engines.plans import plan_first, planned, unmeasured
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import (
-    Candidate,
-    Choice,
-    candidates,
-    choose,
-    plan_first,
-    planned,
-    read_first,
-    unmeasured,
-)
+from edgebone.engines.proved import open_proved
+from edgebone.engines.select import Choice, candidates, choose
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import this_machine
 from edgebone.engines.threads import EngineThreads
-from edgebone.model.attached_heads import ApartHeads, check_rates
+from edgebone.model.attached_heads import ApartHeads
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
 from edgebone.model.running import Prepared, Ran, ran
 from edgebone.preprocess import Pixels, plan, preprocess
-from edgebone.selftest import open_proved
 from edgebone.sources.given import Color, to_bgr
+from edgebone.stream.turns import check_rates
 from edgebone.tasks.choosing import check_classes, only_classes
 from edgebone.tasks.detection import DETECTION
 
@@ -79,7 +74,7 @@ def load(
 
     Args:
         path: The bundle's directory or zip.
-        engine: ``auto``, or one of ``edgebone.engines.select.ENGINES``.
+        engine: ``auto``, or an engine's name, as ``edgebone doctor`` lists them.
         precision: ``fp32``; ``bf16`` where engine and processor have it; the precision of one of the bundle's
             variants; or ``auto``, which is taken where there is no plan: the fastest that the bundle proves to give
             FP32's answers, and that gives the golden sample here. FP32 where it proves none.
@@ -102,7 +97,7 @@ def load(
         NoEngineError: No engine here can run it; the message has a line per candidate.
         EngineError: Unknown engine or precision.
     """
-    machine = Machine.probe()
+    machine = this_machine(engine)
 
     def fitting(manifest: Manifest) -> Choice:
         options = candidates(manifest, engine, precision or "auto", hint=hint, threads=threads)
@@ -145,17 +140,6 @@ def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
         return
     need_heads(bundle.manifest.heads, DETECTION, "classes choose", bundle.path)
     check_classes(bundle.manifest, classes)
-
-
-class Looker(Protocol):
-    """Looks at several pictures at once, as a model does: what the functions that count accuracy need of one."""
-
-    @property
-    def max_batch(self) -> int:
-        """The largest batch that one run takes."""
-
-    def __call__(self, picture: list[Any]) -> list[Results]:
-        """One result a picture."""
 
 
 _UNSAID = ("auto", None, "latency", None)
@@ -388,7 +372,8 @@ class Model:
         give_up_s: float | None = None,
         fps: float | None = None,
         forgiving: bool = False,
-    ) -> Stream:
+        pulse: Callable[[], object] = lambda: None,
+    ) -> Stream[Model]:
         """Go through one source or several, frame by frame.
 
         Args:
@@ -403,6 +388,7 @@ class Model:
             fps: How many of a folder's pictures were taken a second: their times, as a video's frames have; None where
                 that is not known.
             forgiving: A source that cannot be opened, or fails, ends, and the others go on; its error is in ``stats``.
+            pulse: Called at each frame, and at least once a second while the caller waits for one.
 
         Returns:
             An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
@@ -424,7 +410,11 @@ class Model:
             for done in opened:
                 done.close()
             raise
-        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving)
+        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving, pulse=pulse)
+
+    def load_other(self, path: str | os.PathLike[str], **options: Any) -> Model:
+        """Load the bundle that is to take this one's place in a stream; options and errors as :func:`load`."""
+        return load(path, **options)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
         """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.

@@ -1,22 +1,37 @@
-"""Results to the caller's own function."""
+"""Results and events to functions of the caller's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 
 
 class CallbackSink:
-    """Calls a function with every frame and its result; what it raises ends the run."""
+    """Calls functions with what there is of a frame; what they raise ends the run.
 
-    def __init__(self, function: Callable[[Frame, Results], object]) -> None:
-        self._function = function
+    Args:
+        result: Called with every frame and its result; None for nobody.
+        event: Called with every event, before that; None for nobody.
+    """
 
-    def write(self, frame: Frame, result: Results) -> None:
-        """Call the function."""
-        self._function(frame, result)
+    def __init__(
+        self,
+        result: Callable[[Frame, Results], object] | None = None,
+        event: Callable[[Event], object] | None = None,
+    ) -> None:
+        self._result = result
+        self._event = event
+
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
+        """Call the functions."""
+        if self._event is not None:
+            for event in events:
+                self._event(event)
+        if self._result is not None:
+            self._result(frame, result)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal
 
 from edgebone.core.errors import OutputError
+from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 from edgebone.sinks.protocol import Sink
@@ -40,19 +41,15 @@ class GuardedSink:
         self._failing = ""
         self.lost = 0
 
-    def write(self, frame: Frame, result: Results) -> None:
-        """Pass on one frame and its result.
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
+        """Pass on one frame, its result and its events.
 
         Raises:
             OutputError: It cannot be written, and the policy is ``raise``.
             StopRequest: It cannot be written, and the policy is ``stop``.
         """
-        self.attempt(lambda: self._sink.write(frame, result))
-
-    def attempt(self, write: Callable[[], object]) -> None:
-        """Write something else to the sink; raises what :meth:`write` raises."""
         try:
-            write()
+            self._sink.write(frame, result, events)
         except OutputError as error:
             if self._policy == "raise":
                 raise

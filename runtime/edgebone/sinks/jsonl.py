@@ -1,9 +1,12 @@
-"""Results as JSON lines, one a frame."""
+"""Results as JSON lines, one a frame, and events, one each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results, results_to_dict
 from edgebone.core.writing import as_utf8
@@ -24,17 +27,40 @@ def to_line(frame: Frame, result: Results) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
+def event_line(event: Event) -> bytes:
+    """One line of JSON, newline included."""
+    return msgspec.json.encode(event.to_dict()) + b"\n"
+
+
 class JsonLines(LineFile):
-    """Writes a file of JSON lines; whoever follows the file sees whole lines only.
+    """Writes a file of JSON lines, one a frame; whoever follows the file sees whole lines only.
 
     Args:
         path: The file, a FIFO, or what this process has open; see :class:`LineFile`.
         append: Keep what it holds already.
     """
 
-    def write(self, frame: Frame, result: Results) -> None:
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
         """Append a frame's line."""
         self.write_line(to_line(frame, result))
+
+    def discard(self) -> None:
+        """Close the file; the lines of the frames before the failure are whole, and stay."""
+        self.close()
+
+
+class EventLines(LineFile):
+    """Writes a file of JSON lines, one an event.
+
+    Args:
+        path: The file, a FIFO, or what this process has open; see :class:`LineFile`.
+        append: Keep what it holds already.
+    """
+
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
+        """Append a line for each event."""
+        for event in events:
+            self.write_line(event_line(event))
 
     def discard(self) -> None:
         """Close the file; the lines of the frames before the failure are whole, and stay."""

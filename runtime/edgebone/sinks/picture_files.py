@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 from numpy.typing import NDArray
 
 from edgebone.core.errors import OutputError
+from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 from edgebone.core.staging import staging
@@ -50,7 +52,7 @@ class PictureFilesSink:
         self._held = ExitStack()
         self._place: Path | None = None
 
-    def write(self, frame: Frame, result: Results) -> None:
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
         """Draw, and write the file.
 
         Raises:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
 
 
 class Sink(Protocol):
-    """Takes results, one frame at a time."""
+    """Takes results and events, one frame at a time."""
 
-    def write(self, frame: Frame, result: Results) -> None:
-        """Take one frame and its result.
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
+        """Take one frame, its result, and what happened in it.
 
         Raises:
             OutputError: It cannot be written.

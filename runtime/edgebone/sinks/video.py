@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import EdgeboneError, OutputError
+from edgebone.core.event import Event
 from edgebone.core.ffmpeg import import_av, nameless
 from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
@@ -74,7 +76,7 @@ class VideoFileSink:
         self._last_tick = -1
         self._step_ticks = 1
 
-    def write(self, frame: Frame, result: Results) -> None:
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
         """Draw and append.
 
         Raises:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic
 
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
-
-if TYPE_CHECKING:
-    from edgebone.model.model import Model
+from edgebone.stream.served import M
 
 _LOSSLESS = 4
 
 
 @dataclass(frozen=True)
-class Delivery:
+class Delivery(Generic[M]):
     """A frame and its result.
 
     Attributes:
@@ -31,11 +29,11 @@ class Delivery:
     number: int
     frame: Frame
     result: Results
-    model: Model
+    model: M
     turn: int
 
 
-class Outbox:
+class Outbox(Generic[M]):
     """Holds results until the caller asks: of a live source the newest only, of any other every one.
 
     Args:
@@ -44,13 +42,13 @@ class Outbox:
 
     def __init__(self, live: list[bool]) -> None:
         self._live = live
-        self._waiting: deque[Delivery] = deque()
+        self._waiting: deque[Delivery[M]] = deque()
         self._error: BaseException | None = None
         self._ended = False
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, delivery: Delivery) -> Delivery | None:
+    def put(self, delivery: Delivery[M]) -> Delivery[M] | None:
         """Leave a result, in place of an older one of the same live source.
 
         Returns:
@@ -75,7 +73,7 @@ class Outbox:
             self._error = error
             self._changed.notify_all()
 
-    def take(self, timeout_s: float) -> Delivery | None:
+    def take(self, timeout_s: float) -> Delivery[M] | None:
         """Wait for the next result.
 
         Returns:

@@ -13,24 +13,20 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, Generic, NoReturn
 
 from edgebone.core.errors import EngineError, EngineStalledError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
-from edgebone.model.attached_heads import check_rates
-from edgebone.model.running import Prepared, Ran
 from edgebone.preprocess import Pixels
 from edgebone.sources.limits import Limits
 from edgebone.sources.protocol import Source
 from edgebone.stream.inbox import Inbox, own_frame
 from edgebone.stream.outbox import Delivery, Outbox
+from edgebone.stream.served import M, Prepared
 from edgebone.stream.stats import Delivered, Meter, SourceStats, StreamStats
-from edgebone.stream.turns import HeadTurns
+from edgebone.stream.turns import HeadTurns, check_rates
 from edgebone.stream.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from edgebone.model.model import Model
 
 Taken = tuple[int, Frame]
 # How much sooner than needed the next frame is taken up, for threads that wake late.
@@ -38,25 +34,25 @@ _SPARE_S = 0.001
 
 
 @dataclass(frozen=True)
-class _InFlight:
+class _InFlight(Generic[M]):
     """Frames whose inference has begun; ``done_ns`` is filled when it ends."""
 
-    model: Model
+    model: M
     batch: list[Taken]
     prepared: Prepared
     buffer: Pixels
     submitted_ns: int
-    future: Future[Ran]
+    future: Future[Any]
     done_ns: list[int]
     heads: list[Collection[str]] | None
     turns: list[int]
 
 
-def _stamp_when_done(future: Future[Ran], then: Callable[[], None]) -> list[int]:
+def _stamp_when_done(future: Future[Any], then: Callable[[], None]) -> list[int]:
     """Note when a run ends. Its future must not hold the frames: in a circle they would stay in memory for long."""
     done_ns: list[int] = []
 
-    def stamp(_: Future[Ran]) -> None:
+    def stamp(_: Future[Any]) -> None:
         done_ns.append(time.monotonic_ns())
         then()
 
@@ -64,7 +60,7 @@ def _stamp_when_done(future: Future[Ran], then: Callable[[], None]) -> list[int]
     return done_ns
 
 
-class Stream:
+class Stream(Generic[M]):
     """Iterates over ``(frame, result)``; make one with :meth:`edgebone.Model.stream`.
 
     Files and folders lose no frame, and where the engine gains from it their next frame is prepared while the current
@@ -93,13 +89,13 @@ class Stream:
 
     def __init__(
         self,
-        model: Model,
+        model: M,
         sources: Sequence[Source],
         limits: Sequence[Limits] = (),
         *,
         forgiving: bool = False,
         stall_s: float = 60.0,
-        pulse: Callable[[], None] = lambda: None,
+        pulse: Callable[[], object] = lambda: None,
     ) -> None:
         self.sources = sources
         self.model = model
@@ -120,8 +116,8 @@ class Stream:
         self._handed_ns = 0
         self._turns = [HeadTurns() for _ in sources]
         self._buffers: list[Pixels] = []
-        self._under_way: deque[_InFlight] = deque()
-        self._next_model: Model | None = None
+        self._under_way: deque[_InFlight[M]] = deque()
+        self._next_model: M | None = None
         self._swapping = threading.Lock()
         self._ended = False
         self._stall_s = stall_s
@@ -163,7 +159,7 @@ class Stream:
             health.reconnects, health.error, delivered.fps, delivered.age.percentiles(),
         )  # fmt: skip
 
-    def swap(self, model: Model | str | os.PathLike[str], **options: Any) -> Model:
+    def swap(self, model: M | str | os.PathLike[str], **options: Any) -> M:
         """Go on with another model from the next frame on; may be called from any thread, and within the loop.
 
         No frame is lost: those under way are finished by the model that began them, which is then closed. The stream
@@ -181,9 +177,7 @@ class Stream:
             NoEngineError: No engine runs it.
             EngineError: It fails at its first run, or the stream has ended.
         """
-        from edgebone.model.model import Model, load
-
-        new = model if isinstance(model, Model) else load(model, **options)
+        new = self.model.load_other(model, **options) if isinstance(model, (str, os.PathLike)) else model
         try:
             # The first run is the slowest, and the one that fails.
             new.run(new.prepare([]))
@@ -244,7 +238,7 @@ class Stream:
             self._begun = True
             self._inbox.close()
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Stream[M]:
         """Return itself."""
         return self
 
@@ -271,7 +265,7 @@ class Stream:
             self._inbox.close()
             self._close_models()
 
-    def _hand_over(self, delivery: Delivery) -> tuple[Frame, Results]:
+    def _hand_over(self, delivery: Delivery[M]) -> tuple[Frame, Results]:
         self._pulse()
         number, frame, result = delivery.number, delivery.frame, delivery.result
         now_ns = time.monotonic_ns()
@@ -325,7 +319,7 @@ class Stream:
             if failure is not None:
                 raise failure
 
-    def _every(self, batches: Iterator[list[Taken]]) -> Generator[Delivery, None, None]:
+    def _every(self, batches: Iterator[list[Taken]]) -> Generator[Delivery[M], None, None]:
         """The next frames are prepared while the current ones are inferred: nothing waits for them."""
         failure: Exception | None = None
         try:
@@ -348,9 +342,9 @@ class Stream:
         if failure is not None:
             raise failure
 
-    def _newest(self) -> Generator[Delivery, None, None]:
+    def _newest(self) -> Generator[Delivery[M], None, None]:
         """What a thread of the stream's own leaves, which keeps the engine at the newest frames."""
-        outbox = Outbox([source.live for source in self.sources])
+        outbox: Outbox[M] = Outbox([source.live for source in self.sources])
         stop = threading.Event()
         worker = threading.Thread(target=self._work, args=(outbox, stop), name="edgebone-stream", daemon=True)
         worker.start()
@@ -373,7 +367,7 @@ class Stream:
             if not self._stalled:
                 Watchdog(self._stall_s).wait(lambda wait_s: _ends(worker, wait_s))
 
-    def _work(self, outbox: Outbox, stop: threading.Event) -> None:
+    def _work(self, outbox: Outbox[M], stop: threading.Event) -> None:
         failure: BaseException | None = None
         try:
             self._serve(outbox, stop)
@@ -388,7 +382,7 @@ class Stream:
         outbox.finish(failure)
         self._abandon()
 
-    def _serve(self, outbox: Outbox, stop: threading.Event) -> None:
+    def _serve(self, outbox: Outbox[M], stop: threading.Event) -> None:
         """Until the sources have ended, or nobody listens any more."""
         while not stop.is_set():
             if self._under_way and (self._under_way[0].future.done() or len(self._under_way) >= self._depth):
@@ -401,7 +395,7 @@ class Stream:
             elif self._inbox.ended:
                 return
 
-    def _leave(self, outbox: Outbox) -> None:
+    def _leave(self, outbox: Outbox[M]) -> None:
         for delivery in self._finish():
             dropped = outbox.put(delivery)
             if dropped is None:
@@ -472,7 +466,7 @@ class Stream:
             return False
         return True
 
-    def _finish(self) -> list[Delivery]:
+    def _finish(self) -> list[Delivery[M]]:
         """Wait for the oldest run and decode its results."""
         ran = self._under_way[0]
         try:
@@ -497,7 +491,7 @@ class Stream:
             for (number, frame), result, turn in zip(ran.batch, results, ran.turns, strict=True)
         ]
 
-    def _waiting(self) -> _InFlight | None:
+    def _waiting(self) -> _InFlight[M] | None:
         """The oldest run that has no answer yet."""
         return next((ran for ran in tuple(self._under_way) if not ran.future.done()), None)
 
@@ -507,7 +501,7 @@ class Stream:
         if watchdog.wake(None if waiting is None else waiting.submitted_ns) and waiting is not None:
             self._give_up(waiting)
 
-    def _give_up(self, ran: _InFlight) -> NoReturn:
+    def _give_up(self, ran: _InFlight[M]) -> NoReturn:
         self._stalled = True
         raise EngineStalledError(
             f"the engine {ran.model.engine.name} has not answered for {self._stall_s:.0f} s; the device may be lost: "
@@ -525,7 +519,7 @@ def _seconds_since(then_ns: int) -> float:
     return max(0, time.monotonic_ns() - then_ns) / 1e9
 
 
-def _answers(future: Future[Ran], wait_s: float) -> bool:
+def _answers(future: Future[Any], wait_s: float) -> bool:
     with contextlib.suppress(FutureTimeoutError):
         future.exception(wait_s)
     return future.done()

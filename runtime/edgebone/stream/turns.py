@@ -1,9 +1,38 @@
-"""Whose turn it is: heads that run on some of a source's frames."""
+"""Which of the heads that are apart run on which frame."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+
+from edgebone.core.errors import BundleError
+from edgebone.core.manifest import Manifest
+from edgebone.core.near import did_you_mean
+
+
+def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
+    """How often each head that is apart runs: 1 where nothing is said.
+
+    Args:
+        every: By head: one frame out of so many; 0 for on demand only.
+        manifest: The bundle's manifest.
+
+    Raises:
+        BundleError: There is no such head, or it is part of the network's graph, which runs whole.
+    """
+    for name, rate in every.items():
+        head = manifest.heads.get(name)
+        if head is None:
+            hint = did_you_mean(name, manifest.heads)
+            raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(manifest.heads)}")
+        if rate < 0:
+            raise BundleError(f"head {name} runs every frame (1), every so many (2, 3, …) or on demand (0), not {rate}")
+        if rate != 1 and not head.apart:
+            raise BundleError(
+                f"head {name} is part of the network's graph, which runs whole; attached with `edgebone attach "
+                "--apart` it would have a rate of its own"
+            )
+    return {name: every.get(name, 1) for name, head in manifest.heads.items() if head.apart}
 
 
 class HeadTurns:

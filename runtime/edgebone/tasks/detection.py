@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.boxes import REDUCED_IOU, REDUCED_SCORE, matched_share
+from edgebone.core.boxes import matched_share
+from edgebone.core.compare import REDUCED
 from edgebone.core.detections import Detections
 from edgebone.tasks.contract import Task
 
@@ -23,7 +24,9 @@ def _headlines(result: Detections) -> set[str]:
 def _agreement(a: Detections, b: Detections, params: Mapping[str, Any]) -> float:
     """Of boxes from the head's least score on."""
     least = float(params.get("score", LEAST_SCORE))
-    return matched_share(_rows(a), _rows(b), min_score=least, full=False, iou=REDUCED_IOU, score_within=REDUCED_SCORE)
+    return matched_share(
+        _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
+    )
 
 
 def _rows(found: Detections) -> NDArray[np.float64]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgebone.core.compare import cosine
 from edgebone.core.results import Embedding
 from edgebone.tasks.contract import Task
-from edgebone.tasks.cosine import cosine
 
 
 def _headlines(_: Embedding) -> set[str]:

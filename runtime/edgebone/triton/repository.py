@@ -13,6 +13,7 @@ import msgspec
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.errors import BundleError, OutputError
+from edgebone.core.golden import read_golden
 from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Head, Manifest, Variant
@@ -21,10 +22,11 @@ from edgebone.core.staging import put_in_place, staging
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
 from edgebone.decode.registry import find_spec
-from edgebone.selftest import read_golden
+from edgebone.engines.batches import filled
+from edgebone.engines.table import ROWS
 from edgebone.triton.config_text import Field, Word, to_text
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt")
+_BACKENDS = {row.name: row.triton for row in sorted(ROWS, key=lambda row: row.name) if row.triton}
 _TYPES = {
     "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "int8": "INT8",
     "int16": "INT16", "int32": "INT32", "int64": "INT64", "float16": "FP16", "float32": "FP32", "float64": "FP64",
@@ -74,9 +76,9 @@ def export_triton(
         BundleError: A variant is missing, or not for this backend, or a head is apart from the graph.
         OutputError: The model is there already, or cannot be written.
     """
-    if backend not in BACKENDS:
+    if backend not in _BACKENDS:
         raise BundleError(
-            f"there is no backend {backend}; {did_you_mean(backend, BACKENDS)}choose {', '.join(BACKENDS)}"
+            f"there is no backend {backend}; {did_you_mean(backend, _BACKENDS)}choose {', '.join(_BACKENDS)}"
         )
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
@@ -91,7 +93,7 @@ def export_triton(
             _check_variant(path, manifest, own, backend)
         model = _legal_name(name, manifest.name)
         largest = _largest_batch(path, manifest, chosen, max_batch)
-        file = "model.plan" if backend == "tensorrt" else "model.onnx"
+        file = "model.plan" if _BACKENDS[backend].compiled else "model.onnx"
         contents = {f"{number}/{file}": _content(bundle, own, backend) for number, own in enumerate(chosen, start=1)}
         label_files = _label_files(manifest.heads)
         warmed = _warmed(read_golden(bundle).network_input, manifest, chosen)
@@ -148,10 +150,10 @@ def _largest_batch(path: str, manifest: Manifest, chosen: Sequence[str], wanted:
 
 def _content(bundle: Bundle, variant: str, backend: str) -> bytes:
     manifest = bundle.manifest
-    if backend != "tensorrt":
+    if not _BACKENDS[backend].compiled:
         return bundle.read(manifest.variants[variant].file)
     own = [engine for engine in manifest.engines.values() if engine.variant == variant]
-    served = [engine for engine in own if engine.target == "tensorrt"]
+    served = [engine for engine in own if engine.target == backend]
     if not served:
         why = "Triton does not serve TensorRT-RTX's engines; " if own else ""
         raise BundleError(
@@ -180,7 +182,7 @@ def _only(path: Path, variant: str, engines: Sequence[CompiledEngine]) -> Compil
 def _warmed(network_input: Array, manifest: Manifest, chosen: Sequence[str]) -> Array:
     """The golden input as Triton sends it: repeated for a graph with a fixed batch, one picture for a free one."""
     low, high = manifest.variants[chosen[0]].batch
-    return network_input.repeat(high, axis=0) if low == high else network_input[0]
+    return filled(network_input, high) if low == high else network_input[0]
 
 
 def _config(
@@ -202,8 +204,9 @@ def _config(
         for output in head.outputs
     }
     config: dict[str, Field] = {"name": name}
-    if backend == "tensorrt":
-        config["platform"] = "tensorrt_plan"
+    served = _BACKENDS[backend]
+    if served.compiled:
+        config["platform"] = f"{backend}_plan"
     else:
         config["backend"] = backend
         config["default_model_filename"] = "model.onnx"
@@ -216,8 +219,7 @@ def _config(
     if dynamic:
         config["dynamic_batching"] = {"preferred_batch_size": [largest_batch], "max_queue_delay_microseconds": delay_us}
     # Auto: a GPU where the server has one and the backend can use it.
-    kind = "KIND_CPU" if backend == "openvino" else "KIND_GPU" if backend == "tensorrt" else "KIND_AUTO"
-    config["instance_group"] = [{"count": instances, "kind": Word(kind)}]
+    config["instance_group"] = [{"count": instances, "kind": Word(served.kind)}]
     config["version_policy"] = {"specific": {"versions": list(range(1, len(variants) + 1))}}
     warmed: dict[str, Field] = {
         "data_type": _type(manifest.input),
@@ -229,7 +231,7 @@ def _config(
         {"name": _WARMUP, "batch_size": 1, "inputs": {"key": manifest.input.name, "value": warmed}}
     ]
     parameters = _parameters(manifest, variants)
-    if backend == "openvino" and dynamic:
+    if served.pads and dynamic:
         # Triton's OpenVINO backend fixes the batch at its maximum, and refuses smaller ones that it may not pad.
         parameters["ENABLE_BATCH_PADDING"] = "YES"
     config["parameters"] = [{"key": key, "value": {"string_value": value}} for key, value in parameters.items()]

@@ -10,16 +10,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
 from edgebone.core.apart import run_apart
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
+from edgebone.core.golden import read_golden
 from edgebone.core.timing import percentiles
+from edgebone.engines.batches import filled
+from edgebone.engines.opening import open_engine
 from edgebone.engines.protocol import AsyncEngine, Outputs
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.spec import Candidate
 from edgebone.preprocess import Pixels
-from edgebone.selftest import read_golden
 
 _LEAST_RUNS = 8
 
@@ -74,7 +75,7 @@ def measure(bundle: str, candidate: Candidate, seconds: float) -> Speed:
     with open_bundle(bundle) as opened, open_engine(opened, candidate, cache=False) as engine:
         low = opened.manifest.variants[candidate.variant].batch[0]
         batch = candidate.batch or low
-        buffer = np.repeat(read_golden(opened).network_input, batch, axis=0)
+        buffer = filled(read_golden(opened).network_input, batch)
         name = opened.manifest.input.name
         _in_flight(engine, name, buffer, seconds / 4)
         runs = _one_by_one(engine, name, buffer, seconds)

@@ -7,7 +7,9 @@ from typing import Literal
 
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Manifest, Variant
-from edgebone.engines.select import ENGINES, HINTS, Candidate, Fit, Reject, check, precisions_of
+from edgebone.engines.select import HINTS, check, precisions_of
+from edgebone.engines.spec import Candidate, Fit, Reject
+from edgebone.engines.table import names
 
 Goal = Literal["latency", "throughput"]
 GOALS: tuple[Goal, ...] = ("latency", "throughput")
@@ -32,7 +34,7 @@ def candidates_to_measure(
     """
     fits: list[Candidate] = []
     rejects: list[Reject] = []
-    for engine in ENGINES:
+    for engine in names():
         for name, variant in manifest.variants.items():
             for precision in precisions_of(engine, variant):
                 verdict = check(Candidate(engine, precision, name), machine, variant)

@@ -15,7 +15,9 @@ from edgebone.core.errors import EngineError, SourceError
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Plan
 from edgebone.core.quiet import Disturbed, Watch
-from edgebone.engines.select import Candidate, open_engine
+from edgebone.engines.opening import open_engine
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import this_machine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.tune.measure import Failed, Speed, measure_apart
@@ -109,7 +111,7 @@ def tune(
         raise EngineError(f"there is no goal {goal}; choose {' or '.join(GOALS)}")
     if not evaluate.exists():
         raise SourceError(f"{evaluate}: no such file or folder to evaluate on")
-    machine = machine or Machine.probe()
+    machine = machine or this_machine()
     with open_bundle(path) as bundle:
         data = read_evaluation(evaluate, bundle.manifest, head, images)
         fits, rejects = candidates_to_measure(bundle.manifest, machine, goal, cameras)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-import edgebone
 from edgebone.core.limits import ONNX_BYTES
+from edgebone.core.version import __version__
 from edgebone_export.errors import ExportError
 
 
@@ -30,7 +30,7 @@ class Describe:
         """Write in place."""
         ir.passes.common.ClearMetadataAndDocStringPass()(model)
         model.producer_name = "edgebone"
-        model.producer_version = edgebone.__version__
+        model.producer_version = __version__
         model.metadata_props.update(self.metadata)
         return model
 

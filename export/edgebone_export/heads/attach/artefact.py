@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 
-import edgebone
 from edgebone.core.bundle import Bundle
 from edgebone.core.head_file import SCHEMA, Backbone, HeadFile, HeadManifest, head_bytes, parse_head
 from edgebone.core.manifest import Head, Tap
-from edgebone.engines.select import Candidate
+from edgebone.core.version import created_at, created_by
+from edgebone.engines.spec import Candidate
 from edgebone_export.heads.features.fitted import FittedHead
 from edgebone_export.heads.features.readings import Reading, with_pooling
 
@@ -40,8 +39,8 @@ def make_artefact(
     made = HeadManifest(
         schema=SCHEMA,
         name=name,
-        created_by=f"edgebone {edgebone.__version__}",
-        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created_by=created_by(),
+        created_at=created_at(),
         head=head,
         outputs=fitted.outputs,
         reads={tap: taps[tap] for tap in names},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,10 +13,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import edgebone
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import check_target, write_bundle
+from edgebone.core.compare import HEAD, REDUCED_HEAD, compare_shown, fault, values_within
 from edgebone.core.errors import EngineError
+from edgebone.core.golden import head_key, read_golden, read_recorded
 from edgebone.core.head_file import (
     HeadFile,
     check_head_name,
@@ -32,17 +32,13 @@ from edgebone.core.head_file import (
 from edgebone.core.manifest import Accuracy, Head, Manifest, Tap, Variant
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.core.version import created_at, created_by
+from edgebone.engines.batches import filled
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.selftest import compare_output, head_key, least_box_score, read_golden, read_recorded
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.graphs.edit import checked_bytes
 from edgebone_export.heads.attach.join import expose, graph_with_taps, join, open_backbone, remove_outputs, tap_value
 from edgebone_export.heads.features.taps import reference_variant, taps_of, values_of
-
-# An attached head against the same head alone, in FP32: what rounding in another order can do, and no more.
-MOST_ABS = 1e-4
-# With fewer bits an engine fuses the rounding of a tap with what follows it, so that values move by a step.
-_REDUCED_COSINE = 0.98
 
 
 @dataclass(frozen=True)
@@ -155,11 +151,9 @@ def detach(
     check_target(Path(output), overwrite)
     names = list(dict.fromkeys(names))
     with open_bundle(path) as bundle:
-        unknown = [name for name in names if name not in bundle.manifest.heads]
-        if unknown or not names:
-            known = bundle.manifest.heads
-            hint = did_you_mean(unknown[0], known) if unknown else ""
-            raise ExportError(f"{path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
+        if not names:
+            raise ExportError(f"{path}: no head is named that should go; it has {', '.join(bundle.manifest.heads)}")
+        _check_there(bundle, names)
         if set(names) == set(bundle.manifest.heads):
             raise ExportError(f"{path}: no head would be left; a bundle has at least one")
         taken = {} if save is None else {Path(save) / f"{name}.head": _taken_off(bundle, name) for name in names}
@@ -197,12 +191,7 @@ def _by_name(
 
 def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], drop: Collection[str]) -> None:
     manifest = bundle.manifest
-    unknown = [name for name in drop if name not in manifest.heads]
-    if unknown:
-        hint = did_you_mean(unknown[0], manifest.heads)
-        raise ExportError(
-            f"{bundle.path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(manifest.heads)}"
-        )
+    _check_there(bundle, drop)
     for name, artefact in heads.items():
         if name in manifest.heads and name not in drop:
             raise ExportError(
@@ -212,6 +201,14 @@ def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], 
         reason = refusal(artefact.manifest.reads, taps, artefact.manifest.backbone, manifest.preprocess)
         if reason:
             raise ExportError(f"{artefact.where}: the head does not go with {bundle.path}: {reason}")
+
+
+def _check_there(bundle: Bundle, names: Collection[str]) -> None:
+    known = bundle.manifest.heads
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known)
+        raise ExportError(f"{bundle.path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -290,8 +287,8 @@ class _Change:
             files[f"heads/{name}.head"] = head_bytes(alone.manifest, alone.graph)
         changed = msgspec.structs.replace(
             manifest,
-            created_by=f"edgebone {edgebone.__version__}",
-            created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            created_by=created_by(),
+            created_at=created_at(),
             outputs=tuple(outputs.values()),
             heads={**kept, **{name: self._head(name, item) for name, item in self.add.items()}},
             variants=variants,
@@ -356,7 +353,7 @@ class _Change:
         """What the new graph gives for the golden picture, and how far its heads are from the same heads alone."""
         if not self.add:
             return {}, 0.0
-        feeds = np.repeat(golden, variant.batch[0], axis=0)
+        feeds = filled(golden, variant.batch[0])
         with OnnxRuntimeEngine(content, batch_range=variant.batch) as engine:
             have = {key: array[:1] for key, array in engine.run({engine.inputs[0].name: feeds}).items()}
         taps = self._tap_values(variant, feeds)
@@ -400,14 +397,12 @@ def _compare(have: Array, wanted: Array, head: Head, full: bool, where: str) -> 
     if have.shape != wanted.shape:
         raise ParityError(f"{where}: shape {list(have.shape)} instead of {list(wanted.shape)}")
     off = float(np.abs(have.astype(np.float64) - wanted).max(initial=0.0))
-    figures = compare_output(have, wanted, least_box_score(head), full)
-    most = MOST_ABS * max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    cosine = 1.0 if figures.cosine is None else figures.cosine
-    unlike = off > most if full and figures.matched is None else cosine < _REDUCED_COSINE
-    if figures.detail or unlike:
-        raise ParityError(
-            f"{where}: off by {off:.3g} from the head alone (cosine {cosine:.6f}) {figures.detail}".rstrip()
-        )
+    tolerance = HEAD if full else REDUCED_HEAD
+    found = compare_shown(have, wanted, head, tolerance)
+    wrong = fault(found, tolerance)
+    if wrong or not values_within(found, tolerance):
+        cosine = 1.0 if found.cosine is None else found.cosine
+        raise ParityError(f"{where}: off by {off:.3g} from the head alone (cosine {cosine:.6f}) {wrong}".rstrip())
     return off
 
 

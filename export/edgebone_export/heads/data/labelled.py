@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core import limits
 from edgebone.core.errors import SourceError
+from edgebone.core.reading import read_text
 from edgebone.evaluate.pictures import find_pictures, read_rows
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import is_listed
@@ -29,11 +31,13 @@ class Labelled:
         pictures: Files.
         names: Class names, labels or names of values; none where there are no targets.
         y: int64 class ids (n,), bool (n, labels), or float64 (n, values).
+        task: What was read.
     """
 
     pictures: tuple[Path, ...]
     names: tuple[str, ...]
     y: NDArray[Any]
+    task: Task
 
 
 def read_labelled(data: Path, task: Task, names: Sequence[str] = (), columns: Sequence[str] = ()) -> Labelled:
@@ -55,7 +59,7 @@ def read_labelled(data: Path, task: Task, names: Sequence[str] = (), columns: Se
         found = find_pictures(data) or []
         if not found:
             raise SourceError(f"{data}: a folder of pictures is needed, not a video")
-        return Labelled(tuple(found), (), np.full(len(found), -1, np.int64))
+        return Labelled(tuple(found), (), np.full(len(found), -1, np.int64), task)
     if task == "classes":
         return _classes(data, names)
     if data.suffix.lower() != ".csv":
@@ -97,7 +101,18 @@ def _classes(data: Path, names: Sequence[str]) -> Labelled:
     labels = _known(data, [label for _, label in pairs], names)
     place = {label: index for index, label in enumerate(labels)}
     y = np.asarray([place[label] for _, label in pairs], np.int64)
-    return Labelled(tuple(path for path, _ in pairs), labels, y)
+    return Labelled(tuple(path for path, _ in pairs), labels, y, "classes")
+
+
+def has_classes(data: Path) -> bool:
+    """Whether there are classes to learn from, or just pictures."""
+    if data.suffix.lower() == ".csv":
+        try:
+            first = read_text(data, limits.TABLE_BYTES).partition("\n")[0]
+        except (OSError, UnicodeDecodeError):
+            return False
+        return "label" in [name.strip() for name in first.split(",")]
+    return data.is_dir() and len(class_folders(data)) > 1
 
 
 def class_folders(data: Path) -> dict[Path, list[Path]]:
@@ -112,7 +127,7 @@ def _several(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...]
         raise SourceError(f"{data}: needs the columns file and labels (a{SEPARATOR}b), has {', '.join(rows[0])}")
     sets = [{word.strip() for word in row["labels"].split(SEPARATOR) if word.strip()} for row in rows]
     labels = _known(data, [label for own in sets for label in own], names)
-    return Labelled(files, labels, np.asarray([[label in own for label in labels] for own in sets], np.bool_))
+    return Labelled(files, labels, np.asarray([[label in own for label in labels] for own in sets], np.bool_), "labels")
 
 
 def _values(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...], columns: Sequence[str]) -> Labelled:
@@ -127,7 +142,7 @@ def _values(data: Path, rows: Sequence[dict[str, str]], files: tuple[Path, ...],
                 y[number, place] = float(row[name])
             except ValueError as error:
                 raise SourceError(f"{data}: row {number + 2} has {row[name]!r} in {name}, not a number") from error
-    return Labelled(files, wanted, y)
+    return Labelled(files, wanted, y, "values")
 
 
 def _known(data: Path, found: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

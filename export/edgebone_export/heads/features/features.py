@@ -19,11 +19,15 @@ from edgebone.core.ahead import ahead
 from edgebone.core.bundle import Bundle
 from edgebone.core.caches import Cached, cache_folder, cached
 from edgebone.core.errors import EngineError, SourceError, TensorError
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import Tap
 from edgebone.core.tensors import Array, TensorSpec
+from edgebone.engines.batches import run_all
+from edgebone.engines.opening import open_model
+from edgebone.engines.plans import plan_first, planned
 from edgebone.engines.protocol import AsyncEngine
-from edgebone.engines.select import Candidate, candidates, choose, open_model, plan_first, planned
+from edgebone.engines.select import candidates, choose
+from edgebone.engines.spec import Candidate
+from edgebone.engines.table import find, this_machine
 from edgebone.preprocess import preprocess
 from edgebone.sources.images import read_image
 from edgebone_export.graphs.edit import checked_bytes
@@ -99,18 +103,12 @@ class FeatureEngine:
         ]
         self.space = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
         self._engine: AsyncEngine = open_model(candidate, graph, variant.batch)
-        self._input = self._engine.inputs[0].name
 
     def run(self, inputs: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Features of network inputs, uint8 (n, height, width, 3): float32 arrays (n, …) by name."""
         low, high = self._batch
-        parts: list[dict[str, Array]] = []
-        for start in range(0, len(inputs), high):
-            own = inputs[start : start + high]
-            fed = own if len(own) >= low else np.resize(own, (low, *own.shape[1:]))
-            outputs = self._engine.run({self._input: np.ascontiguousarray(fed)})
-            parts.append({name: outputs[output][: len(own)] for name, output in self._outputs.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+        outputs = run_all(self._engine, inputs, high, low)
+        return {name: outputs[output] for name, output in self._outputs.items()}
 
     def close(self) -> None:
         """Free the engine."""
@@ -134,7 +132,7 @@ def pick(bundle: Bundle, engine: str, precision: str | None, variant: str | None
         EngineError: Unknown engine, precision or variant.
         NoEngineError: Nothing here runs it.
     """
-    manifest, machine = bundle.manifest, Machine.probe()
+    manifest, machine = bundle.manifest, this_machine(engine)
     if variant is not None and variant not in manifest.variants:
         raise EngineError(f"{bundle.path}: there is no variant {variant}, only {', '.join(manifest.variants)}")
     if (engine, precision, variant) == ("auto", None, None):
@@ -272,8 +270,10 @@ def _with_vector(
 
 def _versions(engine: str) -> str:
     """The package that computes: another one may round in another way."""
-    packages = Machine.probe().packages
-    return f"{engine} {packages.get(engine.partition('-')[0], '')}"
+    spec = find(engine)
+    here = this_machine(engine).packages
+    versions = [here[name] for name in (spec.packages if spec else ()) if name in here]
+    return f"{engine} {' '.join(versions)}"
 
 
 def default_cache() -> Path | None:

@@ -1,8 +1,8 @@
-"""What fitting gives: a small graph, how it is read, and what was measured."""
+"""What a head is fitted on, and what fitting gives: a small graph, how it is read, and what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,65 @@ class Samples:
         """The samples of some rows, by index or by mask."""
         alike = None if self.alike is None else self.alike[rows]
         return Samples(self.x[rows], self.y[rows], self.picture[rows], alike)
+
+
+@dataclass(frozen=True)
+class OnVectors:
+    """What a kind on vectors is fitted on.
+
+    Attributes:
+        kind: The kind's name.
+        train: The samples to fit on.
+        held_out: Those to measure on; None where there are none.
+        names: Class names, labels or names of values; none where there are no targets.
+        seed: Of all that is random.
+        progress: Called with a line a step.
+    """
+
+    kind: str
+    train: Samples
+    held_out: Samples | None
+    names: tuple[str, ...]
+    seed: int
+    progress: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class MapsOfPictures:
+    """Maps of pictures with their targets, a row a view.
+
+    Attributes:
+        maps: float16, (n, channels, height, width), by tap.
+        targets: A mask or boxes a row, in pixels of the network's input; None where there are none.
+        picture: int64, (n,): the number of the picture that each row is a view of.
+    """
+
+    maps: dict[str, NDArray[np.float16]]
+    targets: list[Any]
+    picture: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OnMaps:
+    """What a kind on maps is fitted on.
+
+    Attributes:
+        train: The pictures to fit on.
+        held_out: Those to measure on.
+        odd: Maps of further pictures to measure on, unlike all others; None where there are none.
+        labels: Class names by class id; none for normal pictures.
+        size_hw: Height and width of the network's input, in pixels.
+        seed: Of all that is random.
+        progress: Called with a line a step.
+    """
+
+    train: MapsOfPictures
+    held_out: MapsOfPictures
+    odd: dict[str, NDArray[np.float16]] | None
+    labels: tuple[str, ...]
+    size_hw: tuple[int, int]
+    seed: int
+    progress: Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,14 @@ import edgebone
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
 from edgebone.core.timing import percentiles
+from edgebone.engines.table import this_machine
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
 from edgebone_export.exporter import export
 from edgebone_export.heads.data.labelled import read_labelled
-from edgebone_export.heads.fit.fit import CLASSIFIERS, FitReport, Settings, fit
+from edgebone_export.heads.fit.fit import FitReport, fit
+from edgebone_export.heads.fit.work import Settings
+from edgebone_export.heads.kinds import find_kind, names_of
 
 _BUNDLE = ".bundle"
 # Frames of one model in a row; the first two are not counted: another model's threads are still spinning.
@@ -145,8 +148,9 @@ def compare(
     twice = [name for name, file in zip(backbones.names, names, strict=True) if names.count(file) > 1]
     if twice:
         raise ExportError(f"backbone {twice[0]} comes twice")
-    if settings.kind not in CLASSIFIERS:
-        raise ExportError(f"heads of the kind {settings.kind} have no accuracy to compare; {', '.join(CLASSIFIERS)} do")
+    kind, comparable = find_kind(settings.kind), names_of("classification")
+    if kind.name not in comparable:
+        raise ExportError(f"heads of the kind {kind.name} have no accuracy to compare; {', '.join(comparable)} do")
     # What is wrong with the data is wrong for all.
     first = read_labelled(data, "classes").pictures[0]
     if settings.val is not None:
@@ -166,7 +170,7 @@ def compare(
     front = pareto_front([(row.p50_ms, row.accuracy) for row in rows])
     rows = [msgspec.structs.replace(row, on_front=best) for row, best in zip(rows, front, strict=True)]
     rows.sort(key=lambda row: row.p50_ms)
-    return Comparison(Machine.probe(), data.name, settings.kind, tuple(rows), tuple(failed))
+    return Comparison(this_machine(), data.name, settings.kind, tuple(rows), tuple(failed))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:

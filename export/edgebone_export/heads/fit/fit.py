@@ -3,85 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from edgebone.core.bundle import Bundle, open_bundle
+from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import check_target, check_unchanged
 from edgebone.core.head_file import SUFFIX, HeadFile, check_head_name, check_head_target, write_head
-from edgebone.core.manifest import Accuracy, Tap
-from edgebone.core.near import did_you_mean
-from edgebone.engines.select import Candidate
+from edgebone.core.manifest import Accuracy
+from edgebone.engines.spec import Candidate
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.attach.artefact import make_artefact
 from edgebone_export.heads.attach.attach import Attached, attach
 from edgebone_export.heads.data.views import MOST
-from edgebone_export.heads.features.features import FeatureEngine, Features, default_cache, extract, pick
-from edgebone_export.heads.features.fitted import FittedHead
-from edgebone_export.heads.features.readings import Reading
+from edgebone_export.heads.features.features import default_cache, pick
 from edgebone_export.heads.features.taps import taps_of
+from edgebone_export.heads.fit.on_maps import fit_on_maps
+from edgebone_export.heads.fit.on_vectors import fit_on_vectors
+from edgebone_export.heads.fit.work import LINEAR, Settings, Work
+from edgebone_export.heads.kinds import HeadKind, find_kind
 
-HeadKind = Literal[
-    "linear",
-    "logistic",
-    "mlp",
-    "prototype",
-    "multilabel",
-    "regression",
-    "embedding",
-    "segmentation",
-    "detection",
-    "anomaly",
-]
-CLASSIFIERS = ("linear", "logistic", "mlp", "prototype")
-ON_MAPS = ("segmentation", "detection", "anomaly")
-KINDS = (*CLASSIFIERS, "multilabel", "regression", "embedding", *ON_MAPS)
-_NAMES = {"multilabel": "labels", "regression": "values", "embedding": "embedding"}
 MAX_DROP = 1.0
 """Points of accuracy that a variant may lose against FP32 before it is left out of the bundle with the head."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What can be said about a fit; what is left out is chosen.
-
-    Attributes:
-        kind: One of ``KINDS``.
-        name: The head's name; None for what it does.
-        val: Pictures to measure on, labelled as those to fit on; None holds out ``hold_out`` of them.
-        hold_out: The share that is held out, 0 to 1.
-        read: What it reads, such as ``embedding,features_s16:avg``; None takes what has served best.
-        views: Augmented views a picture, while fitting; 1 for the picture alone.
-        engine: The engine that features are computed with.
-        precision: Its precision.
-        variant: The bundle's variant; None takes what the engine takes.
-        columns: For ``regression``: the columns of numbers.
-        labels: For ``segmentation``: a file with a class name a line; None for ``labels.txt`` in the data.
-        images: For ``segmentation`` and ``detection``: the pictures' folder, where it is not ``images`` in the data.
-        val_images: The same of ``val``.
-        anomalous: For ``anomaly``: a folder of odd pictures to measure on.
-        options: Further settings of the head's own function, such as ``positive`` or ``sensitivity``.
-        seed: Of all that is random.
-    """
-
-    kind: HeadKind = "linear"
-    name: str | None = None
-    val: Path | None = None
-    hold_out: float = 0.2
-    read: str | None = None
-    views: int = 1
-    engine: str = "auto"
-    precision: str | None = None
-    variant: str | None = None
-    columns: tuple[str, ...] = ()
-    labels: Path | None = None
-    images: Path | None = None
-    val_images: Path | None = None
-    anomalous: Path | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,55 +62,11 @@ class FitReport:
     fit_s: float
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the parts of a fit share.
-
-    Attributes:
-        bundle: The open bundle.
-        taps: Its taps.
-        candidate: What computes features.
-        settings: What was said.
-        cache: The folder of features; None for none.
-        progress: Called with a line a step.
-        count: Called with how many of how many pictures are done.
-        alone: Whether the artefact is all that is wanted.
-    """
-
-    bundle: Bundle
-    taps: dict[str, Tap]
-    candidate: Candidate
-    settings: Settings
-    cache: Path | None
-    progress: Callable[[str], None]
-    count: Callable[[int, int], None]
-    alone: bool = False
-
-    def features(self, engine: FeatureEngine, pictures: Sequence[Path], views: int) -> Features:
-        """Features of pictures, with this work's cache and progress."""
-        return extract(engine, pictures, views=views, seed=self.settings.seed, cache=self.cache, progress=self.count)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A head, and what is to be told about how it came about."""
-
-    head: FittedHead
-    reads: tuple[Reading, ...] | tuple[str, ...]
-    accuracies: dict[str, Accuracy | None]
-    unreadable: dict[str, str]
-    leaked: tuple[str, ...]
-    contradictory: tuple[str, ...]
-    from_cache: tuple[int, int]
-    features_s: float
-    fit_s: float
-
-
 def fit(
     path: str | os.PathLike[str],
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    settings: Settings = Settings(),
+    settings: Settings = LINEAR,
     *,
     keep: bool = False,
     apart: bool = False,
@@ -204,24 +104,17 @@ def fit(
         check_head_target(target, overwrite)
     else:
         check_target(target, overwrite)
-    _check(settings)
-    name = check_head_name(
-        settings.name or _NAMES.get(settings.kind, "classification" if settings.kind in CLASSIFIERS else settings.kind)
-    )
+    kind = find_kind(settings.kind)
+    own = kind.make_settings(settings.options)
+    _check(settings, kind)
+    name = check_head_name(settings.name or kind.head)
     with open_bundle(path) as bundle:
         if keep and not alone and name in bundle.manifest.heads:
             raise ExportError(f"{bundle.path}: it has a head {name} already; give the new one another with --name")
         candidate = pick(bundle, settings.engine, settings.precision, settings.variant)
         folder = default_cache() if cache == "default" else cache
-        work = Work(bundle, taps_of(bundle), candidate, settings, folder, progress, count, alone)
-        if settings.kind in ON_MAPS:
-            from edgebone_export.heads.fit.on_maps import fit_on_maps
-
-            fitted = fit_on_maps(work, Path(data))
-        else:
-            from edgebone_export.heads.fit.on_vectors import fit_on_vectors
-
-            fitted = fit_on_vectors(work, Path(data))
+        work = Work(bundle, taps_of(bundle), candidate, kind, settings, own, folder, progress, count, alone)
+        fitted = (fit_on_maps if kind.fitted_on == "maps" else fit_on_vectors)(work, Path(data))
         artefact = make_artefact(name, fitted.head, bundle, work.taps, fitted.reads, candidate)
         fitted_on = bundle.manifest
         dropped = [] if keep else list(fitted_on.heads)
@@ -252,18 +145,14 @@ def fit(
     )
 
 
-def _check(settings: Settings) -> None:
-    if settings.kind not in KINDS:
-        raise ExportError(
-            f"there is no head {settings.kind}; {did_you_mean(settings.kind, KINDS)}choose {', '.join(KINDS)}"
-        )
+def _check(settings: Settings, kind: HeadKind) -> None:
     if not 0 < settings.hold_out < 1:
         raise ExportError(f"a share between 0 and 1 is held out, not {settings.hold_out:g}")
     # Of the picture and its mirror image alone masks and boxes are known.
-    most = 2 if settings.kind in ON_MAPS else MOST
+    most = 2 if kind.fitted_on == "maps" else MOST
     if not 1 <= settings.views <= most:
         raise ExportError(
-            f"a head of the kind {settings.kind} is fitted on 1 to {most} views a picture, not {settings.views}"
+            f"a head of the kind {kind.name} is fitted on 1 to {most} views a picture, not {settings.views}"
         )
 
 

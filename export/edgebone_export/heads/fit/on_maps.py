@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Preprocess
-from edgebone.evaluate.annotated_sizes import check_sizes
 from edgebone.preprocess import plan
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.data.alike import groups_alike
-from edgebone_export.heads.data.dense import Dense, read_detection, read_normal, read_segmentation
+from edgebone_export.heads.data.dense import Dense
 from edgebone_export.heads.data.labelled import parted
+from edgebone_export.heads.data.sets import Sets
 from edgebone_export.heads.features.features import FeatureEngine, Features
-from edgebone_export.heads.features.fitted import FittedHead
-from edgebone_export.heads.fit.fit import Fitted, Settings, Work
+from edgebone_export.heads.features.fitted import FittedHead, MapsOfPictures, OnMaps
 from edgebone_export.heads.fit.variants import accuracy_by_variant
-from edgebone_export.heads.maps import anomaly, detection, segmentation
+from edgebone_export.heads.fit.work import Fitted, Settings, Work
+from edgebone_export.heads.kinds import load
 from edgebone_export.heads.maps.feature_maps import stride_of
-
-_STRIDES = {"segmentation": segmentation.STRIDES, "detection": detection.STRIDES, "anomaly": anomaly.STRIDES}
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Maps of pictures with their targets, a row a view."""
-
-    maps: dict[str, NDArray[np.float16]]
-    targets: list[Any]
-    picture: NDArray[np.int64]
 
 
 def fit_on_maps(work: Work, data: Path) -> Fitted:
@@ -46,13 +35,12 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     """
     settings = work.settings
     reads = _reads(work)
-    train = _read(settings, data, settings.images)
-    val = None if settings.val is None else _read(settings, settings.val, settings.val_images)
+    sets: Sets[Dense] = load(work.kind.data)(data, settings.val, work.own)
+    train, val, anomalous = sets.train, sets.val, sets.odd
     if val is not None and val.labels != train.labels:
         raise ExportError(
             f"{settings.val}: has the classes {', '.join(val.labels)}, the pictures to fit on {', '.join(train.labels)}"
         )
-    anomalous = read_normal(settings.anomalous) if settings.anomalous is not None else None
     began = time.perf_counter()
     with FeatureEngine(work.bundle, work.candidate, work.taps, reads) as engine:
         work.progress(f"maps of {len(train.pictures)} pictures, by {work.candidate}")
@@ -87,7 +75,9 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     if not len(held_part.targets):
         raise ExportError("no held-out picture is left to measure on; give others with --val")
     work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
-    head = _fit(work, _with_targets(seen, train, preprocess, rows), held_part, odd_maps, train.labels)
+    fit_part = _with_targets(seen, train, preprocess, rows)
+    given = OnMaps(fit_part, held_part, odd_maps, train.labels, preprocess.size_hw, settings.seed, work.progress)
+    head: FittedHead = load(work.kind.fit)(given, work.own)
     fit_s = time.perf_counter() - began
     report = {
         **head.report,
@@ -129,31 +119,23 @@ def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDAr
 
 def _reads(work: Work) -> tuple[str, ...]:
     """The taps that are read: those that were named, or those that have served best among the backbone's."""
-    kind, taps = work.settings.kind, work.taps
+    kind, taps = work.kind, work.taps
     maps = [name for name, tap in taps.items() if tap.stride]
     if not maps:
-        raise ExportError(f"a {kind} head reads maps, and this backbone has none, only {', '.join(taps) or 'nothing'}")
+        raise ExportError(
+            f"a {kind.name} head reads maps, and this backbone has none, only {', '.join(taps) or 'nothing'}"
+        )
     if work.settings.read is None:
-        usual = tuple(name for name in maps if stride_of(name) in _STRIDES[kind])
+        usual = tuple(name for name in maps if stride_of(name) in kind.strides)
         return usual or tuple(maps[-1:])
     names = tuple(dict.fromkeys(word.strip() for word in work.settings.read.split(",")))
     for name in names:
         if ":" in name or name not in maps:
-            raise ExportError(f"a {kind} head reads whole maps, {', '.join(maps)}, not {name or 'nothing'}")
+            raise ExportError(f"a {kind.name} head reads whole maps, {', '.join(maps)}, not {name or 'nothing'}")
     return names
 
 
-def _read(settings: Settings, data: Path, images: Path | None) -> Dense:
-    if settings.kind == "segmentation":
-        return read_segmentation(data, images, settings.labels)
-    if settings.kind == "detection":
-        found = read_detection(data, images)
-        check_sizes(data, zip(found.pictures, found.sizes_wh, strict=True))
-        return found
-    return read_normal(data)
-
-
-def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows: NDArray[np.int64]) -> _Seen:
+def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows: NDArray[np.int64]) -> MapsOfPictures:
     """Some rows with their targets; the second view of a picture is its mirror image."""
     targets: list[Any] = []
     done = -1
@@ -164,18 +146,4 @@ def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows:
         done = place
     # Half precision is enough to learn from, and dense maps fill the memory.
     maps = {name: array[rows].astype(np.float16) for name, array in features.arrays.items()}
-    return _Seen(maps, targets, features.picture[rows])
-
-
-def _fit(work: Work, fit: _Seen, held: _Seen, odd: Any, labels: tuple[str, ...]) -> FittedHead:
-    settings = work.settings
-    more: dict[str, Any] = {**settings.options, "seed": settings.seed, "progress": work.progress}
-    more["picture"] = fit.picture
-    if settings.kind == "anomaly":
-        return anomaly.fit_anomaly(fit.maps, held_out_normal=held.maps, held_out_anomalous=odd, **more)
-    if settings.kind == "segmentation":
-        return segmentation.fit_segmentation(
-            fit.maps, np.stack(fit.targets), held.maps, np.stack(held.targets), labels, **more
-        )
-    size_hw = work.bundle.manifest.preprocess.size_hw
-    return detection.fit_detection(fit.maps, fit.targets, held.maps, held.targets, labels, size_hw, **more)
+    return MapsOfPictures(maps, targets, features.picture[rows])

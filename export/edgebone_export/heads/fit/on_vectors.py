@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core import limits
-from edgebone.core.manifest import Accuracy, Tap
-from edgebone.core.reading import read_text
+from edgebone.core.manifest import Accuracy
 from edgebone_export.heads.data.alike import Alike, groups_alike
-from edgebone_export.heads.data.labelled import Labelled, Task, class_folders, parted, read_labelled
+from edgebone_export.heads.data.labelled import Labelled, parted
+from edgebone_export.heads.data.sets import Sets
 from edgebone_export.heads.data.splits import rarest_label
 from edgebone_export.heads.features.features import FeatureEngine, Features
-from edgebone_export.heads.features.fitted import VECTOR, FittedHead, Samples
+from edgebone_export.heads.features.fitted import VECTOR, FittedHead, OnVectors, Samples
 from edgebone_export.heads.features.readings import Reading, default_readings, parse_readings
-from edgebone_export.heads.fit.fit import CLASSIFIERS, Fitted, Settings, Work
 from edgebone_export.heads.fit.variants import accuracy_by_variant
-
-_TASKS: dict[str, Task] = {"multilabel": "labels", "regression": "values"}
+from edgebone_export.heads.fit.work import Fitted, Settings, Work
+from edgebone_export.heads.kinds import load
 
 
 def fit_on_vectors(work: Work, data: Path) -> Fitted:
@@ -35,11 +32,8 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         SourceError: The data is not there, or none of it can be read.
     """
     settings = work.settings
-    task = _TASKS.get(settings.kind, "classes")
-    if settings.kind == "embedding" and not _has_classes(data):
-        task = "none"
-    train = read_labelled(data, task, columns=settings.columns)
-    val = None if settings.val is None else read_labelled(settings.val, task, train.names)
+    sets: Sets[Labelled] = load(work.kind.data)(data, settings.val, work.own)
+    train, val = sets.train, sets.val
     readings = _readings(work)
     began = time.perf_counter()
     with FeatureEngine(work.bundle, work.candidate, work.taps, readings) as engine:
@@ -62,7 +56,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         rows, again = unseen.others_than(set(seen.sha256.values()))
         leaked = [str(val.pictures[place]) for place in again]
         held_out, held_pictures = _samples(unseen, val).take(rows), val.pictures
-    elif task == "none":
+    elif train.task == "none":
         held_out, held_pictures = samples.take(np.empty(0, np.int64)), train.pictures
     else:
         samples, held_out = _parted(samples, settings)
@@ -71,7 +65,8 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         held_pictures = train.pictures
     work.progress(f"fitting: {settings.kind} on {len(samples.x)} rows of {samples.x.shape[1]} features")
     measured = held_out if len(held_out.x) else None
-    head = _fit(work, samples, measured, train.names)
+    given = OnVectors(work.kind.name, samples, measured, train.names, settings.seed, work.progress)
+    head: FittedHead = load(work.kind.fit)(given, work.own)
     fit_s = time.perf_counter() - began
     report = {
         **head.report,
@@ -81,7 +76,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         "unreadable": len(unreadable),
         "leaked": len(leaked),
         "scenes": len(np.unique(alike.group)),
-        "one_scene": [train.names[place] for place in alike.inseparable] if task == "classes" else [],
+        "one_scene": [train.names[place] for place in alike.inseparable] if train.task == "classes" else [],
         "data": data.name,
     }
     head = replace(head, report=report)
@@ -98,27 +93,11 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     )
 
 
-def _has_classes(data: Path) -> bool:
-    """Whether there are classes to learn from, or just pictures."""
-    if data.suffix.lower() == ".csv":
-        try:
-            first = read_text(data, limits.TABLE_BYTES).partition("\n")[0]
-        except (OSError, UnicodeDecodeError):
-            return False
-        return "label" in [name.strip() for name in first.split(",")]
-    return data.is_dir() and len(class_folders(data)) > 1
-
-
 def _readings(work: Work) -> tuple[Reading, ...]:
     if work.settings.read is not None:
         return parse_readings(work.settings.read, work.taps)
-    return _usual(work.settings.kind, work.taps)
-
-
-def _usual(kind: str, taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
-    """A few pictures a class, and nearest neighbours, are best served by the vector alone."""
-    usual = default_readings(taps)
-    return usual[:1] if kind in ("prototype", "embedding") else usual
+    usual = default_readings(work.taps)
+    return usual[:1] if work.kind.vector_alone else usual
 
 
 def _samples(features: Features, labelled: Labelled) -> Samples:
@@ -159,26 +138,6 @@ def _contradictory(features: Features, labelled: Labelled) -> tuple[str, ...]:
     )
 
 
-def _fit(work: Work, train: Samples, held_out: Samples | None, names: tuple[str, ...]) -> FittedHead:
-    settings = work.settings
-    more: dict[str, Any] = {**settings.options, "seed": settings.seed, "progress": work.progress}
-    if settings.kind == "multilabel":
-        from edgebone_export.heads.vectors.multilabel import fit_multilabel
-
-        return fit_multilabel(train, held_out, names, **more)
-    if settings.kind == "regression":
-        from edgebone_export.heads.vectors.regression import fit_regression
-
-        return fit_regression(train, held_out, names, **more)
-    if settings.kind == "embedding":
-        from edgebone_export.heads.vectors.embedding import fit_embedding
-
-        return fit_embedding(train, names, held_out, **more)
-    from edgebone_export.heads.vectors.classifier import fit_classifier
-
-    return fit_classifier(train, held_out, names, kind=settings.kind, **more)  # type: ignore[arg-type]
-
-
 def _accuracies(
     work: Work,
     readings: tuple[Reading, ...],
@@ -193,7 +152,7 @@ def _accuracies(
     first = np.unique(train.picture, return_index=True)[1]
     samples = train.take(first) if held_out is None else held_out
     pictures = train_pictures if held_out is None else held_pictures
-    counted = held_out is not None and work.settings.kind in CLASSIFIERS
+    counted = held_out is not None and work.kind.task == "classification"
     return accuracy_by_variant(
         work,
         readings,

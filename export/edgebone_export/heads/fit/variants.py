@@ -15,13 +15,13 @@ from edgebone.core.manifest import Accuracy, Head
 from edgebone.core.results import Classification, Result
 from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.engines.select import Candidate
+from edgebone.engines.spec import Candidate
 from edgebone.evaluate.pictures import spread
 from edgebone.evaluate.rehearsal import agreement
 from edgebone_export.heads.features.features import FeatureEngine, pick
 from edgebone_export.heads.features.fitted import FittedHead
 from edgebone_export.heads.features.readings import Reading
-from edgebone_export.heads.fit.fit import Work
+from edgebone_export.heads.fit.work import Work
 
 # Pictures that a variant is held against FP32 by, where nothing is counted.
 _MOST_PICTURES = 200

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgebone_export.errors import ExportError
-from edgebone_export.heads.features.fitted import FittedHead
+from edgebone_export.heads.features.fitted import FittedHead, OnMaps
+from edgebone_export.heads.kinds import AnomalySettings
 from edgebone_export.heads.maps.anomaly_net import NearestNormal, Patches
 from edgebone_export.heads.maps.feature_maps import (
     Maps,
@@ -26,10 +27,9 @@ from edgebone_export.heads.maps.feature_maps import (
 )
 from edgebone_export.heads.maps.graph import run, write_graph
 from edgebone_export.heads.maps.training import numbers_of
+from edgebone_export.heads.report import Report, number_text, share_text
 from edgebone_export.heads.vectors.metrics import auroc, share
 
-STRIDES = (8, 16, 32)
-"""The taps that an anomaly head does best with, where a backbone has them."""
 _OUTPUTS = ("score", "anomaly_map")
 _LEAST_PICTURES = 5
 # Parts that the normal pictures are split into, for the threshold.
@@ -223,3 +223,25 @@ def threshold_of(normal: NDArray[np.float64], false_alarm_rate: float) -> tuple[
     return round(
         found, 6
     ), f"the tail of a log-normal distribution: {needed} pictures would show it, {len(normal)} cannot"
+
+
+def fit_asked(given: OnMaps, settings: AnomalySettings) -> FittedHead:
+    """See :func:`fit_anomaly`."""
+    return fit_anomaly(
+        given.train.maps, held_out_normal=given.held_out.maps, held_out_anomalous=given.odd,
+        picture=given.train.picture, **settings.said("anomalous"), seed=given.seed, progress=given.progress,
+    )  # fmt: skip
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    normal, odd = report["held_out"]["normal"], report["held_out"]["anomalous"]
+    lines = [
+        f"anomaly, {report['kind']}: {report['patches']} patches of {report['train']['pictures']} normal pictures, "
+        f"{report['seconds']:.1f} s",
+        f"threshold {number_text(report['threshold'])}: {report['threshold_by']}",
+        f"held out: {share_text(normal['false_alarms'])} of normal pictures taken for odd ones",
+    ]
+    if odd is not None:
+        lines.append(f"odd pictures: {share_text(odd['found'])} found, AUROC {number_text(odd['auroc'])}")
+    return lines

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from edgebone.core.detections import Detections
 from edgebone_export.errors import ExportError
-from edgebone_export.heads.features.fitted import FittedHead
+from edgebone_export.heads.features.fitted import FittedHead, OnMaps
+from edgebone_export.heads.kinds import DetectionSettings
 from edgebone_export.heads.maps.detection_metrics import (
     Boxes,
     average_precision,
@@ -36,9 +37,8 @@ from edgebone_export.heads.maps.feature_maps import (
 )
 from edgebone_export.heads.maps.graph import run, write_graph
 from edgebone_export.heads.maps.training import Rows, Schedule, check_positive, numbers_of, set_aside, train
+from edgebone_export.heads.report import Report, map_line, measured_on, number_text, percent_text
 
-STRIDES = (8, 16, 32)
-"""The taps that a detection head does best with, where a backbone has them."""
 _OUTPUT = "boxes"
 # Looks at the validation pictures, each of which counts COCO's AP.
 _LOOKS = 20
@@ -246,3 +246,25 @@ def _counts(boxes: Sequence[Boxes], labels: Sequence[str]) -> dict[str, int]:
     """How many boxes each class has."""
     counts = np.bincount(np.concatenate([ids for _, ids in boxes]), minlength=len(labels))
     return dict(zip(labels, counts.tolist(), strict=True))
+
+
+def fit_asked(given: OnMaps, settings: DetectionSettings) -> FittedHead:
+    """See :func:`fit_detection`."""
+    train, held_out = given.train, given.held_out
+    return fit_detection(
+        train.maps, train.targets, held_out.maps, held_out.targets, given.labels, given.size_hw,
+        picture=train.picture, **settings.said("images", "val_images"), seed=given.seed, progress=given.progress,
+    )  # fmt: skip
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    return [
+        map_line(report),
+        *(
+            f"{name}: AP {percent_text(found['AP'])}, AP50 {percent_text(found['AP50'])} on {found['pictures']} "
+            f"pictures with {sum(found['boxes'].values())} boxes; F1 {number_text(found['f1'])} of boxes from score "
+            f"{number_text(report['score'])} on"
+            for name, found in measured_on(report)
+        ),
+    ]

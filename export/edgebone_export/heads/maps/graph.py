@@ -11,9 +11,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from edgebone.core.compare import HEAD, compare, comparison_of, fault, nearest_score, values_within
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.selftest import compare_output
 from edgebone_export.errors import ParityError
 from edgebone_export.graphs.passes.fold_constants import FoldConstants
 from edgebone_export.graphs.passes.slim import Slim
@@ -22,7 +22,6 @@ from edgebone_export.heads.maps.feature_maps import Maps, finest_first, read
 
 # One picture, as a camera gives them, and several; never the two that the graph was traced with.
 _PROVED_BATCHES = (1, 3)
-_MOST_ABS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -105,12 +104,16 @@ def _compare(have: Array, wanted: Array, box_score: float | None, where: str) ->
     if have.shape != wanted.shape:
         raise ParityError(f"{where}: shape {list(have.shape)} instead of {list(wanted.shape)}")
     for row in range(len(wanted)):
-        figures = compare_output(have[row : row + 1], wanted[row : row + 1], box_score, full=True)
-        if figures.detail:
-            raise ParityError(f"{where}: the graph is not what was fitted: {figures.detail}")
-        off = float(np.abs(have[row].astype(np.float64) - wanted[row]).max(initial=0.0))
-        if figures.matched is None and off > _MOST_ABS * max(1.0, float(np.abs(wanted[row]).max(initial=0.0))):
+        given, fitted = have[row : row + 1], wanted[row : row + 1]
+        if box_score is None:
+            found = compare(given, fitted, comparison_of(None, fitted.dtype), HEAD)
+        else:
+            found = compare(given, fitted, "boxes", HEAD, nearest_score(fitted, box_score))
+        wrong = fault(found, HEAD)
+        if wrong:
+            raise ParityError(f"{where}: the graph is not what was fitted: {wrong}")
+        if not values_within(found, HEAD):
             raise ParityError(
-                f"{where}: the graph is off by {off:.3g} from what was fitted; tolerance is {_MOST_ABS:g}, times the "
-                "largest value where that is above one"
+                f"{where}: the graph is off by {found.max_abs:.3g} from what was fitted; tolerance is "
+                f"{HEAD.max_abs:g}, times the largest value where that is above one"
             )

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgebone_export.errors import ExportError
-from edgebone_export.heads.features.fitted import FittedHead
+from edgebone_export.heads.features.fitted import FittedHead, OnMaps
+from edgebone_export.heads.kinds import SegmentationSettings
 from edgebone_export.heads.maps.feature_maps import (
     Maps,
     channel_statistics,
@@ -37,9 +38,8 @@ from edgebone_export.heads.maps.segmentation_metrics import (
 )
 from edgebone_export.heads.maps.segmentation_net import Classes, DecoderKind, build
 from edgebone_export.heads.maps.training import Rows, Schedule, check_positive, numbers_of, set_aside, train
+from edgebone_export.heads.report import Report, map_line, measured_on, number_text, percent_text
 
-STRIDES = (4, 8, 16)
-"""The taps that a segmentation head does best with, where a backbone has them."""
 _OUTPUT = "classes"
 # Class maps are bytes, and 255 is "do not count".
 _MOST_CLASSES = 255
@@ -267,3 +267,30 @@ def _figures(net: Classes, pictures: _Pictures, labels: Sequence[str], batch: in
         "border_f1": by_label(f1, labels),
         "border_tolerance_px": tolerance,
     }
+
+
+def fit_asked(given: OnMaps, settings: SegmentationSettings) -> FittedHead:
+    """See :func:`fit_segmentation`."""
+    train, held_out = given.train, given.held_out
+    return fit_segmentation(
+        train.maps, np.stack(train.targets), held_out.maps, np.stack(held_out.targets), given.labels,
+        picture=train.picture, **settings.said("labels", "images", "val_images"),
+        seed=given.seed, progress=given.progress,
+    )  # fmt: skip
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    lines = [map_line(report)]
+    for name, found in measured_on(report):
+        lines.append(
+            f"{name}: mIoU {percent_text(found['miou'])} on {found['pictures']} pictures, pixel accuracy "
+            f"{percent_text(found['pixel_accuracy'])}"
+        )
+        if name == "held out" or report["held_out"] is None:
+            lines += [
+                f"  {label}: IoU {'unknown' if value is None else percent_text(value)}, border F1 "
+                f"{number_text(found['border_f1'].get(label))} within {found['border_tolerance_px']} pixels"
+                for label, value in found["iou"].items()
+            ]
+    return lines

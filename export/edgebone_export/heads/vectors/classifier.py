@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.data.sample_checks import check_classes, check_varied, check_vectors
 from edgebone_export.heads.data.splits import folds_of
-from edgebone_export.heads.features.fitted import Features, FittedHead, Samples
+from edgebone_export.heads.features.fitted import Features, FittedHead, OnVectors, Samples
+from edgebone_export.heads.kinds import ClassifierSettings
+from edgebone_export.heads.report import MOST, Report, percent_text, share_text, vector_lines
 from edgebone_export.heads.vectors import ridge
 from edgebone_export.heads.vectors.calibration import platt, temperature_of
 from edgebone_export.heads.vectors.cross_validation import Path, Start, Validated, fit, fit_and_validate
@@ -22,7 +24,13 @@ from edgebone_export.heads.vectors.graph import Layer, computed, folded, write_g
 from edgebone_export.heads.vectors.logistic import STRENGTHS, UNTRIED, LogisticPath
 from edgebone_export.heads.vectors.metrics import Rows, classification_figures, log_loss, softmax
 from edgebone_export.heads.vectors.mlp import EPOCHS, NetworkPath
-from edgebone_export.heads.vectors.operating_points import SETTINGS, Wanted, decision_figures, decoder_params
+from edgebone_export.heads.vectors.operating_points import (
+    SETTINGS,
+    Wanted,
+    decision_figures,
+    decision_lines,
+    decoder_params,
+)
 from edgebone_export.heads.vectors.prototypes import PrototypePath
 from edgebone_export.heads.vectors.standardize import standardizer
 from edgebone_export.need_packages import need
@@ -282,3 +290,34 @@ def _check_same(
             f"the head's probabilities would be off by {off.max():.2g} from rounding: its features are large numbers "
             "that differ little; subtract what they have in common first"
         )
+
+
+def fit_asked(given: OnVectors, settings: ClassifierSettings) -> FittedHead:
+    """Fit the kind of classifier that is asked for; see :func:`fit_classifier`."""
+    kind: Kind = given.kind  # type: ignore[assignment]
+    return fit_classifier(
+        given.train, given.held_out, given.names,
+        kind=kind, **settings.said(), seed=given.seed, progress=given.progress,
+    )  # fmt: skip
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    return vector_lines(report, _measured)
+
+
+def _measured(name: str, found: Report, report: Report) -> list[str]:
+    text = [
+        f"{name}: accuracy {share_text(found['accuracy'])}, macro F1 {found['macro_f1']:.3f}; calibration error "
+        f"{percent_text(found['ece_before'])} before, {percent_text(found['ece'])} after"
+    ]
+    if "fold_accuracies" in found:
+        text[0] += f"; the {found['folds']} parts: " + ", ".join(
+            percent_text(value) for value in found["fold_accuracies"]
+        )
+    if name == "held out" or report["held_out"] is None:
+        text += [
+            f"  {row['true']} taken for {row['predicted']}: {row['count']} times ({percent_text(row['share_of_true'])})"
+            for row in found["confusions"][:MOST]
+        ]
+    return text + decision_lines(name, report)

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.data.sample_checks import check_classes, check_varied, check_vectors
 from edgebone_export.heads.data.splits import folds_of
-from edgebone_export.heads.features.fitted import Features, FittedHead, Samples
+from edgebone_export.heads.features.fitted import Features, FittedHead, OnVectors, Samples
+from edgebone_export.heads.kinds import EmbeddingSettings
+from edgebone_export.heads.report import Report, percent_text, share_text, vector_lines
 from edgebone_export.heads.vectors.cores import one_core_a_call
 from edgebone_export.heads.vectors.graph import Affine, Layer, Unit, computed, write_graph
 from edgebone_export.heads.vectors.metrics import Rows, share
@@ -200,3 +202,21 @@ def _discriminants(z: NDArray[np.float64], y: Rows) -> NDArray[np.float64]:
     spread = (means - z.mean(axis=0)) @ to_even
     _, best = np.linalg.eigh((spread * counts[:, None]).T @ spread)
     return np.asarray(to_even @ best[:, ::-1][:, : min(len(classes) - 1, z.shape[1])])
+
+
+def fit_asked(given: OnVectors, settings: EmbeddingSettings) -> FittedHead:
+    """See :func:`fit_embedding`."""
+    return fit_embedding(
+        given.train, given.names, given.held_out, **settings.said(), seed=given.seed, progress=given.progress
+    )
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    return vector_lines(report, _measured)
+
+
+def _measured(name: str, found: Report, _: Report) -> list[str]:
+    tried = ", ".join(f"{row['kind']} {percent_text(row['accuracy'])}" for row in found.get("tried", ()))
+    line = f"{name}: nearest neighbour of the same class {share_text(found['accuracy'])}"
+    return [line + f"; tried: {tried}" * bool(tried)]

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.data.sample_checks import check_columns, check_varied, check_vectors
 from edgebone_export.heads.data.splits import folds_of, rarest_label
-from edgebone_export.heads.features.fitted import Features, FittedHead, Samples
+from edgebone_export.heads.features.fitted import Features, FittedHead, OnVectors, Samples
+from edgebone_export.heads.kinds import MultilabelSettings
+from edgebone_export.heads.report import MOST, Report, number_text, percent_text, vector_lines
 from edgebone_export.heads.vectors.calibration import best_f1_threshold, platt
 from edgebone_export.heads.vectors.cross_validation import fit, fit_and_validate
 from edgebone_export.heads.vectors.graph import Affine, computed, folded, write_graph
@@ -156,3 +158,24 @@ def _figures(
         "macro_f1": round(float(np.mean([row["f1"] for row in seen])), 6) if seen else None,
         "labels": rows,
     }
+
+
+def fit_asked(given: OnVectors, settings: MultilabelSettings) -> FittedHead:
+    """See :func:`fit_multilabel`."""
+    return fit_multilabel(
+        given.train, given.held_out, given.names, **settings.said(), seed=given.seed, progress=given.progress
+    )
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    return vector_lines(report, _measured)
+
+
+def _measured(name: str, found: Report, _: Report) -> list[str]:
+    worst = sorted((row for row in found["labels"] if row["support"]), key=lambda row: row["f1"])[:MOST]
+    return [
+        f"{name}: mAP {percent_text(found['mAP'])}, F1 of all decisions {number_text(found['micro_f1'])}, mean over "
+        f"labels {number_text(found['macro_f1'])}",
+        *(f"  {row['label']}: F1 {row['f1']:.3f}, {row['support']} rows" for row in worst),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.results import ABSTAIN
 from edgebone_export.errors import ExportError
+from edgebone_export.heads.report import Report, number_text, share_text
 from edgebone_export.heads.vectors.calibration import cut
 from edgebone_export.heads.vectors.metrics import Floats, Rows, auroc, share
 
@@ -227,3 +228,23 @@ def decision_figures(
             "specificity_of_decisions": part(~called[~positive & ~abstained]),
         }
     return found
+
+
+def decision_lines(name: str, report: Report) -> list[str]:
+    """What the operating point of a classifier is worth at one place, for a person."""
+    decision = report.get("decision", {})
+    figures = decision.get(name.replace(" ", "_").replace("-", "_"))
+    if figures is None:
+        return []
+    if "positive" in decision:
+        how = f"{decision['positive']} from {decision['threshold']:.3f} on"
+        if "abstain" in decision:
+            how += ", nothing from {:.3f} to {:.3f}".format(*decision["abstain"])
+    else:
+        how = f"nothing below {decision['abstain_below']:.3f}"
+    parts = [
+        f"{figure.replace('_', ' ')} {number_text(value) if not isinstance(value, Mapping) else share_text(value)}"
+        for figure, value in figures.items()
+        if value is not None
+    ]
+    return [f"{name}, decided as {how}: {', '.join(parts)}"]

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.data.sample_checks import check_columns, check_varied, check_vectors
 from edgebone_export.heads.data.splits import folds_of
-from edgebone_export.heads.features.fitted import FittedHead, Samples
+from edgebone_export.heads.features.fitted import FittedHead, OnVectors, Samples
+from edgebone_export.heads.kinds import RegressionSettings
+from edgebone_export.heads.report import Report, number_text, share_text, vector_lines
 from edgebone_export.heads.vectors.cores import one_core_a_call
 from edgebone_export.heads.vectors.graph import Affine, computed, folded, write_graph
 from edgebone_export.heads.vectors.metrics import share
@@ -168,3 +170,28 @@ def _figures(predicted: Values, y: Values, names: Sequence[str], half_width: Val
             row["covered"] = share(np.abs(off) <= half_width[at])
         rows.append(row)
     return {"rows": len(y), "values": rows}
+
+
+def fit_asked(given: OnVectors, settings: RegressionSettings) -> FittedHead:
+    """See :func:`fit_regression`."""
+    return fit_regression(
+        given.train, given.held_out, given.names, **settings.said("columns"), seed=given.seed, progress=given.progress
+    )
+
+
+def lines(report: Report) -> list[str]:
+    """The report of such a head, for a person."""
+    return vector_lines(report, _measured)
+
+
+def _measured(name: str, found: Report, _: Report) -> list[str]:
+    lines = []
+    for row in found["values"]:
+        text = (
+            f"{name}, {row['name']}: R² {number_text(row['r2'])}, mean error {number_text(row['mae'])}, "
+            f"root mean square {number_text(row['rmse'])}"
+        )
+        if "half_width" in row:
+            text += f"; {share_text(row['covered'])} within ± {number_text(row['half_width'])}"
+        lines.append(text)
+    return lines

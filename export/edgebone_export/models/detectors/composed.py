@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,17 @@ from edgebone.core.manifest import Weights
 from edgebone_export.errors import ExportError
 from edgebone_export.models import checkpoints, torchvision_models
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.backbones import Backbone, load_backbone
+from edgebone_export.models.contract import (
+    DETECTORS_ON_BACKBONES,
+    Backbone,
+    Model,
+    ModelRequest,
+    check_gives,
+    check_options,
+)
 from edgebone_export.models.detectors.random_detectors import randomize_detector
 from edgebone_export.models.detectors.torchvision_detectors import BACKGROUND, Detector, coco_classes, to_backbone
 
-NAMES = ("fasterrcnn", "retinanet", "fcos")
 # Cameras' own aspect; small enough for a backbone that was chosen to be fast.
 _SIZE_HW = (480, 640)
 _CHANNELS = 256
@@ -99,50 +106,63 @@ def compose(kind: str, backbone: Backbone, classes: int) -> Detector:
     return FCOS(body, anchor_generator=anchors, **common).eval()
 
 
-def build(
-    kind: str,
-    backbone: str | None,
-    weights: str,
-    weights_dir: Path | None,
-    size_hw: tuple[int, int] | None,
-    labels: Sequence[str] | None,
-) -> Backbone:
-    """Build a detector on a backbone of the registry.
+@dataclass(frozen=True)
+class Composed:
+    """The provider of detectors on a backbone.
 
-    Args:
-        kind: ``fasterrcnn``, ``retinanet`` or ``fcos``.
-        backbone: The backbone's name.
-        weights: A file with the trained detector's state dict; ``random``; or ``default`` and a publisher's
-            name, which mean the backbone's: neck and heads are then untrained, and the record says so.
-        weights_dir: A folder with publishers' files.
-        size_hw: The network's input; None takes 480x640.
-        labels: Class names without the background; None takes COCO's.
-
-    Raises:
-        ExportError: No backbone is named, or it has no multi-scale maps.
-        UnknownModelError, WeightsError: As ``load_backbone``.
+    Attributes:
+        load_backbone: Loads the backbone, whoever provides it.
     """
-    if backbone is None:
-        raise ExportError(f"{kind} needs a backbone: --backbone mobilenet_v3_large, or any that has feature maps")
-    own_file = torchvision_models.is_file(weights)
-    of_backbone = "random" if own_file else weights
-    body = load_backbone(
-        backbone, weights=of_backbone, weights_dir=weights_dir, size_hw=size_hw or _SIZE_HW, output_kind="features"
-    )
-    classes = coco_classes() if labels is None else (BACKGROUND, *labels)
-    model = compose(kind, body, len(classes))
-    name = f"{kind} on {body.name}"
-    if own_file:
-        path, record = weights_.own_file(Path(weights))
-        state, record = checkpoints.read_weights(path, record, model)
-        checkpoints.load_into(model, state, f"{name} for {len(classes) - 1} classes (--labels)")
-    elif weights == "random":
-        record = weights_.RANDOM
-        randomize_detector(model)
-    else:
-        record = _half_trained(body.weights)
-    library = f"torchvision {torchvision.__version__}, backbone of {body.library}"
-    return to_backbone(model, name, library, classes, record, body.preprocess.size_hw)
+
+    load_backbone: Callable[[ModelRequest], Backbone]
+
+    def names(self) -> Sequence[str]:
+        """The detectors' names, without a backbone."""
+        return DETECTORS_ON_BACKBONES
+
+    def claims(self, model: Model) -> bool:
+        """Whether it is one of them."""
+        return model in DETECTORS_ON_BACKBONES
+
+    def load(self, request: ModelRequest) -> Backbone:
+        """Build a detector on a backbone; errors as :class:`edgebone_export.models.contract.Provider` says.
+
+        A weights file is the trained detector's; ``random`` is of all of it; ``default`` and a publisher's name mean
+        the backbone's: neck and heads are then untrained, and the record says so. Without a size the network's input
+        is 480x640; without labels the classes are COCO's.
+
+        Raises:
+            UnknownModelError: No provider has the backbone.
+        """
+        check_options(request, "backbone")
+        check_gives(request, "detections")
+        kind, weights, labels = request.name, request.weights, request.labels
+        if request.backbone is None:
+            raise ExportError(f"{kind} needs a backbone: --backbone mobilenet_v3_large, or any that has feature maps")
+        own_file = torchvision_models.is_file(weights)
+        body = self.load_backbone(
+            ModelRequest(
+                request.backbone,
+                weights="random" if own_file else weights,
+                weights_dir=request.weights_dir,
+                size_hw=request.size_hw or _SIZE_HW,
+                output_kind="features",
+            )
+        )
+        classes = coco_classes() if labels is None else (BACKGROUND, *labels)
+        model = compose(kind, body, len(classes))
+        name = f"{kind} on {body.name}"
+        if own_file:
+            path, record = weights_.own_file(Path(weights))
+            state, record = checkpoints.read_weights(path, record, model)
+            checkpoints.load_into(model, state, f"{name} for {len(classes) - 1} classes (--labels)")
+        elif weights == "random":
+            record = weights_.RANDOM
+            randomize_detector(model)
+        else:
+            record = _half_trained(body.weights)
+        library = f"torchvision {torchvision.__version__}, backbone of {body.library}"
+        return to_backbone(model, name, library, classes, record, body.preprocess.size_hw)
 
 
 def _half_trained(weights: Weights) -> Weights:

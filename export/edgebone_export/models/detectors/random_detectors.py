@@ -12,7 +12,7 @@ from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
 from edgebone_export.models import weights as weights_
-from edgebone_export.proof.pictures import synthesize
+from edgebone_export.pictures import synthesize
 
 _SIDE = 192
 # About so many boxes of a picture are to have a score above the detector's threshold, before suppression.

@@ -24,7 +24,7 @@ from edgebone.preprocess import plan
 from edgebone_export.errors import ExportError
 from edgebone_export.models import checkpoints, torchvision_models
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.backbones import Backbone, Transform
+from edgebone_export.models.contract import Backbone, Model, ModelRequest, Transform, check_gives, check_options
 from edgebone_export.models.detectors.one_stage import StaticFCOS, StaticRetinaNet, StaticSSD
 from edgebone_export.models.detectors.random_detectors import randomize_detector
 from edgebone_export.models.detectors.two_stage import StaticFasterRCNN
@@ -45,17 +45,19 @@ def names() -> list[str]:
     return [name for name in found if name.startswith(_KINDS)]
 
 
-def build(
-    name: str,
-    weights: str,
-    weights_dir: Path | None,
-    size_hw: tuple[int, int] | None,
-    labels: Sequence[str] | None,
-) -> Backbone:
-    """Build a torchvision detector; arguments and errors as :func:`edgebone_export.models.backbones.load_backbone`.
+def claims(model: Model) -> bool:
+    """Whether it is one of them."""
+    return model in names()
 
-    With ``labels`` it is built for these classes, beside the background, which needs a weights file (or random).
+
+def load(request: ModelRequest) -> Backbone:
+    """Build a detector; errors as :class:`edgebone_export.models.contract.Provider` says.
+
+    With labels it is built for these classes, beside the background, which needs a weights file (or random).
     """
+    check_options(request)
+    check_gives(request, "detections")
+    name, weights, labels, size_hw = request.name, request.weights, request.labels, request.size_hw
     entry = torchvision_models.find_entry(name, weights)
     classes = tuple(entry.meta["categories"]) if labels is None else (BACKGROUND, *labels)
     arguments: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": len(classes)}
@@ -74,7 +76,7 @@ def build(
             "labels go with weights of yours: --weights FILE"
         )
     else:
-        path, record = torchvision_models.resolve(entry, weights_dir)
+        path, record = torchvision_models.resolve(entry, request.weights_dir)
         state, record = checkpoints.read_weights(path, record, None)
         # torchvision itself decides by the weights how it builds: frozen batch norms, and with which epsilon.
         with patch.object(type(entry), "get_state_dict", lambda *_, **__: state):

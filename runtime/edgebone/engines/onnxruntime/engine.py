@@ -6,16 +6,19 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from edgebone.core.caches import CachedFolder, NetworkCache, cached_folder
 from edgebone.core.errors import EngineError, missing, raise_interrupt
-from edgebone.core.machine import Machine, usable_cores
+from edgebone.core.machine import usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.onnxruntime.gpu import BoundRuns, providers
+from edgebone.engines.onnxruntime.spec import device_of
 from edgebone.engines.protocol import Outputs
+from edgebone.engines.request import EngineRequest
+from edgebone.engines.table import this_machine
 from edgebone.engines.threads import EngineThreads, first_line
 
 _PROVIDERS = {
@@ -51,7 +54,7 @@ class OnnxRuntimeEngine:
         self,
         model: bytes | Path,
         *,
-        device: Literal["cpu", "cuda", "tensorrt"] = "cpu",
+        device: str = "cpu",
         precision: str = "fp32",
         hint: str = "latency",
         threads: int | None = None,
@@ -128,6 +131,23 @@ class OnnxRuntimeEngine:
         self.close()
 
 
+def open_onnxruntime(request: EngineRequest) -> OnnxRuntimeEngine:
+    """Load a network; see :class:`edgebone.engines.spec.EngineSpec`."""
+    candidate = request.candidate
+    device = device_of(candidate.engine)
+    with request.file() as model:
+        return OnnxRuntimeEngine(
+            model,
+            device=device,
+            precision=candidate.precision,
+            hint=candidate.hint,
+            threads=candidate.threads,
+            batch_range=request.batch_range,
+            cache=request.cache() if device == "tensorrt" else None,
+            spins=not request.behind_another,
+        )
+
+
 def _import_onnxruntime(device: str) -> Any:
     try:
         import onnxruntime
@@ -195,7 +215,7 @@ def _open_session(
 
 def _place(cache: NetworkCache, batch_range: tuple[int, int] | None) -> CachedFolder:
     """Where TensorRT's engines of a network are kept: under all that they depend on."""
-    machine = Machine.probe()
+    machine = this_machine("onnxruntime")
     packages = [machine.packages.get(name) for name in ("onnxruntime", "tensorrt")]
     device = (machine.gpus, machine.driver, machine.jetson, machine.l4t)
     return cached_folder(cache.folder, cache.sha256, batch_range, packages, device)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.caches import cache_folder
 from edgebone.core.errors import EngineError, OutputError
-from edgebone.core.machine import Machine
-from edgebone.engines.chosen_variants import chosen_variants
+from edgebone.engines.opening import open_engine
 from edgebone.engines.openvino.engine import OpenVinoEngine
-from edgebone.engines.select import Candidate, Fit, check, open_engine, planned, precisions_of
+from edgebone.engines.plans import planned
+from edgebone.engines.select import check, precisions_of
+from edgebone.engines.spec import Candidate, CompileResult, Fit
+from edgebone.engines.table import this_machine
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,25 @@ class Warmed:
     candidate: Candidate
     seconds: float
     was_there: bool
+
+
+def compile_target(
+    path: str,
+    target: str,
+    variants: Sequence[str],
+    settings: Mapping[str, Any],
+    progress: Callable[[str, str, float], None],
+    notice: Callable[[str], None],
+) -> list[CompileResult]:
+    """Compile for ``edgebone compile``; see :class:`edgebone.engines.spec.EngineSpec`."""
+    if target != "openvino":
+        raise EngineError("openvino compiles for the device that it is on; tensorrt-rtx:sm86 for others")
+    return [CompileResult(_line(item), item) for item in compile_with_openvino(path, variants, notice)]
+
+
+def _line(item: Warmed) -> str:
+    said = "was in the cache" if item.was_there else "compiled into the cache"
+    return f"{item.candidate} [{item.candidate.variant}]: {said}, {item.seconds:.2f} s"
 
 
 def compile_with_openvino(
@@ -46,10 +68,10 @@ def compile_with_openvino(
     """
     if cache_folder("openvino") is None:
         raise OutputError("there is no cache to compile into: the user's cache directory cannot be written")
-    machine = Machine.probe()
+    machine = this_machine("openvino")
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
-        chosen = chosen_variants(manifest, variants, path)
+        chosen = manifest.chosen_graphs(variants, path)
         wanted = [
             Candidate("openvino", precision, name)
             for name in chosen

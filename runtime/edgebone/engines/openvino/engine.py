@@ -16,6 +16,7 @@ from edgebone.core.errors import EngineError, missing, raise_interrupt
 from edgebone.core.machine import Machine, usable_cores
 from edgebone.core.tensors import Array, TensorSpec, check_feeds
 from edgebone.engines.protocol import Outputs
+from edgebone.engines.request import EngineRequest
 from edgebone.engines.threads import EngineThreads
 
 _OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -146,6 +147,19 @@ class OpenVinoEngine:
     ) -> None:
         """Close."""
         self.close()
+
+
+def open_openvino(request: EngineRequest) -> OpenVinoEngine:
+    """Load a network; see :class:`edgebone.engines.spec.EngineSpec`."""
+    candidate = request.candidate
+    return OpenVinoEngine(
+        request.read,
+        precision=candidate.precision,
+        hint=candidate.hint,
+        threads=candidate.threads,
+        batch_range=request.batch_range,
+        cache=request.cache() if request.keeps else None,
+    )
 
 
 def _import_openvino() -> Any:

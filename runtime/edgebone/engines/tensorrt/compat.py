@@ -11,8 +11,7 @@ from typing import Any
 
 from edgebone.core.errors import EngineError, missing, raise_interrupt
 from edgebone.engines.tensorrt.settings import CompileSettings, Target
-
-_MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+from edgebone.engines.tensorrt.spec import RUNTIMES
 
 
 def import_tensorrt(target: Target) -> Any:
@@ -22,7 +21,7 @@ def import_tensorrt(target: Target) -> Any:
         MissingDependencyError: It is not installed.
         EngineError: It is installed, but its libraries do not load.
     """
-    name = _MODULES[target.name]
+    name = RUNTIMES[target.name][0]
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

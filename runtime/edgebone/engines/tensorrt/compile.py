@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,11 +20,11 @@ from edgebone.core.locking import locked
 from edgebone.core.machine import Machine
 from edgebone.core.manifest import CompiledEngine, Manifest
 from edgebone.core.writing import writing
-from edgebone.engines.chosen_variants import chosen_variants
+from edgebone.engines.spec import CompileResult
 from edgebone.engines.tensorrt.builder import Progress, compile_engine
 from edgebone.engines.tensorrt.compat import import_tensorrt
 from edgebone.engines.tensorrt.provenance import differences, key_of, provenance_of
-from edgebone.engines.tensorrt.settings import CompileSettings, Target
+from edgebone.engines.tensorrt.settings import CompileSettings, Target, parse_target
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,29 @@ class Result:
     variant: str
     engine: CompiledEngine | None
     reason: str
+
+
+def compile_target(
+    path: str,
+    target: str,
+    variants: Sequence[str],
+    settings: Mapping[str, Any],
+    progress: Callable[[str, str, float], None],
+    notice: Callable[[str], None],
+) -> list[CompileResult]:
+    """Compile for ``edgebone compile``; see :class:`edgebone.engines.spec.EngineSpec`."""
+    wanted = parse_target(target)
+    own = {name: value for name, value in settings.items() if name != "timing_cache"}
+    results = compile_into_bundle(
+        path, wanted, CompileSettings(**own), variants, settings.get("timing_cache"), progress, notice
+    )
+    return [CompileResult(_line(result, wanted), result) for result in results]
+
+
+def _line(result: Result, target: Target) -> str:
+    engine = result.engine
+    size = "" if engine is None else f", {engine.seconds:.2f} s, {engine.size_bytes / 1e6:.1f} MB, {engine.file}"
+    return f"{result.variant} for {target}: {result.reason}{size}"
 
 
 def compile_into_bundle(
@@ -71,7 +95,7 @@ def compile_into_bundle(
     settings = settings or CompileSettings()
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
-        chosen = chosen_variants(manifest, variants, path)
+        chosen = manifest.chosen_graphs(variants, path)
         trt = import_tensorrt(target)
         cache = timing_cache or _own_timing_cache(target)
         machine = Machine.probe()

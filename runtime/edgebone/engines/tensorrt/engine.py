@@ -14,10 +14,15 @@ from types import TracebackType
 from typing import Any
 
 from edgebone.core.errors import DeviceLostError, DeviceOutOfMemoryError, EngineError
+from edgebone.core.machine import Machine
 from edgebone.core.tensors import Array, check_feeds
 from edgebone.engines.protocol import Outputs
+from edgebone.engines.request import EngineRequest
+from edgebone.engines.tensorrt.builder import compile_engine
 from edgebone.engines.tensorrt.cuda import Cuda, CudaBindings, Device
+from edgebone.engines.tensorrt.plan import plan_for
 from edgebone.engines.tensorrt.runtime import Network, Shapes, import_runtime, shapes_of
+from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.engines.tensorrt.slot import Graphs, Slot
 from edgebone.engines.threads import EngineThreads
 
@@ -172,6 +177,26 @@ class TensorRTEngine:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def open_tensorrt(request: EngineRequest) -> TensorRTEngine:
+    """Load a network, compiled where it is not yet; see :class:`edgebone.engines.spec.EngineSpec`."""
+    target, precision = request.candidate.engine, request.candidate.precision
+    if request.bundle is None:
+        made = compile_engine(request.read(), "the network", Target(target), CompileSettings(), request.batch_range)
+        return TensorRTEngine(made.content, target=target, precision=precision, batch_range=request.batch_range)
+    cuda = CudaBindings()
+    variant = request.candidate.variant
+    plan = plan_for(request.bundle, variant, target, cuda.device(), Machine.probe(), request.notice)
+    return TensorRTEngine(
+        plan.content,
+        target=target,
+        precision=precision,
+        batch_range=request.batch_range,
+        host_code=plan.host_code,
+        dla_core=plan.dla_core,
+        cuda=cuda,
+    )
 
 
 def _check_device(target: str, device: Device) -> None:

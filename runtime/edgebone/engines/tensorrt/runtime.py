@@ -6,7 +6,6 @@ import importlib
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from edgebone.core.errors import (
@@ -19,11 +18,8 @@ from edgebone.core.errors import (
 )
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.tensorrt.cuda import Cuda
+from edgebone.engines.tensorrt.spec import RUNTIMES
 
-# The lean runtime and the dispatcher only load engines, which is all that is wanted here.
-RUNTIMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"tensorrt": ("tensorrt", "tensorrt_lean", "tensorrt_dispatch"), "tensorrt-rtx": ("tensorrt_rtx",)}
-)
 # Other element types have no equal in NumPy.
 _DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32", "INT64": "int64",

@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass
 
 from edgebone.core.errors import EngineError
-from edgebone.core.near import did_you_mean
 
-TARGETS = ("tensorrt", "tensorrt-rtx", "openvino")
 HARDWARE_LEVELS = ("none", "ampere-plus", "same-compute-capability")
 
 
@@ -17,7 +15,7 @@ class Target:
     """Where an engine will run.
 
     Attributes:
-        name: One of ``TARGETS``.
+        name: ``tensorrt`` or ``tensorrt-rtx``.
         capabilities: Compute capabilities, such as ``SM86``: for TensorRT-RTX, which compiles for GPUs that are not
             here. Empty for the GPU that is.
     """
@@ -62,14 +60,12 @@ class CompileSettings:
 
 
 def parse_target(text: str) -> Target:
-    """``tensorrt``, ``tensorrt-rtx``, ``tensorrt-rtx:sm86,sm89`` or ``openvino``.
+    """``tensorrt``, ``tensorrt-rtx`` or ``tensorrt-rtx:sm86,sm89``.
 
     Raises:
-        EngineError: It is none of these.
+        EngineError: The compute capabilities are not for it, or none.
     """
     name, colon, rest = text.partition(":")
-    if name not in TARGETS:
-        raise EngineError(f"there is no target {text}; {did_you_mean(text, TARGETS)}choose {', '.join(TARGETS)}")
     capabilities = tuple(dict.fromkeys(item.strip().upper() for item in rest.split(","))) if colon else ()
     if capabilities and name != "tensorrt-rtx":
         raise EngineError(f"{name} compiles for the device that it is on; tensorrt-rtx:sm86 for others")

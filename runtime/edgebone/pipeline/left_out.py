@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from edgebone.core.errors import SourceError
-
-if TYPE_CHECKING:
-    from edgebone.sources import Source
-    from edgebone.stream.stats import StreamStats
+from edgebone.sources.picture_files import PictureFiles
+from edgebone.sources.protocol import Source
+from edgebone.stream.stats import StreamStats
 
 
 def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: bool) -> None:
@@ -23,8 +21,6 @@ def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: boo
     Raises:
         SourceError: Pictures were left out; or forgiving, all sources failed.
     """
-    from edgebone.sources.picture_files import PictureFiles
-
     if forgiving:
         errors = [source.error for source in stats.sources if source.error]
         if len(errors) == len(sources):

@@ -16,16 +16,18 @@ from edgebone.core.boxes import iou_matrix
 from edgebone.core.detections import Detections
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
-from edgebone.core.machine import Machine
 from edgebone.core.manifest import Agreement, Head, Manifest, Variant
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone.decode.classification import probabilities
+from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
-from edgebone.engines.openvino.engine import OpenVinoEngine
-from edgebone.engines.select import Candidate, Fit, check
+from edgebone.engines.opening import open_model
+from edgebone.engines.select import check
+from edgebone.engines.spec import Candidate, Fit
+from edgebone.engines.table import ROWS, this_machine
 from edgebone_export.graphs.edit import at_least, users
-from edgebone_export.proof.verify import Outputs, run_in_batches
+from edgebone_export.proof.verify import Outputs
 from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
 
@@ -77,12 +79,15 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
 
 def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
     """What the graph answers in BF16, and what computed it."""
-    machine = Machine.probe()
-    if isinstance(check(Candidate("openvino", PRECISION, variant.file), machine), Fit):
-        with OpenVinoEngine(graph, precision=PRECISION, batch_range=variant.batch) as engine:
-            return run_in_batches(engine, inputs, variant.batch[0]), f"openvino {machine.packages['openvino']}"
+    machine = this_machine()
+    for row in ROWS:
+        candidate = Candidate(row.name, PRECISION, variant.file)
+        if isinstance(check(candidate, machine), Fit):
+            versions = " ".join(machine.packages[name] for name in row.packages if name in machine.packages)
+            with open_model(candidate, graph, variant.batch) as engine:
+                return run_all(engine, inputs, variant.batch[0]), f"{row.name} {versions}"
     with OnnxRuntimeEngine(rounded(graph)) as engine:
-        return run_in_batches(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
+        return run_all(engine, inputs, variant.batch[0]), "every value rounded, under onnxruntime"
 
 
 def rounded(graph: bytes) -> bytes:

@@ -1,11 +1,9 @@
-"""How many frames a second an annotated video has."""
+"""How many frames a second a source has, for whoever writes a video of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edgebone.sources import Source
+from edgebone.sources.protocol import Source
+from edgebone.sources.video import Video
 
 _PICTURES_FPS = 1.0
 _VIDEO_FPS = 25.0
@@ -13,8 +11,6 @@ _VIDEO_FPS = 25.0
 
 def is_pictures(source: Source) -> bool:
     """Whether a source is pictures one by one, which come without times."""
-    from edgebone.sources.video import Video
-
     # A video whose rate nobody knows is one all the same.
     return not source.live and source.fps is None and not isinstance(source, Video)
 

@@ -1,0 +1,90 @@
+"""The options of ``edgebone fit`` that a kind of heads has of its own, from the table of kinds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from edgebone.cli import options
+from edgebone_export.heads.kinds import Option, find_kind, names_of
+
+
+def own_parameters() -> list[inspect.Parameter]:
+    """The options as typer reads them, with a panel in the help for those that the same kinds have."""
+    made: dict[str, inspect.Parameter] = {}
+    for kind in names_of():
+        for name, (own_type, option) in _own(kind).items():
+            # What has several parts is typed as one word.
+            typed: Any = own_type if own_type in (str, int, float, Path) else str
+            annotation: Any = Annotated[
+                typed | None,
+                typer.Option(
+                    _typed(name),
+                    help=option.help,
+                    min=option.least,
+                    callback=options.share if option.is_share else None,
+                    rich_help_panel=f"Options of --head {', '.join(_who_has(name))}",
+                ),
+            ]
+            made.setdefault(
+                name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            )
+    return list(made.values())
+
+
+def own_settings(head: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said to this kind of heads, by the names of its settings.
+
+    Args:
+        head: The kind's name.
+        given: Every option of :func:`own_parameters`, by name; None where it was not said.
+
+    Raises:
+        typer.BadParameter: There is no such kind, or an option is not among those that it has.
+    """
+    if head not in names_of():
+        raise typer.BadParameter(f"--head is {', '.join(names_of())}, not {head!r}")
+    own = _own(head)
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in said:
+        if name not in own:
+            raise typer.BadParameter(
+                f"{_typed(name)} is for --head {', '.join(_who_has(name))}; it says nothing to {head}, which has "
+                f"{', '.join(map(_typed, own)) or 'no options of its own'}"
+            )
+    return {name: _parsed(name, value, own[name][0]) for name, value in said.items()}
+
+
+def _own(kind: str) -> dict[str, tuple[Any, Option]]:
+    """Each option's type and what is said of it, by name, in the order in which the kind has them."""
+    found = {}
+    for name, hint in get_type_hints(find_kind(kind).settings, include_extras=True).items():
+        option = next((item for item in get_args(hint) if isinstance(item, Option)), None)
+        if option is not None:
+            found[name] = next(item for item in get_args(get_args(hint)[0]) if item is not type(None)), option
+    return found
+
+
+def _who_has(name: str) -> list[str]:
+    return [kind for kind in names_of() if name in _own(kind)]
+
+
+def _typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _parsed(name: str, value: Any, own_type: Any) -> Any:
+    """What was typed as one word, in its parts."""
+    if own_type == tuple[str, ...]:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if own_type == tuple[float, float]:
+        try:
+            low, high = map(float, value.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{_typed(name)} is LOW,HIGH, such as 0.3,0.6, not {value!r}") from None
+        return low, high
+    return value

@@ -1,0 +1,80 @@
+"""What each kind of heads is fitted on and measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from edgebone_export.heads.data.dense import Dense, read_detection, read_normal, read_segmentation
+from edgebone_export.heads.data.labelled import Labelled, Task, has_classes, read_labelled
+from edgebone_export.heads.kinds import (
+    AnomalySettings,
+    DetectionSettings,
+    HeadSettings,
+    RegressionSettings,
+    SegmentationSettings,
+)
+
+Pictures = TypeVar("Pictures", Labelled, Dense)
+
+
+@dataclass(frozen=True)
+class Sets(Generic[Pictures]):
+    """Pictures with what they should lead to.
+
+    Attributes:
+        train: What is fitted on, and held out of where there is no ``val``.
+        val: What is measured on; None where a share of ``train`` is held out.
+        odd: Further pictures to measure on, which are unlike all that is fitted on; None where there are none.
+    """
+
+    train: Pictures
+    val: Pictures | None
+    odd: Pictures | None = None
+
+
+def classes(data: Path, val: Path | None, _: HeadSettings) -> Sets[Labelled]:
+    """Pictures of one class each; see :func:`edgebone_export.heads.data.labelled.read_labelled`."""
+    return _labelled(data, val, "classes")
+
+
+def classes_or_none(data: Path, val: Path | None, _: HeadSettings) -> Sets[Labelled]:
+    """The same, or just pictures."""
+    return _labelled(data, val, "classes" if has_classes(data) else "none")
+
+
+def several_labels(data: Path, val: Path | None, _: HeadSettings) -> Sets[Labelled]:
+    """Pictures of several labels each."""
+    return _labelled(data, val, "labels")
+
+
+def values(data: Path, val: Path | None, settings: RegressionSettings) -> Sets[Labelled]:
+    """Pictures with numbers."""
+    return _labelled(data, val, "values", settings.columns or ())
+
+
+def _labelled(data: Path, val: Path | None, task: Task, columns: tuple[str, ...] = ()) -> Sets[Labelled]:
+    train = read_labelled(data, task, columns=columns)
+    return Sets(train, None if val is None else read_labelled(val, task, train.names))
+
+
+def masks(data: Path, val: Path | None, settings: SegmentationSettings) -> Sets[Dense]:
+    """Pictures with masks; see :func:`edgebone_export.heads.data.dense.read_segmentation`."""
+    return Sets(
+        read_segmentation(data, settings.images, settings.labels),
+        None if val is None else read_segmentation(val, settings.val_images, settings.labels),
+    )
+
+
+def boxes(data: Path, val: Path | None, settings: DetectionSettings) -> Sets[Dense]:
+    """Pictures with boxes; see :func:`edgebone_export.heads.data.dense.read_detection`."""
+    return Sets(
+        read_detection(data, settings.images), None if val is None else read_detection(val, settings.val_images)
+    )
+
+
+def normal(data: Path, val: Path | None, settings: AnomalySettings) -> Sets[Dense]:
+    """Normal pictures, and odd ones to measure on."""
+    odd = settings.anomalous
+    return Sets(read_normal(data), None if val is None else read_normal(val), None if odd is None else read_normal(odd))

@@ -1,0 +1,303 @@
+"""The table of head kinds: a row a kind, which the fit, its report and the command line read. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from edgebone.core.near import did_you_mean
+from edgebone_export.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting is said at the command line, as ``--its-name``; a setting without one is Python's alone.
+
+    Attributes:
+        help: What it means.
+        least: The least number that it may be.
+        is_share: Whether it is a share from 0 to 1.
+    """
+
+    help: str
+    least: int | None = None
+    is_share: bool = False
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What a kind of heads has of settings, beside those of every fit; None leaves the choice to its own function."""
+
+    def said(self, *but: str) -> dict[str, Any]:
+        """What was said, by name; without the settings ``but``."""
+        named = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in but}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ClassifierSettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.vectors.classifier.fit_classifier`."""
+
+    positive: Annotated[str | None, Option("Of two classes, the one that decisions are about, such as malignant.")] = (
+        None
+    )
+    sensitivity: Annotated[
+        float | None, Option("The share of the positive class that decisions shall find.", is_share=True)
+    ] = None
+    abstain: Annotated[
+        tuple[float, float] | None,
+        Option("LOW,HIGH: probabilities of --positive between which nothing is decided."),
+    ] = None
+    abstain_below: Annotated[
+        float | None, Option("Nothing is decided where the best class is less probable.", is_share=True)
+    ] = None
+    decision_accuracy: Annotated[
+        float | None,
+        Option("The share of decisions that shall be right; chooses what is abstained on.", is_share=True),
+    ] = None
+    balanced: bool | None = None
+    folds: int | None = None
+
+
+@dataclass(frozen=True)
+class MlpSettings(ClassifierSettings):
+    """The same of the kind ``mlp``."""
+
+    hidden: Annotated[int | None, Option("Size of the hidden layer.", least=1)] = None
+
+
+@dataclass(frozen=True)
+class MultilabelSettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.vectors.multilabel.fit_multilabel`."""
+
+    folds: int | None = None
+
+
+@dataclass(frozen=True)
+class RegressionSettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.vectors.regression.fit_regression`, and the columns that it is fitted on."""
+
+    columns: Annotated[tuple[str, ...] | None, Option("Columns of numbers, a,b; all if not given.")] = None
+    folds: int | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.vectors.embedding.fit_embedding`."""
+
+    dimension: Annotated[int | None, Option("At most so many numbers a picture.", least=1)] = None
+    folds: int | None = None
+
+
+_Epochs = Annotated[int | None, Option("Passes over the data.", least=1)]
+_Images = Annotated[Path | None, Option("The pictures, where they are not in images beside.")]
+_ValImages = Annotated[Path | None, Option("The same of --val.")]
+
+
+@dataclass(frozen=True)
+class SegmentationSettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.maps.segmentation.fit_segmentation`, and where its pictures and names are."""
+
+    epochs: _Epochs = None
+    output_stride: Annotated[
+        int | None, Option("Pixels of the network's input per cell of the class map.", least=1)
+    ] = None
+    labels: Annotated[Path | None, Option("Class names, one a line; labels.txt in the data if not given.")] = None
+    images: _Images = None
+    val_images: _ValImages = None
+    decoder_kind: Literal["lraspp", "linear"] | None = None
+    width: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class DetectionSettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.maps.detection.fit_detection`, and where its pictures are."""
+
+    epochs: _Epochs = None
+    images: _Images = None
+    val_images: _ValImages = None
+    width: int | None = None
+    blocks: int | None = None
+    boxes: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    iou: float | None = None
+
+
+@dataclass(frozen=True)
+class AnomalySettings(HeadSettings):
+    """Of :func:`edgebone_export.heads.maps.anomaly.fit_anomaly`, and the odd pictures to measure on."""
+
+    anomalous: Annotated[Path | None, Option("A folder of odd pictures to measure on.")] = None
+    false_alarm_rate: Annotated[
+        float | None,
+        Option("The share of normal pictures that may be taken for odd ones.", is_share=True),
+    ] = None
+    coreset: int | None = None
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True)
+class HeadKind:
+    """A kind of heads.
+
+    Places are ``module:function``.
+
+    Attributes:
+        name: What it is asked for by.
+        task: What such a head does, as its report says.
+        head: What a head of it is named in a bundle if nothing is said.
+        fitted_on: Whether it reads vectors or whole maps of the backbone.
+        settings: The settings that it has.
+        data: The place of what reads the pictures to fit on and to measure on:
+            ``(data, val, settings) -> edgebone_export.heads.data.sets.Sets``.
+        fit: The place of its fit: ``(given, settings) -> FittedHead``, where ``given`` is an ``OnVectors`` or an
+            ``OnMaps`` of ``edgebone_export.heads.features.fitted``.
+        lines: The place of what writes its report for a person: ``(report) -> list[str]``.
+        strides: On maps: the strides of the maps that it does best with, where a backbone has them.
+        vector_alone: On vectors: whether it is best served by the backbone's vector, without what is pooled from maps.
+    """
+
+    name: str
+    task: str
+    head: str
+    fitted_on: Literal["vectors", "maps"]
+    settings: type[HeadSettings]
+    data: str
+    fit: str
+    lines: str
+    strides: tuple[int, ...] = ()
+    vector_alone: bool = False
+
+    def make_settings(self, said: Mapping[str, Any]) -> HeadSettings:
+        """The settings that were said.
+
+        Raises:
+            ExportError: One is said that this kind does not have.
+        """
+        known = [item.name for item in fields(self.settings)]
+        for name in said:
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none of its own"
+                raise ExportError(f"a head of the kind {self.name} has no {name}; {did_you_mean(name, known)}{has}")
+        return self.settings(**said)
+
+
+_VECTORS, _MAPS = "edgebone_export.heads.vectors", "edgebone_export.heads.maps"
+_SETS = "edgebone_export.heads.data.sets"
+
+
+def _classifier(name: str, settings: type[HeadSettings] = ClassifierSettings, vector_alone: bool = False) -> HeadKind:
+    return HeadKind(
+        name=name,
+        task="classification",
+        head="classification",
+        fitted_on="vectors",
+        settings=settings,
+        data=f"{_SETS}:classes",
+        fit=f"{_VECTORS}.classifier:fit_asked",
+        lines=f"{_VECTORS}.classifier:lines",
+        vector_alone=vector_alone,
+    )
+
+
+KINDS = (
+    _classifier("linear"),
+    _classifier("logistic"),
+    _classifier("mlp", MlpSettings),
+    # A few pictures a class, and nearest neighbours, are best served by the vector alone.
+    _classifier("prototype", vector_alone=True),
+    HeadKind(
+        name="multilabel",
+        task="multilabel",
+        head="labels",
+        fitted_on="vectors",
+        settings=MultilabelSettings,
+        data=f"{_SETS}:several_labels",
+        fit=f"{_VECTORS}.multilabel:fit_asked",
+        lines=f"{_VECTORS}.multilabel:lines",
+    ),
+    HeadKind(
+        name="regression",
+        task="regression",
+        head="values",
+        fitted_on="vectors",
+        settings=RegressionSettings,
+        data=f"{_SETS}:values",
+        fit=f"{_VECTORS}.regression:fit_asked",
+        lines=f"{_VECTORS}.regression:lines",
+    ),
+    HeadKind(
+        name="embedding",
+        task="embedding",
+        head="embedding",
+        fitted_on="vectors",
+        settings=EmbeddingSettings,
+        data=f"{_SETS}:classes_or_none",
+        fit=f"{_VECTORS}.embedding:fit_asked",
+        lines=f"{_VECTORS}.embedding:lines",
+        vector_alone=True,
+    ),
+    HeadKind(
+        name="segmentation",
+        task="segmentation",
+        head="segmentation",
+        fitted_on="maps",
+        settings=SegmentationSettings,
+        data=f"{_SETS}:masks",
+        fit=f"{_MAPS}.segmentation:fit_asked",
+        lines=f"{_MAPS}.segmentation:lines",
+        strides=(4, 8, 16),
+    ),
+    HeadKind(
+        name="detection",
+        task="detection",
+        head="detection",
+        fitted_on="maps",
+        settings=DetectionSettings,
+        data=f"{_SETS}:boxes",
+        fit=f"{_MAPS}.detection:fit_asked",
+        lines=f"{_MAPS}.detection:lines",
+        strides=(8, 16, 32),
+    ),
+    HeadKind(
+        name="anomaly",
+        task="anomaly",
+        head="anomaly",
+        fitted_on="maps",
+        settings=AnomalySettings,
+        data=f"{_SETS}:normal",
+        fit=f"{_MAPS}.anomaly:fit_asked",
+        lines=f"{_MAPS}.anomaly:lines",
+        strides=(8, 16, 32),
+    ),
+)
+"""A further kind is its own file and a row here."""
+
+
+def names_of(task: str | None = None) -> tuple[str, ...]:
+    """The kinds' names, in the table's order; of one task, or of all."""
+    return tuple(kind.name for kind in KINDS if task in (None, kind.task))
+
+
+def find_kind(name: str) -> HeadKind:
+    """The row of a kind.
+
+    Raises:
+        ExportError: There is none of that name.
+    """
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    names = names_of()
+    raise ExportError(f"there is no head {name}; {did_you_mean(name, names)}choose {', '.join(names)}")
+
+
+def load(place: str) -> Any:
+    """What a row's place names; imports what it needs."""
+    return pkgutil.resolve_name(place)

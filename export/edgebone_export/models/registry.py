@@ -1,0 +1,85 @@
+"""The table of providers, and networks by name, whoever has them."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import torch
+
+from edgebone.core.near import near
+from edgebone_export.errors import ExportError, UnknownModelError
+from edgebone_export.given import check_model_name
+from edgebone_export.models import custom, segmenters, timm_models, torchvision_models
+from edgebone_export.models.contract import Backbone, ModelRequest, Provider
+from edgebone_export.models.detectors import torchvision_detectors
+from edgebone_export.models.detectors.composed import Composed
+from edgebone_export.models.output_kinds import check_kinds
+
+
+def load_backbone(request: ModelRequest) -> Backbone:
+    """Build a network with its weights and choose its output.
+
+    Args:
+        request: What is asked; the first provider that claims the model answers.
+
+    Raises:
+        UnknownModelError: No provider has it; near names are suggested.
+        WeightsError: The weights cannot be found, verified or loaded.
+        ExportError: The size, labels or output do not go with the network.
+        MissingDependencyError: timm is asked for and not installed.
+    """
+    check_kinds(request.output_kind, request.kind)
+    if request.kind is not None and request.output_kind not in (None, "logits"):
+        raise ExportError(f"--kind says what the logits are; {request.output_kind} is another output")
+    for provider in PROVIDERS:
+        if provider.claims(request.model):
+            torch.manual_seed(0)
+            return provider.load(request)
+    raise unknown(request.name)
+
+
+def unknown(name: str) -> UnknownModelError:
+    """The error for a name that no provider has, with near names of all of them.
+
+    Raises:
+        UnknownModelError: The name is a file's, or a network's that comes as one.
+    """
+    check_model_name(name)
+    prefix, _, bare = name.rpartition("/")
+    # A provider's prefix may be left out; the first that has a name answers to it.
+    known: dict[str, str] = {}
+    for item in list_models("*"):
+        if item.startswith(prefix):
+            known.setdefault(_bare(item), item)
+    found = near(bare, known)
+    found += [item for item in known if bare and bare in item and item not in found][: 5 - len(found)]
+    hint = f"did you mean {', '.join(known[item] for item in found)}?" if found else "edgebone models lists them"
+    return UnknownModelError(f"there is no model {name}; {hint}")
+
+
+def list_models(pattern: str) -> list[str]:
+    """Names of every provider, in the order of the table.
+
+    Args:
+        pattern: Shell wildcards; without any, a part of the name.
+    """
+    if not any(character in pattern for character in "*?["):
+        pattern = f"*{pattern}*"
+    names = [name for provider in PROVIDERS for name in provider.names()]
+    return [name for name in names if fnmatch.fnmatchcase(_bare(name), pattern)]
+
+
+def _bare(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+# The first that claims a model has it: a plain name is torchvision's before it is timm's. A further provider is its own
+# file and a row here.
+PROVIDERS: tuple[Provider, ...] = (
+    torchvision_models,
+    torchvision_detectors,
+    segmenters,
+    Composed(load_backbone),
+    custom,
+    timm_models,
+)

@@ -1,0 +1,53 @@
+"""What an engine is asked to open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgebone.core.bundle import Bundle
+from edgebone.core.caches import NetworkCache, cache_folder
+from edgebone.engines.spec import Candidate
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """A network, and how to run it.
+
+    Attributes:
+        candidate: What the engine is opened as: precision, hint and threads.
+        batch_range: Smallest and largest batch.
+        read: Returns the ONNX file's bytes; may raise ``BundleError``.
+        bundle: The bundle that the network is a variant of; None where it is no bundle's.
+        keeps: Whether compiled networks are kept in the user's cache, and taken from it.
+        behind_another: Whether another engine runs before it on the same cores, frame by frame.
+        notice: Called with a line where something takes minutes.
+    """
+
+    candidate: Candidate
+    batch_range: tuple[int, int]
+    read: Callable[[], bytes]
+    bundle: Bundle | None = None
+    keeps: bool = True
+    behind_another: bool = False
+    notice: Callable[[str], None] = logging.getLogger("edgebone.engines").warning
+
+    def file(self) -> AbstractContextManager[Path | bytes]:
+        """The ONNX file as a path that nobody else writes to, or its bytes where there is none."""
+        if self.bundle is None:
+            return nullcontext(self.read())
+        return self.bundle.private_copy(self.bundle.manifest.graph(self.candidate.variant).file)
+
+    def cache(self) -> NetworkCache | None:
+        """Where the compiled network is kept; None for nowhere.
+
+        It looks for the user's folder: only for engines that compile.
+        """
+        folder = None if self.bundle is None else cache_folder(self.candidate.engine)
+        if self.bundle is None or folder is None:
+            return None
+        manifest = self.bundle.manifest
+        return NetworkCache(folder, manifest.files[manifest.graph(self.candidate.variant).file].sha256)

@@ -1,0 +1,151 @@
+"""Every engine there is, a row each: edgebone's own, and those of packages with an entry point ``edgebone.engines``.
+
+Nothing heavy is imported here, and no other package is looked for before an engine is asked for that is not
+edgebone's own, or all of them are.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgebone.core.near import did_you_mean
+from edgebone.engines.onnxruntime.spec import ONNXRUNTIME, ONNXRUNTIME_CUDA, ONNXRUNTIME_TENSORRT
+from edgebone.engines.openvino.spec import OPENVINO
+from edgebone.engines.spec import Candidate, EngineSpec, Fit, Reject
+from edgebone.engines.tensorrt.spec import TENSORRT, TENSORRT_RTX
+
+if TYPE_CHECKING:
+    from edgebone.core.machine import Machine
+    from edgebone.core.manifest import Variant
+
+ROWS = (
+    TENSORRT,
+    TENSORRT_RTX,
+    ONNXRUNTIME_TENSORRT,
+    ONNXRUNTIME_CUDA,
+    OPENVINO,
+    ONNXRUNTIME,
+)
+GROUP = "edgebone.engines"
+_OWN = {row.name: row for row in ROWS}
+_log = logging.getLogger("edgebone.engines")
+
+
+def find(name: str) -> EngineSpec | None:
+    """The engine of this name; None where there is none."""
+    return _OWN[name] if name in _OWN else _from_package(name)
+
+
+def rows(engine: str = "auto") -> tuple[EngineSpec, ...]:
+    """Every engine, edgebone's own first; of other packages only the one that is named, unless it is ``auto``."""
+    others = _entries() if engine == "auto" else [engine]
+    return (*ROWS, *(row for name in others if name not in _OWN and (row := _from_package(name))))
+
+
+def names() -> tuple[str, ...]:
+    """The names of every engine."""
+    return tuple(row.name for row in rows())
+
+
+def aliases() -> dict[str, str]:
+    """What others call the engines, by that word."""
+    found: dict[str, list[str]] = {}
+    for row in rows():
+        for alias in row.aliases:
+            found.setdefault(alias, []).append(row.name)
+    return {alias: " or ".join(engines) for alias, engines in found.items()}
+
+
+def readers_of(dialect: str) -> tuple[str, ...]:
+    """edgebone's own engines that a form of quantized graphs is made for."""
+    return tuple(row.name for row in ROWS if dialect in row.dialects)
+
+
+def find_target(text: str) -> EngineSpec:
+    """The engine that a target of ``edgebone compile`` is for: its name, or that and more behind a colon.
+
+    Raises:
+        EngineError: There is none of this name, or it does not compile.
+    """
+    found = find(text.partition(":")[0])
+    if found is None or found.compile is None:
+        from edgebone.core.errors import EngineError
+
+        known = [row.name for row in rows() if row.compile]
+        raise EngineError(f"there is no target {text}; {did_you_mean(text, known)}choose {', '.join(known)}")
+    return found
+
+
+def this_machine(engine: str = "auto") -> Machine:
+    """Look at this machine, and for the packages of an engine, or of all of them; imports none."""
+    from edgebone.core.machine import Machine
+
+    return Machine.probe({name: brought_by for row in rows(engine) for name, brought_by in row.packages.items()})
+
+
+@functools.cache
+def _entries() -> dict[str, importlib.metadata.EntryPoint]:
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+@functools.cache
+def _from_package(name: str) -> EngineSpec | None:
+    """Another package's row; one that cannot be used is said once, and left out."""
+    entry = _entries().get(name)
+    if entry is None:
+        return None
+    package = entry.dist.name if entry.dist else entry.value
+    try:
+        row = entry.load()
+        if not isinstance(row, EngineSpec) or row.name != name:
+            raise TypeError(f"{entry.value} is {row!r:.80}, not an EngineSpec named {name}")
+        return _guarded(row, package)
+    except Exception as error:
+        _leave_out(name, package, _words(error))
+        return None
+
+
+def _guarded(row: EngineSpec, package: str) -> EngineSpec:
+    """The row, asked for its precisions and its verdict in a way that no fault of it stops the others."""
+
+    def precisions(variant: Variant | None) -> tuple[str, ...]:
+        try:
+            return tuple(row.precisions(variant))
+        except Exception as error:
+            _leave_out(row.name, package, _words(error))
+            return ()
+
+    def check(candidate: Candidate, machine: Machine, variant: Variant | None) -> Fit | Reject:
+        try:
+            # The rank is asked for where the engine fits.
+            verdict = row.check(candidate, machine, variant)
+            int(row.rank(machine))
+            if isinstance(verdict, (Fit, Reject)):
+                return verdict
+            raise TypeError(f"its check returned {verdict!r:.80}, not a Fit or a Reject")
+        except Exception as error:
+            _leave_out(row.name, package, _words(error))
+            return Reject(candidate, f"the package {package} is at fault: {_words(error)}")
+
+    return replace(row, packages=dict(row.packages), aliases=tuple(row.aliases), precisions=precisions, check=check)
+
+
+@functools.cache
+def _leave_out(engine: str, package: str, why: str) -> None:
+    # Cached, so that each fault is said once.
+    _log.warning(
+        "the engine %s of the package %s is left out: %s; update the package, or: pip uninstall %s",
+        engine,
+        package,
+        why,
+        package,
+    )
+
+
+def _words(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,213 @@
+"""Sources through a model, steps and sinks, from the first frame to the summary."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import EngineStalledError
+from edgebone.core.event import Event
+from edgebone.core.frame import Frame
+from edgebone.core.results import Results
+from edgebone.pipeline.reload import load_again
+from edgebone.pipeline.seen import Seen, Summary
+from edgebone.pipeline.step import Step
+from edgebone.sinks.guarded import StopRequest
+from edgebone.sinks.protocol import Sink
+from edgebone.sources.video_rate import is_pictures
+from edgebone.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from edgebone.model.model import Model
+    from edgebone.sources.limits import Limited
+    from edgebone.sources.opening import SourceLike
+
+_log = logging.getLogger("edgebone.pipeline")
+
+
+class Pipeline:
+    """Looks at sources with a model, has steps look at the results, and gives both to sinks.
+
+    Args:
+        model: What looks at the frames; stays open.
+        steps: What is done with the results, in this order.
+        sinks: Where they go; closed at the end of a run, or discarded where it fails.
+        load: Loads the model again, for :meth:`reload`; None where it stays the same.
+        notice: Called with a line about what was loaded again; None logs it.
+
+    Raises:
+        EdgeboneError: The model lacks what a step needs.
+
+    Example:
+        >>> with edgebone.load("yolo.bundle") as model:  # doctest: +SKIP
+        ...     Pipeline(model, [Tracks("zones.json")], [open_sink("seen.jsonl")]).run("shop.mp4")
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        steps: Sequence[Step] = (),
+        sinks: Sequence[Sink] = (),
+        *,
+        load: Callable[[], Model] | None = None,
+        notice: Callable[[str], object] | None = None,
+    ) -> None:
+        self._model = model
+        self._steps = steps
+        self.sinks = sinks
+        self._load = load
+        self._notice = notice or _log.warning
+        self._asked = threading.Event()
+        for step in steps:
+            step.prepare(model)
+
+    def run(self, *sources: SourceLike | Limited, most_frames: int | None = None, **options: Any) -> Summary:
+        """Go through sources to their end.
+
+        Args:
+            *sources: As :meth:`edgebone.Model.stream` takes them.
+            most_frames: Stop after so many frames; None for all.
+            **options: Those of :meth:`edgebone.Model.stream`, such as ``max_fps``.
+
+        Returns:
+            What was seen.
+
+        Raises:
+            SourceError: A source cannot be opened or read.
+            OutputError: A sink cannot be written.
+            EngineError: The engine fails.
+        """
+        return self.follow(self.stream(*sources, **options), most_frames=most_frames)
+
+    def stream(
+        self, *sources: SourceLike | Limited, pulse: Callable[[], object] = lambda: None, **options: Any
+    ) -> Stream[Model]:
+        """Open sources for :meth:`follow`.
+
+        Args:
+            *sources: As :meth:`edgebone.Model.stream` takes them.
+            pulse: Called at each frame, and at least once a second while none comes.
+            **options: Those of :meth:`edgebone.Model.stream`.
+
+        Raises:
+            SourceError: A source cannot be opened.
+        """
+        opened: list[Stream[Model]] = []
+
+        def beat() -> None:
+            pulse()
+            if opened:
+                self._reload_if_asked(opened[0])
+
+        opened.append(self._model.stream(*sources, pulse=beat, **options))
+        return opened[0]
+
+    def follow(
+        self,
+        stream: Stream[Model],
+        *,
+        most_frames: int | None = None,
+        each: Callable[[Frame, Results], object] = lambda _frame, _results: None,
+        finished: Callable[[Summary], object] = lambda _: None,
+    ) -> Summary:
+        """Take each frame of a stream through the steps to the sinks, and close all at its end.
+
+        Where the program is interrupted, the engine stalls, or a sink asks for an orderly end, what was written so far
+        is finished and kept; after any other failure nothing half-written is left behind.
+
+        Args:
+            stream: From :meth:`stream`.
+            most_frames: Stop after so many frames; None for all.
+            each: Called with each frame once the sinks have it.
+            finished: Called with the summary once the sinks are closed, also where the run was cut short.
+
+        Raises:
+            SourceError: A source cannot be read.
+            OutputError: A sink cannot be written.
+            EngineError: The engine fails.
+        """
+        seen = {
+            name: Seen() for name, source in zip(stream.names, stream.sources, strict=True) if not is_pictures(source)
+        }
+
+        def finish() -> Summary:
+            for sink in self.sinks:
+                sink.close()
+            summary = Summary(stream.stats, seen, [line for step in self._steps for line in step.summary()])
+            finished(summary)
+            return summary
+
+        try:
+            with stream:
+                for number, (frame, found) in enumerate(stream, start=1):
+                    results, events = self._look(stream, frame, found)
+                    for sink in self.sinks:
+                        sink.write(frame, results, events)
+                    if frame.source in seen:
+                        seen[frame.source].add(results)
+                    each(frame, results)
+                    if number == most_frames:
+                        break
+        except StopRequest as request:
+            finish()
+            raise request.error from None
+        except EngineStalledError:
+            finish()
+            raise
+        except Exception:
+            for sink in self.sinks:
+                sink.discard()
+            raise
+        except BaseException:
+            # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
+            finish()
+            raise
+        return finish()
+
+    def _look(self, stream: Stream[Model], frame: Frame, results: Results) -> tuple[Results, list[Event]]:
+        model = stream.answered_by
+        events: list[Event] = []
+        for step in self._steps:
+            step.refresh(stream.model)
+            results, more = step.look(frame, results, model)
+            events += more
+        return results, events
+
+    def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+        """Draw what the steps draw onto a picture of a frame, in their order: uint8 (height, width, 3), BGR."""
+        for step in self._steps:
+            image = step.draw(image, frame)
+        return image
+
+    def reload(self) -> None:
+        """Load the steps' files and the model again, before the next frame or within a second; from any thread.
+
+        What cannot be used is refused with a line, and the run goes on with what it had.
+        """
+        self._asked.set()
+
+    def _reload_if_asked(self, stream: Stream[Model]) -> None:
+        if not self._asked.is_set():
+            return
+        self._asked.clear()
+        for step in self._steps:
+            if step.files:
+                load_again(step.files, step.load_again, self._notice)
+        if self._load is not None:
+            load_again("bundle", lambda: self._swap(stream), self._notice)
+
+    def _swap(self, stream: Stream[Model]) -> None:
+        assert self._load is not None
+        model = self._load()
+        try:
+            for step in self._steps:
+                step.prepare(model)
+            stream.swap(model)
+        except BaseException:
+            model.close()
+            raise

@@ -1,0 +1,119 @@
+"""Boxes get tracks from frame to frame, and zones tell what the tracked objects do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import EdgeboneError
+from edgebone.core.event import Event
+from edgebone.core.frame import Frame
+from edgebone.core.near import did_you_mean
+from edgebone.core.results import HeadResults, Result, Results
+from edgebone.decode.heads import need_heads
+from edgebone.pipeline.step import Step
+from edgebone.tasks.detection import DETECTION
+from edgebone.vision import Tracking, Zones, draw_zones
+from edgebone.vision.zone_file import Line, Zone, ZoneFile, read_zones
+
+if TYPE_CHECKING:
+    from edgebone.model.model import Model
+
+
+class Tracks(Step):
+    """Gives detections their tracks, and tells what the tracked objects do in zones and at lines.
+
+    Args:
+        zones: A file of zones and lines; None for tracks only.
+
+    Raises:
+        ZonesError: The file is not there, or says something else.
+        MissingDependencyError: trackers or supervision is not installed.
+    """
+
+    def __init__(self, zones: str | os.PathLike[str] | None = None) -> None:
+        self._path = None if zones is None else Path(zones)
+        self._zones = None if self._path is None else Zones.load(self._path)
+        self._trackings: dict[str, Tracking] = {}
+        self._labels: set[str] = set()
+        self.files = "" if self._path is None else "zones"
+
+    def prepare(self, model: Model) -> None:
+        """See :meth:`Step.prepare`.
+
+        Raises:
+            BundleError: The model has no boxes.
+            EdgeboneError: It has them not on every frame, or a zone counts a class that it does not have.
+        """
+        finders = need_heads(model.manifest.heads, DETECTION, "--track follows", model.bundle.path)
+        for name in finders:
+            if model.head_every.get(name, 1) != 1:
+                raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
+        labels = {label for name in finders for label in model.manifest.heads[name].labels}
+        if self._zones is not None:
+            self._check_labels(self._zones.file, labels)
+        self._labels = labels
+
+    def _check_labels(self, file: ZoneFile, labels: set[str]) -> None:
+        """Refuse a zone or a line that would count nothing."""
+        places: list[Zone | Line] = [*file.zones, *file.lines]
+        for place in places:
+            for label in place.labels:
+                if label not in labels:
+                    some = f"{', '.join(sorted(labels)[:10])}{', …' if len(labels) > 10 else ''}"
+                    raise EdgeboneError(
+                        f"{self._path}: {place.name} counts {label}, a class that the bundle does not have; "
+                        f"{did_you_mean(label, labels)}it has {some}"
+                    )
+
+    def load_again(self) -> None:
+        """Take over the file of zones as it is now; those that are as they were keep their counts.
+
+        Raises:
+            EdgeboneError: It is none any more, or names a class that there is not; the zones are as they were.
+        """
+        if self._zones is None or self._path is None:
+            return
+        file = read_zones(self._path)
+        self._check_labels(file, self._labels)
+        self._zones.replace(file)
+
+    def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
+        """The results with tracks in them, and what happened in the zones."""
+        events: list[Event] = []
+        if isinstance(results, dict):
+            followed = {name: self._follow(name, frame, head, events) for name, head in results.items()}
+            return HeadResults(followed), events
+        return self._follow("", frame, results, events), events
+
+    def _follow(self, name: str, frame: Frame, head: Result, events: list[Event]) -> Result:
+        boxes = DETECTION.of(head)
+        if boxes is None:
+            return head
+        if name not in self._trackings:
+            self._trackings[name] = Tracking()
+        tracked = self._trackings[name].update(frame, boxes)
+        if self._zones is not None:
+            events += self._zones.update(frame, tracked, name)
+        return tracked
+
+    def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+        """Draw the zones and their counts onto a frame."""
+        if self._zones is None:
+            return image
+        return draw_zones(image, self._zones, frame.source, self._zones.counts(frame.source))
+
+    def summary(self) -> list[str]:
+        """A line for each zone and line of each source."""
+        if self._zones is None:
+            return []
+        return [
+            f"{source}: {name}: {', '.join(f'{what} {number}' for what, number in counts.items())}"
+            for source in self._zones.sources
+            for name, counts in self._zones.counts(source).items()
+        ]

@@ -1,0 +1,34 @@
+"""Frames in which something happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgebone.core.event import Event
+from edgebone.core.frame import Frame
+from edgebone.core.results import Results
+from edgebone.sinks.protocol import Sink
+
+
+class Eventful:
+    """Passes on only the frames in which something happened.
+
+    Args:
+        sink: What takes them.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
+        """Pass on a frame with events."""
+        if events:
+            self._sink.write(frame, result, events)
+
+    def close(self) -> None:
+        """Close the sink."""
+        self._sink.close()
+
+    def discard(self) -> None:
+        """Leave nothing half-written behind."""
+        self._sink.discard()
