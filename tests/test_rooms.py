@@ -51,11 +51,12 @@ ROWS = {
     ),
     "edgebone_export.graphs": ("edgebone.core errors models", "numpy onnx onnx_ir onnxscript onnxslim torch"),
     "edgebone_export.proof": (
-        "edgebone.core edgebone.decode edgebone.engines edgebone.preprocess edgebone.sources errors models",
+        "edgebone.core edgebone.decode edgebone.engines edgebone.preprocess edgebone.sources edgebone.tasks errors "
+        "models",
         "cv2 numpy PIL torch",
     ),
     "edgebone_export.quantization": (
-        "edgebone.core edgebone.decode edgebone.engines edgebone.evaluate errors graphs proof",
+        "edgebone.core edgebone.decode edgebone.engines edgebone.evaluate edgebone.tasks errors graphs proof",
         "ml_dtypes msgspec nncf numpy onnx onnx_ir",
     ),
     "edgebone_export.bundling": ("edgebone.core edgebone.engines graphs proof", "cv2 msgspec numpy onnx_ir"),

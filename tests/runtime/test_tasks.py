@@ -180,14 +180,11 @@ def test_a_head_that_was_replaced_by_one_of_another_kind_is_said() -> None:
 RESULTS = {task.result.__name__ for task in TASKS}
 # Where the question has its answer.
 ASKED_IN = ("runtime/edgebone/tasks/", "runtime/edgebone/decode/", "runtime/edgebone/sinks/annotate.py")
-# Proofs compare raw outputs, and the importer reads the forms that files have: both ask about a decoder's tensors.
+# These ask about a decoder's tensors: how raw outputs are compared, and the forms that files have them in.
 TENSORS = (
-    "export/edgebone_export/heads/fit/variants.py",
     "export/edgebone_export/importers/heads.py",
     "export/edgebone_export/importers/meaning.py",
-    "export/edgebone_export/proof/",
     "runtime/edgebone/core/compare.py",
-    "runtime/edgebone/selftest.py",
 )
 
 

@@ -18,7 +18,7 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Agreement, Head, Manifest, Variant
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode import make_decoder
+from edgebone.decode import make_decoder, spec_of
 from edgebone.decode.classification import probabilities
 from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
@@ -26,6 +26,7 @@ from edgebone.engines.opening import open_model
 from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import ROWS, this_machine
+from edgebone.tasks.detection import DETECTION
 from edgebone_export.graphs.edit import at_least, users
 from edgebone_export.proof.verify import Outputs
 from edgebone_export.quantization.dialects import WEIGHTED
@@ -59,7 +60,8 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     """
     ((name, variant),) = manifest.variants.items()
     size_hw = manifest.preprocess.size_hw
-    if any(head.decoder not in _KINDS for head in manifest.heads.values()):
+    kinds = {key: _kind(key, head) for key, head in manifest.heads.items()}
+    if None in kinds.values():
         return manifest
     try:
         found, by = _in_bf16(graph, variant, inputs)
@@ -67,9 +69,10 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
         # An engine that cannot run it so will not be asked to.
         return manifest
     agreements = []
-    for key, head in manifest.heads.items():
-        compare, least = _KINDS[head.decoder]
-        same, answers = compare(key, head, found, outputs, size_hw)
+    for key, kind in kinds.items():
+        assert kind is not None
+        compare, least = kind
+        same, answers = compare(key, manifest.heads[key], found, outputs, size_hw)
         share = same / answers if answers else 0.0
         agreements.append(Agreement(share, least, answers, len(inputs), by))
     worst = min(agreements, key=lambda item: (item.answers > 0, item.share - item.least))
@@ -154,9 +157,7 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
     decode = make_decoder(name, head, specs, size_hw, score=0.01)
 
     def shown(outputs: Outputs, index: int) -> Detections:
-        found = decode([outputs[item][index] for item in head.outputs], whole)
-        assert isinstance(found, Detections)
-        return found
+        return DETECTION.pick(decode([outputs[item][index] for item in head.outputs], whole), name)
 
     same = answers = 0
     for index in range(len(want[head.outputs[0]])):
@@ -191,6 +192,11 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
         "classification@1": (_classes, _ALL),
         "multilabel@1": (_labels, _ALL),
         "segmentation@1": (_pixels, _MOST),
-        **dict.fromkeys(("boxes@1", "detr@1", "ssd@1", "yolov5@1", "yolov8@1", "yolox@1"), (_boxes, _MOST)),
     }
 )
+
+
+def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
+    """How a head's answers are compared, and what share of them must be the same; None where nothing is said."""
+    # Every detector shows boxes; what the others' outputs mean is their own.
+    return (_boxes, _MOST) if spec_of(name, head).box_reader is not None else _KINDS.get(head.decoder)
