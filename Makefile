@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-all test-lowest fuzz lint clean
+.PHONY: help demo test test-all test-lowest fuzz lint docs clean
 
 help:
 	@echo "make demo       set up, export MobileNetV2 with its ImageNet weights, run it on photographs and a video"
@@ -11,7 +11,8 @@ help:
 	@echo "make test-lowest  the runtime's quick tests with the lowest versions that pyproject.toml allows"
 	@echo "make fuzz       set up, then mutated inputs for all that reads files: FUZZ_SECONDS=3600 a target"
 	@echo "make lint       set up, then ruff and mypy"
-	@echo "make clean      remove .venv, demo-out and fuzz-out"
+	@echo "make docs       set up, then build the web site of the documentation into site"
+	@echo "make clean      remove .venv, demo-out, fuzz-out and site"
 
 demo: .venv/.demo
 	$(BIN)/python -m edgebone_export.demo demo-out
@@ -54,9 +55,16 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 # A stamp a set of extras: installed again when the requirements change.
 .venv/.demo: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[export,openvino,video,demo]'
+	@touch $@
+
+.venv/.docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
@@ -70,4 +78,4 @@ lint: .venv/.dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv .venv-lowest demo-out fuzz-out
+	rm -rf .venv .venv-lowest demo-out fuzz-out site

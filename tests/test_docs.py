@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import typer
+from pages import EXAMPLES, PAGES, ROOT
 
 from edgebone.cli.run import run_command
 from edgebone.core import limits
 from edgebone.core.reading import in_words
 
-ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 
 
@@ -42,15 +42,20 @@ def test_the_table_of_limits_is_the_code_s() -> None:
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *EXAMPLES, *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page}: {link}"
 
 
+def test_the_site_lists_every_page_that_is_tried() -> None:
+    listed = set(re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert {page.relative_to(ROOT).as_posix() for page in (*PAGES, *EXAMPLES)} <= listed
+
+
 def test_services_start_with_options_that_there_are() -> None:
     found = 0
-    for page in (ROOT / "README.md", ROOT / "docs" / "security.md"):
+    for page in (ROOT / "docs" / "guides" / "cameras.md", ROOT / "docs" / "security.md"):
         for line in re.findall(r"^ExecStart=\S+/edgebone run (.+)$", page.read_text(), re.MULTILINE):
             # What systemd makes of it: two dollar signs are one.
             bundle, source, *options = line.replace("$$", "$").split()
@@ -60,6 +65,16 @@ def test_services_start_with_options_that_there_are() -> None:
             assert {word for word in options if word.startswith("-")} <= known
             found += 1
     assert found == 2
+
+
+def test_the_design_lists_every_room() -> None:
+    design = (ROOT / "docs" / "design.md").read_text()
+    for root in ("runtime/edgebone", "export/edgebone_export"):
+        table = design.split(f"| room of `{root}` |")[1].split("\n\n")[0]
+        cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+        listed = {name for cell in cells for name in re.findall(r"\w+", cell)}
+        assert {path.parent.name for path in (ROOT / root).glob("*/__init__.py")} <= listed
+        assert listed <= {path.name.removesuffix(".py") for path in (ROOT / root).iterdir()}
 
 
 def app() -> typer.Typer:

@@ -1,4 +1,4 @@
-"""Runs what README tells the reader to run, in its order, in one folder."""
+"""Runs what README and the pages of docs tell the reader to run, in the order of ``pages.PAGES``, in one folder."""
 
 from __future__ import annotations
 
@@ -13,32 +13,18 @@ import foreign
 import numpy as np
 import pytest
 from camera_servers import RtspServer
+from pages import EXAMPLES, PAGES, ROOT, commands, json_of
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
 PROGRAMS = Path(sys.executable).parent
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-# Run by people and by CI itself, or in need of what no test machine has.
-ELSEWHERE = ("pip install", "make test", "make lint", "docker ")
 MADE_DEMO = "make demo"
-
-
-def commands() -> list[str]:
-    """Shell lines and whole Python blocks, in README's order."""
-    found = []
-    for language, text in BLOCKS:
-        if language == "python":
-            found.append(text)
-        else:
-            lines = (shlex.join(shlex.split(line, comments=True)) for line in text.splitlines())
-            found += [line for line in lines if line and not line.startswith(ELSEWHERE)]
-    return found
+# What several pages say is run once, where it is said first.
+COMMANDS = tuple(dict.fromkeys(command for page in PAGES for command in commands(page)))
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pictures, the video and the labels that README speaks of."""
+    """A folder with the pictures, the video and the labels that the pages speak of."""
     from edgebone_export import demo
 
     folder = tmp_path_factory.mktemp("readme")
@@ -56,9 +42,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "masks").mkdir()
     with Image.open(photos[0]) as photo:
         Image.new("L", photo.size, 1).save(folder / "masks" / photos[0].with_suffix(".png").name)
-    zones, shelf = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (folder / "zones.json").write_text(zones)
-    (folder / "shelf.json").write_text(shelf)
+    (folder / "zones.json").write_text(json_of(ROOT / "docs" / "guides" / "zones.md"))
+    (folder / "shelf.json").write_text(json_of(ROOT / "docs" / "guides" / "shelf.md"))
     write_classes(folder / "products", photos, ("bread", "milk", "tea"), 6, 0)
     write_classes(folder / "products-val", photos, ("bread", "milk", "tea"), 2, 1)
     write_classes(folder / "scans", photos, ("benign", "malignant"), 12, 2)
@@ -90,8 +75,8 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", commands(), ids=lambda text: text.splitlines()[0][:60])
-def test_every_command_of_the_readme_works(command: str, workplace: Path) -> None:
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda text: text.splitlines()[0][:60])
+def test_every_command_of_the_pages_works(command: str, workplace: Path) -> None:
     if "rtsp://" in command:
         server = RtspServer(8554).start()
         try:
@@ -123,27 +108,34 @@ def test_the_demo_names_what_is_in_the_photographs(workplace: Path) -> None:
     assert "espresso" in coffee.split(": ")[1]
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
-    assert targets
-    for target in targets:
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+def test_no_page_of_the_guides_and_the_reference_is_left_out() -> None:
+    folders = (ROOT / "docs" / "guides", ROOT / "docs" / "reference")
+    assert {page for folder in folders for page in folder.glob("*.md")} <= set(PAGES)
 
 
-def test_every_extra_that_the_readme_names_exists() -> None:
-    extras = {name for group in re.findall(r"edgebone\[([\w,-]+)\]", README) for name in group.split(",")}
+def test_every_extra_that_the_pages_name_exists() -> None:
+    text = "".join(page.read_text() for page in (*PAGES, *EXAMPLES))
+    extras = {name for group in re.findall(r"edgebone\[([\w,-]+)\]", text) for name in group.split(",")}
     offered = re.findall(r"^([\w-]+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert extras
     assert extras <= set(offered)
 
 
-def test_the_readme_and_the_help_list_every_exit_code() -> None:
+def test_the_reference_and_the_help_list_every_exit_code() -> None:
     from edgebone.cli.program import EPILOG
     from edgebone.core import errors
     from edgebone_export import errors as export_errors
 
     classes = [item for module in (errors, export_errors) for item in vars(module).values() if isinstance(item, type)]
     codes = {item.exit_code for item in classes if issubclass(item, errors.EdgeboneError)}
-    table = README.split("Exit codes:")[1].split("## ")[0]
+    table = (ROOT / "docs" / "reference" / "cli.md").read_text().split("Exit codes:")[1].split("## ")[0]
     assert codes <= {int(code) for code in re.findall(r"\| (\d+) \|", table)}
     assert codes <= {int(code) for code in re.findall(r"(\d+) \w", EPILOG)}
+
+
+def test_the_reference_lists_every_command() -> None:
+    from edgebone.cli.program import _homes
+
+    table = (ROOT / "docs" / "reference" / "cli.md").read_text().split("## Exit codes")[0]
+    listed = [name for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in cell.split(", ")]
+    assert sorted(listed) == sorted(f"`{name}`" for name in _homes(""))

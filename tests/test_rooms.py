@@ -75,7 +75,7 @@ ROWS = {
     ),
     "edgebone_export.heads": (
         "edgebone edgebone.core edgebone.decode edgebone.engines edgebone.evaluate edgebone.preprocess "
-        "edgebone.sources edgebone.tasks errors exporter graphs models need_packages",
+        "edgebone.sources edgebone.tasks errors exporter graphs models need_packages pictures quantization",
         "cv2 matplotlib msgspec numpy onnx onnx_ir scipy sklearn threadpoolctl torch",
     ),
     "edgebone_export": ("edgebone bundling exporter frame_input importers need_packages quantization", ""),

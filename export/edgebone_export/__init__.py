@@ -2,7 +2,9 @@
 
 Example:
     >>> from edgebone_export import export
-    >>> export("mobilenet_v2", "mobilenet_v2.bundle", weights="IMAGENET1K_V1")  # doctest: +SKIP
+    >>> report = export("squeezenet1_1", "squeezenet.bundle", weights="random")  # "default": the library's
+    >>> print(report.manifest.name, report.parity.top1_agreement)
+    squeezenet1_1 1.0
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Everything is imported at first use, so that ``import edgebone`` costs next to n
 
 Example:
     >>> import edgebone
-    >>> with edgebone.load("mobilenet_v2.bundle") as model:  # doctest: +SKIP
-    ...     print(model("photo.jpg"))
+    >>> with edgebone.load("mobilenet_v2.bundle") as model:
+    ...     print(model("photo.jpg").label)
+    tabby
 """
 
 from __future__ import annotations

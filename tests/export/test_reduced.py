@@ -13,6 +13,8 @@ import torch
 from conftest import write_colors_bundle
 from foreign import CELLS, HW, Foreign
 from helpers import edgebone, has_bf16
+from networks import classifier, write_network
+from test_attach import linear_head
 from torch import Tensor, nn
 
 import edgebone as runtime
@@ -22,6 +24,7 @@ from edgebone.core.machine import Machine
 from edgebone.core.manifest import Agreement, Preprocess
 from edgebone.engines.table import this_machine
 from edgebone_export import export
+from edgebone_export.heads.attach.attach import attach
 from edgebone_export.importers.importer import HeadSpec, import_onnx
 from edgebone_export.pictures import synthesize
 
@@ -173,3 +176,19 @@ def test_every_kind_of_answer_has_its_own_bound(kind: str, tmp_path: Path) -> No
     assert found.share > 0.9
     with runtime.load(tmp_path / "b") as model:
         assert model.engine.precision == ("bf16" if found.holds else "fp32")
+
+
+def test_a_network_with_another_head_is_held_against_fp32_again(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "network.bundle", classifier(batch="batch"), (1, 4))
+    for apart in (False, True):
+        done = attach(
+            path, [linear_head(path, "fruit")], tmp_path / f"{apart}.bundle", apart=apart, drop=["classification"]
+        )
+        with open_bundle(done.path) as opened:
+            found = opened.manifest.variants["fp32"].reduced
+        # What a head that is apart makes of fewer bits is not measured.
+        assert list(found) == ([] if apart else ["bf16"])
+        if not apart:
+            assert found["bf16"].pictures == 8
+            assert 0 < found["bf16"].answers <= 8
+            assert found["bf16"].holds == (found["bf16"].share == 1)

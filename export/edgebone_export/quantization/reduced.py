@@ -60,8 +60,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     """
     ((name, variant),) = manifest.variants.items()
     size_hw = manifest.preprocess.size_hw
-    kinds = {key: _kind(key, head) for key, head in manifest.heads.items()}
-    if None in kinds.values():
+    if not tells(manifest):
         return manifest
     try:
         found, by = _in_bf16(graph, variant, inputs)
@@ -69,15 +68,19 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
         # An engine that cannot run it so will not be asked to.
         return manifest
     agreements = []
-    for key, kind in kinds.items():
-        assert kind is not None
-        compare, least = kind
-        same, answers = compare(key, manifest.heads[key], found, outputs, size_hw)
+    for key, head in manifest.heads.items():
+        compare, least = _kinds(key, head)[0]
+        same, answers = compare(key, head, found, outputs, size_hw)
         share = same / answers if answers else 0.0
         agreements.append(Agreement(share, least, answers, len(inputs), by))
     worst = min(agreements, key=lambda item: (item.answers > 0, item.share - item.least))
     proved = msgspec.structs.replace(variant, reduced={PRECISION: worst})
     return msgspec.structs.replace(manifest, variants={name: proved})
+
+
+def tells(manifest: Manifest) -> bool:
+    """Whether all heads have answers that can be the same or not, as classes and boxes can."""
+    return all(_kinds(name, head) for name, head in manifest.heads.items())
 
 
 def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
@@ -196,7 +199,9 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
 )
 
 
-def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
-    """How a head's answers are compared, and what share of them must be the same; None where nothing is said."""
+def _kinds(name: str, head: Head) -> list[tuple[_Compare, float]]:
+    """How a head's answers are compared, and what share of them must be the same; empty where nothing is said."""
     # Every detector shows boxes; what the others' outputs mean is their own.
-    return (_boxes, _MOST) if spec_of(name, head).box_reader is not None else _KINDS.get(head.decoder)
+    if spec_of(name, head).box_reader is not None:
+        return [(_boxes, _MOST)]
+    return [_KINDS[head.decoder]] if head.decoder in _KINDS else []

@@ -38,7 +38,7 @@ _COMMANDS = (
 )
 _PIPE_CLOSED = 141
 
-# Kept beside README's table, which is checked against it.
+# Kept beside the table of docs/reference/cli.md, which is checked against it.
 EPILOG = (
     "Exit codes: 0 done, 1 other failure, 2 wrong usage, 3 bundle, 4 source, 5 engine, 6 missing package, "
     "7 cannot write, 8 export, 9 weights, 10 unknown model, 130 interrupted, 143 terminated."

@@ -44,8 +44,14 @@ class Pipeline:
         EdgeboneError: The model lacks what a step needs.
 
     Example:
-        >>> with edgebone.load("yolo.bundle") as model:  # doctest: +SKIP
-        ...     Pipeline(model, [Tracks("zones.json")], [open_sink("seen.jsonl")]).run("shop.mp4")
+        >>> import edgebone
+        >>> from edgebone.pipeline import Tracks
+        >>> from edgebone.sinks import open_sink
+        >>> with edgebone.load("yolox.bundle") as model:
+        ...     pipeline = Pipeline(model, [Tracks("zones.json")], [open_sink("seen.jsonl")])
+        ...     summary = pipeline.run("street.mp4")
+        >>> summary.stats.frames, summary.seen["street.mp4"].most_common(1)
+        (5, [('person', 1.0)])
     """
 
     def __init__(

@@ -33,4 +33,4 @@ def read_json_file(path: Path, kind: type[Content], error: type[EdgeboneError], 
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.ValidationError as cause:
-            raise error(f"{path}: {cause}; see README for what a file of {what} holds") from cause
+            raise error(f"{path}: {cause}; see docs/guides for what a file of {what} holds") from cause

@@ -90,8 +90,15 @@ class Shelf:
         embedded: How many of them went through the network.
 
     Example:
-        >>> shelf = Shelf(read_shelf(Path("shelf.json")), recognise)  # doctest: +SKIP
-        >>> stock, events = shelf.update(frame)  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> from edgebone.sources import open_source
+        >>> from edgebone.vision.shelf_file import read_shelf
+        >>> def recognise(pictures):
+        ...     return ["milk" if picture.mean() > 50 else "empty" for picture in pictures]
+        >>> shelf = Shelf(read_shelf(Path("shelf.json")), recognise)
+        >>> stock, events = shelf.update(open_source("shelf.jpg").read())
+        >>> print(stock, [str(event) for event in events])
+        top: milk 2 []
     """
 
     def __init__(self, file: ShelfFile, recognise: Recognise) -> None:

@@ -61,9 +61,13 @@ class Tracking:
         ValueError: A rate, time or score that cannot be meant.
 
     Example:
-        >>> tracking = Tracking()  # doctest: +SKIP
-        >>> for frame, found in model.stream("rtsp://cam-1"):  # doctest: +SKIP
-        ...     found = tracking.update(frame, found)
+        >>> import edgebone
+        >>> tracking = Tracking()
+        >>> with edgebone.load("yolox.bundle") as model:
+        ...     for frame, found in model.stream("street.mp4"):
+        ...         found = tracking.update(frame, found)
+        >>> print(found.labels, found.tracker_id)
+        ('person',) [1]
     """
 
     def __init__(

@@ -65,8 +65,14 @@ class Zones:
         lost_after_s: After how long out of sight an object has left, in seconds.
 
     Example:
-        >>> zones = Zones.load("zones.json")  # doctest: +SKIP
-        >>> events = zones.update(frame, tracking.update(frame, found))  # doctest: +SKIP
+        >>> import edgebone
+        >>> from edgebone.vision import Tracking
+        >>> tracking, zones = Tracking(), Zones.load("zones.json")
+        >>> with edgebone.load("yolox.bundle") as model:
+        ...     for frame, found in model.stream("street.mp4"):
+        ...         for event in zones.update(frame, tracking.update(frame, found)):
+        ...             print(event.label, event.event, event.place)
+        person enter door
     """
 
     def __init__(self, file: ZoneFile, lost_after_s: float = LOST_AFTER_S) -> None:

@@ -37,6 +37,7 @@ from edgebone.engines.batches import filled
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.graphs.edit import checked_bytes
+from edgebone_export.heads.attach.agreement import measure_agreement
 from edgebone_export.heads.attach.join import expose, graph_with_taps, join, open_backbone, remove_outputs, tap_value
 from edgebone_export.heads.features.taps import reference_variant, taps_of, values_of
 
@@ -67,6 +68,7 @@ def attach(
     apart: bool = False,
     drop: Collection[str] = (),
     accuracies: Mapping[str, Accuracy | None] | None = None,
+    pictures: Sequence[Path] | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Attached:
@@ -84,6 +86,7 @@ def attach(
         drop: Heads that the bundle has, and that shall not be in the new one.
         accuracies: What was counted of the new heads, by variant; only these variants are kept. None keeps all, and
             what was counted of the old heads, if none of them goes.
+        pictures: Some that the heads are for: BF16 is held against FP32 on them. None takes made ones.
         overwrite: Replace an existing bundle.
         progress: Called with a line a step.
 
@@ -110,6 +113,8 @@ def attach(
             manifest = _with_accuracies(manifest, accuracies)
         elif drop:
             manifest = _with_accuracies(manifest, {})
+        progress("bf16 against fp32")
+        manifest = measure_agreement(manifest, made.files, pictures)
         progress("write")
         target = write_bundle(output, manifest, made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
@@ -165,7 +170,8 @@ def detach(
             write_head(file, artefact.manifest, artefact.graph, overwrite)
         progress("write")
         # What was counted may have been of a head that goes.
-        target = write_bundle(output, _with_accuracies(made.manifest, {}), made.files, overwrite, made_of=bundle)
+        manifest = measure_agreement(_with_accuracies(made.manifest, {}), made.files)
+        target = write_bundle(output, manifest, made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 
 

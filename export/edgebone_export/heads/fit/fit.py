@@ -127,7 +127,8 @@ def fit(
             check_unchanged(path, fitted_on, bundle.manifest, held)
         attached = attach(
             path, {name: artefact}, target,
-            apart=apart, drop=dropped, accuracies=held, overwrite=overwrite, progress=progress,
+            apart=apart, drop=dropped, accuracies=held, pictures=fitted.pictures, overwrite=overwrite,
+            progress=progress,
         )  # fmt: skip
     return FitReport(
         artefact,

@@ -92,6 +92,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     held_pictures = [(val or train).pictures[place] for place in held_part.picture.tolist()]
     return Fitted(
         head,
+        held_pictures,
         reads,
         accuracy_by_variant(work, reads, head, held_pictures, held_part.maps, data.name),
         unreadable,

@@ -82,6 +82,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     head = replace(head, report=report)
     return Fitted(
         head,
+        held_pictures,
         readings,
         _accuracies(work, readings, head, samples, train.pictures, measured, held_pictures, data.name),
         unreadable,

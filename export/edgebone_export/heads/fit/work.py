@@ -87,9 +87,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head, and what is to be told about how it came about."""
+    """A head, and what is to be told about how it came about.
+
+    Attributes:
+        pictures: What it was measured on: those that were held out, where some were.
+    """
 
     head: FittedHead
+    pictures: Sequence[Path]
     reads: tuple[Reading, ...] | tuple[str, ...]
     accuracies: dict[str, Accuracy | None]
     unreadable: dict[str, str]

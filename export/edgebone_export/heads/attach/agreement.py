@@ -1,0 +1,53 @@
+"""Whether a network gives the same answers with fewer bits when it has other heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.manifest import Manifest
+from edgebone.engines.batches import run_all
+from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
+from edgebone.evaluate.evaluation_set import prepared
+from edgebone_export.heads.features.taps import reference_variant
+from edgebone_export.pictures import sample_pictures
+from edgebone_export.quantization.reduced import tells, with_agreement
+
+_MOST = 32
+
+
+def measure_agreement(
+    manifest: Manifest, files: Mapping[str, bytes], pictures: Sequence[Path] | None = None
+) -> Manifest:
+    """Hold BF16 against FP32 in a network whose heads have changed.
+
+    Heads that are apart are not part of the network's graph: what they give with a backbone of fewer bits is not
+    measured, and such a bundle is computed in FP32.
+
+    Args:
+        manifest: The new bundle's.
+        files: Its files, with the graph of its FP32 variant.
+        pictures: Some that the heads are for, of which at most 32 are taken, evenly; None takes made ones.
+
+    Returns:
+        The manifest, with the agreement in its FP32 variant where that says something.
+    """
+    name = reference_variant(manifest)
+    variant = manifest.variants[name]
+    if variant.precision != "fp32" or not tells(manifest) or any(head.apart for head in manifest.heads.values()):
+        return manifest
+    chosen: Sequence[Path | NDArray[np.uint8]] = pictures or sample_pictures(None)[0]
+    chosen = [chosen[place] for place in np.unique(np.linspace(0, len(chosen) - 1, _MOST).round().astype(int))]
+    inputs = [own[0] for own in prepared(manifest.preprocess, chosen, "pictures") if not isinstance(own, str)]
+    if not inputs:
+        return manifest
+    pixels, graph = np.stack(inputs), files[variant.file]
+    with OnnxRuntimeEngine(graph, batch_range=variant.batch) as engine:
+        outputs = run_all(engine, pixels, variant.batch[0])
+    alone = msgspec.structs.replace(manifest, variants={name: variant})
+    measured = with_agreement(alone, graph, pixels, outputs).variants
+    return msgspec.structs.replace(manifest, variants={**manifest.variants, **measured})
