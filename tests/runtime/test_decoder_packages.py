@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.manifest import Head
 
+PAGE = Path(__file__).parents[2] / "docs" / "extending" / "decoder.md"
 EXAMPLE = Path(__file__).parents[2] / "docs" / "extending" / "decoder"
 
 
@@ -86,9 +88,7 @@ def test_a_packages_decoder_reads_what_a_bundle_names(tmp_path: Path, photo: Pat
     assert list((tmp_path / "seen").iterdir())
 
 
-def test_a_packages_decoder_is_what_a_file_is_imported_with(
-    tmp_path: Path, photo: Path, installed: dict[str, str]
-) -> None:
+def test_the_commands_of_the_page_import_a_network_with_the_decoder(tmp_path: Path, installed: dict[str, str]) -> None:
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["means"], axes=[2, 3], keepdims=0),
         helper.make_node("Reshape", ["means", "column"], ["scores"]),
@@ -102,15 +102,21 @@ def test_a_packages_decoder_is_what_a_file_is_imported_with(
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])
     rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, 3, 6])
     graph = helper.make_graph(nodes, "net", [images], [rows], constants)
-    network = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), network)
-    given = ("--preprocess", "stretch", "--labels", "red,green,blue")
-    command = ("import", network, *given, "-o")
-    done = edgebone(*command, tmp_path / "b.bundle", "--decoder", "paddle@1", env=installed)
-    assert done.returncode == 0, done.stderr
-    done = edgebone("run", tmp_path / "b.bundle", photo, "--json", env=installed)
-    assert [box["label"] for box in json.loads(done.stdout)["detections"]] == ["green"]
-    done = edgebone(*command, tmp_path / "c.bundle", "--decoder", "paddle@2", env=installed)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "net.onnx"
+    )
+    Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "photo.jpg")
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
+    install_line, *lines = [
+        line.split() for line in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)[0].splitlines()
+    ]
+    assert install_line == ["pip", "install", "./docs/extending/decoder"]
+    for name, *arguments in lines:
+        assert name == "edgebone"
+        done = edgebone(*arguments, cwd=tmp_path, env=installed)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "photo.jpg: 1 green (best 100.0 %)\n"
+    done = edgebone(*lines[0][1:4], "c.bundle", "--decoder", "paddle@2", cwd=tmp_path, env=installed)
     assert done.returncode == 8
     assert "there is no decoder paddle@2" in done.stderr
 
