@@ -47,7 +47,7 @@ def main() -> None:
     machine = this_machine()
     with open_bundle(args.bundle) as bundle:
         manifest = bundle.manifest
-    pictures = read_labels(args.data, choose_head(manifest.heads)[2].labels)
+    pictures = read_labels(args.data, manifest.heads[choose_head(manifest.heads)[0]].labels)
     eager = eager_top1(manifest.model.name, args.weights, pictures)
     print(f"{machine}\n{manifest.model.name}, {len(pictures)} pictures of {args.data.name}")
     print(f"{'':24} {'top-1 %':>8} {'points from eager':>18}")

@@ -14,23 +14,24 @@ HOUSE = read_house()
 # one. From low to high: a room imports those above it here.
 ROWS = {
     "edgebone.core": ("", "av msgspec numpy pandas polars supervision"),
-    "edgebone.decode": ("core", "cv2 msgspec numpy"),
+    "edgebone.tasks": ("core", "numpy"),
+    "edgebone.decode": ("core tasks", "cv2 msgspec numpy"),
     "edgebone.engines": ("core", "cuda msgspec numpy onnxruntime openvino"),
     "edgebone.preprocess": ("core", "cv2 numpy PIL"),
-    "edgebone.sinks": ("core", "cv2 msgspec numpy PIL supervision"),
+    "edgebone.sinks": ("core tasks", "cv2 msgspec numpy PIL supervision"),
     "edgebone.sources": ("core", "av cv2 numpy PIL pillow_heif"),
     "edgebone.vision": ("core", "cv2 msgspec numpy trackers"),
-    "edgebone.triton": ("core engines", "msgspec"),
+    "edgebone.triton": ("core decode engines", "msgspec"),
     "edgebone.drawing": ("core sinks sources", "PIL"),
-    "edgebone.evaluate": ("core decode engines preprocess sources", "faster_coco_eval msgspec numpy"),
+    "edgebone.evaluate": ("core decode engines preprocess sources tasks", "faster_coco_eval msgspec numpy"),
     "edgebone.stream": ("core engines preprocess sources", "numpy"),
     "edgebone.telemetry": ("core stream", "prometheus_client pynvml"),
-    "edgebone.model": ("core decode drawing engines preprocess sources stream", "numpy"),
+    "edgebone.model": ("core decode drawing engines preprocess sources stream tasks", "numpy"),
     "edgebone.tune": ("core engines evaluate preprocess", "matplotlib msgspec"),
     "edgebone.bench": ("core engines model sources", "cv2 msgspec numpy"),
-    "edgebone.gallery": ("core evaluate model preprocess sources", "cv2 msgspec numpy usearch"),
-    "edgebone.pipeline": ("core decode gallery model sinks sources stream vision", "numpy"),
-    "edgebone.labelling": ("core evaluate model sources", "cv2 msgspec numpy"),
+    "edgebone.gallery": ("core decode evaluate model preprocess sources tasks", "cv2 msgspec numpy usearch"),
+    "edgebone.pipeline": ("core decode gallery model sinks sources stream tasks vision", "numpy"),
+    "edgebone.labelling": ("core decode evaluate model sources tasks", "cv2 msgspec numpy"),
     "edgebone.selftest": ("core decode engines model preprocess sources", "numpy"),
     "edgebone": ("core gallery model sources stream", ""),
     "edgebone.cli": (
@@ -50,11 +51,12 @@ ROWS = {
     ),
     "edgebone_export.graphs": ("edgebone.core errors models", "numpy onnx onnx_ir onnxscript onnxslim torch"),
     "edgebone_export.proof": (
-        "edgebone.core edgebone.decode edgebone.engines edgebone.preprocess edgebone.sources errors models",
+        "edgebone.core edgebone.decode edgebone.engines edgebone.preprocess edgebone.sources edgebone.tasks errors "
+        "models",
         "cv2 numpy PIL torch",
     ),
     "edgebone_export.quantization": (
-        "edgebone.core edgebone.decode edgebone.engines edgebone.evaluate errors graphs proof",
+        "edgebone.core edgebone.decode edgebone.engines edgebone.evaluate edgebone.tasks errors graphs proof",
         "ml_dtypes msgspec nncf numpy onnx onnx_ir",
     ),
     "edgebone_export.bundling": ("edgebone.core edgebone.engines graphs proof", "cv2 msgspec numpy onnx_ir"),
@@ -68,12 +70,12 @@ ROWS = {
     ),
     "edgebone_export.importers": (
         "edgebone edgebone.core edgebone.decode edgebone.engines edgebone.evaluate edgebone.preprocess "
-        "edgebone.selftest bundling errors given graphs models pictures proof quantization",
+        "edgebone.selftest edgebone.tasks bundling errors given graphs models pictures proof quantization",
         "msgspec numpy onnx onnx_ir torchvision",
     ),
     "edgebone_export.heads": (
         "edgebone edgebone.core edgebone.decode edgebone.engines edgebone.evaluate edgebone.preprocess "
-        "edgebone.sources errors exporter graphs models need_packages pictures quantization",
+        "edgebone.sources edgebone.tasks errors exporter graphs models need_packages pictures quantization",
         "cv2 matplotlib msgspec numpy onnx onnx_ir scipy sklearn threadpoolctl torch",
     ),
     "edgebone_export": ("edgebone bundling exporter frame_input importers need_packages quantization", ""),

@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.detections import Detections
-from edgebone.core.errors import BundleError, OutputError, SourceError
+from edgebone.core.errors import OutputError, SourceError
 from edgebone.core.frame import Frame
-from edgebone.core.manifest import Head
-from edgebone.core.near import did_you_mean
-from edgebone.core.results import ABSTAIN, Classification, Result
+from edgebone.core.place import load_place
+from edgebone.core.results import ABSTAIN, Classification
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.staging import put_in_place, staging
 from edgebone.core.writing import as_utf8, writing
-from edgebone.evaluate.heads import evaluable_heads
+from edgebone.decode.heads import find_head
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.model.model import Model
 from edgebone.sources import open_source
@@ -33,6 +32,9 @@ from edgebone.sources.folders import pictures_among
 from edgebone.sources.globs import files_matching
 from edgebone.sources.images import describe_pages, is_picture, read_pages
 from edgebone.sources.undamaged import undamaged
+from edgebone.tasks.table import TASKS
+
+WRITTEN = tuple(task for task in TASKS if task.writer)
 
 
 @dataclass
@@ -91,25 +93,25 @@ def label(
         SourceError: The source cannot be read, or gives no picture; a camera without ``most``.
         OutputError: The target exists or cannot be written.
     """
-    name, kind = _choose(model.manifest.heads, head)
+    name, task = find_head(model.manifest.heads, WRITTEN, head, "labelling")
     place = Path(target)
     if place.exists():
         raise OutputError(f"{place} exists; choose another folder, or remove it")
     labels = model.manifest.heads[name].labels
-    report = Labelled(name, kind)
+    report = Labelled(name, task.name)
     with _Footage(source) as footage:
         if footage.live and most is None:
             raise SourceError(f"{source}: a camera has no end; say how many pictures with --max")
         total = None if footage.count is None else -(-max(footage.count - skip, 0) // every)
         total = most if total is None else min(total, total if most is None else most)
         with _folder(place) as folder:
-            answers = _WRITERS[kind](folder, labels)
+            answers: Answers = load_place(task.writer)(folder, labels)
             pictures = footage.pictures(every, skip, report)
             with writing(place):
                 (folder / "images").mkdir()
                 while report.pictures != most and (given := next(pictures, None)) is not None:
                     stem, image = given
-                    result = model(image, heads=(name,))[name]  # type: ignore[index]
+                    result = task.pick(model(image, heads=(name,)), name)
                     found = answers.add(stem, image.shape[:2], result)
                     if found is None:
                         report.undecided += 1
@@ -125,20 +127,6 @@ def label(
                 why = next(iter(report.unreadable.values()), "it gave no picture that the head decides on")
                 raise SourceError(f"{source}: nothing to label: {why}")
     return report
-
-
-def _choose(heads: dict[str, Head], name: str | None) -> tuple[str, str]:
-    kinds = evaluable_heads(heads)
-    known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
-    if name is not None and name not in heads:
-        raise BundleError(f"there is no head {name}; {did_you_mean(name, heads)}the bundle has {known}")
-    if name is not None and name not in kinds:
-        raise BundleError(f"head {name} ({heads[name].decoder}) gives no classes, areas or boxes to label with")
-    if name is None and len(kinds) != 1:
-        advice = "choose one with --head" if kinds else "classes, areas or boxes are needed"
-        raise BundleError(f"{len(kinds)} heads of this bundle can label ({known}); {advice}")
-    chosen = name or next(iter(kinds))
-    return chosen, kinds[chosen]
 
 
 @contextmanager
@@ -239,20 +227,24 @@ def _unlike(stem: str, taken: set[str]) -> str:
     return name
 
 
-class _Answers(Protocol):
-    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
-        """Note a picture's answer; gives the classes in it, or None where there is no answer."""
+class Answers(Protocol):
+    """Writes a head's answers as labels; made with the folder to write into and the head's labels."""
+
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Any) -> list[int] | None:
+        """Note a picture's answer, a result of the task; gives the classes in it, or None where there is no answer."""
 
     def close(self) -> None:
         """Write what is written at the end."""
 
 
-class _Masks:
+class Masks:
+    """A PNG of class ids a picture."""
+
     def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
         self._folder = folder / "masks"
 
-    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
-        assert isinstance(result, SegmentationMap)
+    def add(self, stem: str, size_hw: tuple[int, ...], result: SegmentationMap) -> list[int]:
+        """Write a picture's mask; gives the classes in it."""
         self._folder.mkdir(exist_ok=True)
         _write_png(self._folder / f"{stem}.png", result.class_id)
         return [int(index) for index in np.flatnonzero(result.area)]
@@ -261,14 +253,16 @@ class _Masks:
         """Nothing is left to write."""
 
 
-class _Classes:
+class Classes:
+    """``labels.csv``."""
+
     def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
         self._path = folder / "labels.csv"
         self._labels = labels
         self._rows: list[tuple[str, str, int]] = []
 
-    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
-        assert isinstance(result, Classification)
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Classification) -> list[int] | None:
+        """Note a picture's class; None where the head abstains."""
         decided = result.decision or result.label
         if decided == ABSTAIN and ABSTAIN not in self._labels:
             return None
@@ -278,19 +272,22 @@ class _Classes:
         return [index]
 
     def close(self) -> None:
+        """Write the file."""
         with self._path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "label", "class_index"), *self._rows])
 
 
-class _Boxes:
+class Boxes:
+    """``instances.json``, in COCO's format."""
+
     def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
         self._path = folder / "instances.json"
         self._categories = [{"id": index, "name": name} for index, name in enumerate(labels, start=1)]
         self._images: list[dict[str, Any]] = []
         self._boxes: list[dict[str, Any]] = []
 
-    def add(self, stem: str, size_hw: tuple[int, ...], result: Result) -> list[int] | None:
-        assert isinstance(result, Detections)
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Detections) -> list[int]:
+        """Note a picture's boxes; gives the classes among them."""
         height, width = size_hw
         image = len(self._images) + 1
         self._images.append({"id": image, "file_name": f"{stem}.png", "height": height, "width": width})
@@ -313,15 +310,9 @@ class _Boxes:
         return sorted(set(result.class_id.tolist()))
 
     def close(self) -> None:
+        """Write the file."""
         whole = {"images": self._images, "annotations": self._boxes, "categories": self._categories}
         self._path.write_bytes(msgspec.json.encode(whole))
-
-
-_WRITERS: dict[str, Callable[[Path, tuple[str, ...]], _Answers]] = {
-    "segmentation": _Masks,
-    "classification": _Classes,
-    "detection": _Boxes,
-}
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -705,7 +705,7 @@ def test_a_gallery_of_another_network_head_or_view_is_refused(layout_bundle: Pat
         assert open_galleries(model, {"": path}).keys() == {"", "embedding"}
         with pytest.raises(GalleryError, match=r"a\.gallery holds vectors of"):
             open_galleries(second, {"": path})
-        with pytest.raises(BundleError, match="no head nobody gives an embedding"):
+        with pytest.raises(BundleError, match="there is no head nobody; the bundle has embedding: embedding@1"):
             open_galleries(model, {"nobody": path})
     with (
         load(write_colors_bundle(tmp_path / "c.bundle")) as plain,

@@ -380,7 +380,11 @@ def test_what_cannot_be_read_is_one_line(colors_bundle: Path, tmp_path: Path) ->
             3,
             "needs a head with an embed",
         ),
-        ((colors_bundle, video, "--shelf", shelf, "--head", "other"), 3, "a shelf needs one head with classes"),
+        (
+            (colors_bundle, video, "--shelf", shelf, "--head", "other"),
+            3,
+            "there is no head other; the bundle has classi",
+        ),
     ):
         done = edgebone("shelf", *asked, *out)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from edgebone.core.manifest import Head
+from edgebone.core.place import load_place
+from edgebone.decode import spec_of
 from edgebone.decode.yolox import grid
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.late_decoding import Chosen, columns, is_share, largest, like
 
 _LEAST_OPSET = 11
-# Decoders whose result a graph gives exactly.
-IN_GRAPH = ("yolox@1", "yolov5@1", "yolov8@1", "detr@1", "ssd@1", "segmentation@1")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class AppendDecoding:
                 # Shape inference gives up on some; what came out is as good.
                 by_name[name].shape = ir.Shape([(by_name[name].shape or [None])[0], *shape[1:]])
                 inputs.append(build.floats(by_name[name]))
-            result = _append(build, decoding, inputs, self.size_hw, model.opset_imports[""])
+            append = load_place(spec_of(decoding.output, decoding.head).in_graph)
+            result: ir.Value = append(build, inputs, decoding, self.size_hw, model.opset_imports[""])
             result.name = decoding.output
             build.add_to(graph)
             by_name[decoding.output] = result
@@ -105,59 +107,75 @@ def check_outputs(model: ir.Model, wanted: tuple[str, ...]) -> None:
         raise ExportError(f"the outputs should be {wanted}, found {found}")
 
 
-def _append(
-    build: Build, decoding: Decoding, inputs: Sequence[ir.Value], size_hw: tuple[int, int], opset: int
-) -> ir.Value:
-    decoder, params = decoding.head.decoder, decoding.head.params
-    if decoder == "segmentation@1":
-        return _classes(build, inputs[0], decoding.shapes[0], params.get("threshold"))
-    if decoder == "yolox@1":
-        return _yolox(build, inputs[0], decoding, size_hw, opset)
-    if decoder == "yolov5@1":
-        best = _Best(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
-        return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
-    if decoder == "yolov8@1":
-        best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
-        return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
-    scale = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
-    scores, boxes = inputs
-    first = 0
-    if decoder == "detr@1":
-        if params.get("activation") == "softmax":
-            scores = build.columns(build.op("Softmax", scores, axis=2), 0, decoding.shapes[0][2] - 1)
-    elif params.get("background", True):
-        first = 1
-        scores = build.columns(scores, 1)
-    place, score, class_id = build.best_pairs(scores, decoding, classes=_class_count(decoding) - first)
-    if decoder == "detr@1" and params.get("activation") != "softmax":
-        score = build.op("Sigmoid", score)
-    if first:
-        class_id = build.op("Add", class_id, build.constant(np.float32(first)))
-    chosen = build.rows_at(boxes, place, 4)
-    if decoder == "detr@1" or params.get("box_unit", "relative") == "relative":
-        chosen = build.op("Mul", chosen, build.constant(scale))
-    return build.rows(build.corners(chosen) if decoder == "detr@1" else chosen, score, class_id)
+# What decoders name as `in_graph`: each takes the output's nodes so far, the head's outputs as floats, what is to be
+# appended, height and width of the network's input, and the opset, and gives the output that replaces them.
 
 
-def _class_count(decoding: Decoding) -> int:
-    softmax = decoding.head.params.get("activation") == "softmax"
-    return decoding.shapes[0][2] - softmax
-
-
-def _classes(build: Build, scores: ir.Value, shape: Sequence[int], threshold: float | None) -> ir.Value:
+def segmentation(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], __: int) -> ir.Value:
     """The best class of every pixel, uint8."""
+    threshold, shape = decoding.head.params.get("threshold"), decoding.shapes[0]
     if threshold is not None:
-        best = build.op("Greater", scores, build.constant(np.float32(threshold)))
+        best = build.op("Greater", inputs[0], build.constant(np.float32(threshold)))
     else:
-        best = build.op("ArgMax", scores, axis=1, keepdims=1)
+        best = build.op("ArgMax", inputs[0], axis=1, keepdims=1)
     flat = build.op("Reshape", best, build.constant(np.array([0, *shape[2:]], np.int64)))
     return build.op("Cast", flat, to=ir.DataType.UINT8)
 
 
-def _yolox(build: Build, output: ir.Value, decoding: Decoding, size_hw: tuple[int, int], opset: int) -> ir.Value:
+def yolov5(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int) -> ir.Value:
+    """A row a box, with objectness: (n, k, 6)."""
+    best = _Best(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
+    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
+
+
+def yolov8(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int) -> ir.Value:
+    """A column a box, without objectness: (n, k, 6)."""
+    best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
+    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
+
+
+def detr(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:
+    """Logits, and boxes as shares of the picture: (n, k, 6)."""
+    scores, boxes = inputs
+    classes, softmax = decoding.shapes[0][2], decoding.head.params.get("activation") == "softmax"
+    if softmax:
+        classes -= 1
+        scores = build.columns(build.op("Softmax", scores, axis=2), 0, classes)
+    place, score, class_id = build.best_pairs(scores, decoding, classes)
+    if not softmax:
+        score = build.op("Sigmoid", score)
+    chosen = build.op("Mul", build.rows_at(boxes, place, 4), build.constant(_pixels(size_hw)))
+    return build.rows(build.corners(chosen), score, class_id)
+
+
+def ssd(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:
+    """Class probabilities, and corners: (n, k, 6)."""
+    scores, boxes = inputs
+    params = decoding.head.params
+    first = int(params.get("background", True))
+    if first:
+        scores = build.columns(scores, first)
+    place, score, class_id = build.best_pairs(scores, decoding, decoding.shapes[0][2] - first)
+    if first:
+        class_id = build.op("Add", class_id, build.constant(np.float32(first)))
+    chosen = build.rows_at(boxes, place, 4)
+    if params.get("box_unit", "relative") == "relative":
+        chosen = build.op("Mul", chosen, build.constant(_pixels(size_hw)))
+    return build.rows(chosen, score, class_id)
+
+
+def _pixels(size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """What shares of the picture are multiplied by."""
+    return np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+
+
+def yolox(
+    build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], opset: int
+) -> ir.Value:
+    """Offsets from a grid's cells: (n, k, 6)."""
     strides = decoding.head.params.get("strides", (8, 16, 32))
     corners, stride = grid(size_hw, strides)
-    best = _Best(build, output, decoding, opset, columns_axis=2, objectness=True)
+    best = _Best(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
     chosen_stride = build.op("Gather", build.constant(stride), best.place, axis=0)
     centers = build.op("Add", best.columns(0, 2), build.op("Gather", build.constant(corners), best.place, axis=0))
     sizes = build.op("Exp", best.columns(2, 4))

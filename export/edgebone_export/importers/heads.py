@@ -13,7 +13,8 @@ from edgebone.core.errors import BundleError
 from edgebone.core.manifest import Head
 from edgebone.core.near import did_you_mean
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode import make_decoder
+from edgebone.decode import find_spec, make_decoder
+from edgebone.decode.registry import ROWS
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.arrange import (
     COLUMNS,
@@ -110,11 +111,18 @@ def name_heads(stated: Mapping[str, HeadSpec] | HeadSpec) -> dict[str, HeadSpec]
         ExportError: There is no such decoder.
     """
     named = {"": stated} if isinstance(stated, HeadSpec) else stated
-    for spec in named.values():
-        if spec.decoder not in _KINDS:
-            meant = did_you_mean(spec.decoder, DECODERS)
-            raise ExportError(f"there is no decoder {spec.decoder}; {meant}choose {', '.join(DECODERS)}")
-    return {name or _KINDS[spec.decoder].head: spec for name, spec in named.items()}
+    return {name or _kind(spec.decoder).head: spec for name, spec in named.items()}
+
+
+def _kind(decoder: str) -> _Kind:
+    """A decoder as the user names it: by a word of ours, or by the ``name@version`` of one that a package brings."""
+    if decoder in _KINDS:
+        return _KINDS[decoder]
+    spec = None if decoder in ROWS else find_spec(decoder)
+    if spec is None:
+        meant = did_you_mean(decoder, DECODERS)
+        raise ExportError(f"there is no decoder {decoder}; {meant}choose {', '.join(DECODERS)}")
+    return _Kind(decoder, spec.task.name, needs_labels=spec.task.has_labels)
 
 
 def read_heads(
@@ -181,7 +189,7 @@ class _Plan:
 
 
 def _plan(name: str, spec: HeadSpec, runs: Mapping[str, Sequence[NDArray[Any]]], single: bool, said: Said) -> _Plan:
-    kind = _KINDS[spec.decoder]
+    kind = _kind(spec.decoder)
     if said.decoders and spec.decoder not in said.decoders:
         raise ExportError(
             f"head {name}: the file's own metadata ({said.publisher}) says task {said.task}, which "

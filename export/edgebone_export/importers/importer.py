@@ -17,11 +17,12 @@ from edgebone.core.bundle_writing import check_target, write_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
 from edgebone.core.reading import sha256_of
-from edgebone.decode import is_detector, make_box_reader
+from edgebone.decode import make_box_reader, spec_of
 from edgebone.decode.detections import BoxParams
 from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
+from edgebone.tasks.detection import DETECTION
 from edgebone_export.bundling.assemble import (
     FILE,
     ExportReport,
@@ -40,7 +41,7 @@ from edgebone_export.graphs.passes.uint8_input import Uint8Input
 from edgebone_export.graphs.trace import INPUT
 from edgebone_export.importers.arrange import ArrangeOutputs
 from edgebone_export.importers.conventions import find_preprocess
-from edgebone_export.importers.graph_decode import IN_GRAPH, AppendDecoding, Decoding
+from edgebone_export.importers.graph_decode import AppendDecoding, Decoding
 from edgebone_export.importers.heads import DECODERS, HeadSpec, name_heads, read_heads, specs_of
 from edgebone_export.importers.meaning import best, check_meaning
 from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
@@ -224,7 +225,7 @@ def _doubts(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], size
     doubts = []
     for name, head in heads.items():
         rows = None
-        if is_detector(name, head):
+        if spec_of(name, head).box_reader is not None:
             rows = np.concatenate([best(item) for item in _rows(name, head, outputs, size_hw)])
         doubts += check_meaning(name, head, outputs, rows, size_hw)
     return doubts
@@ -235,8 +236,9 @@ def _decodings(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], b
     found = {}
     for name, head in heads.items():
         shapes = tuple(tuple(int(size) for size in outputs[item].shape) for item in head.outputs)
-        if head.decoder in IN_GRAPH and outputs[head.outputs[0]].dtype.kind == "f":
-            suffix = "boxes" if is_detector(name, head) else "classes"
+        spec = spec_of(name, head)
+        if spec.in_graph and outputs[head.outputs[0]].dtype.kind == "f":
+            suffix = "boxes" if spec.task is DETECTION else "classes"
             found[name] = Decoding(head, f"{name}_{suffix}", shapes, boxes)
     return found
 
@@ -245,10 +247,10 @@ def _final_head(head: Head, decoding: Decoding | None) -> Head:
     """The head as the runtime reads it."""
     if decoding is None:
         return head
-    if head.decoder == "segmentation@1":
-        return Head(head.decoder, (decoding.output,), head.labels)
-    params = {key: value for key, value in head.params.items() if key in BoxParams.__struct_fields__}
-    return Head("boxes@1", (decoding.output,), head.labels, params)
+    if spec_of(decoding.output, head).task is DETECTION:
+        params = {key: value for key, value in head.params.items() if key in BoxParams.__struct_fields__}
+        return Head("boxes@1", (decoding.output,), head.labels, params)
+    return Head(head.decoder, (decoding.output,), head.labels)
 
 
 def _final_reference(
@@ -263,7 +265,7 @@ def _final_reference(
     for name, head in final_heads.items():
         if name not in decodings:
             outputs.update({item: raw.outputs[item] for item in head.outputs})
-        elif is_detector(name, head):
+        elif spec_of(name, head).task is DETECTION:
             outputs[head.outputs[0]] = _best_rows(name, raw_heads[name], raw.outputs, decodings[name], size_hw)
         else:
             values = raw.outputs[raw_heads[name].outputs[0]]

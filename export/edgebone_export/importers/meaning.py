@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Head
+from edgebone.decode.registry import ROWS
 from edgebone_export.errors import ExportError
 
 _ROUNDING, _MARGIN = 1e-3, 0.05
@@ -51,7 +52,8 @@ def check_meaning(
     """
     doubts = []
     if rows is not None:
-        _scores(name, head, outputs)
+        if head.decoder in ROWS:
+            _scores(name, head, outputs)
         if head.decoder == "detr@1":
             _shares(name, outputs[head.outputs[1]])
         doubts += _boxes(name, head, rows, size_hw)

@@ -17,17 +17,20 @@ import edgebone
 from edgebone.core.boxes import iou_matrix
 from edgebone.core.bundle import open_bundle
 from edgebone.core.bundle_writing import write_bundle
-from edgebone.core.detections import Detections
 from edgebone.core.golden import read_golden
 from edgebone.core.limits import ANNOTATIONS_BYTES
-from edgebone.core.manifest import Head, Manifest
+from edgebone.core.manifest import Head, Manifest, listed
 from edgebone.core.reading import read_regular
-from edgebone.core.results import Classification
+from edgebone.core.results import Results
+from edgebone.decode.heads import heads_of
 from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import rows, this_machine
 from edgebone.evaluate.annotated_sizes import check_inside
 from edgebone.selftest import replay
+from edgebone.tasks.classification import CLASSIFICATION
+from edgebone.tasks.contract import Task
+from edgebone.tasks.detection import DETECTION
 from edgebone_export.errors import ExportError, ParityError
 
 # Two implementations of one network differ by less; a wrong reading leaves next to nothing.
@@ -134,20 +137,19 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
         ParityError: The bundle gives less than half of them.
         SourceError: A picture cannot be read, or a box that is expected reaches beyond it.
     """
-    decoder = "classification@1" if any(isinstance(item, str) for item in expected.values()) else "boxes"
+    task: Task[Any] = CLASSIFICATION if any(isinstance(item, str) for item in expected.values()) else DETECTION
     found = of = 0
     with edgebone.load(bundle) as model:
-        heads = {name: head for name, head in model.manifest.heads.items() if _answers(head, decoder)}
-        if len(heads) != 1:
-            known = ", ".join(f"{name}: {head.decoder}" for name, head in model.manifest.heads.items())
-            raise ExportError(f"{len(heads)} heads give such answers as are expected; the bundle has {known}")
-        ((name, head),) = heads.items()
+        heads = model.manifest.heads
+        able = list(heads_of(heads, task))
+        if len(able) != 1:
+            raise ExportError(f"{len(able)} heads give such answers as are expected; the bundle has {listed(heads)}")
+        name, head = able[0], heads[able[0]]
         for file, answers in expected.items():
             _check_names(file, answers, head)
             if not isinstance(answers, str):
                 check_inside(f"what is expected of {file}", folder / file, (box.bbox for box in answers))
-            result = model(folder / file)
-            hits = _hits(result[name] if isinstance(result, dict) else result, answers)
+            hits = _hits(model(folder / file), name, answers)
             found, of = found + int(hits.sum()), of + len(hits)
     agreement = Agreement(found, of, len(expected))
     if found < _LEAST * of:
@@ -158,12 +160,6 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
     return agreement
 
 
-def _answers(head: Head, decoder: str) -> bool:
-    if decoder == "boxes":
-        return "iou" in head.params
-    return head.decoder == decoder
-
-
 def _check_names(file: str, answers: str | list[_Box], head: Head) -> None:
     names = {answers} if isinstance(answers, str) else {box.label for box in answers}
     unknown = names - set(head.labels)
@@ -171,13 +167,13 @@ def _check_names(file: str, answers: str | list[_Box], head: Head) -> None:
         raise ExportError(f"{file}: a class {sorted(unknown)[0]!r} is expected, which is no label of the bundle")
 
 
-def _hits(result: Any, answers: str | list[_Box]) -> NDArray[np.bool_]:
-    """Which of the answers a result gives, too."""
+def _hits(results: Results, name: str, answers: str | list[_Box]) -> NDArray[np.bool_]:
+    """Which of the answers a head gives, too."""
     if isinstance(answers, str):
-        return np.array([isinstance(result, Classification) and result.labels[0] == answers])
+        return np.array([CLASSIFICATION.pick(results, name).labels[0] == answers])
     if not answers:
         return np.zeros(0, np.bool_)
-    assert isinstance(result, Detections)
+    result = DETECTION.pick(results, name)
     wanted = np.array([box.bbox for box in answers], np.float64)
     wanted[:, 2:] += wanted[:, :2]
     same = np.array([[box.label == label for label in result.labels] for box in answers]).reshape(len(answers), -1)

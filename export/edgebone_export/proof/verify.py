@@ -15,7 +15,6 @@ from PIL import Image
 
 from edgebone.core.boxes import matched_share
 from edgebone.core.compare import FP32, Comparison, Difference, compare, comparison_of, values_within
-from edgebone.core.detections import Detections
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Parity, Preprocess
 from edgebone.core.tensors import TensorSpec
@@ -23,6 +22,7 @@ from edgebone.decode import make_decoder
 from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
+from edgebone.tasks.detection import DETECTION
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.models.contract import Backbone, Transform, run_eager
 
@@ -152,8 +152,7 @@ def check_against_library(backbone: Backbone, reference: Reference) -> Detection
     found, total, boxes = 0.0, 0, 0
     least = float(head.params["score"])
     for index, image in enumerate(reference.floats):
-        result = decode([reference.outputs[item][index] for item in head.outputs], whole)
-        assert isinstance(result, Detections)
+        result = DETECTION.pick(decode([reference.outputs[item][index] for item in head.outputs], whole), name)
         ours = np.column_stack([result.xyxy, result.confidence, result.class_id])
         theirs = library_boxes(backbone.library_detector, torch.from_numpy(image[None]))[0].numpy()
         full = len(theirs) >= int(head.params["max_detections"])

@@ -18,7 +18,7 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Agreement, Head, Manifest, Variant
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode import make_decoder
+from edgebone.decode import make_decoder, spec_of
 from edgebone.decode.classification import probabilities
 from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
@@ -26,6 +26,7 @@ from edgebone.engines.opening import open_model
 from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import ROWS, this_machine
+from edgebone.tasks.detection import DETECTION
 from edgebone_export.graphs.edit import at_least, users
 from edgebone_export.proof.verify import Outputs
 from edgebone_export.quantization.dialects import WEIGHTED
@@ -68,7 +69,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
         return manifest
     agreements = []
     for key, head in manifest.heads.items():
-        compare, least = _KINDS[head.decoder]
+        compare, least = _kinds(key, head)[0]
         same, answers = compare(key, head, found, outputs, size_hw)
         share = same / answers if answers else 0.0
         agreements.append(Agreement(share, least, answers, len(inputs), by))
@@ -79,7 +80,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
 
 def tells(manifest: Manifest) -> bool:
     """Whether all heads have answers that can be the same or not, as classes and boxes can."""
-    return all(head.decoder in _KINDS for head in manifest.heads.values())
+    return all(_kinds(name, head) for name, head in manifest.heads.items())
 
 
 def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
@@ -159,9 +160,7 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
     decode = make_decoder(name, head, specs, size_hw, score=0.01)
 
     def shown(outputs: Outputs, index: int) -> Detections:
-        found = decode([outputs[item][index] for item in head.outputs], whole)
-        assert isinstance(found, Detections)
-        return found
+        return DETECTION.pick(decode([outputs[item][index] for item in head.outputs], whole), name)
 
     same = answers = 0
     for index in range(len(want[head.outputs[0]])):
@@ -196,6 +195,13 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
         "classification@1": (_classes, _ALL),
         "multilabel@1": (_labels, _ALL),
         "segmentation@1": (_pixels, _MOST),
-        **dict.fromkeys(("boxes@1", "detr@1", "ssd@1", "yolov5@1", "yolov8@1", "yolox@1"), (_boxes, _MOST)),
     }
 )
+
+
+def _kinds(name: str, head: Head) -> list[tuple[_Compare, float]]:
+    """How a head's answers are compared, and what share of them must be the same; empty where nothing is said."""
+    # Every detector shows boxes; what the others' outputs mean is their own.
+    if spec_of(name, head).box_reader is not None:
+        return [(_boxes, _MOST)]
+    return [_KINDS[head.decoder]] if head.decoder in _KINDS else []

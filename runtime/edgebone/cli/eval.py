@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +12,6 @@ from edgebone.cli.output import note, say, say_json
 
 if TYPE_CHECKING:
     from edgebone.core.errors import SourceError
-    from edgebone.core.manifest import Head
-    from edgebone.evaluate.answers import LeftOut
-    from edgebone.model.model import Model
-
-    Run = Callable[[Model, Callable[[int], None], LeftOut], tuple[dict[str, Any], str]]
 
 
 def eval_command(
@@ -52,83 +46,33 @@ def eval_command(
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import SourceError
     from edgebone.core.writing import as_utf8
-    from edgebone.evaluate.detection import LEAST_SCORE
-    from edgebone.evaluate.heads import choose_head
+    from edgebone.evaluate.heads import choose_head, settings_of
     from edgebone.model.model import load
 
     with open_bundle(bundle) as opened:
-        kind, name, chosen = choose_head(opened.manifest.heads, head)
+        heads = opened.manifest.heads
+    name, evaluation = choose_head(heads, head)
     say_if_random(bundle)
-    score = LEAST_SCORE if kind == "detection" else None
-    total, run = _KINDS[kind](name, chosen, data, images)
+    if images is not None and not evaluation.has_folder:
+        raise typer.BadParameter("--images goes with boxes and areas; a classifier's CSV names its pictures")
+    truth = evaluation.read(name, heads[name], data, images)
+    truth.check()
+    total = len(truth.pictures)
     unreadable: list[str] = []
 
     def left_out(error: SourceError) -> None:
         note(f"edgebone: left out: {error}")
         unreadable.append(as_utf8(str(error)))
 
-    with load(bundle, engine=engine, precision=precision, threads=threads, score=score) as model:
+    with load(bundle, engine=engine, precision=precision, threads=threads, **settings_of({name: heads[name]})) as model:
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task("pictures", total=total)
-            record, text = run(model, lambda done: bar.update(task, completed=done), left_out)
+            found = truth.count(model, lambda done: bar.update(task, completed=done), left_out)
     if json:
-        record |= {"unreadable": unreadable, "engine": model.engine.name, "precision": model.engine.precision}
-        say_json(msgspec.json.encode(record))
+        by = {"engine": model.engine.name, "precision": model.engine.precision}
+        say_json(msgspec.json.encode({**found.record, "unreadable": unreadable, **by}))
     else:
-        say(f"{text} ({model.engine.name} {model.engine.precision})")
+        say(f"{found.text} ({model.engine.name} {model.engine.precision})")
     if unreadable:
         raise SourceError(f"{len(unreadable)} of {total} pictures could not be read; the figure is of the others")
-
-
-def _classification(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:
-    from edgebone.evaluate.classification import evaluate_classifier, read_labels
-
-    if images is not None:
-        raise typer.BadParameter("--images goes with boxes and areas; a classifier's CSV names its pictures")
-    pictures = read_labels(data, head.labels)
-
-    def run(model: Model, progress: Callable[[int], None], left_out: LeftOut) -> tuple[dict[str, Any], str]:
-        found = evaluate_classifier(model, name, pictures, progress, left_out)
-        text = f"top-1 {found.top1:.2f} %, top-5 {found.top5:.2f} % of {found.n} pictures"
-        return {"top1": found.top1, "top5": found.top5, "n": found.n}, text
-
-    return len(pictures), run
-
-
-def _detection(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:
-    from edgebone.evaluate.detection import evaluate_detector, read_instances
-
-    instances = read_instances(data, images, head)
-    instances.check_sizes()
-    n = len(instances.paths)
-
-    def run(model: Model, progress: Callable[[int], None], left_out: LeftOut) -> tuple[dict[str, Any], str]:
-        lost = 0
-
-        def count(error: SourceError) -> None:
-            nonlocal lost
-            lost += 1
-            left_out(error)
-
-        found = evaluate_detector(model, name, instances, progress, count)
-        text = ", ".join(f"{key} {found[key]:.3f}" for key in ("AP", "AP50", "AP75"))
-        return {**found, "n": n - lost}, f"{text} on {n - lost} pictures"
-
-    return n, run
-
-
-def _segmentation(name: str, head: Head, data: Path, images: Path | None) -> tuple[int, Run]:
-    from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
-
-    pictures = read_masks(data, images)
-
-    def run(model: Model, progress: Callable[[int], None], left_out: LeftOut) -> tuple[dict[str, Any], str]:
-        found = evaluate_segmentation(model, name, head.labels, pictures, progress, left_out)
-        record = {"mIoU": found.miou, "IoU": found.iou, "pixel_accuracy": found.pixel_accuracy, "n": found.n}
-        return record, f"mIoU {found.miou:.3f}, pixel accuracy {found.pixel_accuracy:.3f} on {found.n} pictures"
-
-    return len(pictures), run
-
-
-_KINDS = {"classification": _classification, "detection": _detection, "segmentation": _segmentation}

@@ -3,7 +3,16 @@
 A decoder's version changes when its result for the same tensors would: old bundles keep their meaning.
 """
 
-from edgebone.decode.contract import Decoder
-from edgebone.decode.registry import decoder_names, is_detector, make_box_reader, make_decoder, make_decoders
+from edgebone.decode.contract import Decoder, DecoderSpec
+from edgebone.decode.registry import decoder_names, find_spec, make_box_reader, make_decoder, make_decoders, spec_of
 
-__all__ = ["Decoder", "decoder_names", "is_detector", "make_box_reader", "make_decoder", "make_decoders"]
+__all__ = [
+    "Decoder",
+    "DecoderSpec",
+    "decoder_names",
+    "find_spec",
+    "make_box_reader",
+    "make_decoder",
+    "make_decoders",
+    "spec_of",
+]

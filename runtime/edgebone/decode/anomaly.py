@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.geometry import Geometry
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, misfit, not_finite
+from edgebone.tasks.anomaly import ANOMALY
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,3 +71,6 @@ def to_source(cells: NDArray[np.float32], geometry: Geometry) -> NDArray[np.floa
         if unseen.any():
             result[(slice(None),) * axis + (unseen,)] = 0
     return result
+
+
+SPEC = DecoderSpec("anomaly@1", ANOMALY, Params, make)

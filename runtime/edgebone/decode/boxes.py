@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats
-
-Params = BoxParams
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, box_spec
 
 
 def make_reader(
@@ -23,3 +21,6 @@ def make_reader(
 def _candidates(tensors: Sequence[Floats]) -> Candidates:
     rows = tensors[0]
     return rows[:, :4], rows[:, 4], rows[:, 5].astype("int64")
+
+
+SPEC = box_spec("boxes@1", BoxParams, make_reader)

@@ -14,7 +14,8 @@ from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import ABSTAIN, Classification
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, misfit, not_finite
+from edgebone.tasks.classification import CLASSIFICATION
 
 _Decide = Callable[[NDArray[np.float32], int], str | None]
 
@@ -122,3 +123,6 @@ def probabilities(scores: NDArray[np.float32], activation: str) -> NDArray[np.fl
         small = np.exp(-np.abs(scores))
         return np.asarray(np.where(scores >= 0, 1 / (1 + small), small / (1 + small)), np.float32)
     return scores
+
+
+SPEC = DecoderSpec("classification@1", CLASSIFICATION, Params, make)

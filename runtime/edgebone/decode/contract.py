@@ -1,10 +1,12 @@
-"""What a decoder is, and what its files share: the errors for outputs that it cannot read."""
+"""What a decoder is, what it says of itself, and the errors for outputs that it cannot read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,9 +14,37 @@ from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Result
 from edgebone.core.tensors import TensorSpec
+from edgebone.tasks.contract import Task
 
 Decoder = Callable[[Sequence[NDArray[Any]], Geometry], Result]
 """Takes one picture's outputs, without the batch axis, in the head's order, and the picture's geometry."""
+Make = Callable[[str, Any, tuple[str, ...], tuple[TensorSpec, ...], tuple[int, int]], Decoder]
+"""Takes a head's name, for messages, its params, labels and outputs (batch axis included), and height and width of the
+network's input in pixels; raises BundleError for outputs that it cannot read."""
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """A decoder's row.
+
+    Attributes:
+        name: ``name@version``, as manifests name it. The version changes when its result for the same tensors would.
+        task: What its results are.
+        params: The struct that a head's params must fit; its fields are what ``edgebone.load`` can set.
+        make: Builds the decoder of a head.
+        box_reader: Of a detector: builds what reads boxes before any suppression, from the same arguments as ``make``.
+        may_be_empty: Whether an output may have no rows where nothing was found.
+        in_graph: Place of the function that appends the same decoding to a graph, ``module:name``, imported by
+            ``edgebone import`` alone; empty where only the host decodes.
+    """
+
+    name: str
+    task: Task[Any]
+    params: type[msgspec.Struct]
+    make: Make
+    box_reader: Callable[..., Any] | None = None
+    may_be_empty: bool = False
+    in_graph: str = ""
 
 
 def misfit(name: str, decoder: str, wanted: str, outputs: Sequence[TensorSpec]) -> BundleError:

@@ -15,7 +15,9 @@ from edgebone.core.bounded import Most
 from edgebone.core.detections import CLASS_NAME, Detections, class_names
 from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
-from edgebone.decode.contract import Decoder, as_float32, not_finite
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, not_finite
+from edgebone.tasks.detection import DETECTION
 
 Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]
@@ -85,6 +87,30 @@ def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxRea
         return Detections(source, scores, class_id, {CLASS_NAME: names[class_id]})
 
     return decode
+
+
+def box_spec(
+    name: str, params: type[BoxParams], box_reader: Callable[..., BoxReader], in_graph: str = ""
+) -> DecoderSpec:
+    """The row of a detector.
+
+    Args:
+        name: Its ``name@version``.
+        params: Its settings.
+        box_reader: Builds the reader of a head, from the arguments of :data:`edgebone.decode.contract.Make`.
+        in_graph: Where the same decoding is appended to a graph.
+    """
+
+    def make(
+        head: str,
+        params: BoxParams,
+        labels: tuple[str, ...],
+        outputs: tuple[TensorSpec, ...],
+        size_hw: tuple[int, int],
+    ) -> Decoder:
+        return detector(head, params, labels, box_reader(head, params, labels, outputs, size_hw))
+
+    return DecoderSpec(name, DETECTION, params, make, box_reader, may_be_empty=True, in_graph=in_graph)
 
 
 def suppress(xyxy: Floats, scores: Floats, class_id: NDArray[np.int64], params: BoxParams) -> NDArray[np.int64]:

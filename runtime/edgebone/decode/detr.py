@@ -13,7 +13,7 @@ import numpy as np
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.classification import probabilities
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, from_cxcywh
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, box_spec, from_cxcywh
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,3 +53,6 @@ def make_reader(
         return from_cxcywh(boxes[query] * scale), np.asarray(scores[query, class_id], np.float32), class_id
 
     return candidates
+
+
+SPEC = box_spec("detr@1", Params, make_reader, in_graph="edgebone_export.importers.graph_decode:detr")

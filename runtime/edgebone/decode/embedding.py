@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Embedding
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder, as_float32, misfit
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, misfit
+from edgebone.tasks.embedding import EMBEDDING
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,3 +30,6 @@ def make(
         return Embedding(as_float32(tensors[0]))
 
     return decode
+
+
+SPEC = DecoderSpec("embedding@1", EMBEDDING, Params, make)

@@ -12,7 +12,8 @@ from edgebone.core.bounded import Stride
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import FeatureMaps
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder, as_float32, misfit
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, misfit
+from edgebone.tasks.features import FEATURES
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,3 +38,6 @@ def make(
         return FeatureMaps(tuple(as_float32(tensor) for tensor in tensors), params.strides)
 
     return decode
+
+
+SPEC = DecoderSpec("features@1", FEATURES, Params, make)

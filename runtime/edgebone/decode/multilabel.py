@@ -14,7 +14,8 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.results import MultiLabel
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.classification import probabilities
-from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, misfit, not_finite
+from edgebone.tasks.multilabel import MULTILABEL
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,3 +59,6 @@ def make(
         return MultiLabel(held, shares[held], tuple(labels[index] for index in held), shares)
 
     return decode
+
+
+SPEC = DecoderSpec("multilabel@1", MULTILABEL, Params, make)

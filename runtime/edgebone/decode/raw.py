@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import RawTensors
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder
+from edgebone.decode.contract import Decoder, DecoderSpec
+from edgebone.tasks.raw import RAW
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,3 +33,6 @@ def make(
         return RawTensors({spec.name: np.asarray(tensor) for spec, tensor in zip(outputs, tensors, strict=True)})
 
     return decode
+
+
+SPEC = DecoderSpec("raw@1", RAW, Params, make)

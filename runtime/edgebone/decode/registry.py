@@ -1,44 +1,114 @@
-"""Finds the decoder that a head names and checks the head's settings against it."""
+"""Every decoder there is, a row each: edgebone's own, and those of packages with an entry point ``edgebone.decoders``.
+
+A row says where a decoder's :class:`edgebone.decode.contract.DecoderSpec` is, as an entry point does: it is imported
+when a manifest names it. Packages are looked for only where no row has the name.
+"""
 
 from __future__ import annotations
 
-import importlib
+import functools
+import importlib.metadata
 from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from numpy.typing import NDArray
 
 from edgebone.core.errors import BundleError, EngineError
+from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Head, Manifest
+from edgebone.core.manifest import Head, Manifest, listed
+from edgebone.core.place import load_place
 from edgebone.core.results import Result
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder
-from edgebone.decode.detections import BoxReader, detector
+from edgebone.decode.contract import Decoder, DecoderSpec, Make
 
-_MODULES = {
-    "anomaly@1": "edgebone.decode.anomaly",
-    "boxes@1": "edgebone.decode.boxes",
-    "classification@1": "edgebone.decode.classification",
-    "detr@1": "edgebone.decode.detr",
-    "embedding@1": "edgebone.decode.embedding",
-    "features@1": "edgebone.decode.features",
-    "multilabel@1": "edgebone.decode.multilabel",
-    "raw@1": "edgebone.decode.raw",
-    "regression@1": "edgebone.decode.regression",
-    "segmentation@1": "edgebone.decode.segmentation",
-    "ssd@1": "edgebone.decode.ssd",
-    "yolov5@1": "edgebone.decode.yolov5",
-    "yolov8@1": "edgebone.decode.yolov8",
-    "yolox@1": "edgebone.decode.yolox",
+if TYPE_CHECKING:
+    from edgebone.decode.detections import BoxReader
+
+ROWS = {
+    "anomaly@1": "edgebone.decode.anomaly:SPEC",
+    "boxes@1": "edgebone.decode.boxes:SPEC",
+    "classification@1": "edgebone.decode.classification:SPEC",
+    "detr@1": "edgebone.decode.detr:SPEC",
+    "embedding@1": "edgebone.decode.embedding:SPEC",
+    "features@1": "edgebone.decode.features:SPEC",
+    "multilabel@1": "edgebone.decode.multilabel:SPEC",
+    "raw@1": "edgebone.decode.raw:SPEC",
+    "regression@1": "edgebone.decode.regression:SPEC",
+    "segmentation@1": "edgebone.decode.segmentation:SPEC",
+    "ssd@1": "edgebone.decode.ssd:SPEC",
+    "yolov5@1": "edgebone.decode.yolov5:SPEC",
+    "yolov8@1": "edgebone.decode.yolov8:SPEC",
+    "yolox@1": "edgebone.decode.yolox:SPEC",
 }
+GROUP = "edgebone.decoders"
 
 
 def decoder_names() -> list[str]:
-    """The decoders that this edgebone knows, as ``name@version``."""
-    return sorted(_MODULES)
+    """Every decoder that is here, as ``name@version``: edgebone's own first, then those of packages."""
+    packages = {entry.name for entry in importlib.metadata.entry_points(group=GROUP)}
+    return [*sorted(ROWS), *sorted(packages - ROWS.keys())]
+
+
+@functools.cache
+def find_spec(decoder: str) -> DecoderSpec | None:
+    """The decoder of this ``name@version``; None where nobody brings it.
+
+    Raises:
+        BundleError: The package that brings it is at fault.
+    """
+    if decoder in ROWS:
+        spec: DecoderSpec = load_place(ROWS[decoder])
+        return spec
+    return _from_package(decoder)
+
+
+def spec_of(name: str, head: Head) -> DecoderSpec:
+    """The decoder of a head.
+
+    Raises:
+        BundleError: Nobody brings it, or the package that does is at fault.
+    """
+    found = find_spec(head.decoder)
+    if found is None:
+        raise BundleError(
+            f"head {name} needs decoder {head.decoder}, this edgebone has {', '.join(decoder_names())}; "
+            "install a newer edgebone, or the package that brings it"
+        )
+    return found
+
+
+def _from_package(decoder: str) -> DecoderSpec | None:
+    entry = next(iter(importlib.metadata.entry_points(group=GROUP, name=decoder)), None)
+    if entry is None:
+        return None
+    about = f"decoder {decoder} of the package {entry.dist.name if entry.dist else entry.value}"
+    with foreign(lambda reason: BundleError(f"{about} cannot be loaded: {reason}; update the package")):
+        spec = entry.load()
+        if not isinstance(spec, DecoderSpec) or spec.name != decoder:
+            raise TypeError(f"{entry.value} is no DecoderSpec named {decoder}")
+    return replace(spec, make=_guarded(spec, about))
+
+
+def _guarded(spec: DecoderSpec, about: str) -> Make:
+    """A package's ``make``: whatever it, or its decoder, raises is one line that names the package."""
+
+    def make(name: str, *arguments: Any) -> Decoder:
+        with foreign(lambda reason: BundleError(f"head {name}: {about} fails: {reason}")):
+            decoder = spec.make(name, *arguments)
+
+        def decode(tensors: Sequence[NDArray[Any]], geometry: Geometry) -> Result:
+            with foreign(lambda reason: EngineError(f"head {name}: {about} fails: {reason}")):
+                result = decoder(tensors, geometry)
+                if spec.task.of(result) is None:
+                    raise TypeError(f"it returned {type(result).__name__}, not {spec.task.result.__name__}")
+                return result
+
+        return decode
+
+    return make
 
 
 def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
@@ -68,8 +138,9 @@ def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
         outputs = [specs[output] for output in head.outputs]
         decoders[name] = make_decoder(name, head, outputs, manifest.preprocess.size_hw, **own)
     if unused:
-        heads = ", ".join(f"{name}: {head.decoder}" for name, head in manifest.heads.items())
-        raise BundleError(f"no head of this bundle has the setting {', '.join(sorted(unused))} (heads: {heads})")
+        raise BundleError(
+            f"no head of this bundle has the setting {', '.join(sorted(unused))} (heads: {listed(manifest.heads)})"
+        )
     return decoders
 
 
@@ -88,13 +159,9 @@ def make_decoder(
     Raises:
         BundleError: Unknown decoder or parameter, or outputs that the decoder cannot read.
     """
-    module = _module(name, head)
-    params = _params(name, head, settings)
-    if is_detector(name, head):
-        reader = module.make_reader(name, params, head.labels, tuple(outputs), size_hw)
-        return _checked(name, detector(name, params, head.labels, reader), outputs, may_be_empty=True)
-    decoder: Decoder = module.make(name, params, head.labels, tuple(outputs), size_hw)
-    return _checked(name, decoder, outputs, may_be_empty=False)
+    spec = spec_of(name, head)
+    decoder = spec.make(name, _params(name, head, settings), head.labels, tuple(outputs), size_hw)
+    return _checked(name, decoder, outputs, spec.may_be_empty)
 
 
 def _checked(name: str, decode: Decoder, outputs: Sequence[TensorSpec], may_be_empty: bool) -> Decoder:
@@ -124,20 +191,15 @@ def make_box_reader(
     name: str, head: Head, outputs: Sequence[TensorSpec], size_hw: tuple[int, int], **settings: Any
 ) -> BoxReader:
     """Build what reads boxes out of a detector's outputs, before any suppression; arguments as `make_decoder`."""
-    reader: BoxReader = _module(name, head).make_reader(
-        name, _params(name, head, settings), head.labels, tuple(outputs), size_hw
-    )
+    spec = spec_of(name, head)
+    assert spec.box_reader is not None
+    reader: BoxReader = spec.box_reader(name, _params(name, head, settings), head.labels, tuple(outputs), size_hw)
     return reader
-
-
-def is_detector(name: str, head: Head) -> bool:
-    """Whether a head's decoder gives boxes."""
-    return hasattr(_module(name, head), "make_reader")
 
 
 def _params(name: str, head: Head, settings: Mapping[str, Any]) -> Any:
     try:
-        return msgspec.convert({**head.params, **settings}, _module(name, head).Params)
+        return msgspec.convert({**head.params, **settings}, spec_of(name, head).params)
     except msgspec.ValidationError as error:
         raise BundleError(f"head {name}: {head.decoder} refuses its parameters: {error}") from error
 
@@ -148,13 +210,4 @@ def setting_names(name: str, head: Head) -> set[str]:
     Raises:
         BundleError: Unknown decoder.
     """
-    return {field.name for field in msgspec.structs.fields(_module(name, head).Params)}
-
-
-def _module(name: str, head: Head) -> ModuleType:
-    if head.decoder not in _MODULES:
-        raise BundleError(
-            f"head {name} needs decoder {head.decoder}, this edgebone has {', '.join(decoder_names())}; "
-            "install a newer edgebone"
-        )
-    return importlib.import_module(_MODULES[head.decoder])
+    return {field.name for field in msgspec.structs.fields(spec_of(name, head).params)}

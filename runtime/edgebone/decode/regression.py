@@ -14,7 +14,8 @@ from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.results import Regression
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder, as_float32, misfit, not_finite
+from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, misfit, not_finite
+from edgebone.tasks.regression import REGRESSION
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,3 +59,6 @@ def make(
         return Regression(params.names, values, half_width)
 
     return decode
+
+
+SPEC = DecoderSpec("regression@1", REGRESSION, Params, make)

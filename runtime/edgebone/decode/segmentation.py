@@ -14,7 +14,8 @@ from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.contract import Decoder, misfit, not_finite
+from edgebone.decode.contract import Decoder, DecoderSpec, misfit, not_finite
+from edgebone.tasks.segmentation import SEGMENTATION
 
 _MOST_CLASSES = 256
 
@@ -92,3 +93,8 @@ def _cells(cells: int, geometry: Geometry, axis: int) -> tuple[NDArray[np.int64]
     network = (np.arange(geometry.source_hw[axis]) + 0.5) * scale + offset
     place = np.floor(network * (cells / geometry.network_hw[axis])).astype(np.int64)
     return place.clip(0, cells - 1), (place >= 0) & (place < cells)
+
+
+SPEC = DecoderSpec(
+    "segmentation@1", SEGMENTATION, Params, make, in_graph="edgebone_export.importers.graph_decode:segmentation"
+)

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, box_spec
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,3 +47,6 @@ def make_reader(
         return boxes[place] * scale, scores[place, class_id], class_id
 
     return candidates
+
+
+SPEC = box_spec("ssd@1", Params, make_reader, in_graph="edgebone_export.importers.graph_decode:ssd")

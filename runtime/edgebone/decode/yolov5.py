@@ -8,9 +8,7 @@ import numpy as np
 
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, from_cxcywh
-
-Params = BoxParams
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, box_spec, from_cxcywh
 
 
 def make_reader(
@@ -28,3 +26,6 @@ def make_reader(
         return from_cxcywh(rows[:, :4]), scores * rows[:, 4], class_id
 
     return candidates
+
+
+SPEC = box_spec("yolov5@1", BoxParams, make_reader, in_graph="edgebone_export.importers.graph_decode:yolov5")

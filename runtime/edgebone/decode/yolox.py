@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgebone.core.bounded import Stride
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, from_cxcywh
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, box_spec, from_cxcywh
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,3 +85,6 @@ def grid(size_hw: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.f
 def _levels(size_hw: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
     """How many rows and columns of cells each level has."""
     return [(size_hw[0] // stride, size_hw[1] // stride) for stride in strides]
+
+
+SPEC = box_spec("yolox@1", Params, make_reader, in_graph="edgebone_export.importers.graph_decode:yolox")

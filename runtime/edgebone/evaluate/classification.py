@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from edgebone.core import limits
 from edgebone.core.errors import SourceError
-from edgebone.core.results import Classification
+from edgebone.core.manifest import Head
 from edgebone.evaluate.answers import LeftOut, answers, refuse
+from edgebone.evaluate.contract import Evaluation, Figures, Truth
 from edgebone.evaluate.pictures import read_rows
 from edgebone.evaluate.predictor import Predictor
 from edgebone.sources.folders import in_order, pictures_in
+from edgebone.tasks.classification import CLASSIFICATION
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,30 @@ def evaluate_classifier(
     """
     hits1 = hits5 = n = 0
     for place, results in answers(model, [item.path for item in pictures], left_out, progress):
-        result = results[name] if isinstance(results, dict) else results
-        assert isinstance(result, Classification)
-        rank = _rank(result.probabilities, pictures[place].class_index)
+        rank = _rank(CLASSIFICATION.pick(results, name).probabilities, pictures[place].class_index)
         hits1 += rank < 1
         hits5 += rank < 5
         n += 1
     return TopAccuracy(round(100 * hits1 / n, 3), round(100 * hits5 / n, 3), n)
+
+
+def _find(data: Path, _: Path | None) -> Path | None:
+    if data.suffix.lower() == ".csv":
+        return data
+    if (data / "labels.csv").is_file():
+        return data / "labels.csv"
+    return data if data.is_dir() and any(child.is_dir() for child in data.iterdir()) else None
+
+
+def _read(name: str, head: Head, labels: Path, _: Path | None) -> Truth:
+    pictures = read_labels(labels, head.labels)
+
+    def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
+        found = evaluate_classifier(model, name, pictures, progress, left_out)
+        text = f"top-1 {found.top1:.2f} %, top-5 {found.top5:.2f} % of {found.n} pictures"
+        return Figures(found.top1, {"top1": found.top1, "top5": found.top5, "n": found.n}, text)
+
+    return Truth(tuple(picture.path for picture in pictures), count)
+
+
+EVALUATION = Evaluation(_find, _read, has_folder=False)

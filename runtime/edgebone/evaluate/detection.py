@@ -19,10 +19,10 @@ from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
 from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
+from edgebone.evaluate.contract import Evaluation, Figures, Truth
 from edgebone.evaluate.predictor import Predictor
+from edgebone.tasks.detection import DETECTION, LEAST_SCORE
 
-# Boxes below it change nothing that could be seen in the figures.
-LEAST_SCORE = 0.01
 _NAMES = {
     "AP": "AP_all", "AP50": "AP_50", "AP75": "AP_75", "APs": "AP_small", "APm": "AP_medium", "APl": "AP_large",
     "AR1": "AR_all", "AR10": "AR_second", "AR100": "AR_third",
@@ -156,10 +156,8 @@ def evaluate_detector(
     numbers = list(data.paths)
     seen: list[int] = []
     for place, results in answers(model, list(data.paths.values()), left_out, progress):
-        result = results[name] if isinstance(results, dict) else results
-        assert isinstance(result, Detections)
         seen.append(numbers[place])
-        rows += _rows(result, numbers[place], data.category_ids)
+        rows += _rows(DETECTION.pick(results, name), numbers[place], data.category_ids)
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
         evaluation.params.imgIds = sorted(seen)
@@ -182,3 +180,30 @@ def _rows(result: Detections, number: int, category_ids: Mapping[int, int]) -> l
         for row in result.to_dict()["detections"]
         if row["category_id"] in category_ids
     ]
+
+
+def _find(data: Path, _: Path | None) -> Path | None:
+    if data.suffix.lower() == ".json":
+        return data
+    return data / "instances.json" if (data / "instances.json").is_file() else None
+
+
+def _read(name: str, head: Head, labels: Path, images: Path | None) -> Truth:
+    instances = read_instances(labels, images, head)
+
+    def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
+        n = len(instances.paths)
+
+        def lost(error: SourceError) -> None:
+            nonlocal n
+            n -= 1
+            left_out(error)
+
+        found = evaluate_detector(model, name, instances, progress, lost)
+        text = ", ".join(f"{key} {found[key]:.3f}" for key in ("AP", "AP50", "AP75"))
+        return Figures(100 * found["AP"], {**found, "n": n}, f"{text} on {n} pictures")
+
+    return Truth(tuple(instances.paths.values()), count, instances.check_sizes)
+
+
+EVALUATION = Evaluation(_find, _read, settings={"score": LEAST_SCORE})

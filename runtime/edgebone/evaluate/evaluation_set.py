@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,12 @@ from numpy.typing import NDArray
 from edgebone.core.ahead import ahead
 from edgebone.core.errors import BundleError, SourceError, TensorError
 from edgebone.core.geometry import Geometry
-from edgebone.core.manifest import Head, Manifest, Preprocess
-from edgebone.evaluate.classification import evaluate_classifier, read_labels
-from edgebone.evaluate.detection import evaluate_detector, read_instances
-from edgebone.evaluate.heads import choose_head, evaluable_heads
+from edgebone.core.manifest import Manifest, Preprocess
+from edgebone.decode.heads import heads_of
+from edgebone.evaluate.contract import Truth
+from edgebone.evaluate.heads import EVALUABLE, choose_head
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
 from edgebone.evaluate.predictor import Predictor
-from edgebone.evaluate.segmentation import evaluate_segmentation, read_masks
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 
@@ -64,14 +64,18 @@ def read_evaluation(
         SourceError: Nothing is there, or the labels do not fit the pictures.
         BundleError: There is no such head.
     """
-    kinds = evaluable_heads(manifest.graph_heads)
-    if head is not None or len(kinds) == 1:
-        kind, name, chosen = choose_head(manifest.graph_heads, head)
-        labels = _labels(data, kind, images)
+    heads = manifest.graph_heads
+    able = heads_of(heads, *EVALUABLE)
+    if head is not None or len(able) == 1:
+        name, evaluation = choose_head(heads, head)
+        labels = evaluation.find(data, images)
         if labels is not None:
-            return _READERS[kind](data.name, labels, name, chosen, images)
-    elif kinds and (images is not None or data.suffix.lower() in (".csv", ".json")):
-        raise BundleError(f"{data} has labels, but the bundle has {len(kinds)} heads: say which with --head")
+            truth = evaluation.read(name, heads[name], labels, images)
+            metric = able[name].metric or "agreement"
+            count = functools.partial(_value, truth)
+            return EvaluationSet(data.name, truth.pictures, metric, count, truth.check)
+    elif able and (images is not None or data.suffix.lower() in (".csv", ".json")):
+        raise BundleError(f"{data} has labels, but the bundle has {len(able)} heads: say which with --head")
     paths = find_pictures(data)
     pictures = video_frames(data, UNLABELLED) if paths is None else spread(paths, UNLABELLED)
     if not pictures:
@@ -79,57 +83,12 @@ def read_evaluation(
     return EvaluationSet(data.name, tuple(pictures), "agreement")
 
 
-def _labels(data: Path, kind: str, images: Path | None) -> Path | None:
-    """The labels that a path is or holds, for a head of this kind; None where it holds pictures alone."""
-    if kind == "classification":
-        if data.suffix.lower() == ".csv":
-            return data
-        if (data / "labels.csv").is_file():
-            return data / "labels.csv"
-        return data if data.is_dir() and any(child.is_dir() for child in data.iterdir()) else None
-    if kind == "detection":
-        if data.suffix.lower() == ".json":
-            return data
-        return data / "instances.json" if (data / "instances.json").is_file() else None
-    return data if images is not None or (data / "masks").is_dir() else None
+def _value(truth: Truth, model: Predictor) -> float:
+    return truth.count(model, lambda _: None, _pass).value
 
 
 def _pass(_: SourceError) -> None:
     """Said already, where the set's pictures were read."""
-
-
-def _classification(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
-    pictures = read_labels(labels, head.labels)
-    return EvaluationSet(
-        name,
-        tuple(picture.path for picture in pictures),
-        "top-1",
-        lambda model: evaluate_classifier(model, head_name, pictures, left_out=_pass).top1,
-    )
-
-
-def _detection(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
-    instances = read_instances(labels, images, head)
-    return EvaluationSet(
-        name,
-        tuple(instances.paths.values()),
-        "AP",
-        lambda model: 100 * evaluate_detector(model, head_name, instances, left_out=_pass)["AP"],
-        instances.check_sizes,
-    )
-
-
-def _segmentation(name: str, labels: Path, head_name: str, head: Head, images: Path | None) -> EvaluationSet:
-    pictures = read_masks(labels, images)
-    return EvaluationSet(
-        name,
-        tuple(item.picture for item in pictures),
-        "mIoU",
-        lambda model: 100 * evaluate_segmentation(model, head_name, head.labels, pictures, left_out=_pass).miou,
-    )
-
-
-_READERS = {"classification": _classification, "detection": _detection, "segmentation": _segmentation}
 
 
 def read_picture(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,48 +1,46 @@
-"""Which head of a bundle is evaluated."""
+"""Which head of a bundle is evaluated, and how."""
 
 from __future__ import annotations
 
-from edgebone.core.errors import BundleError
+from collections.abc import Mapping
+from typing import Any
+
 from edgebone.core.manifest import Head
-from edgebone.core.near import did_you_mean
-from edgebone.decode import is_detector
+from edgebone.core.place import load_place
+from edgebone.decode.heads import find_head, heads_of
+from edgebone.decode.registry import setting_names
+from edgebone.evaluate.contract import Evaluation
+from edgebone.tasks.contract import Task
+from edgebone.tasks.table import TASKS
 
-_METRICS = {"classification": "top-1 and top-5", "detection": "COCO's mAP", "segmentation": "mIoU"}
+EVALUABLE = tuple(task for task in TASKS if task.evaluation)
 
 
-def choose_head(heads: dict[str, Head], name: str | None = None) -> tuple[str, str, Head]:
-    """The head to evaluate, and its kind.
+def choose_head(heads: Mapping[str, Head], name: str | None = None) -> tuple[str, Evaluation]:
+    """The head to evaluate, and how.
 
     Args:
         heads: The bundle's heads.
         name: The one that the user wants; None takes the only one that can be evaluated.
 
-    Returns:
-        Its kind (``classification``, ``detection`` or ``segmentation``), its name, and the head.
-
     Raises:
         BundleError: There is no such head, none that can be evaluated, or several.
     """
-    kinds = evaluable_heads(heads)
-    known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
-    if name is not None and name not in kinds:
-        hint = did_you_mean(name, kinds)
-        raise BundleError(f"there is no head {name} that can be evaluated; {hint}the bundle has {known}")
-    if name is None and len(kinds) != 1:
-        metrics = ", ".join(f"{kind} by {metric}" for kind, metric in _METRICS.items())
-        advice = "choose one with --head" if kinds else f"what can be: {metrics}"
-        raise BundleError(f"{len(kinds)} heads of this bundle can be evaluated ({known}); {advice}")
-    chosen = name or next(iter(kinds))
-    return kinds[chosen], chosen, heads[chosen]
+    metrics = ", ".join(f"{task.name} by {task.figures}" for task in EVALUABLE)
+    chosen, task = find_head(heads, EVALUABLE, name, "evaluation", advice=f"what can be evaluated: {metrics}")
+    return chosen, evaluation_of(task)
 
 
-def evaluable_heads(heads: dict[str, Head]) -> dict[str, str]:
-    """The kind of each head that can be evaluated, by its name."""
-    return {name: kind for name, head in heads.items() if (kind := _kind(name, head))}
+def evaluation_of(task: Task[Any]) -> Evaluation:
+    """How a task is evaluated that can be."""
+    found: Evaluation = load_place(task.evaluation)
+    return found
 
 
-def _kind(name: str, head: Head) -> str | None:
-    if is_detector(name, head):
-        return "detection"
-    kind = head.decoder.partition("@")[0]
-    return kind if kind in _METRICS else None
+def settings_of(heads: Mapping[str, Head]) -> dict[str, Any]:
+    """What decoders are set to while their heads are evaluated; of the settings, those that a head has."""
+    found: dict[str, Any] = {}
+    for name, task in heads_of(heads, *EVALUABLE).items():
+        known = setting_names(name, heads[name])
+        found |= {key: value for key, value in evaluation_of(task).settings.items() if key in known}
+    return found

@@ -12,31 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.anomaly import Anomaly
-from edgebone.core.boxes import matched_share
-from edgebone.core.compare import REDUCED, cosine
-from edgebone.core.detections import Detections
 from edgebone.core.errors import SourceError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Accuracy, Head, Manifest
-from edgebone.core.results import (
-    Classification,
-    Embedding,
-    FeatureMaps,
-    MultiLabel,
-    RawTensors,
-    Regression,
-    Result,
-    Results,
-)
-from edgebone.core.segmentation import SegmentationMap
+from edgebone.core.results import Result, Results
 from edgebone.core.tensors import Array
-from edgebone.decode import make_decoders
+from edgebone.decode import make_decoders, spec_of
 from edgebone.engines.batches import batch_of, runs
 from edgebone.engines.protocol import Engine
-from edgebone.evaluate.detection import LEAST_SCORE
 from edgebone.evaluate.evaluation_set import EvaluationSet, prepared
-from edgebone.evaluate.heads import evaluable_heads
+from edgebone.evaluate.heads import settings_of
 from edgebone.preprocess import Pixels
 
 _log = logging.getLogger("edgebone.evaluate")
@@ -74,8 +59,7 @@ class Rehearsal:
 
     def __init__(self, manifest: Manifest, data: EvaluationSet, baseline: Engine) -> None:
         self._manifest = manifest
-        has_boxes = "detection" in evaluable_heads(manifest.graph_heads).values()
-        self._decoders = make_decoders(manifest, score=LEAST_SCORE if has_boxes else None)
+        self._decoders = make_decoders(manifest, **settings_of(manifest.graph_heads))
         spec = manifest.preprocess
         data.check()
         inputs: Pixels = np.zeros((len(data.pictures), *spec.size_hw, 3), np.uint8)
@@ -158,37 +142,6 @@ class _Remembered:
         return [next(iter(answer.values())) if len(answer) == 1 else {**answer} for answer in answers]
 
 
-def _rows(found: Detections) -> NDArray[np.float64]:
-    return np.column_stack([found.xyxy, found.confidence, found.class_id]).astype(np.float64)
-
-
 def agreement(head: Head, a: Result, b: Result) -> float:
     """How much two answers of a head to one picture are the same, 0 to 1; boxes from the head's least score on."""
-    if isinstance(a, Detections) and isinstance(b, Detections):
-        least = float(head.params.get("score", LEAST_SCORE))
-        return matched_share(
-            _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
-        )
-    return same(a, b)
-
-
-def same(a: Result, b: Result) -> float:
-    """How much two answers to one picture are the same, 0 to 1; boxes have :func:`agreement`."""
-    if isinstance(a, Classification) and isinstance(b, Classification):
-        return float(a.class_id[0] == b.class_id[0])
-    if isinstance(a, SegmentationMap) and isinstance(b, SegmentationMap):
-        return float(np.mean(a.class_id == b.class_id))
-    if isinstance(a, Embedding) and isinstance(b, Embedding):
-        return cosine(a.vector, b.vector)
-    if isinstance(a, MultiLabel) and isinstance(b, MultiLabel):
-        return float(set(a.labels) == set(b.labels))
-    if isinstance(a, Regression) and isinstance(b, Regression):
-        # Not their direction: one number has none.
-        off, size = np.linalg.norm(a.values - b.values), np.linalg.norm(b.values)
-        return max(0.0, 1 - float(off / size)) if size else float(not off)
-    if isinstance(a, Anomaly) and isinstance(b, Anomaly):
-        return float(a.is_anomalous == b.is_anomalous)
-    if isinstance(a, FeatureMaps) and isinstance(b, FeatureMaps):
-        return min(cosine(x, y) for x, y in zip(a.maps, b.maps, strict=True))
-    assert isinstance(a, RawTensors) and isinstance(b, RawTensors)
-    return min(cosine(a.tensors[name], b.tensors[name]) for name in a.tensors)
+    return spec_of("", head).task.agreement(a, b, head.params)

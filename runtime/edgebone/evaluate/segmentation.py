@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
-from edgebone.core.segmentation import SegmentationMap
+from edgebone.core.manifest import Head
 from edgebone.evaluate.annotated_sizes import check_masks
 from edgebone.evaluate.answers import LeftOut, answers, refuse
+from edgebone.evaluate.contract import Evaluation, Figures, Truth
 from edgebone.evaluate.predictor import Predictor
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import open_picture
+from edgebone.tasks.segmentation import SEGMENTATION
 
 # What Pascal VOC and Cityscapes mark as "do not count".
 _IGNORED = 255
@@ -101,8 +103,7 @@ def evaluate_segmentation(
     counts = np.zeros((len(labels), len(labels)), np.int64)
     n = 0
     for place, results in answers(model, [item.picture for item in pictures], left_out, progress):
-        result = results[name] if isinstance(results, dict) else results
-        assert isinstance(result, SegmentationMap)
+        result = SEGMENTATION.pick(results, name)
         item = pictures[place]
         n += 1
         truth = read_mask(item.mask, len(labels))
@@ -139,3 +140,22 @@ def read_mask(path: Path, classes: int) -> NDArray[np.uint8]:
     if most >= classes:
         raise SourceError(f"{path}: it holds class {most}, the bundle has {classes} labels")
     return mask
+
+
+def _find(data: Path, images: Path | None) -> Path | None:
+    return data if images is not None or (data / "masks").is_dir() else None
+
+
+def _read(name: str, head: Head, labels: Path, images: Path | None) -> Truth:
+    pictures = read_masks(labels, images)
+
+    def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
+        found = evaluate_segmentation(model, name, head.labels, pictures, progress, left_out)
+        record = {"mIoU": found.miou, "IoU": found.iou, "pixel_accuracy": found.pixel_accuracy, "n": found.n}
+        text = f"mIoU {found.miou:.3f}, pixel accuracy {found.pixel_accuracy:.3f} on {found.n} pictures"
+        return Figures(100 * found.miou, record, text)
+
+    return Truth(tuple(item.picture for item in pictures), count)
+
+
+EVALUATION = Evaluation(_find, _read)

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.ahead import ahead
-from edgebone.core.errors import BundleError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.golden import read_golden
 from edgebone.core.head_file import HeadManifest
 from edgebone.core.manifest import Head, Preprocess
 from edgebone.core.results import Embedding
+from edgebone.decode.heads import find_head
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats, as_unit
 from edgebone.gallery.views import OWN, View
@@ -30,6 +30,7 @@ from edgebone.model.model import Model
 from edgebone.model.running import Prepared
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
+from edgebone.tasks.embedding import EMBEDDING
 
 Picture = Union[str, "os.PathLike[str]", NDArray[np.uint8], Frame]
 _MOST_BATCH = 32
@@ -126,10 +127,7 @@ def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iter
         ran = model.run(Prepared(model.engine, buffer, []), [head])
         results = model.answers([nowhere] * len(batch), ran, [[head]] * len(batch))
         for result in results:
-            found = result[head] if isinstance(result, dict) else result
-            if not isinstance(found, Embedding):
-                raise BundleError(f"head {head} gives no embedding any more: one of another kind is in its place")
-            yield found
+            yield EMBEDDING.pick(result, head)
 
 
 def _pixels(picture: Picture) -> NDArray[np.uint8]:
@@ -144,20 +142,8 @@ def embedding_head(model: Model, name: str | None = None) -> str:
     Raises:
         BundleError: There is no such head, or none or several where none is named.
     """
-    heads = _heads_now(model)
-    able = [key for key, head in heads.items() if head.decoder.partition("@")[0] == "embedding"]
-    if name in able:
-        return name
-    if name is None and len(able) == 1:
-        return able[0]
-    known = ", ".join(f"{key}: {head.decoder}" for key, head in heads.items())
-    if not able:
-        raise BundleError(
-            f"a gallery needs a head with an embedding, the bundle has {known}; export one with: "
-            "edgebone export MODEL --output embedding"
-        )
-    asked = "several heads give an embedding" if name is None else f"no head {name} gives an embedding"
-    raise BundleError(f"{asked}; name one of {', '.join(able)} (the bundle has {known})")
+    advice = "export one with: edgebone export MODEL --output embedding"
+    return find_head(_heads_now(model), EMBEDDING, name, "a gallery", advice=advice, how="")[0]
 
 
 def _heads_now(model: Model) -> dict[str, Head]:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 
 from edgebone.core.matches import Matches
-from edgebone.core.results import Embedding, Result, Results
+from edgebone.core.results import Result, Results
 from edgebone.gallery.embedding import about, embedding_head, space_of, space_of_head
 from edgebone.gallery.gallery import Gallery
 from edgebone.gallery.views import OWN
 from edgebone.model.model import Model
+from edgebone.tasks.embedding import EMBEDDING
 
 
 def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Gallery]:
@@ -60,11 +61,12 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
 
 
 def _named(result: Result, gallery: Gallery | None) -> Result | Matches:
-    if gallery is None or not isinstance(result, Embedding):
+    found = EMBEDDING.of(result)
+    if gallery is None or found is None:
         return result
-    own = result.head
+    own = found.head
     if own is not None:
         made_on = own.backbone
         space = space_of_head(own, made_on.preprocess, gallery.views)
         gallery.check(space, f"{made_on.name} {made_on.weights}, head {own.name}")
-    return gallery.identify(result.vector)
+    return gallery.identify(found.vector)

@@ -20,13 +20,14 @@ from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, parse_head, read_head, refusal
-from edgebone.core.results import Embedding, Result
+from edgebone.core.results import Result
 from edgebone.core.tensors import Array, check_rows
 from edgebone.decode.contract import Decoder
 from edgebone.decode.registry import make_decoder, setting_names
 from edgebone.engines.opening import open_model
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.engines.spec import Candidate
+from edgebone.tasks.embedding import EMBEDDING
 
 
 class ApartHead:
@@ -74,7 +75,8 @@ class ApartHead:
         check_rows(outputs, self._outputs, index + 1)
         found = self._decoder([outputs[name][index] for name in self._outputs], geometry)
         # After a swap, vectors of the old head may still be under way.
-        return replace(found, head=self.artefact.manifest) if isinstance(found, Embedding) else found
+        vector = EMBEDDING.of(found)
+        return found if vector is None else replace(vector, head=self.artefact.manifest)
 
     def close(self) -> None:
         """Free the engine, at once or when the run under way is done."""

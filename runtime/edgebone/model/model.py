@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.choosing import check_classes, only_classes
 from edgebone.core.errors import BundleError, EdgeboneError, EngineError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
@@ -25,7 +24,8 @@ from edgebone.core.results import HeadResults, Result, Results
 from edgebone.core.shown import remember
 from edgebone.core.tensors import check_rows
 from edgebone.decode import Decoder, make_decoders
-from edgebone.decode.registry import is_detector, setting_names
+from edgebone.decode.heads import need_heads
+from edgebone.decode.registry import setting_names
 from edgebone.drawing import let_results_draw
 from edgebone.engines.on_device import keep_for_heads
 from edgebone.engines.opening import read_first
@@ -42,6 +42,8 @@ from edgebone.model.running import Prepared, Ran, ran
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.sources.given import Color, to_bgr
 from edgebone.stream.turns import check_rates
+from edgebone.tasks.choosing import check_classes, only_classes
+from edgebone.tasks.detection import DETECTION
 
 if TYPE_CHECKING:
     from edgebone.sources.limits import Limited
@@ -136,10 +138,7 @@ def load(
 def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
     if classes is None:
         return
-    heads = bundle.manifest.heads
-    if not any(is_detector(name, head) for name, head in heads.items()):
-        known = ", ".join(f"{name}: {head.decoder}" for name, head in heads.items())
-        raise BundleError(f"classes choose boxes, and {bundle.path} has no head that gives any; it has {known}")
+    need_heads(bundle.manifest.heads, DETECTION, "classes choose", bundle.path)
     check_classes(bundle.manifest, classes)
 
 

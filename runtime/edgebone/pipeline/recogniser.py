@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgebone.core.errors import BundleError
 from edgebone.core.matches import UNKNOWN
-from edgebone.core.results import ABSTAIN, Classification
+from edgebone.core.results import ABSTAIN, Results
+from edgebone.decode.heads import find_head
 from edgebone.gallery.embedding import embed_pictures, embedding_head
 from edgebone.gallery.recognise import open_galleries
+from edgebone.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from edgebone.gallery import Gallery
@@ -44,24 +45,17 @@ def recogniser(
 
 def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise, frozenset[str]]:
     heads = model.manifest.heads
-    able = [name for name, known in heads.items() if known.decoder.partition("@")[0] == "classification"]
-    wanted = able if head is None else [name for name in able if name == head]
-    if len(wanted) != 1:
-        listed = ", ".join(f"{name}: {known.decoder}" for name, known in heads.items())
-        raise BundleError(
-            f"a shelf needs one head with classes, or a head with an embedding and --gallery; the bundle has {listed}"
-            + ("; name one with --head" if len(able) > 1 else "")
-        )
-    name = wanted[0]
+    advice = "or a head with an embedding, and --gallery"
+    name, _ = find_head(heads, CLASSIFICATION, head, "a shelf without a gallery", advice=advice)
 
-    def label_of(result: object) -> str:
-        assert isinstance(result, Classification)
+    def label_of(results: Results) -> str:
+        result = CLASSIFICATION.pick(results, name)
         if result.decision is not None:
             return UNKNOWN if result.decision == ABSTAIN else result.decision
         return result.label if result.confidence[0] >= score else UNKNOWN
 
     def recognise(pictures: Pictures) -> list[str]:
-        return [label_of(result[name]) for result in model(list(pictures), heads=[name]) if isinstance(result, dict)]
+        return [label_of(results) for results in model(list(pictures), heads=[name])]
 
     return recognise, frozenset(heads[name].labels or ())
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.detections import Detections
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
-from edgebone.decode.registry import is_detector
+from edgebone.decode.heads import need_heads
 from edgebone.pipeline.step import Step
+from edgebone.tasks.detection import DETECTION
 from edgebone.vision import Tracking, Zones, draw_zones
 from edgebone.vision.zone_file import Line, Zone, ZoneFile, read_zones
 
@@ -47,15 +47,10 @@ class Tracks(Step):
         """See :meth:`Step.prepare`.
 
         Raises:
-            EdgeboneError: The model has no boxes, or not on every frame; or a zone counts a class that it does not
-                have.
+            BundleError: The model has no boxes.
+            EdgeboneError: It has them not on every frame, or a zone counts a class that it does not have.
         """
-        finders = [name for name, head in model.manifest.heads.items() if is_detector(name, head)]
-        if not finders:
-            raise EdgeboneError(
-                f"--track follows boxes, and {model.bundle.path} has no head that gives any; it has "
-                + ", ".join(f"{name}: {head.decoder}" for name, head in model.manifest.heads.items())
-            )
+        finders = need_heads(model.manifest.heads, DETECTION, "--track follows", model.bundle.path)
         for name in finders:
             if model.head_every.get(name, 1) != 1:
                 raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
@@ -97,11 +92,12 @@ class Tracks(Step):
         return self._follow("", frame, results, events), events
 
     def _follow(self, name: str, frame: Frame, head: Result, events: list[Event]) -> Result:
-        if not isinstance(head, Detections):
+        boxes = DETECTION.of(head)
+        if boxes is None:
             return head
         if name not in self._trackings:
             self._trackings[name] = Tracking()
-        tracked = self._trackings[name].update(frame, head)
+        tracked = self._trackings[name].update(frame, boxes)
         if self._zones is not None:
             events += self._zones.update(frame, tracked, name)
         return tracked

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Generic
 
 import cv2
 import numpy as np
@@ -14,8 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 from edgebone.core.anomaly import Anomaly
 from edgebone.core.detections import Detections
 from edgebone.core.frame import Frame
-from edgebone.core.results import Classification, MultiLabel, Results
+from edgebone.core.place import load_place
+from edgebone.core.results import Classification, MultiLabel, Result, Results
 from edgebone.core.segmentation import SegmentationMap
+from edgebone.tasks.contract import R, Task
+from edgebone.tasks.table import TASKS, task_of_result
 
 Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
 """Draws onto a frame's picture, BGR, and gives it."""
@@ -37,8 +41,24 @@ _MASK_OPACITY = 0.45
 _LEAST_HEAT = 112
 _HEAT_OPACITY = 0.55
 _HEAT_BGR = np.array([(0, min(max(2 * (level - 128), 0), 255), 255) for level in range(256)], np.uint8)
+Row = tuple[str, float | None]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Drawing(Generic[R]):
+    """How the results of a task are drawn.
+
+    Attributes:
+        rows: Lines of text of a result, with a confidence for a bar or None.
+        paint: Draws one picture's results onto the canvas, in place, from the picture as it was; None for text alone.
+        legend: Names what was painted, from the canvas's top down, and returns where that ends.
+    """
+
+    rows: Callable[[R], list[Row]]
+    paint: Callable[[NDArray[np.uint8], NDArray[np.uint8], Sequence[R]], None] | None = None
+    legend: Callable[[NDArray[np.uint8], Sequence[R]], int] | None = None
 
 
 def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8]:
@@ -55,28 +75,31 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
     """
     canvas = image_bgr.copy()
     heads = results if isinstance(results, dict) else {"": results}
-    # Areas first, so that they do not cover boxes; text last.
-    areas = [result for result in heads.values() if isinstance(result, SegmentationMap)]
-    _areas(canvas, image_bgr, areas)
-    for result in heads.values():
-        if isinstance(result, Anomaly):
-            _heat(canvas, result)
-    for result in heads.values():
-        if isinstance(result, Detections):
-            _boxes(canvas, result)
-    top = _legend(canvas, areas)
+    by_task = [(task, [item for item in map(task.of, heads.values()) if item is not None]) for task in TASKS]
+    drawings = [(_drawing(task), found) for task, found in by_task if found]
+    for drawing, found in drawings:
+        if drawing.paint is not None:
+            drawing.paint(canvas, image_bgr, found)
+    # Text last.
+    top = 0
+    for drawing, found in drawings:
+        if drawing.legend is not None:
+            top = drawing.legend(canvas, found)
     for name, result in heads.items():
-        if isinstance(result, (Detections, SegmentationMap)):
-            continue
-        if isinstance(result, Classification) or (isinstance(result, MultiLabel) and result.labels):
-            rows = list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS]
-            if isinstance(result, Classification) and result.decision is not None:
-                rows.insert(0, (result.decision, None))
-            texts = [(f"{name}: {label}" if name else label, confidence) for label, confidence in rows]
-        else:
-            texts = [(f"{name}: {result}" if name else str(result), None)]
-        top = _panel(canvas, texts, top)
+        rows = _drawing(task_of_result(result)).rows(result)
+        texts = [(f"{name}: {text}" if name else text, confidence) for text, confidence in rows]
+        top = _panel(canvas, texts, top) if texts else top
     return canvas
+
+
+def _drawing(task: Task[Any] | None) -> Drawing[Any]:
+    return TEXT if task is None or not task.drawing else _loaded(task.drawing)
+
+
+@cache
+def _loaded(place: str) -> Drawing[Any]:
+    found: Drawing[Any] = load_place(place)
+    return found
 
 
 def drawn(frame: Frame, result: Results, draw: Draw | None) -> NDArray[np.uint8]:
@@ -85,13 +108,14 @@ def drawn(frame: Frame, result: Results, draw: Draw | None) -> NDArray[np.uint8]
     return image if draw is None else draw(image, frame)
 
 
-def _heat(canvas: NDArray[np.uint8], result: Anomaly) -> None:
+def _heat(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Anomaly]) -> None:
     """Tint what is nearly as far from normal as the threshold, or farther: from red to yellow at twice as far."""
-    if result.map.shape == canvas.shape[:2]:
-        per_threshold = 128 / max(result.threshold, 1e-12)
-        level = cv2.convertScaleAbs(result.map, alpha=per_threshold)
-        tinted = cv2.addWeighted(canvas, 1 - _HEAT_OPACITY, _HEAT_BGR[level], _HEAT_OPACITY, 0)
-        np.copyto(canvas, tinted, where=(level >= _LEAST_HEAT)[..., None])
+    for result in results:
+        if result.map.shape == canvas.shape[:2]:
+            per_threshold = 128 / max(result.threshold, 1e-12)
+            level = cv2.convertScaleAbs(result.map, alpha=per_threshold)
+            tinted = cv2.addWeighted(canvas, 1 - _HEAT_OPACITY, _HEAT_BGR[level], _HEAT_OPACITY, 0)
+            np.copyto(canvas, tinted, where=(level >= _LEAST_HEAT)[..., None])
 
 
 def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> None:
@@ -114,7 +138,7 @@ def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Seq
 
 def _legend(canvas: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> int:
     """Name the classes that are there, in their colours; gives where the strip ends."""
-    rows: list[tuple[str, float | None]] = []
+    rows: list[Row] = []
     colors = []
     color = 0
     for result in results:
@@ -127,7 +151,12 @@ def _legend(canvas: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> in
     return _panel(canvas, rows, 0, colors) if rows else 0
 
 
-def _boxes(canvas: NDArray[np.uint8], result: Detections) -> None:
+def _boxes(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Detections]) -> None:
+    for result in results:
+        _boxes_of(canvas, result)
+
+
+def _boxes_of(canvas: NDArray[np.uint8], result: Detections) -> None:
     texts = _texts(result)
     height, width = canvas.shape[:2]
     # A side on the picture's edge lies just outside of its last pixel, where nothing would be seen of it.
@@ -192,7 +221,7 @@ def _text_size(canvas: NDArray[np.uint8]) -> int:
 
 def _panel(
     canvas: NDArray[np.uint8],
-    rows: Sequence[tuple[str, float | None]],
+    rows: Sequence[Row],
     top: int,
     colors: Sequence[_Rgb] | None = None,
 ) -> int:
@@ -233,3 +262,28 @@ def _font(size: int) -> _Font:
     except TypeError:
         # Pillow before 10.1 has one small bitmap font.
         return ImageFont.load_default()
+
+
+def _sentence(result: Result) -> list[Row]:
+    return [(str(result), None)]
+
+
+def _classes(result: Classification) -> list[Row]:
+    decided: list[Row] = [] if result.decision is None else [(result.decision, None)]
+    return decided + list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS]
+
+
+def _labels(result: MultiLabel) -> list[Row]:
+    return list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS] or _sentence(result)
+
+
+def _no_text(_: Result) -> list[Row]:
+    return []
+
+
+TEXT: Drawing[Result] = Drawing(_sentence)
+CLASSES = Drawing(_classes)
+LABELS = Drawing(_labels)
+HEAT: Drawing[Anomaly] = Drawing(_sentence, _heat)
+BOXES: Drawing[Detections] = Drawing(_no_text, _boxes)
+AREAS: Drawing[SegmentationMap] = Drawing(_no_text, _areas, _legend)

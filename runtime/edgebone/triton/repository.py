@@ -21,6 +21,7 @@ from edgebone.core.near import did_you_mean
 from edgebone.core.staging import put_in_place, staging
 from edgebone.core.tensors import Array, TensorSpec
 from edgebone.core.writing import writing
+from edgebone.decode.registry import find_spec
 from edgebone.engines.batches import filled
 from edgebone.engines.table import ROWS
 from edgebone.triton.config_text import Field, Word, to_text
@@ -199,7 +200,7 @@ def _config(
     labels = {
         output: label_files[head_name]
         for head_name, head in manifest.heads.items()
-        if head.labels and _is_classification(head)
+        if head.labels and _has_score_a_label(head)
         for output in head.outputs
     }
     config: dict[str, Field] = {"name": name}
@@ -270,8 +271,9 @@ def _type(spec: TensorSpec) -> Word:
     return Word(f"TYPE_{_TYPES[spec.dtype]}")
 
 
-def _is_classification(head: Head) -> bool:
-    return head.decoder.startswith("classification@")
+def _has_score_a_label(head: Head) -> bool:
+    spec = find_spec(head.decoder)
+    return spec is not None and spec.task.one_score_a_label
 
 
 def _label_files(heads: Mapping[str, Head]) -> dict[str, str]:

@@ -11,6 +11,10 @@ import onnx_ir as ir
 
 from edgebone.core.bundle import Bundle
 from edgebone.core.manifest import Head, Manifest, Tap
+from edgebone.decode.heads import heads_of
+from edgebone.tasks import embedding
+from edgebone.tasks.classification import CLASSIFICATION
+from edgebone.tasks.features import FEATURES
 from edgebone_export.errors import ExportError
 
 EMBEDDING = "embedding"
@@ -70,12 +74,12 @@ def find_taps(model: ir.Model, size_hw: tuple[int, int], heads: Mapping[str, Hea
     vector = _vector(model, heads)
     for value in _candidates(model):
         maps[_place(value, size_hw)[0]] = value
-    for head in heads.values():
-        for name in head.outputs:
-            if head.decoder.startswith("embedding@"):
-                vector = values[name]
-            elif head.decoder.startswith("features@"):
+    for key, task in heads_of(heads, embedding.EMBEDDING, FEATURES).items():
+        for name in heads[key].outputs:
+            if task is FEATURES:
                 maps[_place(values[name], size_hw)[0]] = values[name]
+            else:
+                vector = values[name]
     maps.pop(0, None)
     chosen = {f"{_MAPS}{stride}": value for stride, value in maps.items()}
     if vector is not None:
@@ -178,7 +182,7 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
 
 def _vector(model: ir.Model, heads: Mapping[str, Head]) -> ir.Value | None:
     """What the last layer before class scores takes, where that is a vector a picture."""
-    scores = [name for head in heads.values() if head.decoder.startswith("classification@") for name in head.outputs]
+    scores = [name for key in heads_of(heads, CLASSIFICATION) for name in heads[key].outputs]
     for value in model.graph.outputs:
         node = value.producer()
         while value.name in scores and node is not None:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from edgebone.core.errors import NoEngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Accuracy, Head
-from edgebone.core.results import Classification, Result
+from edgebone.core.results import Result
 from edgebone.decode import make_decoder
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.engines.spec import Candidate
 from edgebone.evaluate.pictures import spread
 from edgebone.evaluate.rehearsal import agreement
+from edgebone.tasks.classification import CLASSIFICATION
 from edgebone_export.heads.features.features import FeatureEngine, pick
 from edgebone_export.heads.features.fitted import FittedHead
 from edgebone_export.heads.features.readings import Reading
@@ -125,5 +126,5 @@ def _accuracy(
 
 
 def _top1(answers: list[Result], truth: NDArray[np.int64]) -> float:
-    best = [int(answer.class_id[0]) for answer in answers if isinstance(answer, Classification)]
+    best = [int(found.class_id[0]) for found in map(CLASSIFICATION.of, answers) if found is not None]
     return 100 * float(np.mean(np.asarray(best) == truth))

@@ -17,7 +17,8 @@ from edgebone.core.manifest import Head
 from edgebone.core.results import Results
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
-from edgebone.evaluate.detection import LEAST_SCORE, CocoData, evaluate_detector
+from edgebone.evaluate.detection import CocoData, evaluate_detector
+from edgebone.tasks.detection import LEAST_SCORE
 from edgebone_export.need_packages import need
 
 Boxes = tuple[NDArray[np.float32], NDArray[np.int64]]

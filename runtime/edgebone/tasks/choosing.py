@@ -6,11 +6,11 @@ from collections.abc import Collection
 
 import numpy as np
 
-from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError
 from edgebone.core.manifest import Manifest
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
+from edgebone.tasks.detection import DETECTION
 
 _LISTED = 10
 
@@ -38,6 +38,5 @@ def only_classes(results: Results, classes: Collection[str]) -> Results:
 
 
 def _only_of(result: Result, wanted: set[str]) -> Result:
-    if not isinstance(result, Detections):
-        return result
-    return result[np.array([label in wanted for label in result.labels], bool)]
+    boxes = DETECTION.of(result)
+    return result if boxes is None else boxes[np.array([label in wanted for label in boxes.labels], bool)]

@@ -1,0 +1,1 @@
+"""PaddleDetection's rows as a decoder of edgebone."""

@@ -1,0 +1,48 @@
+"""Boxes around what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.boxes import matched_share
+from edgebone.core.compare import REDUCED
+from edgebone.core.detections import Detections
+from edgebone.tasks.contract import Task
+
+# Boxes below it change nothing that could be seen in the figures.
+LEAST_SCORE = 0.01
+
+
+def _headlines(result: Detections) -> set[str]:
+    return set(result.labels)
+
+
+def _agreement(a: Detections, b: Detections, params: Mapping[str, Any]) -> float:
+    """Of boxes from the head's least score on."""
+    least = float(params.get("score", LEAST_SCORE))
+    return matched_share(
+        _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
+    )
+
+
+def _rows(found: Detections) -> NDArray[np.float64]:
+    return np.column_stack([found.xyxy, found.confidence, found.class_id]).astype(np.float64)
+
+
+DETECTION = Task(
+    "detection",
+    Detections,
+    "boxes",
+    _headlines,
+    _agreement,
+    metric="AP",
+    figures="COCO's mAP",
+    evaluation="edgebone.evaluate.detection:EVALUATION",
+    drawing="edgebone.sinks.annotate:BOXES",
+    writer="edgebone.labelling:Boxes",
+    has_labels=True,
+)

@@ -1,0 +1,43 @@
+"""Every task there is, a row each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgebone.core.results import Result
+from edgebone.tasks.anomaly import ANOMALY
+from edgebone.tasks.classification import CLASSIFICATION
+from edgebone.tasks.contract import Task
+from edgebone.tasks.detection import DETECTION
+from edgebone.tasks.embedding import EMBEDDING
+from edgebone.tasks.features import FEATURES
+from edgebone.tasks.matches import MATCHES
+from edgebone.tasks.multilabel import MULTILABEL
+from edgebone.tasks.raw import RAW
+from edgebone.tasks.regression import REGRESSION
+from edgebone.tasks.segmentation import SEGMENTATION
+
+# In the order in which they are drawn: areas first, so that they do not cover boxes.
+TASKS: tuple[Task[Any], ...] = (
+    SEGMENTATION,
+    ANOMALY,
+    DETECTION,
+    CLASSIFICATION,
+    MULTILABEL,
+    REGRESSION,
+    EMBEDDING,
+    MATCHES,
+    FEATURES,
+    RAW,
+)
+
+
+def task_of_result(result: Result) -> Task[Any] | None:
+    """The task that a result is of; None for one that no task here has."""
+    return next((task for task in TASKS if task.of(result) is not None), None)
+
+
+def headlines(result: Result) -> set[str]:
+    """What there is to say about a result, once each: the best class, or the classes that were found."""
+    task = task_of_result(result)
+    return {type(result).__name__.lower()} if task is None else task.headlines(result)
