@@ -52,7 +52,7 @@ def compile_command(
     """
     from rich.console import Console
 
-    from edgebone.engines.opening import load_place
+    from edgebone.engines.opening import load_of_engine
     from edgebone.engines.table import find_target
 
     engine = find_target(target)
@@ -79,7 +79,7 @@ def compile_command(
             _status(f"compiling {name} for {target}")
 
     with console.status(as_shown(f"compiling for {target}")) as status:
-        results = load_place(str(engine.compile))(bundle, target, variant or [], settings, show, _status)
+        results = load_of_engine(str(engine.compile))(bundle, target, variant or [], settings, show, _status)
     if json:
         import msgspec
 

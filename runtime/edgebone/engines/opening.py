@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from edgebone.core.bundle import Bundle
 from edgebone.core.errors import BundleError, EdgeboneError, EngineError, NoEngineError, raise_interrupt
 from edgebone.core.manifest import Manifest
+from edgebone.core.place import load_place
 from edgebone.core.tensors import TensorSpec
 from edgebone.engines.protocol import AsyncEngine
 from edgebone.engines.request import EngineRequest
@@ -70,7 +70,7 @@ def _open(request: EngineRequest) -> AsyncEngine:
     if spec is None:
         raise EngineError(f"there is no engine {name}; choose {', '.join(names())}")
     try:
-        engine: AsyncEngine = load_place(spec.open)(request)
+        engine: AsyncEngine = load_of_engine(spec.open)(request)
     except EdgeboneError:
         raise
     except Exception as error:
@@ -81,15 +81,14 @@ def _open(request: EngineRequest) -> AsyncEngine:
     return engine
 
 
-def load_place(place: str) -> Any:
-    """The function at ``module:function``.
+def load_of_engine(place: str) -> Any:
+    """Import what an engine's row names.
 
     Raises:
-        EngineError: There is none.
+        EngineError: It is not there, as where a package lacks one of its own.
     """
-    module, _, name = place.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return load_place(place)
     except (ImportError, AttributeError) as error:
         raise_interrupt(error)
         raise EngineError(f"{place} cannot be loaded: {error}") from error
