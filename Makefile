@@ -1,4 +1,7 @@
-# `make demo` and `make test` set up .venv themselves; nothing but Python 3.10+ and make is needed.
+# `make demo` and `make test` set up .venv themselves; nothing but Python 3.10+ with venv, and make, is needed.
+# An environment whose making failed is no environment.
+.DELETE_ON_ERROR:
+
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -28,7 +31,8 @@ test-all: .venv/.dev
 	$(PYTEST)
 
 # The lowest release of each direct dependency, in an environment of its own. With vision NumPy is 2; for NumPy 1:
-# make test-lowest LOWEST=cpu,openvino,video,metrics,annotate,gallery,eval
+# make test-lowest LOWEST=cpu,openvino,video,metrics,annotate,gallery,eval \
+#   LOWEST_IMPORTS="av, onnxruntime, prometheus_client, supervision, usearch"
 LOWEST := cpu,video,metrics,gallery,vision
 LOWEST_IMPORTS := av, onnxruntime, prometheus_client, pynvml, supervision, trackers, usearch
 LOWEST_TESTS := $(addprefix tests/runtime/test_, bundle.py decode.py gallery_index.py model.py preprocess.py sinks.py \

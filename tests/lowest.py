@@ -1,7 +1,7 @@
 """Prints the lowest versions that pyproject.toml allows, as pip's constraints: for `make test-lowest`.
 
 The argument has the extras, with commas between them. What several of them ask for is taken at the highest of their
-bounds. Needs Python 3.11.
+bounds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import re
 import sys
 from pathlib import Path
 
-import tomllib
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10: pip brings the same
+    from pip._vendor import tomli as tomllib
 
 _BOUND = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)")
 

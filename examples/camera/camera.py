@@ -1,17 +1,16 @@
-"""Write what a camera sees to JSON lines, and say at the end how old the results were."""
+"""Write what a camera sees to JSON lines, and say at the end how many frames were dropped."""
 
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import edgebone
-from edgebone.sinks.jsonl import JsonLines
+from edgebone.sinks import open_sink
 
 bundle, camera, file = sys.argv[1:]
 with (
     edgebone.load(bundle) as model,
     model.stream(camera) as stream,
-    closing(JsonLines(Path(file))) as lines,
+    closing(open_sink(file)) as lines,
 ):
     try:
         for frame, result in stream:

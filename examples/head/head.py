@@ -4,7 +4,8 @@ import sys
 import time
 
 import edgebone
-from edgebone_export.heads.fit.fit import Settings, fit
+from edgebone_export.heads.fit.fit import fit
+from edgebone_export.heads.fit.work import Settings
 
 backbone, data, picture, bundle = sys.argv[1:]
 begun = time.monotonic()

@@ -4,7 +4,8 @@ import sys
 
 import edgebone
 from edgebone_export.heads.attach.attach import attach
-from edgebone_export.heads.fit.fit import Settings, fit
+from edgebone_export.heads.fit.fit import fit
+from edgebone_export.heads.fit.work import Settings
 
 backbone, data, video, bundle = sys.argv[1:]
 fit(backbone, data, "product.head", Settings(kind="linear", name="product"), overwrite=True)

@@ -116,6 +116,32 @@ def test_importing_edgebone_imports_nothing_heavy() -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_the_help_imports_no_engine_and_no_array() -> None:
+    done = run("""
+        import sys
+        from edgebone.cli import main
+        sys.argv = ["edgebone", "run", "--help"]
+        try:
+            main()
+        except SystemExit:
+            pass
+        heavy = {"numpy", "msgspec", "cv2", "av", "onnxruntime", "openvino", "torch", "PIL"}
+        own = {name for name in sys.modules if name.startswith("edgebone.engines.") and name.endswith(".engine")}
+        print("found:", sorted(heavy & set(sys.modules) | own), file=sys.stderr)
+    """)
+    assert done.stderr.endswith("found: []\n"), done.stderr
+
+
+def test_attaching_heads_needs_no_torch() -> None:
+    done = run("""
+        import sys
+        sys.modules["torch"] = None
+        from edgebone_export.heads.attach.attach import attach, detach
+        print(attach.__name__)
+    """)
+    assert done.stdout == "attach\n", done.stderr
+
+
 def test_every_public_name_is_there_and_another_is_not() -> None:
     import edgebone
 

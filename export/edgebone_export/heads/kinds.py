@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -296,8 +295,3 @@ def find_kind(name: str) -> HeadKind:
             return kind
     names = names_of()
     raise ExportError(f"there is no head {name}; {did_you_mean(name, names)}choose {', '.join(names)}")
-
-
-def load(place: str) -> Any:
-    """What a row's place names; imports what it needs."""
-    return pkgutil.resolve_name(place)

@@ -43,7 +43,7 @@ def load(request: ModelRequest) -> Backbone:
     check_options(request, "resize", "kind")
     if request.output_kind == "detections":
         raise ExportError(
-            f"{request.name} is a classifier: it gives logits, embedding, features or raw, not {request.output_kind}"
+            f"{request.name} gives logits, embedding, features, segmentation or raw, not {request.output_kind}"
         )
     if isinstance(request.model, str):
         network = _build(request.model, request)

@@ -26,7 +26,7 @@ def load_backbone(request: ModelRequest) -> Backbone:
         UnknownModelError: No provider has it; near names are suggested.
         WeightsError: The weights cannot be found, verified or loaded.
         ExportError: The size, labels or output do not go with the network.
-        MissingDependencyError: timm is asked for and not installed.
+        MissingDependencyError: The provider's library is not installed.
     """
     check_kinds(request.output_kind, request.kind)
     if request.kind is not None and request.output_kind not in (None, "logits"):
@@ -45,12 +45,12 @@ def unknown(name: str) -> UnknownModelError:
         UnknownModelError: The name is a file's, or a network's that comes as one.
     """
     check_model_name(name)
-    prefix, _, bare = name.rpartition("/")
-    # A provider's prefix may be left out; the first that has a name answers to it.
+    library, _, bare = name.rpartition("/")
+    items = list_models("*")
+    # A provider's prefix may be left out, or be wrong; the first that has a name answers to it.
     known: dict[str, str] = {}
-    for item in list_models("*"):
-        if item.startswith(prefix):
-            known.setdefault(_bare(item), item)
+    for item in [item for item in items if library and item.startswith(f"{library}/")] or items:
+        known.setdefault(_bare(item), item)
     found = near(bare, known)
     found += [item for item in known if bare and bare in item and item not in found][: 5 - len(found)]
     hint = f"did you mean {', '.join(known[item] for item in found)}?" if found else "edgebone models lists them"

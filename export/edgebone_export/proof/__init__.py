@@ -1,1 +1,1 @@
-"""Proof that what was made computes what PyTorch computes."""
+"""Proof that what was made computes what it was made from computes."""

@@ -28,7 +28,6 @@ from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import ROWS, this_machine
 from edgebone.tasks.detection import DETECTION
 from edgebone_export.graphs.edit import at_least, users
-from edgebone_export.proof.verify import Outputs
 from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
 
@@ -42,13 +41,14 @@ _SCORE, _IOU, _SCORE_WITHIN = 0.5, 0.9, 0.15
 # Boxes and pixels are many, and some lie on an edge; of pictures that are not in doubt each one counts.
 _ALL, _MOST = 1.0, 0.99
 
+Outputs = Mapping[str, NDArray[Any]]
 _Compare = Callable[[str, Head, Outputs, Outputs, tuple[int, int]], tuple[int, int]]
 
 
 def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], outputs: Outputs) -> Manifest:
     """The manifest of an FP32 graph, with how often BF16 gives its answers.
 
-    It is measured by OpenVINO where the processor computes in BF16 itself, and elsewhere by rounding every value of
+    It is measured by the first engine that computes in BF16 here, and elsewhere by rounding every value of
     the graph. Heads whose answers are numbers (embeddings, features, values) have no bound that a device could trust:
     their bundles say nothing, and are computed in FP32.
 
@@ -69,7 +69,9 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
         return manifest
     agreements = []
     for key, head in manifest.heads.items():
-        compare, least = _kinds(key, head)[0]
+        kind = _kind(key, head)
+        assert kind is not None
+        compare, least = kind
         same, answers = compare(key, head, found, outputs, size_hw)
         share = same / answers if answers else 0.0
         agreements.append(Agreement(share, least, answers, len(inputs), by))
@@ -80,7 +82,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
 
 def tells(manifest: Manifest) -> bool:
     """Whether all heads have answers that can be the same or not, as classes and boxes can."""
-    return all(_kinds(name, head) for name, head in manifest.heads.items())
+    return all(_kind(name, head) is not None for name, head in manifest.heads.items())
 
 
 def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
@@ -199,9 +201,9 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
 )
 
 
-def _kinds(name: str, head: Head) -> list[tuple[_Compare, float]]:
-    """How a head's answers are compared, and what share of them must be the same; empty where nothing is said."""
+def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
+    """How a head's answers are compared, and what share of them must be the same; None of numbers."""
     # Every detector shows boxes; what the others' outputs mean is their own.
     if spec_of(name, head).box_reader is not None:
-        return [(_boxes, _MOST)]
-    return [_KINDS[head.decoder]] if head.decoder in _KINDS else []
+        return _boxes, _MOST
+    return _KINDS.get(head.decoder)

@@ -85,12 +85,13 @@ class Frame:
         if self._image is None:
             assert self._decode is not None
             self._image = self._decode()
-            self._decode = None
+            # The decoder's own frame is not needed any more.
+            self._decode = self._planes = None
         return self._image
 
     @property
     def nv12_size_hw(self) -> tuple[int, int] | None:
-        """Height and width where the frame can be had as NV12; None where it cannot."""
+        """Height and width where the frame can be had as NV12; None where it cannot, or is BGR already."""
         return None if self._planes is None else self._planes.size_hw
 
     @property

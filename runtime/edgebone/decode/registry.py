@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,24 @@ def _from_package(decoder: str) -> DecoderSpec | None:
         spec = entry.load()
         if not isinstance(spec, DecoderSpec) or spec.name != decoder:
             raise TypeError(f"{entry.value} is no DecoderSpec named {decoder}")
-    return replace(spec, make=_guarded(spec, about))
+    reader = None if spec.box_reader is None else _guarded_reader(spec.box_reader, about)
+    return replace(spec, make=_guarded(spec, about), box_reader=reader)
+
+
+def _guarded_reader(make_reader: Callable[..., Any], about: str) -> Callable[..., Any]:
+    """A package's ``box_reader``, as :func:`_guarded`."""
+
+    def make(name: str, *arguments: Any) -> Callable[..., Any]:
+        with foreign(lambda reason: BundleError(f"head {name}: {about} fails: {reason}")):
+            reader = make_reader(name, *arguments)
+
+        def read(*tensors: Any) -> Any:
+            with foreign(lambda reason: EngineError(f"head {name}: {about} fails: {reason}")):
+                return reader(*tensors)
+
+        return read
+
+    return make
 
 
 def _guarded(spec: DecoderSpec, about: str) -> Make:

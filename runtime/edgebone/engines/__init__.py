@@ -1,1 +1,1 @@
-"""How a network is executed: one protocol, one file an engine, and the choice among them."""
+"""How a network is executed: one protocol, a folder a family, and the choice among them."""

@@ -42,7 +42,16 @@ def open_engine(
             candidate, batch_range, lambda: bundle.read(variant.file), bundle=bundle, keeps=cache, notice=notice
         )
     )
-    _check_against_manifest(bundle, engine, candidate.variant, batch_range[1])
+    try:
+        _check_against_manifest(bundle, engine, candidate.variant, batch_range[1])
+    except EdgeboneError:
+        engine.close()
+        raise
+    except Exception as error:
+        # Another package's engine may describe itself in ways of its own.
+        engine.close()
+        raise_interrupt(error)
+        raise EngineError(f"{candidate.engine} does not describe its inputs and outputs: {error}") from error
     return engine
 
 
@@ -102,7 +111,6 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str, b
     wanted = ([own_input.name], sorted(spec.name for spec in manifest.outputs))
     found = ([spec.name for spec in engine.inputs], sorted(spec.name for spec in engine.outputs))
     if wanted != found:
-        engine.close()
         raise EngineError(
             f"{bundle.path}: the network has inputs and outputs {found}, its manifest says {wanted}; "
             "export the bundle again"
@@ -111,14 +119,12 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str, b
     for said in (own_input, *manifest.outputs):
         is_ = by_name[said.name]
         if not _agree(said, is_):
-            engine.close()
             raise EngineError(
                 f"{bundle.path}: the network has {is_}, its manifest says {said}; export the bundle again"
             )
     for name in sorted({output for head in manifest.heads.values() if not head.apart for output in head.outputs}):
         rows = by_name[name].shape[0] if by_name[name].shape else 0
         if isinstance(rows, int) and rows < batch:
-            engine.close()
             raise EngineError(
                 f"{bundle.path}: the network gives {by_name[name]} for {batch} pictures, not a row for each; "
                 "export the bundle again"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgebone.core.bundle import Bundle
 from edgebone.core.compare import REDUCED, Tolerance, compare_shown, fault, values_within, worst
-from edgebone.core.errors import BundleError, EngineError
+from edgebone.core.errors import BundleError, EngineError, NoEngineError
 from edgebone.core.golden import GoldenSample, head_key, read_golden, read_recorded
 from edgebone.core.tensors import Array
 from edgebone.engines.batches import filled
@@ -19,7 +19,7 @@ from edgebone.engines.spec import Candidate
 
 # Bytes of weights times pixels of the input: ResNet-50 at 224 × 224 has 5e12, YOLO11n at 640 × 640 4e12.
 _LONG_RUN = 2e13
-_log = logging.getLogger("edgebone.selftest")
+_log = logging.getLogger("edgebone.engines")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,10 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
     why = "there is no golden sample" if found is None else f"fails the golden sample: {found.detail}"
     failed = [*failures, f"{candidate}: {why}"]
     others = tuple(fit for fit in choice.fits if fit.candidate.precision != candidate.precision)
-    engine, candidate, failures = open_first(bundle, Choice(others, choice.rejects))
+    try:
+        engine, candidate, failures = open_first(bundle, Choice(others, choice.rejects))
+    except NoEngineError as error:
+        raise NoEngineError(error.problem, [*failed, *error.reasons]) from error
     return _compiled_anew_if_wrong(bundle, engine, candidate), candidate, [*failed, *failures]
 
 

@@ -12,6 +12,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgebone.core.errors import raise_interrupt
 from edgebone.core.near import did_you_mean
 from edgebone.engines.onnxruntime.spec import ONNXRUNTIME, ONNXRUNTIME_CUDA, ONNXRUNTIME_TENSORRT
 from edgebone.engines.openvino.spec import OPENVINO
@@ -105,6 +106,7 @@ def _from_package(name: str) -> EngineSpec | None:
             raise TypeError(f"{entry.value} is {row!r:.80}, not an EngineSpec named {name}")
         return _guarded(row, package)
     except Exception as error:
+        raise_interrupt(error)
         _leave_out(name, package, _words(error))
         return None
 

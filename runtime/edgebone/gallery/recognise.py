@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from edgebone.core.matches import Matches
-from edgebone.core.results import Result, Results
+from edgebone.core.results import HeadResults, Result, Results
 from edgebone.gallery.embedding import about, embedding_head, space_of, space_of_head
 from edgebone.gallery.gallery import Gallery
 from edgebone.gallery.views import OWN
@@ -56,7 +56,7 @@ def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Resul
             gallery's own; open the galleries again after a swap.
     """
     if isinstance(results, dict):
-        return {name: _named(result, galleries.get(name)) for name, result in results.items()}
+        return HeadResults((name, _named(result, galleries.get(name))) for name, result in results.items())
     return _named(results, galleries.get(""))
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.bundle import Bundle, open_bundle
-from edgebone.core.errors import BundleError, EdgeboneError, EngineError
+from edgebone.core.errors import BundleError, EngineError, TensorError
 from edgebone.core.frame import Frame
 from edgebone.core.geometry import Geometry
 from edgebone.core.head_file import HeadFile, parse_head
@@ -121,13 +122,13 @@ def load(
                 ", ".join(new),
             )
         opened, candidate, failures = open_proved(bundle, choice, asked=precision not in (None, "auto"))
-        try:
+        with ExitStack() as opening:
+            opening.callback(opened.close)
             frames = FrameEngines(bundle, candidate, frame_in_graph)
             heads = ApartHeads(bundle, candidate, settings)
+            opening.callback(heads.close)
             keep_for_heads(opened, bundle.manifest)
-        except EdgeboneError:
-            opened.close()
-            raise
+            opening.pop_all()
     except BaseException:
         bundle.close()
         raise
@@ -474,6 +475,8 @@ class Model:
                 return Prepared(engine, self._stacked(images), [plan(self.manifest.preprocess, *size_hw)] * len(images))
         if buffer is None:
             buffer = self.new_buffer(len(images))
+        if len(pictures) > len(buffer):
+            raise TensorError(f"{len(pictures)} pictures do not go into an input for {len(buffer)}")
         bgr = [item.image if isinstance(item, Frame) else item for item in pictures]
         geometries = [preprocess(self.manifest.preprocess, image, out) for image, out in zip(bgr, buffer, strict=False)]
         return Prepared(self.engine, buffer, geometries)

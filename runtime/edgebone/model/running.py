@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
+from edgebone.core.errors import EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.engines.protocol import AsyncEngine, Outputs
 from edgebone.model.attached_heads import HeadRun
@@ -45,13 +47,17 @@ class Ran:
 def ran(outputs: Future[Outputs]) -> Future[Ran]:
     """A network's outputs as a run without further heads; the future's error is the same."""
     done: Future[Ran] = Future()
-
-    def hand_on(_: Future[Outputs]) -> None:
-        error = outputs.exception()
-        if error is None:
-            done.set_result(Ran(outputs.result()))
-        else:
-            done.set_exception(error)
-
-    outputs.add_done_callback(hand_on)
+    outputs.add_done_callback(partial(_hand_on, done))
     return done
+
+
+def _hand_on(done: Future[Ran], outputs: Future[Outputs]) -> None:
+    # Holds neither the future nor its tensors: in a circle they would stay in memory for long.
+    if outputs.cancelled():
+        done.set_exception(EngineError("the engine cancelled a run"))
+        return
+    error = outputs.exception()
+    if error is None:
+        done.set_result(Ran(outputs.result()))
+    else:
+        done.set_exception(error)

@@ -1,9 +1,24 @@
 """What becomes of results: steps that look at them frame by frame, and sinks that they go to."""
 
-from edgebone.pipeline.naming import Naming
-from edgebone.pipeline.pipeline import Pipeline
-from edgebone.pipeline.seen import Summary
-from edgebone.pipeline.step import Step
-from edgebone.pipeline.tracks import Tracks
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgebone.pipeline.naming import Naming
+    from edgebone.pipeline.pipeline import Pipeline
+    from edgebone.pipeline.seen import Summary
+    from edgebone.pipeline.step import Step
+    from edgebone.pipeline.tracks import Tracks
+
+_HOMES = {"Naming": "naming", "Pipeline": "pipeline", "Step": "step", "Summary": "seen", "Tracks": "tracks"}
 
 __all__ = ["Naming", "Pipeline", "Step", "Summary", "Tracks"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: tracks and galleries have packages of their own."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgebone.pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"edgebone.pipeline.{_HOMES[name]}"), name)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.errors import EngineStalledError
+from edgebone.core.errors import EdgeboneError, EngineStalledError
 from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.results import Results
@@ -39,6 +41,9 @@ class Pipeline:
         sinks: Where they go; closed at the end of a run, or discarded where it fails.
         load: Loads the model again, for :meth:`reload`; None where it stays the same.
         notice: Called with a line about what was loaded again; None logs it.
+
+    Attributes:
+        sinks: May be set before a run: sinks that draw are given :meth:`draw`.
 
     Raises:
         EdgeboneError: The model lacks what a step needs.
@@ -69,8 +74,8 @@ class Pipeline:
         self._load = load
         self._notice = notice or _log.warning
         self._asked = threading.Event()
-        for step in steps:
-            step.prepare(model)
+        self._prepared: weakref.WeakSet[Model] = weakref.WeakSet()
+        self._prepare(model)
 
     def run(self, *sources: SourceLike | Limited, most_frames: int | None = None, **options: Any) -> Summary:
         """Go through sources to their end.
@@ -88,7 +93,12 @@ class Pipeline:
             OutputError: A sink cannot be written.
             EngineError: The engine fails.
         """
-        return self.follow(self.stream(*sources, **options), most_frames=most_frames)
+        try:
+            stream = self.stream(*sources, **options)
+        except BaseException:
+            self._discard()
+            raise
+        return self.follow(stream, most_frames=most_frames)
 
     def stream(
         self, *sources: SourceLike | Limited, pulse: Callable[[], object] = lambda: None, **options: Any
@@ -103,15 +113,18 @@ class Pipeline:
         Raises:
             SourceError: A source cannot be opened.
         """
-        opened: list[Stream[Model]] = []
+        # Weak: in a circle, the stream's last frames would stay in memory for long.
+        opened: list[weakref.ref[Stream[Model]]] = []
 
         def beat() -> None:
             pulse()
-            if opened:
-                self._reload_if_asked(opened[0])
+            stream = opened[0]() if opened else None
+            if stream is not None:
+                self._reload_if_asked(stream)
 
-        opened.append(self._model.stream(*sources, pulse=beat, **options))
-        return opened[0]
+        stream = self._model.stream(*sources, pulse=beat, **options)
+        opened.append(weakref.ref(stream))
+        return stream
 
     def follow(
         self,
@@ -142,8 +155,7 @@ class Pipeline:
         }
 
         def finish() -> Summary:
-            for sink in self.sinks:
-                sink.close()
+            self._close()
             summary = Summary(stream.stats, seen, [line for step in self._steps for line in step.summary()])
             finished(summary)
             return summary
@@ -166,8 +178,7 @@ class Pipeline:
             finish()
             raise
         except Exception:
-            for sink in self.sinks:
-                sink.discard()
+            self._discard()
             raise
         except BaseException:
             # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
@@ -175,8 +186,25 @@ class Pipeline:
             raise
         return finish()
 
+    def _close(self) -> None:
+        """Close every sink, also where one of them fails."""
+        with contextlib.ExitStack() as closing:
+            for sink in reversed(self.sinks):
+                closing.callback(sink.close)
+
+    def _discard(self) -> None:
+        """Discard what every sink wrote; what fails of it must not hide why."""
+        for sink in self.sinks:
+            try:
+                sink.discard()
+            except EdgeboneError as error:
+                _log.warning("%s", error)
+
     def _look(self, stream: Stream[Model], frame: Frame, results: Results) -> tuple[Results, list[Event]]:
         model = stream.answered_by
+        if model not in self._prepared:
+            # Somebody else swapped it in.
+            self._prepare(model)
         events: list[Event] = []
         for step in self._steps:
             step.refresh(stream.model)
@@ -207,12 +235,16 @@ class Pipeline:
         if self._load is not None:
             load_again("bundle", lambda: self._swap(stream), self._notice)
 
+    def _prepare(self, model: Model) -> None:
+        for step in self._steps:
+            step.prepare(model)
+        self._prepared.add(model)
+
     def _swap(self, stream: Stream[Model]) -> None:
         assert self._load is not None
         model = self._load()
         try:
-            for step in self._steps:
-                step.prepare(model)
+            self._prepare(model)
             stream.swap(model)
         except BaseException:
             model.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,9 @@ class Tracks(Step):
         self._path = None if zones is None else Path(zones)
         self._zones = None if self._path is None else Zones.load(self._path)
         self._trackings: dict[str, Tracking] = {}
-        self._labels: set[str] = set()
+        # By the model that has them: one that is refused must not leave its own behind.
+        self._labels: weakref.WeakKeyDictionary[Model, set[str]] = weakref.WeakKeyDictionary()
+        self._model: weakref.ref[Model] | None = None
         self.files = "" if self._path is None else "zones"
 
     def prepare(self, model: Model) -> None:
@@ -57,7 +60,13 @@ class Tracks(Step):
         labels = {label for name in finders for label in model.manifest.heads[name].labels}
         if self._zones is not None:
             self._check_labels(self._zones.file, labels)
-        self._labels = labels
+        self._labels[model] = labels
+        self._model = self._model or weakref.ref(model)
+
+    def refresh(self, model: Model) -> None:
+        """Note whose classes the zones count."""
+        if self._model is None or self._model() is not model:
+            self._model = weakref.ref(model)
 
     def _check_labels(self, file: ZoneFile, labels: set[str]) -> None:
         """Refuse a zone or a line that would count nothing."""
@@ -80,7 +89,9 @@ class Tracks(Step):
         if self._zones is None or self._path is None:
             return
         file = read_zones(self._path)
-        self._check_labels(file, self._labels)
+        model = self._model() if self._model is not None else None
+        if model is not None:
+            self._check_labels(file, self._labels[model])
         self._zones.replace(file)
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:

@@ -167,8 +167,7 @@ def _boxes_of(canvas: NDArray[np.uint8], result: Detections) -> None:
         detections.xyxy = xyxy
         boxes, labels = annotators
         boxes.annotate(canvas, detections)
-        drawn = labels.annotate(canvas, detections, labels=texts)
-        np.copyto(canvas, np.asarray(drawn))
+        np.copyto(canvas, np.asarray(labels.annotate(canvas, detections, labels=texts)))
         return
     thickness = max(1, round(min(height, width) / 300))
     size = _text_size(canvas)

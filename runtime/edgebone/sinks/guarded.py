@@ -32,7 +32,7 @@ class GuardedSink:
     Args:
         sink: The sink.
         policy: ``raise`` lets a failure through; ``stop`` asks for an orderly end; ``log`` goes on, says once that
-            it fails and once that it works again, and counts what was lost.
+            it fails and once that it works again, and counts the frames whose results were lost.
     """
 
     def __init__(self, sink: Sink, policy: Policy) -> None:

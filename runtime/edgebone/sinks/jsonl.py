@@ -58,9 +58,13 @@ class EventLines(LineFile):
     """
 
     def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
-        """Append a line for each event."""
-        for event in events:
-            self.write_line(event_line(event))
+        """Append a line for each event, all at once.
+
+        Raises:
+            OutputError: They cannot be written; none of them is.
+        """
+        if events:
+            self.write_line(b"".join(map(event_line, events)))
 
     def discard(self) -> None:
         """Close the file; the lines of the frames before the failure are whole, and stay."""

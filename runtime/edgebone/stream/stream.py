@@ -217,9 +217,11 @@ class Stream(Generic[M]):
         if new is None:
             return
         old, self.model = self.model, new
-        self._buffers = self._new_buffers()
-        if not any(ran.model is old for ran in self._under_way):
-            old.close()
+        try:
+            self._buffers = self._new_buffers()
+        finally:
+            if not any(ran.model is old for ran in self._under_way):
+                old.close()
 
     def _new_buffers(self) -> list[Pixels]:
         return [self.model.new_buffer() for _ in range(self._depth)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.errors import EngineError
 from edgebone.core.manifest import Manifest
 from edgebone.engines.batches import run_all
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
@@ -21,7 +22,10 @@ _MOST, _MADE = 32, 8
 
 
 def measure_agreement(
-    manifest: Manifest, files: Mapping[str, bytes], pictures: Sequence[Path] | None = None
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    pictures: Sequence[Path] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Hold BF16 against FP32 in a network whose heads have changed.
 
@@ -32,6 +36,7 @@ def measure_agreement(
         manifest: The new bundle's.
         files: Its files, with the graph of its FP32 variant.
         pictures: Some that the heads are for, of which at most 32 are taken, evenly; None takes made ones.
+        progress: Called with a line where anything is measured.
 
     Returns:
         The manifest, with the agreement in its FP32 variant where that says something.
@@ -40,14 +45,19 @@ def measure_agreement(
     variant = manifest.variants[name]
     if variant.precision != "fp32" or not tells(manifest) or any(head.apart for head in manifest.heads.values()):
         return manifest
+    progress("bf16 against fp32")
     chosen: Sequence[Path | NDArray[np.uint8]] = pictures or _made(manifest.preprocess.size_hw)
     chosen = [chosen[place] for place in np.unique(np.linspace(0, len(chosen) - 1, _MOST).round().astype(int))]
     inputs = [own[0] for own in prepared(manifest.preprocess, chosen, "pictures") if not isinstance(own, str)]
     if not inputs:
         return manifest
     pixels, graph = np.stack(inputs), files[variant.file]
-    with OnnxRuntimeEngine(graph, batch_range=variant.batch) as engine:
-        outputs = run_all(engine, pixels, variant.batch[0])
+    try:
+        with OnnxRuntimeEngine(graph, batch_range=variant.batch) as engine:
+            outputs = run_all(engine, pixels, variant.batch[0])
+    except EngineError:
+        # Nothing proves it here; the bundle is as good without.
+        return manifest
     alone = msgspec.structs.replace(manifest, variants={name: variant})
     measured = with_agreement(alone, graph, pixels, outputs).variants
     return msgspec.structs.replace(manifest, variants={**manifest.variants, **measured})

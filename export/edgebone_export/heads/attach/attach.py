@@ -113,8 +113,7 @@ def attach(
             manifest = _with_accuracies(manifest, accuracies)
         elif drop:
             manifest = _with_accuracies(manifest, {})
-        progress("bf16 against fp32")
-        manifest = measure_agreement(manifest, made.files, pictures)
+        manifest = measure_agreement(manifest, made.files, pictures, progress)
         progress("write")
         target = write_bundle(output, manifest, made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
@@ -170,7 +169,7 @@ def detach(
             write_head(file, artefact.manifest, artefact.graph, overwrite)
         progress("write")
         # What was counted may have been of a head that goes.
-        manifest = measure_agreement(_with_accuracies(made.manifest, {}), made.files)
+        manifest = measure_agreement(_with_accuracies(made.manifest, {}), made.files, progress=progress)
         target = write_bundle(output, manifest, made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 

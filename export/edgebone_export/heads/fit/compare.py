@@ -151,6 +151,7 @@ def compare(
     kind, comparable = find_kind(settings.kind), names_of("classification")
     if kind.name not in comparable:
         raise ExportError(f"heads of the kind {kind.name} have no accuracy to compare; {', '.join(comparable)} do")
+    kind.make_settings(settings.options)
     # What is wrong with the data is wrong for all.
     first = read_labelled(data, "classes").pictures[0]
     if settings.val is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Preprocess
+from edgebone.core.place import load_place
 from edgebone.preprocess import plan
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
@@ -22,7 +23,6 @@ from edgebone_export.heads.features.features import FeatureEngine, Features
 from edgebone_export.heads.features.fitted import FittedHead, MapsOfPictures, OnMaps
 from edgebone_export.heads.fit.variants import accuracy_by_variant
 from edgebone_export.heads.fit.work import Fitted, Settings, Work
-from edgebone_export.heads.kinds import load
 from edgebone_export.heads.maps.feature_maps import stride_of
 
 
@@ -35,7 +35,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     """
     settings = work.settings
     reads = _reads(work)
-    sets: Sets[Dense] = load(work.kind.data)(data, settings.val, work.own)
+    sets: Sets[Dense] = load_place(work.kind.data)(data, settings.val, work.own)
     train, val, anomalous = sets.train, sets.val, sets.odd
     if val is not None and val.labels != train.labels:
         raise ExportError(
@@ -77,10 +77,11 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
     fit_part = _with_targets(seen, train, preprocess, rows)
     given = OnMaps(fit_part, held_part, odd_maps, train.labels, preprocess.size_hw, settings.seed, work.progress)
-    head: FittedHead = load(work.kind.fit)(given, work.own)
+    head: FittedHead = load_place(work.kind.fit)(given, work.own)
     fit_s = time.perf_counter() - began
     report = {
         **head.report,
+        "head": work.kind.name,
         "reads": list(reads),
         "features_by": str(work.candidate),
         "views": settings.views,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Accuracy
+from edgebone.core.place import load_place
 from edgebone_export.heads.data.alike import Alike, groups_alike
 from edgebone_export.heads.data.labelled import Labelled, parted
 from edgebone_export.heads.data.sets import Sets
@@ -21,7 +22,6 @@ from edgebone_export.heads.features.fitted import VECTOR, FittedHead, OnVectors,
 from edgebone_export.heads.features.readings import Reading, default_readings, parse_readings
 from edgebone_export.heads.fit.variants import accuracy_by_variant
 from edgebone_export.heads.fit.work import Fitted, Settings, Work
-from edgebone_export.heads.kinds import load
 
 
 def fit_on_vectors(work: Work, data: Path) -> Fitted:
@@ -32,7 +32,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         SourceError: The data is not there, or none of it can be read.
     """
     settings = work.settings
-    sets: Sets[Labelled] = load(work.kind.data)(data, settings.val, work.own)
+    sets: Sets[Labelled] = load_place(work.kind.data)(data, settings.val, work.own)
     train, val = sets.train, sets.val
     readings = _readings(work)
     began = time.perf_counter()
@@ -66,10 +66,11 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     work.progress(f"fitting: {settings.kind} on {len(samples.x)} rows of {samples.x.shape[1]} features")
     measured = held_out if len(held_out.x) else None
     given = OnVectors(work.kind.name, samples, measured, train.names, settings.seed, work.progress)
-    head: FittedHead = load(work.kind.fit)(given, work.own)
+    head: FittedHead = load_place(work.kind.fit)(given, work.own)
     fit_s = time.perf_counter() - began
     report = {
         **head.report,
+        "head": work.kind.name,
         "reads": [str(item) for item in readings],
         "features_by": str(work.candidate),
         "views": settings.views,
@@ -82,7 +83,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     head = replace(head, report=report)
     return Fitted(
         head,
-        held_pictures,
+        held_pictures if measured is None else [held_pictures[place] for place in np.unique(measured.picture)],
         readings,
         _accuracies(work, readings, head, samples, train.pictures, measured, held_pictures, data.name),
         unreadable,
