@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import inspect
 import json
 import shutil
@@ -36,7 +37,7 @@ from edgebone_export.heads.features.fitted import FittedHead, OnVectors
 from edgebone_export.heads.fit.fit import fit
 from edgebone_export.heads.fit.report_text import report_text
 from edgebone_export.heads.fit.work import Settings
-from edgebone_export.heads.kinds import HeadSettings, Option, find_kind, load, names_of
+from edgebone_export.heads.kinds import HeadSettings, Option, find_kind, names_of
 from edgebone_export.heads.vectors.classifier import fit_classifier
 
 TINTS = {"blue": (200, 60, 40), "green": (40, 200, 60), "red": (50, 50, 210)}
@@ -311,7 +312,7 @@ def test_a_kinds_settings_are_those_of_its_function(kind: str) -> None:
     module, _, _ = find_kind(kind).fit.partition(":")
     (taken,) = [
         inspect.signature(function).parameters
-        for name, function in vars(load(module)).items()
+        for name, function in vars(importlib.import_module(module)).items()
         if name.startswith("fit_") and name != "fit_asked" and function.__module__ == module
     ]
     of_data = {"columns", "labels", "images", "val_images", "anomalous"}

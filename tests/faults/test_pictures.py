@@ -640,7 +640,8 @@ def coco(folder: Path, size_wh: tuple[Any, Any] | None, orientation: int | None)
 def test_boxes_in_other_pixels_than_the_pictures_are_refused_with_both_sizes(
     tmp_path: Path, size_wh: tuple[Any, Any] | None, orientation: int | None, words: str
 ) -> None:
-    from edgebone_export.heads.data.dense import read_detection
+    from edgebone_export.heads.data.sets import boxes
+    from edgebone_export.heads.kinds import DetectionSettings
 
     data = coco(tmp_path / "data", size_wh, orientation)
     with edgebone.load(write_boxes_bundle(tmp_path / "boxes.bundle", "found"), engine="onnxruntime") as model:
@@ -649,7 +650,7 @@ def test_boxes_in_other_pixels_than_the_pictures_are_refused_with_both_sizes(
         for look in (
             instances.check_sizes,
             lambda: Rehearsal(model.manifest, to_tune, model.engine),
-            lambda: read_detection(data, None),
+            lambda: boxes(data, None, DetectionSettings()),
         ):
             if words:
                 with pytest.raises(SourceError, match=words):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from edgebone.engines import table
 from edgebone.engines.opening import load_place
 from edgebone.engines.spec import EngineSpec
 from edgebone.engines.table import ROWS, find, find_target, this_machine
 
-ENGINES = Path(load_place.__code__.co_filename).parent
+ENGINES = Path(table.__file__).parent
 FAMILIES = [path.parent for path in ENGINES.glob("*/__init__.py")]
 HEAVY = {"numpy", "cv2", "msgspec", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "edgebone.core.machine"}
 

@@ -16,7 +16,7 @@ from edgebone.core.errors import SourceError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
 from edgebone.core.reading import is_regular, read_regular
-from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
+from edgebone.evaluate.annotated_sizes import stated_wh
 from edgebone.evaluate.pictures import find_pictures
 from edgebone.evaluate.segmentation import read_mask, read_masks
 from edgebone_export.errors import ExportError
@@ -35,11 +35,13 @@ class Dense:
         labels: Class names by class id; none for normal pictures.
         target: From a picture's place, its geometry, and whether it is mirrored, to a mask or boxes in pixels of the
             network's input.
+        sizes_wh: The pictures' widths and heights as the annotations state them; empty where these state none.
     """
 
     pictures: tuple[Path, ...]
     labels: tuple[str, ...]
     target: Callable[[int, Geometry, bool], NDArray[np.uint8] | Boxes | None]
+    sizes_wh: tuple[tuple[int, int] | None, ...] = ()
 
 
 def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> Dense:
@@ -99,8 +101,7 @@ def read_detection(data: Path, images: Path | None) -> Dense:
     """COCO's annotations: the file, or a folder with ``instances.json`` in it. Crowds are left out.
 
     Raises:
-        SourceError: It is no annotation file, a picture or category that it speaks of is missing, or a picture has
-            another size than it states.
+        SourceError: It is no annotation file, or a picture or category that it speaks of is missing.
         ExportError: Names of categories differ only in case.
     """
     file = data / "instances.json" if data.is_dir() else data
@@ -138,8 +139,8 @@ def read_detection(data: Path, images: Path | None) -> Dense:
         return xyxy[seen].astype(np.float32), np.asarray([index for index, _ in own], np.int64)[seen]
 
     sizes_wh = {picture.id: stated_wh(picture.width, picture.height) for picture in found.images}
-    check_sizes(data, ((path, sizes_wh[number]) for number, path in paths.items()))
-    return Dense(tuple(paths.values()), tuple(category.name for category in categories), target)
+    names = tuple(category.name for category in categories)
+    return Dense(tuple(paths.values()), names, target, tuple(sizes_wh[number] for number in numbers))
 
 
 def read_normal(data: Path) -> Dense:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from edgebone.evaluate.annotated_sizes import check_sizes
 from edgebone_export.heads.data.dense import Dense, read_detection, read_normal, read_segmentation
 from edgebone_export.heads.data.labelled import Labelled, Task, has_classes, read_labelled
 from edgebone_export.heads.kinds import (
@@ -68,10 +69,18 @@ def masks(data: Path, val: Path | None, settings: SegmentationSettings) -> Sets[
 
 
 def boxes(data: Path, val: Path | None, settings: DetectionSettings) -> Sets[Dense]:
-    """Pictures with boxes; see :func:`edgebone_export.heads.data.dense.read_detection`."""
-    return Sets(
-        read_detection(data, settings.images), None if val is None else read_detection(val, settings.val_images)
-    )
+    """Pictures with boxes, of the sizes that their annotations state.
+
+    See :func:`edgebone_export.heads.data.dense.read_detection`.
+    """
+    return Sets(_boxes(data, settings.images), None if val is None else _boxes(val, settings.val_images))
+
+
+def _boxes(data: Path, images: Path | None) -> Dense:
+    found = read_detection(data, images)
+    # Here, where the pictures are going to be opened anyway: annotations alone open none.
+    check_sizes(data, zip(found.pictures, found.sizes_wh, strict=True))
+    return found
 
 
 def normal(data: Path, val: Path | None, settings: AnomalySettings) -> Sets[Dense]:
