@@ -195,7 +195,7 @@ def test_ctrl_c_waits_for_the_run_whose_input_it_would_free() -> None:
 
     def interrupt() -> None:
         begun.wait(30)
-        while "_wait_for" not in callers_of(threading.main_thread()):
+        while "result" not in callers_of(threading.main_thread()):
             time.sleep(0.001)
         _thread.interrupt_main()
         interrupted.set()

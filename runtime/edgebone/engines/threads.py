@@ -65,7 +65,7 @@ class EngineThreads:
             EngineError: It failed.
         """
         try:
-            return self._wait_for(self._submit("cannot load the network", work, arguments))
+            return self._wait_for(lambda: self._submit("cannot load the network", work, arguments))
         except BaseException:
             self.close()
             raise
@@ -76,7 +76,7 @@ class EngineThreads:
         Raises:
             EngineError: It failed, the engine is closed, or another process opened it.
         """
-        return self._wait_for(self.submit(work, *arguments))
+        return self._wait_for(lambda: self.submit(work, *arguments))
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         """Start work; its result and errors are :meth:`call`'s.
@@ -140,11 +140,15 @@ class EngineThreads:
                 self._under_way -= 1
                 self._changed.notify_all()
 
-    def _wait_for(self, future: Future[T]) -> T:
+    def _wait_for(self, start: Callable[[], Future[T]]) -> T:
+        future: Future[T] | None = None
         try:
+            # Within the try: Ctrl-C is raised where a function begins, too, as this one does.
+            future = start()
             return future.result()
         except BaseException:
-            wait([future])
+            if future is not None:
+                wait([future])
             raise
         finally:
             # The error holds this frame, and would be held by it.
