@@ -156,8 +156,8 @@ def test_a_stream_gathers_the_plans_batch_and_loses_no_frame(tmp_path: Path) -> 
     frames = [picture((BLUE, GREEN, RED)[index % 3]) for index in range(10)]
     with edgebone.load(bundle) as model:
         ran: list[int] = []
-        preprocess = model.preprocess
-        model.preprocess = lambda images, buffer: ran.append(len(images)) or preprocess(images, buffer)  # type: ignore[method-assign,func-returns-value]
+        prepare = model.prepare
+        model.prepare = lambda images, buffer: ran.append(len(images)) or prepare(images, buffer)  # type: ignore[method-assign,func-returns-value,assignment]
         stream = model.stream(frames)
         seen = [(frame.index, result.label) for frame, result in stream]  # type: ignore[union-attr]
     assert seen == [(index, ("blue", "green", "red")[index % 3]) for index in range(10)]
