@@ -213,7 +213,10 @@ def test_a_further_provider_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"decode": "host"}, "--decode host goes with segmentation; Sequential has nothing"),
         ({"backbone": "resnet18"}, "--backbone goes with fasterrcnn, retinanet, fcos, not with Sequential"),
-        ({"output_kind": "detections"}, "Sequential gives logits, embedding, features, segmentation or raw, not detections"),
+        (
+            {"output_kind": "detections"},
+            "Sequential gives logits, embedding, features, segmentation or raw, not detections",
+        ),
     ],
 )
 def test_a_module_at_hand_is_called_by_its_class(asked: dict[str, Any], said: str) -> None:
