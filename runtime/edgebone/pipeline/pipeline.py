@@ -7,6 +7,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,7 +232,7 @@ class Pipeline:
         self._asked.clear()
         for step in self._steps:
             if step.files:
-                load_again(step.files, step.load_again, self._notice)
+                load_again(step.files, partial(step.load_again, stream.model), self._notice)
         if self._load is not None:
             load_again("bundle", lambda: self._swap(stream), self._notice)
 

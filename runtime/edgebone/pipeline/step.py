@@ -55,8 +55,11 @@ class Step:
     files = ""
     """What :meth:`load_again` reads, such as ``zones``; nothing where there is nothing to read."""
 
-    def load_again(self) -> None:
+    def load_again(self, model: Model) -> None:
         """Read the step's files again, because somebody asked for it.
+
+        Args:
+            model: The newest model, which they have to go with.
 
         Raises:
             EdgeboneError: They cannot be used; the step goes on with what it had.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
-from edgebone.decode.heads import need_heads
+from edgebone.decode.heads import heads_of, need_heads
 from edgebone.pipeline.step import Step
 from edgebone.tasks.detection import DETECTION
 from edgebone.vision import Tracking, Zones, draw_zones
@@ -41,9 +40,6 @@ class Tracks(Step):
         self._path = None if zones is None else Path(zones)
         self._zones = None if self._path is None else Zones.load(self._path)
         self._trackings: dict[str, Tracking] = {}
-        # By the model that has them: one that is refused must not leave its own behind.
-        self._labels: weakref.WeakKeyDictionary[Model, set[str]] = weakref.WeakKeyDictionary()
-        self._model: weakref.ref[Model] | None = None
         self.files = "" if self._path is None else "zones"
 
     def prepare(self, model: Model) -> None:
@@ -57,19 +53,13 @@ class Tracks(Step):
         for name in finders:
             if model.head_every.get(name, 1) != 1:
                 raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
-        labels = {label for name in finders for label in model.manifest.heads[name].labels}
         if self._zones is not None:
-            self._check_labels(self._zones.file, labels)
-        self._labels[model] = labels
-        self._model = self._model or weakref.ref(model)
+            self._check_labels(self._zones.file, model)
 
-    def refresh(self, model: Model) -> None:
-        """Note whose classes the zones count."""
-        if self._model is None or self._model() is not model:
-            self._model = weakref.ref(model)
-
-    def _check_labels(self, file: ZoneFile, labels: set[str]) -> None:
+    def _check_labels(self, file: ZoneFile, model: Model) -> None:
         """Refuse a zone or a line that would count nothing."""
+        finders = heads_of(model.manifest.heads, DETECTION)
+        labels = {label for name in finders for label in model.manifest.heads[name].labels}
         places: list[Zone | Line] = [*file.zones, *file.lines]
         for place in places:
             for label in place.labels:
@@ -80,7 +70,7 @@ class Tracks(Step):
                         f"{did_you_mean(label, labels)}it has {some}"
                     )
 
-    def load_again(self) -> None:
+    def load_again(self, model: Model) -> None:
         """Take over the file of zones as it is now; those that are as they were keep their counts.
 
         Raises:
@@ -89,9 +79,7 @@ class Tracks(Step):
         if self._zones is None or self._path is None:
             return
         file = read_zones(self._path)
-        model = self._model() if self._model is not None else None
-        if model is not None:
-            self._check_labels(file, self._labels[model])
+        self._check_labels(file, model)
         self._zones.replace(file)
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
