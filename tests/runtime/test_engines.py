@@ -575,5 +575,5 @@ def test_an_engine_behind_another_leaves_it_the_cores_between_runs() -> None:
                 time.sleep(0.02)
                 used_s.append(time.process_time() - began)
             busy_s[behind] = sorted(used_s)[len(used_s) // 2]
-    # By itself it keeps its threads awake for the next run.
-    assert busy_s[True] < busy_s[False] / 4
+    # By itself it may keep its threads awake for the next run: milliseconds of processor time.
+    assert busy_s[True] < 0.001

