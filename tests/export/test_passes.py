@@ -220,3 +220,23 @@ def test_what_a_node_that_does_nothing_was_named_moves_to_the_one_before_it() ->
     model = Slim(0).apply(ir.from_proto(onnx.parser.parse_model(text)))
     onnx.checker.check_model(ir.to_proto(model))
     assert [node.op_type for node in model.graph] == ["Relu", "GlobalMaxPool", "Concat"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "refused"), [("float[1,2,4,4] y", True), ("float[1,2,4,4] y, float[1,2,4,4] c", False)]
+)
+def test_a_batch_norm_behind_a_convolution_that_is_itself_an_output_stays(outputs: str, refused: bool) -> None:
+    text = f"""
+        <ir_version: 8, opset_import: ["": 18]>
+        stem (float[1,2,4,4] x, float[2,2,1,1] w, float[2] scale, float[2] bias, float[2] mean, float[2] var)
+            => ({outputs}) {{
+            c = Conv(x, w)
+            y = BatchNormalization(c, scale, bias, mean, var)
+        }}
+    """
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    if refused:
+        with pytest.raises(ExportError, match="BatchNormalization is left behind"):
+            Slim(0).ensures(model)
+    else:
+        Slim(0).ensures(model)

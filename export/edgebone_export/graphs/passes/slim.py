@@ -49,8 +49,11 @@ class Slim:
         for node in model.graph:
             if node.op_type != "BatchNormalization" or node.inputs[0] is None:
                 continue
-            source = node.inputs[0].producer()
-            if source is not None and source.op_type == "Conv" and len(source.outputs[0].uses()) == 1:
+            value = node.inputs[0]
+            source = value.producer()
+            if source is None or source.op_type != "Conv" or value.is_graph_output():
+                continue
+            if len(value.uses()) == 1:
                 raise ExportError(f"{node.name}: a BatchNormalization is left behind {source.name}")
 
 
