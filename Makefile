@@ -35,8 +35,9 @@ test-all: .venv/.dev
 #   LOWEST_IMPORTS="av, onnxruntime, prometheus_client, supervision, usearch"
 LOWEST := cpu,video,metrics,gallery,vision
 LOWEST_IMPORTS := av, onnxruntime, prometheus_client, pynvml, supervision, trackers, usearch
-LOWEST_TESTS := $(addprefix tests/runtime/test_, bundle.py decode.py gallery_index.py model.py preprocess.py sinks.py \
-	sources.py telemetry.py vision.py) tests/faults/test_lines.py
+LOWEST_TESTS := $(addprefix tests/runtime/, core/test_bundle.py decode/test_decode.py gallery/test_gallery_index.py \
+	model/test_model.py test_preprocess.py sinks/test_sinks.py sources/test_sources.py telemetry/test_telemetry.py \
+	vision/test_vision.py) tests/faults/test_lines.py
 
 test-lowest: .venv/bin/python
 	rm -rf .venv-lowest

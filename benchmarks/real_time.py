@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 
 sys.path += [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "runtime")]
-from conftest import GREEN, picture, write_colors_bundle
 from slow_engine import SlowEngine
 
 import edgebone
+from conftest import GREEN, picture, write_colors_bundle
 from edgebone.bench.measure import OnDemand
 from edgebone.engines.table import this_machine
 from edgebone.telemetry.sensors import read_process

@@ -27,7 +27,6 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from conftest import write_colors_bundle
-
 from edgebone.engines.table import this_machine
 
 PROGRAM = Path(sys.executable).with_name("edgebone")

@@ -26,9 +26,9 @@ from typing import Any
 sys.path += [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "runtime")]
 import cv2
 from camera_servers import RtspServer, mjpeg_server
-from conftest import GREEN, RED, picture, write_colors_bundle
 
 import edgebone
+from conftest import GREEN, RED, picture, write_colors_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.engines.table import this_machine
 from edgebone.sinks.guarded import GuardedSink

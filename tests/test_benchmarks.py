@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import cv2
-import foreign
 import numpy as np
 import pytest
-from conftest import RED, picture, write_video
-from networks import classifier, write_network, write_pictures
 
 from edgebone.tune.tuner import tune
 from edgebone_export import export
 from edgebone_export.importers.importer import HeadSpec, import_onnx
+from support import ROOT, foreign
+from support.networks import classifier, write_network, write_pictures
+from support.pictures import RED, picture, write_video
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def run(script: str, *arguments: object) -> str:

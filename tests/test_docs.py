@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 
 import typer
-from pages import EXAMPLES, PAGES, ROOT
 
 from edgebone.cli.run import run_command
 from edgebone.core import limits
 from edgebone.core.reading import in_words
+from support import ROOT
+from support.pages import EXAMPLES, PAGES
 
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 

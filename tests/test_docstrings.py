@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import GREEN, picture, write_boxes_bundle, write_colors_bundle, write_video
 from PIL import Image
 
 from edgebone.core.bundle_writing import Update, update_bundle
 from edgebone.core.manifest import Head
+from support import ROOT
+from support.bundles import write_boxes_bundle, write_colors_bundle
+from support.pictures import GREEN, picture, write_video
 
-ROOT = Path(__file__).parents[1]
 FILES = {
     ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
     for root in (ROOT / "runtime", ROOT / "export")

@@ -9,15 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import foreign
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
-from networks import classifier, write_network
-from pages import EXAMPLES, ROOT, commands
 from PIL import Image
 
 from edgebone.core.manifest import Head
+from support import ROOT, foreign
+from support.bundles import write_boxes_bundle, write_colors_bundle
+from support.networks import classifier, write_network
+from support.pages import EXAMPLES, commands
+from support.pictures import BLUE, GREEN, RED, picture, write_video
 
 
 def run(name: str, folder: Path) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
+
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 if sys.version_info >= (3, 11):
     import tomllib

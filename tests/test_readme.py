@@ -9,12 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import foreign
 import numpy as np
 import pytest
-from camera_servers import RtspServer
-from pages import EXAMPLES, PAGES, ROOT, commands, json_of
 from PIL import Image
+
+from support import ROOT, foreign
+from support.camera_servers import RtspServer
+from support.pages import EXAMPLES, PAGES, commands, json_of
 
 PROGRAMS = Path(sys.executable).parent
 MADE_DEMO = "make demo"

@@ -15,8 +15,9 @@ from edgebone_export import export
 from edgebone_export.errors import WeightsError
 from edgebone_export.importers.conventions import find_labels
 from edgebone_export.importers.importer import HeadSpec, import_onnx
+from support import ROOT
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from house_map import ROOTS, circles, floors, names_in, read_house
 
 HOUSE = read_house()

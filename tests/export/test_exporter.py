@@ -16,7 +16,6 @@ import onnx
 import pytest
 import torch
 import torchvision
-from lowering import check_lowered_builds
 from PIL import Image
 
 import edgebone
@@ -29,6 +28,7 @@ from edgebone_export.models.contract import ModelRequest, run_eager
 from edgebone_export.models.registry import load_backbone
 from edgebone_export.pictures import synthesize
 from edgebone_export.proof.verify import check_merged, make_reference, normalize
+from support.lowering import check_lowered_builds
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 

@@ -10,15 +10,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from camera_servers import free_port, mjpeg_server
-from conftest import GREEN, RED, picture, write_boxes_bundle, write_video
-from helpers import edgebone as program
 
 import edgebone
 from edgebone.core.frame import Frame
 from edgebone.sources import open_source, open_sources
 from edgebone.sources.names import distinct_names
 from edgebone.stream.inbox import Inbox
+from support.bundles import write_boxes_bundle
+from support.camera_servers import free_port, mjpeg_server
+from support.pictures import GREEN, RED, picture, write_video
+from support.program import edgebone as program
 
 EVERYWHERE = {"schema": 1, "zones": [{"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}]}
 

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from foreign import CELLS, HW, Foreign, yolox
 from onnx import TensorProto, helper, numpy_helper
 
 import edgebone
@@ -26,6 +25,7 @@ from edgebone.preprocess import preprocess
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.importers.conventions import find_labels
 from edgebone_export.importers.importer import HeadSpec, import_onnx
+from support.foreign import CELLS, HW, Foreign, yolox
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 LABELS = ("cat", "dog", "fox")

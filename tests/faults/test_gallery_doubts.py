@@ -9,11 +9,10 @@ from typing import Any
 import cv2
 import msgspec
 import numpy as np
-from helpers import edgebone
-from test_gallery import layout_bundle  # noqa: F401
 
 from edgebone.gallery.calibration import Calibration
 from edgebone.gallery.doubts import doubts
+from support.program import edgebone
 
 FINE = Calibration(0.8, 0.01, 1, 100, True, 80, 100)
 
@@ -28,7 +27,7 @@ def test_what_speaks_against_a_gallery() -> None:
     assert "edgebone fit BUNDLE --data FOLDER" in unknown
 
 
-def test_enrolling_says_that_most_will_be_unknown(layout_bundle: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_enrolling_says_that_most_will_be_unknown(layout_bundle: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for label, pictures in (("milk", 4), ("tea", 4), ("jam", 1)):
         folder = tmp_path / "products" / label

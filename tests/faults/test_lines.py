@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("trackers")
 
-from test_vision import LINE, ZONE, boxes, frame, zones_of
-
 from edgebone.vision import Tracking, ZonesError
 from edgebone.vision.line_counter import LineCounter
 from edgebone.vision.zone_file import ZoneFile
+from support.zones import LINE, ZONE, boxes, frame, zones_of
 
 Shot = list[tuple[float, float]]
 

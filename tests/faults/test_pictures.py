@@ -16,9 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle
-from helpers import edgebone as program
-from helpers import needs
 from PIL import Image
 
 import edgebone
@@ -38,6 +35,10 @@ from edgebone.preprocess import preprocess
 from edgebone.sources import Source, open_source, open_sources
 from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import is_picture, read_image, read_pages
+from support.bundles import write_boxes_bundle, write_colors_bundle
+from support.machine import needs
+from support.pictures import BLUE, GREEN, RED, picture
+from support.program import edgebone as program
 
 HALVES = np.zeros((40, 60, 3), np.uint8)
 HALVES[:, :30], HALVES[:, 30:] = BLUE, RED

@@ -12,13 +12,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import GREEN, RED, picture
 
 import edgebone
 from edgebone.core.errors import SourceError
 from edgebone.sources import open_source
 from edgebone.sources.camera import Camera
 from edgebone.sources.video import Video
+from support.pictures import GREEN, RED, picture
 
 
 def recording(path: Path, movflags: str = "faststart+write_colr", frames: int = 40) -> bytes:

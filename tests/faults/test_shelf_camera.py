@@ -11,14 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from camera_servers import wait_for
-from conftest import write_colors_bundle
-from helpers import PROGRAM, edgebone
-from test_shelf import BOTTOM, FULL, HAND, JUICE, MILK, TOP, by_color, changed, lines, tiles, write_shelf
 
 from edgebone.core.frame import Frame
 from edgebone.vision.shelf import Shelf
 from edgebone.vision.shelf_file import ShelfFile, read_shelf
+from support.bundles import write_colors_bundle
+from support.camera_servers import wait_for
+from support.program import PROGRAM, edgebone
+from support.shelves import BOTTOM, FULL, HAND, JUICE, MILK, TOP, by_color, changed, lines, tiles, write_shelf
 
 SIDE = 120
 

@@ -14,7 +14,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import BLUE, GREEN, RED, picture
 
 from edgebone.core import limits
 from edgebone.core.errors import MissingDependencyError, SourceError
@@ -24,6 +23,7 @@ from edgebone.sinks.video import VideoFileSink
 from edgebone.sources import open_source
 from edgebone.sources.video import VideoFile
 from edgebone.sources.video_times import Times
+from support.pictures import BLUE, GREEN, RED, picture
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 WIDTH, HEIGHT = 96, 64

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("runtime", "export", "."))]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 COLUMNS = ("traceback", "crash", "hang", "memory", "outside")
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from conftest import COLORS, write_boxes_bundle, write_colors_bundle, write_video
 from mutators import make_zip
 from PIL import Image
 
 from edgebone.core.machine import Machine
+from support.bundles import COLORS, write_boxes_bundle, write_colors_bundle
+from support.pictures import write_video
 
 
 def bundles(folder: Path) -> list[bytes]:
@@ -74,10 +75,9 @@ def _with_plans(folder: Path) -> Path:
 
 def two_heads(folder: Path) -> Path:
     """A classifier with a head apart from its graph; the head's own file lies beside it as ``slow.head``."""
-    from networks import classifier, write_network
-    from test_attach import linear_head, saved
-
     from edgebone_export.heads.attach.attach import attach
+    from support.heads import linear_head, saved
+    from support.networks import classifier, write_network
 
     network = write_network(folder / "network.bundle", classifier(batch="batch"), (1, 4))
     head = linear_head(network, "slow", labels=("old a", "old b", "old c"))
@@ -128,7 +128,7 @@ def graphs(folder: Path) -> list[bytes]:
 
 def foreign_graphs(folder: Path) -> list[bytes]:
     """A detector as other people export one."""
-    from foreign import yolox
+    from support.foreign import yolox
 
     return [yolox(folder / "foreign.onnx", 3).read_bytes()]
 

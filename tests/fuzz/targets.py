@@ -180,10 +180,9 @@ def use_gallery(data: bytes, place: Path) -> None:
 
 def use_picture(data: bytes, place: Path) -> None:
     """A picture's file, prepared for a network."""
-    from conftest import COLORS_PREPROCESS
-
     from edgebone.preprocess import preprocess
     from edgebone.sources.images import describe_pages, is_picture, read_image, read_pages, stored_and_upright_hw
+    from support.bundles import COLORS_PREPROCESS
 
     path = place / "a.jpg"
     path.write_bytes(data)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import seeds
-from fuzz import plain
 from harness import Outcome, Target, fuzz
 from hostile import HOSTILE
 from mutators import mutate_bytes, of_members, unzip
@@ -22,6 +21,7 @@ from targets import TARGETS
 
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
+from fuzz import plain
 
 PROGRAM = Path(__file__).with_name("fuzz.py")
 

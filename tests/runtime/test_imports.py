@@ -9,10 +9,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import GREEN, picture
 from PIL import Image
 
-RUNTIME = Path(__file__).parents[2] / "runtime" / "edgebone"
+from support import ROOT
+from support.pictures import GREEN, picture
+
+RUNTIME = ROOT / "runtime" / "edgebone"
 FILES = sorted(RUNTIME.rglob("*.py"))
 NEVER = {"torch", "torchvision", "onnx", "onnxscript", "onnxslim", "timm", "edgebone_export"}
 LAZY_ONLY = {

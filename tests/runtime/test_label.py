@@ -13,15 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from camera_servers import mjpeg_server
-from conftest import BLUE, COLORS, GREEN, RED, picture, write_boxes_bundle, write_colors_bundle, write_video
-from helpers import edgebone as program
 from PIL import Image
 
 import edgebone
 from edgebone.core.errors import BundleError, OutputError, SourceError
 from edgebone.core.manifest import Head
 from edgebone.labelling import label
+from support.bundles import COLORS, write_boxes_bundle, write_colors_bundle
+from support.camera_servers import mjpeg_server
+from support.pictures import BLUE, GREEN, RED, picture, write_video
+from support.program import edgebone as program
 
 LABELS = ("blue", "green", "red")
 

@@ -9,9 +9,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from conftest import RED, picture, write_boxes_bundle, write_colors_bundle
-from helpers import has_bf16, needs
-from test_bundle import contents
 
 from edgebone.core.bundle import Bundle, open_bundle
 from edgebone.core.bundle_writing import write_bundle
@@ -22,6 +19,9 @@ from edgebone.engines.spec import Candidate
 from edgebone.preprocess import preprocess
 from edgebone.selftest import preprocess_off_by, replay
 from edgebone.sources.golden_picture import read_golden_picture
+from support.bundles import contents, tampered, write_boxes_bundle, write_colors_bundle
+from support.machine import has_bf16, needs
+from support.pictures import RED, picture
 
 Tensors = dict[str, np.ndarray]
 ORT = Candidate("onnxruntime", "fp32", "fp32")
@@ -35,16 +35,6 @@ ON_EVERY_ENGINE = pytest.mark.parametrize(
         ),
     ],
 )
-
-
-def tampered(path: Path, change: Callable[[Tensors], object], batch: tuple[int, int] = (1, 1)) -> Path:
-    """A consistent bundle whose recording is another one."""
-    manifest, files = contents(write_colors_bundle(path.with_name(f"good.{path.name}"), batch))
-    tensors = dict(np.load(io.BytesIO(files["golden/tensors.npz"])))
-    change(tensors)
-    recorded = io.BytesIO()
-    np.savez(recorded, **tensors)
-    return write_bundle(path, manifest, {**files, "golden/tensors.npz": recorded.getvalue()})
 
 
 @pytest.mark.parametrize("batch", [(1, 1), (1, 4), (4, 4)])

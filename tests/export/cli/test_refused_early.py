@@ -1,0 +1,105 @@
+"""What is mistyped is refused before PyTorch or an engine is imported; files of other kinds with the way from them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import foreign
+from support.bundles import write_colors_bundle
+
+PROGRAM = """
+import sys
+from edgebone.cli import main
+try:
+    main()
+except SystemExit as done:
+    heavy = [name for name in ("torch", "torchvision", "sklearn", "onnxruntime", "openvino") if name in sys.modules]
+    print(*heavy)
+    raise
+"""
+
+
+def refused(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run the program's own entry, and hold it to having imported nothing heavy."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+    assert done.stdout.split() == [], f"imported before refusing: {done.stdout}"
+    assert "Traceback" not in done.stderr
+    return done.returncode, " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("refused")
+    write_colors_bundle(folder / "colors.bundle")
+    foreign.yolox(folder / "net.onnx", 80)
+    (folder / "bad.json").write_text("{")
+    (folder / "net.pt").touch()
+    (folder / "weights.safetensors").touch()
+    (folder / "net.engine").touch()
+    (folder / "photos").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("import nat.onnx -o b --decoder yolox", 8, "nat.onnx: no such file; did you mean net.onnx?"),
+        ("import net.onnx -o b --decoder yolo", 8, "there is no decoder yolo; did you mean yolox"),
+        (
+            "import net.onnx -o b --decoder yolox --preprocess yolo",
+            8,
+            "no such preprocessing; did you mean ultralytics?",
+        ),
+        ("import net.onnx -o b --decoder yolox --preprocess bad.json", 8, "bad.json: preprocessing cannot be read"),
+        ("import net.onnx -o b --decoder yolox --labels gone.txt", 8, "labels gone.txt: not a readable file"),
+        ("import net.onnx -o b --decoder yolox --samples gone", 4, "gone: no such file or folder"),
+        ("import net.onnx -o b --decoder yolox --size 640", 2, "a size is HEIGHTxWIDTH"),
+        ("import net.onnx -o colors.bundle --decoder yolox", 7, "colors.bundle exists"),
+        ("import colors.bundle -o b --decoder yolox", 8, "it is a bundle already; look with it: edgebone run"),
+        ("import net.pt -o b --decoder yolov8", 8, "yolo export model=net.pt format=onnx"),
+        ("import weights.safetensors -o b --decoder raw", 8, "edgebone export MODEL --weights weights.safetensors"),
+        ("import net.engine -o b --decoder raw", 8, "import the ONNX file that it was made from"),
+        ("export mobilenet_v2 -o colors.bundle", 7, "colors.bundle exists"),
+        ("export mobilenet_v2 -o b --output logit", 8, "there is no output logit; did you mean logits?"),
+        ("export mobilenet_v2 -o b --kind binar", 8, "there is no kind binar; did you mean binary?"),
+        ("export mobilenet_v2 -o b --labels gone.txt", 8, "labels gone.txt: not a readable file"),
+        ("export mobilenet_v2 -o b --samples gone", 4, "gone: no such file or folder"),
+        ("export net.onnx -o b", 10, "edgebone import net.onnx -o net.bundle --decoder"),
+        ("export yolo11n -o b", 10, "yolo export model=yolo11n.pt format=onnx"),
+        ("fit color.bundle --data photos -o b", 3, "did you mean colors.bundle?"),
+        ("fit colors.bundle --data photo -o b", 4, "photo: no such file or folder; did you mean photos?"),
+        ("fit colors.bundle --data photos -o b --engine openvno", 5, "did you mean openvino?"),
+        ("fit colors.bundle --data photos -o colors.bundle", 7, "colors.bundle exists"),
+        ("fit colors.bundle --data photos -o b --head linea", 2, "not 'linea'"),
+        ("quantize colors.bundle --precision int3", 8, "there is no variant int3"),
+        ("quantize colors.bundle --calibrate photo", 4, "did you mean photos?"),
+        ("quantize net.onnx", 3, "edgebone import net.onnx -o net.bundle"),
+        ("attach colors.bundle gone.head -o b", 3, "gone.head"),
+        ("compare --data photo --backbones resnet18,resnet34", 4, "did you mean photos?"),
+        ("add-frame color.bundle --frame 100x100", 3, "did you mean colors.bundle?"),
+        ("inspect net.onnx", 3, "not a bundle, but an ONNX file"),
+        ("inspect .", 3, "it holds no manifest.json; did you mean colors.bundle?"),
+        ("inspect colors", 3, "did you mean colors.bundle?"),
+        ("eval net.pt --data photos", 3, "not a bundle, but a PyTorch file"),
+        ("doctor net.engine", 3, "not a bundle, but an engine for one GPU"),
+        ("bench net.onnx", 3, "not a bundle, but an ONNX file"),
+        ("run photos colors.bundle", 2, "colors.bundle is the bundle: it comes first"),
+        ("run net.onnx photos", 3, "edgebone import net.onnx -o net.bundle"),
+    ],
+)
+def test_what_is_mistyped_is_refused_before_anything_heavy_is_imported(
+    workplace: Path, line: str, code: int, words: str
+) -> None:
+    before = sorted(workplace.iterdir())
+    found, said = refused(workplace, *line.split())
+    assert words in said
+    assert found == code
+    assert sorted(workplace.iterdir()) == before
