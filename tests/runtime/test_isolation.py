@@ -14,8 +14,8 @@ from conftest import GREEN, picture, write_colors_bundle
 from helpers import PROGRAM
 from PIL import Image
 
-from edgebone.core.apart import find_program, python_command, run_apart
 from edgebone.core.errors import SourceError
+from edgebone.core.own_process import find_program, python_command, run_in_own_process
 from edgebone.sources.gstreamer import Pipeline
 
 HOSTILE = ("numpy", "json", "edgebone", "runpy", "ctypes", "signal", "typer", "cv2", "onnxruntime", "sitecustomize")
@@ -59,7 +59,7 @@ def test_no_command_imports_what_lies_in_the_working_folder(
     assert ran(hostile) == []
 
 
-def test_a_module_that_is_run_apart_sees_its_arguments_and_what_pythonpath_adds(
+def test_a_module_that_is_run_in_a_process_of_its_own_sees_its_arguments_and_what_pythonpath_adds(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -72,8 +72,8 @@ def test_a_module_that_is_run_apart_sees_its_arguments_and_what_pythonpath_adds(
     )
     monkeypatch.chdir(hostile)
     monkeypatch.setenv("PYTHONPATH", str(elsewhere))
-    assert run_apart("asked_for", "a b", "-c") == (b'[["a b", "-c"], false, "__main__"]\n', "")
-    assert run_apart("asked_for", "it", "did", "not")[1] == "it did not"
+    assert run_in_own_process("asked_for", "a b", "-c") == (b'[["a b", "-c"], false, "__main__"]\n', "")
+    assert run_in_own_process("asked_for", "it", "did", "not")[1] == "it did not"
     assert ran(hostile) == []
 
 
