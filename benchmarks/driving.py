@@ -112,8 +112,10 @@ class Way:
 
     def _look(self, frame: NDArray[np.uint8], number: int) -> float:
         engine_s = 0.0
-        for model, buffer, apart in zip(self._models, self._buffers, self._heads, strict=True):
-            wanted: Collection[str] | None = apart if apart and number % self._every == 0 else () if apart else None
+        for model, buffer, detached in zip(self._models, self._buffers, self._heads, strict=True):
+            wanted: Collection[str] | None = (
+                detached if detached and number % self._every == 0 else () if detached else None
+            )
             prepared = model.prepare([frame], buffer)
             began = time.perf_counter()
             ran = model.run(prepared, wanted)
@@ -123,13 +125,13 @@ class Way:
 
 
 def timings(
-    detector: Path, teacher: Path, attached: Path, apart: Path, frames: list[NDArray[np.uint8]], turns: int
+    detector: Path, teacher: Path, attached: Path, detached: Path, frames: list[NDArray[np.uint8]], turns: int
 ) -> list[dict[str, Any]]:
     rows = []
     for engine, precision in ENGINES:
         with ExitStack() as stack:
             opened: dict[str, edgebone.Model] = {}
-            for key, path in (("one", detector), ("big", teacher), ("three", attached), ("loose", apart)):
+            for key, path in (("one", detector), ("big", teacher), ("three", attached), ("loose", detached)):
                 try:
                     opened[key] = stack.enter_context(edgebone.load(path, engine=engine, precision=precision))
                 except EdgeboneError as error:
@@ -142,8 +144,8 @@ def timings(
                 "one backbone, three heads": Way(opened["three"]),
             }
             if "loose" in opened:
-                ways["lanes and road apart"] = Way(opened["loose"])
-                ways[f"apart, every {EVERY}rd frame"] = Way(opened["loose"], every=EVERY)
+                ways["detached lanes and road"] = Way(opened["loose"])
+                ways[f"detached, every {EVERY}rd frame"] = Way(opened["loose"], every=EVERY)
             orders = list(itertools.permutations(ways))
             found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
             for way in ways.values():
@@ -201,9 +203,9 @@ def main() -> None:
                 heads[name] = fit_student(
                     args.detector, name, train, held_out[name], work / f"{name}.head", args.epochs
                 )
-        together, apart = work / "driving.bundle", work / "driving-apart.bundle"
+        together, detached = work / "driving.bundle", work / "driving-detached.bundle"
         attach(args.detector, heads, together)
-        attach(args.detector, heads, apart, apart=True)
+        attach(args.detector, heads, detached, detached=True)
         record: dict[str, Any] = {
             "machine": machine,
             "frames": {"fitted_on": len(range(0, first_held_out, EVERY)), "held_out_from": first_held_out},
@@ -226,7 +228,7 @@ def main() -> None:
         }
         for key in ("heads", "iou_held_out", "iou_elsewhere", "boxes"):
             print(key, record.get(key), flush=True)
-        record["timings"] = timings(args.detector, args.teacher, together, apart, frames, args.turns)
+        record["timings"] = timings(args.detector, args.teacher, together, detached, frames, args.turns)
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
 

@@ -106,19 +106,19 @@ def ways(bundle: str, folder: Path) -> dict[str, list[Path]]:
         linear = [linear_head(opened, f"linear{number}", number) for number in range(max(COUNTS))]
         dense = [dense_head(opened, f"dense{classes}", classes, classes) for classes in DENSE_CLASSES]
 
-    def write(name: str, heads: Sequence[HeadFile], apart: bool = False) -> Path:
-        return attach(bundle, heads, folder / name, apart=apart, drop=own).path
+    def write(name: str, heads: Sequence[HeadFile], detached: bool = False) -> Path:
+        return attach(bundle, heads, folder / name, detached=detached, drop=own).path
 
     single = [write(f"single{number}", [head]) for number, head in enumerate(linear)]
-    found = {"1 network, 1 linear head": single[:1], "1 linear head apart": [write("apart1", linear[:1], True)]}
+    found = {"1 network, 1 linear head": single[:1], "1 detached linear head": [write("detached1", linear[:1], True)]}
     for count in COUNTS[1:]:
         found[f"1 network, {count} linear heads"] = [write(f"joined{count}", linear[:count])]
-        found[f"{count} linear heads apart"] = [write(f"apart{count}", linear[:count], True)]
+        found[f"{count} detached linear heads"] = [write(f"detached{count}", linear[:count], True)]
         found[f"{count} networks"] = single[:count]
     single_dense = [write(f"dense{number}", [head]) for number, head in enumerate(dense)]
     found["1 network, 1 dense head"] = single_dense[:1]
     found["1 network, 2 dense heads"] = [write("dense", dense)]
-    found["2 dense heads apart"] = [write("dense apart", dense, True)]
+    found["2 detached dense heads"] = [write("dense detached", dense, True)]
     found["2 networks, a dense head each"] = single_dense
     return found
 
@@ -183,7 +183,7 @@ def memory_mb(paths: Sequence[Path], engine: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def memory_apart(engine: str, paths: Sequence[str]) -> None:
+def memory_in_own_process(engine: str, paths: Sequence[str]) -> None:
     """Print this process's memory, in MB, with models loaded."""
     with ExitStack() as stack:
         for path in paths:
@@ -348,13 +348,13 @@ def main() -> None:
                     flush=True,
                 )
             rows += measured
-            swapped.append(swaps(found["1 linear head apart"][0], heads, engine, precision, args.swaps))
+            swapped.append(swaps(found["1 detached linear head"][0], heads, engine, precision, args.swaps))
             show(swapped[-1])
         for engine in dict.fromkeys(engine for engine, _ in ENGINES):
             kinds = (
                 "1 network, 1 linear head",
                 f"1 network, {most} linear heads",
-                f"{most} linear heads apart",
+                f"{most} detached linear heads",
                 f"{most} networks",
             )
             row = {"engine": engine, **{name: round(memory_mb(found[name], engine), 1) for name in kinds}}
@@ -370,6 +370,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
-        memory_apart(sys.argv[2], sys.argv[3:])
+        memory_in_own_process(sys.argv[2], sys.argv[3:])
     else:
         main()

@@ -5,7 +5,7 @@ Usage: python benchmarks/reload_storm.py [sighup|swap] [--bundle BUNDLE] [--head
 
 ``sighup`` starts ``edgebone run BUNDLE synthetic://64x48@60`` and sends it SIGHUP every so many seconds. ``swap``
 starts a Python process in which four threads swap the model of one stream as fast as they can, or with ``--head`` a
-head that is apart from the model's graph. ``--busy`` processes turn in circles beside them: what races shows itself on
+detached head. ``--busy`` processes turn in circles beside them: what races shows itself on
 a machine that is short of cores.
 """
 

@@ -248,7 +248,7 @@ def _each_ms(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> dict[s
     return {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
 
 
-def search_apart(path: str, asked: str) -> None:
+def search_in_own_process(path: str, asked: str) -> None:
     """Print what searching a gallery takes, as JSON."""
     queries = np.load(asked)
     before = _resident_mb()
@@ -346,6 +346,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--search"]:
-        search_apart(*sys.argv[2:])
+        search_in_own_process(*sys.argv[2:])
     else:
         main()

@@ -20,7 +20,7 @@ import msgspec
 from edgebone.core.bundle import open_bundle
 from edgebone.engines.plans import planned
 from edgebone.engines.table import this_machine
-from edgebone.tune.measure import Speed, measure_apart
+from edgebone.tune.measure import Speed, measure_in_own_process
 from edgebone.tune.space import BASELINE
 
 
@@ -63,7 +63,7 @@ def main() -> None:
         theirs: dict[tuple[str, str, str], list[tuple[float, float]]] = {way: [] for way in ways}
         for _ in range(args.turns):
             for candidate, found in ((plan, ours), (BASELINE, plain)):
-                speed = measure_apart(args.bundle, candidate, float(args.seconds))
+                speed = measure_in_own_process(args.bundle, candidate, float(args.seconds))
                 if not isinstance(speed, Speed):
                     sys.exit(f"{candidate}: {speed.reason}")
                 found.append(speed)

@@ -224,7 +224,7 @@ def test_heads_on_one_backbone_are_held_against_networks_of_their_own(tmp_path: 
     out = run("heads_cost.py", bundle, "--turns", 1, "--swaps", 2, "--json", figures)
     found = json.loads(figures.read_text())
     ways = {row["way"] for row in found["rows"]}
-    assert {"1 network, 5 linear heads", "5 linear heads apart", "5 networks", "1 network, 2 dense heads"} <= ways
+    assert {"1 network, 5 linear heads", "5 detached linear heads", "5 networks", "1 network, 2 dense heads"} <= ways
     assert all(row["lost"] == 0 and row["swaps_seen"] == 2 for row in found["swaps"])
     assert "2 swaps, 2 seen in the results, 0 of" in out
 

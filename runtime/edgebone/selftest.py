@@ -11,7 +11,7 @@ from edgebone.decode import make_decoders
 from edgebone.engines.opening import open_engine
 from edgebone.engines.proved import Replay, held_against, run_golden
 from edgebone.engines.spec import Candidate
-from edgebone.model.attached_heads import ApartHeads
+from edgebone.model.attached_heads import DetachedHeads
 from edgebone.preprocess import preprocess
 from edgebone.sources.golden_picture import read_golden_picture
 
@@ -35,7 +35,7 @@ def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay
         with open_engine(bundle, candidate) as engine:
             precision = engine.precision
             outputs = run_golden(bundle, sample, candidate, engine)
-        with ApartHeads(bundle, candidate, {}) as heads:
+        with DetachedHeads(bundle, candidate, {}) as heads:
             for name, ran in heads.run(outputs).items():
                 outputs.update({head_key(name, output): array for output, array in ran.outputs.items()})
     except EdgeboneError as error:

@@ -19,7 +19,7 @@ from support.pictures import write_video
 
 
 def bundles(folder: Path) -> list[bytes]:
-    """Bundles as zips: a classifier, one with plans and accuracies, boxes with areas, and heads that are apart."""
+    """Bundles as zips: a classifier, one with plans and accuracies, boxes with areas, and detached heads."""
     colors = zipped(write_colors_bundle(folder / "colors.bundle"))
     boxes = zipped(write_boxes_bundle(folder / "boxes.bundle"))
     return [colors, zipped(_with_plans(folder)), boxes, zipped(two_heads(folder))]
@@ -74,7 +74,7 @@ def _with_plans(folder: Path) -> Path:
 
 
 def two_heads(folder: Path) -> Path:
-    """A classifier with a head apart from its graph; the head's own file lies beside it as ``slow.head``."""
+    """A classifier with a detached head; the head's own file lies beside it as ``slow.head``."""
     from edgebone_export.heads.attach.attach import attach
     from support.heads import linear_head, saved
     from support.networks import classifier, write_network
@@ -82,7 +82,7 @@ def two_heads(folder: Path) -> Path:
     network = write_network(folder / "network.bundle", classifier(batch="batch"), (1, 4))
     head = linear_head(network, "slow", labels=("old a", "old b", "old c"))
     saved(head, folder)
-    attach(network, [head], folder / "two.bundle", apart=True)
+    attach(network, [head], folder / "two.bundle", detached=True)
     return folder / "two.bundle"
 
 

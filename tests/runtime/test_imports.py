@@ -85,7 +85,7 @@ def test_the_command_line_imports_nothing_heavy_before_it_is_needed(path: Path) 
         "edgebone.engines.table"
     }
     core = {module for module in imports(path, top_level_only=True) if module.startswith("edgebone.core.")}
-    assert core <= {f"edgebone.core.{name}" for name in ("apart", "errors", "terminal")}
+    assert core <= {f"edgebone.core.{name}" for name in ("own_process", "errors", "terminal")}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(RUNTIME)))
@@ -180,7 +180,7 @@ def test_everything_works_where_torch_and_onnx_are_not_there(colors_bundle: Path
 
 @pytest.mark.parametrize(
     ("what", "place"),
-    [("Image.open", "sources/images.py"), ("sys.executable", "core/apart.py"), ("glob.glob", "sources/globs.py")],
+    [("Image.open", "sources/images.py"), ("sys.executable", "core/own_process.py"), ("glob.glob", "sources/globs.py")],
 )
 def test_what_has_to_be_done_with_care_is_done_in_one_place(what: str, place: str) -> None:
     found = {

@@ -21,9 +21,13 @@ def attach(
     bundle: Annotated[Path, typer.Argument(help="The bundle whose backbone the heads were fitted on.")],
     heads: Annotated[list[str], typer.Argument(help="Heads: NAME.head, or NEWNAME=NAME.head.")],
     output: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
-    apart: Annotated[
+    detached: Annotated[
         bool,
-        typer.Option("--apart", help="Keep the heads out of the backbone's graph: own rates, swapped while serving."),
+        typer.Option(
+            "--detached",
+            help="Attach the heads as graphs of their own, outside the backbone's graph: own rates, swapped while "
+            "serving. (edgebone detach takes a head off a bundle.)",
+        ),
     ] = False,
     drop: Annotated[
         list[str] | None, typer.Option(help="A head that the new bundle shall not have; repeatable.")
@@ -41,7 +45,9 @@ def attach(
         _need_packages()
         from edgebone_export.heads.attach.attach import attach as run_attach
 
-        report = run_attach(bundle, files, output, apart=apart, drop=drop or (), overwrite=force, progress=steps.begin)
+        report = run_attach(
+            bundle, files, output, detached=detached, drop=drop or (), overwrite=force, progress=steps.begin
+        )
     show(report)
 
 

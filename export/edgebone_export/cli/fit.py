@@ -56,8 +56,13 @@ def fit(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the heads that the bundle has; else the new one is the only one.")
     ] = False,
-    apart: Annotated[
-        bool, typer.Option("--apart", help="Keep the head out of the graph: own rate, swapped while serving.")
+    detached: Annotated[
+        bool,
+        typer.Option(
+            "--detached",
+            help="Attach the head as a graph of its own, outside the backbone's graph: own rate, swapped while "
+            "serving. (edgebone detach takes a head off a bundle.)",
+        ),
     ] = False,
     max_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points that a variant of fewer bits may lose before it is left out.")
@@ -72,9 +77,9 @@ def fit(
 ) -> None:
     """Fit a head on your pictures in seconds; the backbone stays as it is, and its features are computed once."""
     own = own_settings(head, said)
-    if output.suffix == ".head" and (keep or apart):
+    if output.suffix == ".head" and (keep or detached):
         raise typer.BadParameter(
-            "--keep and --apart are about a bundle; a head alone is attached with: edgebone attach"
+            "--keep and --detached are about a bundle; a head alone is attached with: edgebone attach"
         )
     from edgebone.core.bundle_writing import check_target
     from edgebone.core.head_file import SUFFIX, check_head_target
@@ -114,7 +119,7 @@ def fit(
                 seed=seed,
             ),
             keep=keep,
-            apart=apart,
+            detached=detached,
             max_drop=max_drop,
             cache="default" if cache else None,
             overwrite=force,

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import torch
 
-from edgebone.core.apart import python_command
 from edgebone.core.manifest import Weights
+from edgebone.core.own_process import python_command
 from edgebone.core.reading import sha256_of
 from edgebone_export.errors import WeightsError
 

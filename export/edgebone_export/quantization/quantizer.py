@@ -117,9 +117,7 @@ def quantize(
         manifest = bundle.manifest
         base = _fp32(manifest, str(path))
         if not manifest.graph_heads:
-            raise ExportError(
-                f"{path}: all heads are apart from its graph; quantize the backbone before they are attached"
-            )
+            raise ExportError(f"{path}: all its heads are detached; quantize the backbone before they are attached")
         content = bundle.read(base.file)
         progress("calibration pictures")
         calibration = read_calibration(Path(calibrate), manifest.preprocess, pictures, notice)
@@ -129,10 +127,10 @@ def quantize(
         )
         source = Source(content, str(path), calibration, base.batch, method, progress)
         golden = read_golden(bundle).network_input
-        apart = {
+        detached = {
             name: parse_head(bundle.read(head.file), f"{path}, {head.file}")
             for name, head in manifest.heads.items()
-            if head.apart
+            if head.detached
         }
         made: dict[str, Made] = {}
         outcomes = []
@@ -141,7 +139,7 @@ def quantize(
             progress(f"FP32: {data.metric} {rehearsal.baseline.value:.2f} on {len(rehearsal.data.pictures)} pictures")
             for precision, target in variants:
                 recipe = make_recipe(source, precision, target)
-                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, golden, apart, max_drop)
+                outcome, added = _try(recipe, source, manifest, rehearsal, fp32, golden, detached, max_drop)
                 outcomes.append(outcome)
                 if added is not None:
                     made[outcome.name] = added
@@ -185,7 +183,7 @@ def _try(
     rehearsal: Rehearsal,
     fp32: Engine,
     golden: NDArray[np.uint8],
-    apart: Mapping[str, HeadFile],
+    detached: Mapping[str, HeadFile],
     max_drop: float,
 ) -> tuple[Outcome, Made | None]:
     source.progress(f"{recipe.name}: {len(recipe.layers)} layers can be lowered")
@@ -206,7 +204,7 @@ def _try(
         (answer,) = _outputs(engine, golden)
     recorded = io.BytesIO()
     named: dict[str, Any] = {name: values[:1] for name, values in answer.items()}
-    for name, head in apart.items():
+    for name, head in detached.items():
         with OnnxRuntimeEngine(head.graph) as alone:
             given = alone.run({key: named[manifest.taps[key].output] for key in head.manifest.reads})
         named |= {head_key(name, output): values for output, values in given.items()}

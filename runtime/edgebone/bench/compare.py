@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from edgebone.bench.measure import Measured
-from edgebone.core.apart import run_apart
 from edgebone.core.errors import EngineError
+from edgebone.core.own_process import run_in_own_process
 from edgebone.engines.spec import Candidate
 
 
@@ -21,14 +21,16 @@ class Failed:
     reason: str
 
 
-def measure_apart(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float) -> Measured | Failed:
+def measure_in_own_process(
+    bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float
+) -> Measured | Failed:
     """Measure one candidate in a fresh process: peak memory and thread pools are then its own.
 
     Raises:
         EngineError: The process printed what is not a measurement.
     """
     sizes = (str(frame_hw[0]), str(frame_hw[1]), str(seconds))
-    printed, why = run_apart("edgebone.bench.measure", bundle, msgspec.json.encode(candidate).decode(), *sizes)
+    printed, why = run_in_own_process("edgebone.bench.measure", bundle, msgspec.json.encode(candidate).decode(), *sizes)
     if why:
         return Failed(candidate.engine, candidate.precision, why.split(": ", 1)[-1])
     try:

@@ -37,7 +37,7 @@ def bench_command(
     """
     from rich.console import Console
 
-    from edgebone.bench.compare import Failed, measure_apart
+    from edgebone.bench.compare import Failed, measure_in_own_process
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
     from edgebone.core.quiet import Watch
@@ -64,7 +64,7 @@ def bench_command(
     watch = Watch()
     for fit in choice.fits:
         with console.status(as_shown(f"measuring {fit.candidate} …")):
-            rows.append(measure_apart(bundle, fit.candidate, frame_hw, seconds))
+            rows.append(measure_in_own_process(bundle, fit.candidate, frame_hw, seconds))
     disturbed = watch.until_now()
     measured = [row for row in rows if not isinstance(row, Failed)]
     failed = [row for row in rows if isinstance(row, Failed)]

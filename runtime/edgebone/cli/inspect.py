@@ -55,7 +55,7 @@ def _show(manifest: Manifest, path: str) -> None:
 def _head(manifest: Manifest, name: str) -> str:
     head = manifest.heads[name]
     size = f", attached, {manifest.files[head.file].size / 1e3:.0f} kB" if head.file else ""
-    return f"{name}: {head.decoder}{_labels(head.labels)}{size}{', apart from the graph' if head.apart else ''}"
+    return f"{name}: {head.decoder}{_labels(head.labels)}{size}{', detached' if head.detached else ''}"
 
 
 def _stride(tap: Tap) -> str:

@@ -9,7 +9,7 @@ from types import FrameType
 
 from edgebone.cli.output import note
 from edgebone.cli.signals import INTERRUPTED, TERMINATED, hangups_held_back
-from edgebone.core.apart import python_command
+from edgebone.core.own_process import python_command
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0

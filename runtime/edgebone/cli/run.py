@@ -79,7 +79,7 @@ def run_command(
     ] = None,
     head_every: Annotated[
         list[str] | None,
-        typer.Option("--head-every", metavar="HEAD=N", help="Run a head that is apart on one frame out of so many."),
+        typer.Option("--head-every", metavar="HEAD=N", help="Run a detached head on one frame out of so many."),
     ] = None,
     max_fps: Annotated[
         float | None, typer.Option("--max-fps", help="At most so many frames a second of each source.")

@@ -29,7 +29,7 @@ class GoldenSample:
 
 
 def head_key(head: str, output: str) -> str:
-    """The name in a recording of what a head that is apart gives."""
+    """The name in a recording of what a detached head gives."""
     return f"head/{head}/{output}"
 
 
@@ -53,7 +53,7 @@ def read_recorded(bundle: Bundle, variant: str) -> dict[str, Array]:
     """What a variant answered where it was proved: its own answer, if it has fewer bits than the original.
 
     Returns:
-        Every output by name, and those of heads that are apart by their :func:`head_key`.
+        Every output by name, and those of detached heads by their :func:`head_key`.
 
     Raises:
         BundleError: It is not readable, or lacks an output.
@@ -63,7 +63,9 @@ def read_recorded(bundle: Bundle, variant: str) -> dict[str, Array]:
     recorded = _read_tensors(bundle, name)
     recorded.pop("input", None)
     wanted = {spec.name for spec in manifest.outputs}
-    wanted |= {head_key(key, output) for key, head in manifest.heads.items() if head.apart for output in head.outputs}
+    wanted |= {
+        head_key(key, output) for key, head in manifest.heads.items() if head.detached for output in head.outputs
+    }
     if not wanted <= recorded.keys():
         raise BundleError(f"{bundle.path}: {name} has outputs {sorted(recorded)}, should have {sorted(wanted)}")
     return {key: recorded[key] for key in sorted(wanted)}

@@ -162,12 +162,12 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         decoder: The decoder's ``name@version``.
-        outputs: The graph outputs that it reads, in the decoder's order; of a head that is apart, its own graph's.
+        outputs: The graph outputs that it reads, in the decoder's order; of a detached head, its own graph's.
         labels: Class names by class id; empty where the head has no classes.
         params: The decoder's own settings, checked by the decoder at load.
         file: Path of the head's own artefact, where it was fitted and attached; empty for the network's own heads.
-        apart: Whether the head runs in an engine of its own, on taps that the network gives, so that it can run at a
-            rate of its own and be swapped; else its nodes are in the network's graph.
+        detached: Whether the head runs in an engine of its own, on taps that the network outputs, so that it can have
+            its own rate and be swapped; else its nodes are in the network's graph. Its key in JSON is ``apart``.
     """
 
     decoder: Name
@@ -175,12 +175,12 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: Labels = ()
     params: dict[str, Any] = {}
     file: Path = ""
-    apart: bool = False
+    detached: bool = msgspec.field(default=False, name="apart")
 
     def __post_init__(self) -> None:
-        """Refuse a head that is apart from the network but nowhere else."""
-        if self.apart and not self.file:
-            raise ValueError("a head that is apart needs its file")
+        """Refuse a detached head without a file."""
+        if self.detached and not self.file:
+            raise ValueError("a detached head needs its file")
 
 
 def listed(heads: Mapping[str, Head]) -> str:
@@ -196,7 +196,7 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shape: Without the batch: (d,) of a vector, (channels, height, width) of maps.
         fingerprint: Hex SHA-256 over all that leads to it: operators, attributes and weights, but no names.
         stride: Network input pixels per cell; 0 for a vector.
-        output: The float32 output that gives it to heads that are apart; empty where there is none.
+        output: The float32 output that gives it to detached heads; empty where there is none.
     """
 
     value: Name
@@ -521,8 +521,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def graph_heads(self) -> dict[str, Head]:
-        """The heads whose nodes are in the network's graph: all but those that are apart."""
-        return {name: head for name, head in self.heads.items() if not head.apart}
+        """The heads whose nodes are in the network's graph: all but the detached ones."""
+        return {name: head for name, head in self.heads.items() if not head.detached}
 
     def chosen_graphs(self, names: Sequence[str], where: str) -> list[str]:
         """The named variants and frame variants once each, or all of them where none is named.

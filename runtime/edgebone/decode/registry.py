@@ -137,7 +137,7 @@ def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
             heads that have it. None keeps the bundle's value.
 
     Returns:
-        Those of the heads in the network's graph; heads that are apart are read where they run.
+        Those of the heads in the network's graph; detached heads are read where they run.
 
     Raises:
         BundleError: Unknown decoder or parameter, outputs that a decoder cannot read, or a setting that none
@@ -150,7 +150,7 @@ def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
     for name, head in manifest.heads.items():
         own = {key: value for key, value in given.items() if key in setting_names(name, head)}
         unused -= own.keys()
-        if head.apart:
+        if head.detached:
             continue
         outputs = [specs[output] for output in head.outputs]
         decoders[name] = make_decoder(name, head, outputs, manifest.preprocess.size_hw, **own)

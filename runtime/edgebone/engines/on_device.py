@@ -51,7 +51,7 @@ def keep_for_heads(engine: AsyncEngine, manifest: Manifest) -> None:
 
 
 def _read_behind(manifest: Manifest) -> frozenset[str]:
-    """The network's outputs that nobody but heads apart from the graph reads."""
-    apart = {name for name, head in manifest.heads.items() if head.apart}
-    own = {output for name, head in manifest.heads.items() if name not in apart for output in head.outputs}
-    return frozenset(tap.output for tap in manifest.taps.values() if apart and tap.output) - own
+    """The network's outputs that nobody but detached heads reads."""
+    detached = {name for name, head in manifest.heads.items() if head.detached}
+    own = {output for name, head in manifest.heads.items() if name not in detached for output in head.outputs}
+    return frozenset(tap.output for tap in manifest.taps.values() if detached and tap.output) - own

@@ -122,7 +122,7 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str, b
             raise EngineError(
                 f"{bundle.path}: the network has {is_}, its manifest says {said}; export the bundle again"
             )
-    for name in sorted({output for head in manifest.heads.values() if not head.apart for output in head.outputs}):
+    for name in sorted({output for head in manifest.heads.values() if not head.detached for output in head.outputs}):
         rows = by_name[name].shape[0] if by_name[name].shape else 0
         if isinstance(rows, int) and rows < batch:
             raise EngineError(

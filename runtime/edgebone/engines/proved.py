@@ -65,7 +65,7 @@ def held_against(
     full = precision == "fp32"
     tolerance = Tolerance(max_rel=bundle.manifest.golden.max_rel) if full else REDUCED
     heads = {
-        head_key(key, output) if head.apart else output: head
+        head_key(key, output) if head.detached else output: head
         for key, head in bundle.manifest.heads.items()
         for output in head.outputs
     }
@@ -146,7 +146,7 @@ def _compiled_anew_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Cand
 
 
 def _replay(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> Replay | None:
-    """The golden sample on an open engine, but for heads that are apart; None where there is none."""
+    """The golden sample on an open engine, but for detached heads; None where there is none."""
     try:
         recorded = read_recorded(bundle, candidate.variant)
         own = {name: array for name, array in recorded.items() if not name.startswith("head/")}

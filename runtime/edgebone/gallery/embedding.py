@@ -96,8 +96,8 @@ def embed_prepared(model: Model, prepared: Iterable[Pixels], head: str | None = 
         GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
     """
     name = embedding_head(model, head)
-    # Only one that is apart is swapped, and it is at hand; others would be read from the bundle.
-    file = model.head_file(name) if model.manifest.heads[name].apart else None
+    # Only a detached one is swapped, and it is at hand; others would be read from the bundle.
+    file = model.head_file(name) if model.manifest.heads[name].detached else None
     before = file.manifest if file else None
     counts: list[int] = []
 
@@ -148,7 +148,7 @@ def embedding_head(model: Model, name: str | None = None) -> str:
 
 def _heads_now(model: Model) -> dict[str, Head]:
     """The bundle's heads, those that were swapped as they are now."""
-    files = {name: model.head_file(name) for name, head in model.manifest.heads.items() if head.apart}
+    files = {name: model.head_file(name) for name, head in model.manifest.heads.items() if head.detached}
     return {**model.manifest.heads, **{name: file.manifest.head for name, file in files.items() if file}}
 
 

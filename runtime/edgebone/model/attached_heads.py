@@ -30,7 +30,7 @@ from edgebone.engines.spec import Candidate
 from edgebone.tasks.embedding import EMBEDDING
 
 
-class ApartHead:
+class DetachedHead:
     """One head: its engine, and how its outputs are read.
 
     May be run from several threads at once; closed while it runs, it frees its engine when the last run is done.
@@ -90,12 +90,12 @@ class ApartHead:
 class HeadRun:
     """A head and what it gave: after a swap, what the old one gave is still read in the old one's way."""
 
-    head: ApartHead
+    head: DetachedHead
     outputs: Outputs
 
 
-class ApartHeads:
-    """All heads of a bundle that are apart, by name; a context manager.
+class DetachedHeads:
+    """All detached heads of a bundle, by name; a context manager.
 
     Args:
         bundle: An open bundle.
@@ -113,10 +113,10 @@ class ApartHeads:
         self._settings = settings
         self._swapping = threading.Lock()
         self._closed = False
-        self._heads: dict[str, ApartHead] = {}
+        self._heads: dict[str, DetachedHead] = {}
         try:
             for name, head in bundle.manifest.heads.items():
-                if head.apart:
+                if head.detached:
                     artefact = parse_head(bundle.read(head.file), f"{bundle.path}, {head.file}")
                     self._heads[name] = self._open(name, artefact)
         except BaseException:
@@ -132,7 +132,7 @@ class ApartHeads:
         """The head that runs under a name now."""
         return self._heads[name].artefact
 
-    def _open(self, name: str, artefact: HeadFile) -> ApartHead:
+    def _open(self, name: str, artefact: HeadFile) -> DetachedHead:
         manifest = self._manifest
         own = artefact.manifest
         given = {spec.name for spec in manifest.outputs}
@@ -156,7 +156,7 @@ class ApartHeads:
                 f"head {name}: its graph gives {', '.join(sorted(gives))}, its head.json says "
                 f"{', '.join(own.head.outputs)}; fit it again"
             )
-        return ApartHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})
+        return DetachedHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})
 
     def run(self, outputs: Outputs, wanted: Collection[str] | None = None) -> dict[str, HeadRun]:
         """Run heads on what the backbone gave.
@@ -198,7 +198,7 @@ class ApartHeads:
         if name not in self._heads:
             raise BundleError(
                 f"there is no head {name} to swap, only {', '.join(self._heads) or 'none'}; heads that are to "
-                "be swapped are attached with: edgebone attach --apart"
+                "be swapped are attached with: edgebone attach --detached"
             )
         manifest = self._manifest
         own = artefact.manifest
@@ -230,7 +230,7 @@ class ApartHeads:
         for head in self._heads.values():
             head.close()
 
-    def __enter__(self) -> ApartHeads:
+    def __enter__(self) -> DetachedHeads:
         """Return itself."""
         return self
 

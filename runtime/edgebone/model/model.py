@@ -37,7 +37,7 @@ from edgebone.engines.select import Choice, candidates, choose
 from edgebone.engines.spec import Candidate
 from edgebone.engines.table import this_machine
 from edgebone.engines.threads import EngineThreads
-from edgebone.model.attached_heads import ApartHeads
+from edgebone.model.attached_heads import DetachedHeads
 from edgebone.model.frame_engines import FrameEngines, size_and_layout
 from edgebone.model.running import Prepared, Ran, ran
 from edgebone.preprocess import Pixels, plan, preprocess
@@ -89,8 +89,8 @@ def load(
             bundle's.
         frame_in_graph: Whether frames of a size that the bundle has a frame variant for go into the graph as they
             are; None where the engine is on a GPU. On the CPU the host's own preprocessing is faster.
-        every: How often heads run that are attached apart, by name: one frame of a source out of so many, or 0 for
-            those that are asked for. Every frame where nothing is said.
+        every: How often each detached head runs, by name: on every N-th frame of a source, or 0 for on demand. The
+            default is every frame.
 
     Raises:
         BundleError: The bundle is missing, altered, or of another version, none of its heads has a setting, or there
@@ -125,7 +125,7 @@ def load(
         with ExitStack() as opening:
             opening.callback(opened.close)
             frames = FrameEngines(bundle, candidate, frame_in_graph)
-            heads = ApartHeads(bundle, candidate, settings)
+            heads = DetachedHeads(bundle, candidate, settings)
             opening.callback(heads.close)
             keep_for_heads(opened, bundle.manifest)
             opening.pop_all()
@@ -160,8 +160,7 @@ class Model:
         candidate: What was chosen.
         choice: Every candidate with its reason.
         max_batch: The largest batch that one run takes.
-        head_every: How often each head runs that is apart from the network's graph: one frame of a source out of so
-            many; 0 where it is asked for.
+        head_every: How often each detached head runs: on every N-th frame of a source; 0 for on demand.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class Model:
         decoders: dict[str, Decoder],
         settings: Mapping[str, float | int | bool | None],
         frames: FrameEngines,
-        apart: ApartHeads,
+        detached: DetachedHeads,
         head_every: Mapping[str, int],
         classes: Collection[str] | None = None,
     ) -> None:
@@ -187,11 +186,11 @@ class Model:
         self._frames = frames
         self._decoders = decoders
         self._settings = settings
-        self._apart = apart
+        self._detached = detached
         self.head_every = dict(head_every)
         self._classes = classes
         # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
-        self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if apart.names else None
+        self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if detached.names else None
         # A head that leaves frames out gives a dict, so that a frame without it is one, too.
         self._single = len(self.manifest.heads) == 1 and all(rate == 1 for rate in self.head_every.values())
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
@@ -295,8 +294,8 @@ class Model:
             return self._decoders
         given = {key: value for key, value in (("score", score), ("iou", iou)) if value is not None}
         for name, head in self.manifest.heads.items():
-            if head.apart and setting_names(name, head) & given.keys():
-                raise BundleError(f"head {name} is attached apart: give score and iou to load(), not to a call")
+            if head.detached and setting_names(name, head) & given.keys():
+                raise BundleError(f"head {name} is detached: give score and iou to load(), not to a call")
         return make_decoders(self.manifest, **{**self._settings, **given})
 
     @property
@@ -335,19 +334,19 @@ class Model:
                 raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(known)}")
 
     def head_file(self, name: str) -> HeadFile | None:
-        """A head's artefact: of one that is apart, the one that runs now; None where the head is the network's own.
+        """A head's artefact: of a detached one, the one that runs now; None where the head is the network's own.
 
         Raises:
             BundleError: There is no such head, or it cannot be read.
         """
         self._check_heads([name])
         head = self.manifest.heads[name]
-        if head.apart:
-            return self._apart.artefact(name)
+        if head.detached:
+            return self._detached.artefact(name)
         return parse_head(self.bundle.read(head.file), f"{self.bundle.path}, {head.file}") if head.file else None
 
     def swap_head(self, name: str, head: str | os.PathLike[str] | HeadFile) -> None:
-        """Put another head in the place of one that is apart, while the model serves; may be called from any thread.
+        """Put another head in the place of a detached one, while the model serves; may be called from any thread.
 
         The new head is opened and run once, then takes over from one run to the next: no frame is lost, and the
         backbone stays as it is. While the engine compiles the head, frames share the cores with it and take longer.
@@ -357,11 +356,11 @@ class Model:
             head: An artefact that ``edgebone fit`` or ``edgebone detach`` wrote.
 
         Raises:
-            BundleError: There is no such head apart from the graph, or the new one was fitted on another backbone or
+            BundleError: There is no such detached head, or the new one was fitted on another backbone or
                 another preprocessing, or cannot be read. Whatever is raised, the old head goes on.
             EngineError: The engine refuses it, or the model is closed.
         """
-        self._apart.swap(name, head if isinstance(head, HeadFile) else Path(head))
+        self._detached.swap(name, head if isinstance(head, HeadFile) else Path(head))
 
     def stream(
         self,
@@ -490,7 +489,7 @@ class Model:
 
         Args:
             prepared: From :meth:`prepare`.
-            heads: Of the heads that are apart, those to run; None for all but those that run on demand.
+            heads: Of the detached heads, those to run; None for all but those that run on demand.
 
         Returns:
             What the network gives, for :meth:`answers`. Its error is ``EngineError`` where an engine fails.
@@ -501,7 +500,7 @@ class Model:
         return self._chained.submit(self.run, prepared, heads)
 
     def run(self, prepared: Prepared, heads: Collection[str] | None = None) -> Ran:
-        """Run the network, and the heads that are apart behind it, and wait; see :meth:`start`.
+        """Run the network, and the detached heads behind it, and wait; see :meth:`start`.
 
         Raises:
             EngineError: An engine failed while running.
@@ -510,7 +509,7 @@ class Model:
         if self._chained is None:
             return Ran(outputs)
         wanted = [name for name, rate in self.head_every.items() if rate] if heads is None else heads
-        return Ran(outputs, self._apart.run(outputs, wanted))
+        return Ran(outputs, self._detached.run(outputs, wanted))
 
     def answers(
         self, geometries: Sequence[Geometry], ran: Ran, heads: Sequence[Collection[str] | None] | None = None
@@ -571,7 +570,7 @@ class Model:
             self._chained.close()
         self.engine.close()
         self._frames.close()
-        self._apart.close()
+        self._detached.close()
         self.bundle.close()
 
     def __enter__(self) -> Model:

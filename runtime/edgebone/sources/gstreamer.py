@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core import limits
-from edgebone.core.apart import find_program
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Planes
+from edgebone.core.own_process import find_program
 from edgebone.sources.network import READ_TIMEOUT_S, NetworkStream
 from edgebone.sources.network_address import NetworkAddress
 

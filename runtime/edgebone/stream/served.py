@@ -41,7 +41,7 @@ class Served(Protocol):
 
     @property
     def head_every(self) -> Mapping[str, int]:
-        """By head that is apart: one frame out of so many; 0 where it is asked for."""
+        """By detached head: one frame out of so many; 0 where it is asked for."""
 
     @property
     def stream_batch(self) -> int:

@@ -201,7 +201,7 @@ class Stream(Generic[M]):
         Where that frame's result is dropped for a newer one, they run again, until one with them is delivered.
 
         Args:
-            *heads: Names of heads that are apart from the network's graph; the others run on every frame as it is.
+            *heads: Names of detached heads; the others run on every frame as it is.
 
         Raises:
             BundleError: There is no such head.

@@ -1,4 +1,4 @@
-"""Which of the heads that are apart run on which frame."""
+"""Which of the detached heads run on which frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgebone.core.near import did_you_mean
 
 
 def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
-    """How often each head that is apart runs: 1 where nothing is said.
+    """How often each detached head runs: 1 where nothing is said.
 
     Args:
         every: By head: one frame out of so many; 0 for on demand only.
@@ -27,16 +27,16 @@ def check_rates(every: Mapping[str, int], manifest: Manifest) -> dict[str, int]:
             raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(manifest.heads)}")
         if rate < 0:
             raise BundleError(f"head {name} runs every frame (1), every so many (2, 3, …) or on demand (0), not {rate}")
-        if rate != 1 and not head.apart:
+        if rate != 1 and not head.detached:
             raise BundleError(
                 f"head {name} is part of the network's graph, which runs whole; attached with `edgebone attach "
-                "--apart` it would have a rate of its own"
+                "--detached` it would have a rate of its own"
             )
-    return {name: every.get(name, 1) for name, head in manifest.heads.items() if head.apart}
+    return {name: every.get(name, 1) for name, head in manifest.heads.items() if head.detached}
 
 
 class HeadTurns:
-    """Whose turn it is of the heads that are apart, over one source's frames; may be asked from any thread.
+    """Whose turn it is of the detached heads, over one source's frames; may be asked from any thread.
 
     Of a live source a newer result takes the place of one that nobody took yet. A head that was on the older one and is
     not on the newer runs on every frame from then on, until the caller has got one with it.

@@ -73,7 +73,7 @@ def export_triton(
         overwrite: Replace a model of that name.
 
     Raises:
-        BundleError: A variant is missing, or not for this backend, or a head is apart from the graph.
+        BundleError: A variant is missing, or not for this backend, or a head is detached.
         OutputError: The model is there already, or cannot be written.
     """
     if backend not in _BACKENDS:
@@ -82,11 +82,10 @@ def export_triton(
         )
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
-        apart = [key for key, head in manifest.heads.items() if head.apart]
-        if apart:
+        detached = [key for key, head in manifest.heads.items() if head.detached]
+        if detached:
             raise BundleError(
-                f"{path}: head {apart[0]} is apart from the network's graph, and Triton serves one graph; attach it "
-                "without --apart"
+                f"{path}: head {detached[0]} is detached, and Triton serves one graph; attach it without --detached"
             )
         chosen = list(variants) or ["fp32"]
         for own in chosen:

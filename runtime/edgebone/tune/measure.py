@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edgebone.core.apart import run_apart
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.golden import read_golden
+from edgebone.core.own_process import run_in_own_process
 from edgebone.core.timing import percentiles
 from edgebone.engines.batches import filled
 from edgebone.engines.opening import open_engine
@@ -48,7 +48,7 @@ class Failed:
     reason: str
 
 
-def measure_apart(bundle: str, candidate: Candidate, seconds: float) -> Speed | Failed:
+def measure_in_own_process(bundle: str, candidate: Candidate, seconds: float) -> Speed | Failed:
     """Measure in a fresh process: thread pools and memory of candidates do not meet.
 
     Args:
@@ -57,7 +57,7 @@ def measure_apart(bundle: str, candidate: Candidate, seconds: float) -> Speed | 
         seconds: Time for latency, and the same again for throughput.
     """
     described = msgspec.json.encode(candidate).decode()
-    printed, why = run_apart("edgebone.tune.measure", bundle, described, str(seconds))
+    printed, why = run_in_own_process("edgebone.tune.measure", bundle, described, str(seconds))
     if why:
         return Failed(why)
     try:

@@ -20,7 +20,7 @@ from edgebone.engines.spec import Candidate
 from edgebone.engines.table import this_machine
 from edgebone.evaluate.evaluation_set import read_evaluation
 from edgebone.evaluate.rehearsal import Rehearsal
-from edgebone.tune.measure import Failed, Speed, measure_apart
+from edgebone.tune.measure import Failed, Speed, measure_in_own_process
 from edgebone.tune.space import BASELINE, GOALS, Goal, candidates_to_measure
 
 # After a short look, those that are this much slower than the fastest are out, and the settings of one engine,
@@ -156,7 +156,7 @@ def _look(path: str, fits: Sequence[Candidate], failed: list[str], progress: Cal
     found = []
     for number, candidate in enumerate(fits, start=1):
         progress(f"a short look at {candidate} [{candidate.variant}] ({number} of {len(fits)})")
-        speed = measure_apart(path, candidate, _SHORT_S)
+        speed = measure_in_own_process(path, candidate, _SHORT_S)
         if isinstance(speed, Speed):
             found.append(Entry(candidate, speed))
         elif candidate == BASELINE:
@@ -201,7 +201,7 @@ def _race(
     for turn in range(1, _TURNS + 1):
         for number, candidate in enumerate(finalists, start=1):
             progress(f"turn {turn} of {_TURNS}: {candidate} [{candidate.variant}] ({number} of {len(finalists)})")
-            speed = measure_apart(path, candidate, seconds)
+            speed = measure_in_own_process(path, candidate, seconds)
             if isinstance(speed, Failed):
                 failed.append(f"{candidate}: {speed.reason}")
             elif candidate not in speeds or _merit(speed, goal) > _merit(speeds[candidate], goal):

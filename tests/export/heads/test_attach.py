@@ -1,4 +1,4 @@
-"""Heads on a backbone: joined to its graph or apart from it, they answer what they answer alone."""
+"""Heads on a backbone: joined to its graph or detached, they answer what they answer alone."""
 
 from __future__ import annotations
 
@@ -110,14 +110,16 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["in the graph", "apart"])
-def test_an_attached_head_answers_what_it_does_alone(network: Path, tmp_path: Path, engine: str, apart: bool) -> None:
+@pytest.mark.parametrize("detached", [False, True], ids=["in the graph", "detached"])
+def test_an_attached_head_answers_what_it_does_alone(
+    network: Path, tmp_path: Path, engine: str, detached: bool
+) -> None:
     heads = [
         linear_head(network, "fruit", labels=[f"fruit {n}" for n in range(20)], seed=1),
         linear_head(network, "place", ["features_s2", "features_s4"], seed=2),
         linear_head(network, "light", ["features_s4", "embedding"], seed=3),
     ]
-    done = attach(network, heads, tmp_path / "b", apart=apart)
+    done = attach(network, heads, tmp_path / "b", detached=detached)
     assert done.heads == ("classification", "fruit", "place", "light")
     for head in heads:
         have = probabilities(done.path, head.manifest.name, engine, PICTURES)
@@ -139,15 +141,15 @@ def test_a_network_of_a_fixed_batch_and_an_older_opset_takes_heads(
     path = write_fixed(tmp_path, batch[0])
     head = linear_head(path, "fruit")
     expected = probabilities_of_scores(path, head)
-    for apart in (False, True):
-        done = attach(path, [head], tmp_path / f"b{apart}", apart=apart)
+    for detached in (False, True):
+        done = attach(path, [head], tmp_path / f"b{detached}", detached=detached)
         np.testing.assert_allclose(probabilities(done.path, "fruit", engine, PICTURES), expected, atol=1e-4)
 
 
-def test_openvino_runs_a_head_apart_on_two_taps_of_a_fixed_batch(tmp_path: Path) -> None:
+def test_openvino_runs_a_detached_head_on_two_taps_of_a_fixed_batch(tmp_path: Path) -> None:
     path = write_fixed(tmp_path, 1)
     head = linear_head(path, "place", ["features_s2", "features_s4"])
-    done = attach(path, [head], tmp_path / "b", apart=True)
+    done = attach(path, [head], tmp_path / "b", detached=True)
     expected = probabilities_of_scores(path, head)
     np.testing.assert_allclose(probabilities(done.path, "place", "openvino", PICTURES), expected, atol=1e-4)
 
@@ -247,9 +249,9 @@ REFUSED: dict[str, tuple[Callable[[HeadFile, Path], HeadFile], str]] = {
 def test_a_head_that_does_not_go_with_the_backbone_is_refused(network: Path, tmp_path: Path, kind: str) -> None:
     make, message = REFUSED[kind]
     head = make(linear_head(network, "fruit"), tmp_path)
-    for apart in (False, True):
+    for detached in (False, True):
         with pytest.raises(ExportError, match=message):
-            attach(network, [head], tmp_path / "b", apart=apart)
+            attach(network, [head], tmp_path / "b", detached=detached)
     assert not (tmp_path / "b").exists()
 
 
@@ -287,10 +289,10 @@ def test_what_exists_is_replaced_only_where_that_is_asked_for(network: Path, tmp
     np.testing.assert_array_equal(*have)
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["in the graph", "apart"])
-def test_a_head_comes_off_as_it_was_put_on(network: Path, tmp_path: Path, apart: bool) -> None:
+@pytest.mark.parametrize("detached", [False, True], ids=["in the graph", "detached"])
+def test_a_head_comes_off_as_it_was_put_on(network: Path, tmp_path: Path, detached: bool) -> None:
     heads = [saved(linear_head(network, name, seed=seed), tmp_path) for seed, name in enumerate(("fruit", "place"))]
-    both = attach(network, heads, tmp_path / "both", apart=apart).path
+    both = attach(network, heads, tmp_path / "both", detached=detached).path
     folder = tmp_path / "taken off"
     left = detach(both, ["fruit"], tmp_path / "left", save=folder)
     assert left.heads == ("classification", "place")
@@ -298,7 +300,7 @@ def test_a_head_comes_off_as_it_was_put_on(network: Path, tmp_path: Path, apart:
     with open_bundle(left.path) as opened:
         assert "heads/fruit.head" not in opened.manifest.files
         assert taps_of(opened).keys() == {"features_s2", "features_s4", "embedding"}
-    again = attach(left.path, [folder / "fruit.head"], tmp_path / "again", apart=apart).path
+    again = attach(left.path, [folder / "fruit.head"], tmp_path / "again", detached=detached).path
     for name in ("classification", "fruit", "place"):
         have = probabilities(again, name, "onnxruntime", PICTURES)
         np.testing.assert_allclose(have, probabilities(both, name, "onnxruntime", PICTURES), atol=1e-6)
@@ -340,7 +342,7 @@ def test_the_networks_own_head_may_go_and_others_stay(network: Path, tmp_path: P
     assert not (tmp_path / "b").exists()
     assert not (tmp_path / "folder").exists()
     alone_left = detach(joined, ["classification"], tmp_path / "b").path
-    dropped = attach(network, [head], tmp_path / "c", apart=True, drop=["classification"]).path
+    dropped = attach(network, [head], tmp_path / "c", detached=True, drop=["classification"]).path
     for path in (alone_left, dropped):
         assert program("doctor", path).returncode == 0
         with edgebone.load(path, engine=engine, precision="fp32") as model:
@@ -349,12 +351,14 @@ def test_the_networks_own_head_may_go_and_others_stay(network: Path, tmp_path: P
         np.testing.assert_allclose(have, alone(network, head, PICTURES), atol=1e-4)
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["in the graph", "apart"])
-@pytest.mark.parametrize("was_apart", [False, True], ids=["was in the graph", "was apart"])
-def test_a_head_is_replaced_by_another_of_its_name(network: Path, tmp_path: Path, apart: bool, was_apart: bool) -> None:
+@pytest.mark.parametrize("detached", [False, True], ids=["in the graph", "detached"])
+@pytest.mark.parametrize("was_detached", [False, True], ids=["was in the graph", "was detached"])
+def test_a_head_is_replaced_by_another_of_its_name(
+    network: Path, tmp_path: Path, detached: bool, was_detached: bool
+) -> None:
     old, new = linear_head(network, "fruit", seed=1), linear_head(network, "fruit", labels=("x", "y"), seed=2)
-    before = attach(network, [old], tmp_path / "before", apart=was_apart).path
-    after = attach(before, [new], tmp_path / "after", apart=apart, drop=["fruit"]).path
+    before = attach(network, [old], tmp_path / "before", detached=was_detached).path
+    after = attach(before, [new], tmp_path / "after", detached=detached, drop=["fruit"]).path
     assert program("doctor", after).returncode == 0
     have = probabilities(after, "fruit", "onnxruntime", PICTURES)
     np.testing.assert_allclose(have, alone(network, new, PICTURES), atol=1e-4)
@@ -362,13 +366,13 @@ def test_a_head_is_replaced_by_another_of_its_name(network: Path, tmp_path: Path
         assert bundle_head(opened, "fruit").manifest.head.labels == ("x", "y")
 
 
-def test_heads_in_the_graph_and_apart_live_in_one_bundle(network: Path, tmp_path: Path, engine: str) -> None:
+def test_heads_in_the_graph_and_detached_heads_live_in_one_bundle(network: Path, tmp_path: Path, engine: str) -> None:
     fruit, place = linear_head(network, "fruit", seed=1), linear_head(network, "place", ["features_s4"], seed=2)
-    mixed = attach(attach(network, [fruit], tmp_path / "a", apart=True).path, [place], tmp_path / "b").path
+    mixed = attach(attach(network, [fruit], tmp_path / "a", detached=True).path, [place], tmp_path / "b").path
     for head in (fruit, place):
         have = probabilities(mixed, head.manifest.name, engine, PICTURES)
         np.testing.assert_allclose(have, alone(network, head, PICTURES), atol=1e-4)
-    # The tap goes with the last head that reads it apart.
+    # The tap goes with the last head that reads it detached.
     with open_bundle(detach(mixed, ["fruit"], tmp_path / "c").path) as opened:
         assert [spec.name for spec in opened.manifest.outputs] == ["logits", "place/scores"]
         assert not any(tap.output for tap in opened.manifest.taps.values())
@@ -405,8 +409,8 @@ def test_frame_variants_are_made_anew_with_the_heads(network: Path, tmp_path: Pa
     path = write_bundle(tmp_path / "frames", *contents(network))
     add_frame_variants(path, [(48, 64)])
     head = linear_head(path, "fruit", ["features_s4", "embedding"])
-    for apart in (False, True):
-        done = attach(path, [head], tmp_path / f"b{apart}", apart=apart).path
+    for detached in (False, True):
+        done = attach(path, [head], tmp_path / f"b{detached}", detached=detached).path
         by_host = probabilities(done, "fruit", engine, PICTURES)
         with edgebone.load(done, engine=engine, precision="fp32", frame_in_graph=True) as model:
             assert model.takes_frame((48, 64))
@@ -416,16 +420,16 @@ def test_frame_variants_are_made_anew_with_the_heads(network: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apart", [False, True], ids=["in the graph", "apart"])
+@pytest.mark.parametrize("detached", [False, True], ids=["in the graph", "detached"])
 def test_heads_go_with_a_variant_of_fewer_bits(
-    network: Path, tmp_path: Path, apart: bool, monkeypatch: pytest.MonkeyPatch
+    network: Path, tmp_path: Path, detached: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantizer, "speedup", lambda *_: 2.0)
     photos = write_pictures(tmp_path / "photos")
     path = write_bundle(tmp_path / "q", *contents(network))
     quantize(path, photos, variants=[("int8", "onnxruntime")], max_drop=100, pictures=24)
     head = linear_head(path, "fruit")
-    done = attach(path, [head], tmp_path / "b", apart=apart)
+    done = attach(path, [head], tmp_path / "b", detached=detached)
     assert done.left_out == {}
     expected = alone(network, head, PICTURES)
     have = probabilities(done.path, "fruit", "onnxruntime", PICTURES, precision="int8")
@@ -492,25 +496,25 @@ def test_a_bundle_with_heads_gets_a_variant_of_fewer_bits_and_a_head_more(
 
 
 @pytest.mark.slow
-def test_a_bundle_with_a_head_apart_gets_a_variant_of_fewer_bits(
+def test_a_bundle_with_a_detached_head_gets_a_variant_of_fewer_bits(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantizer, "speedup", lambda *_: 2.0)
-    path = attach(network, [linear_head(network, "fruit")], tmp_path / "b", apart=True).path
+    path = attach(network, [linear_head(network, "fruit")], tmp_path / "b", detached=True).path
     photos = write_pictures(tmp_path / "photos")
     quantize(path, photos, variants=[("int8", "onnxruntime")], max_drop=100, pictures=24, head="classification")
     done = program("doctor", path)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_an_embedding_that_reads_the_embedding_is_attached(network: Path, tmp_path: Path, apart: bool) -> None:
+@pytest.mark.parametrize("detached", [False, True])
+def test_an_embedding_that_reads_the_embedding_is_attached(network: Path, tmp_path: Path, detached: bool) -> None:
     with open_bundle(network) as opened:
         taps, candidate = taps_of(opened), pick(opened, "onnxruntime", None)
         x = np.random.default_rng(0).normal(size=(40, taps["embedding"].shape[0])).astype(np.float32)
         fitted = fit_embedding(Samples(x, np.repeat([0, 1], 20), np.arange(40)), ["a", "b"])
         head = make_artefact("alike", fitted, opened, taps, [Reading("embedding", "none")], candidate)
-    done = attach(network, [head], tmp_path / "b", apart=apart)
+    done = attach(network, [head], tmp_path / "b", detached=detached)
     with edgebone.load(done.path, engine="onnxruntime") as model:
         found = model(PICTURES[0])["alike"]
     assert np.linalg.norm(found.vector) == pytest.approx(1, abs=1e-5)
@@ -528,10 +532,10 @@ def test_tensorrt_rtx_compiles_the_joined_graph(network: Path, tmp_path: Path) -
 
 def test_triton_serves_one_graph(network: Path, tmp_path: Path) -> None:
     head = linear_head(network, "fruit")
-    apart = attach(network, [head], tmp_path / "apart", apart=True).path
-    done = program("export-triton", apart, "-o", tmp_path / "models")
+    detached = attach(network, [head], tmp_path / "detached", detached=True).path
+    done = program("export-triton", detached, "-o", tmp_path / "models")
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (3, 1), done.stderr
-    assert "head fruit is apart from the network's graph, and Triton serves one graph" in done.stderr
+    assert "head fruit is detached, and Triton serves one graph" in done.stderr
     assert not (tmp_path / "models").exists()
     done = program("export-triton", attach(network, [head], tmp_path / "b").path, "-o", tmp_path / "models")
     assert done.returncode == 0, done.stderr

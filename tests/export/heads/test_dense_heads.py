@@ -359,9 +359,9 @@ def test_heads_of_all_kinds_answer_from_one_backbone(
         taps, reads = taps_of(opened), ["features_s2", "features_s4"]
         candidate = Candidate("onnxruntime", "fp32", "fp32")
         artefacts = {key: make_artefact(key, head, opened, taps, reads, candidate) for key, head in heads.items()}
-    for apart in (False, True):
-        path = tmp_path / f"{apart}.bundle"
-        attach(backbone, artefacts, path, apart=apart)
+    for detached in (False, True):
+        path = tmp_path / f"{detached}.bundle"
+        attach(backbone, artefacts, path, detached=detached)
         with edgebone.load(path, engine="onnxruntime", threads=1) as model:
             seen: list[Any] = model([scene.bgr for scene in case.others[:6]])
         for row, result in enumerate(seen):

@@ -102,7 +102,7 @@ def test_leaks_are_listed_and_not_counted_and_the_old_heads_stay_if_asked(bundle
     shutil.copy(data / "red" / "3.png", val / "red" / "copied.png")
     out = tmp_path / "two.bundle"
     done = program(
-        "fit", bundle, "--data", data, "--val", val, "--name", "tint", "--keep", "--apart", "--no-cache",
+        "fit", bundle, "--data", data, "--val", val, "--name", "tint", "--keep", "--detached", "--no-cache",
         "--head", "prototype", "-o", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_leaks_are_listed_and_not_counted_and_the_old_heads_stay_if_asked(bundle
     assert not (tmp_path / "cache" / "edgebone" / "features").exists()
     with open_bundle(out) as opened:
         assert set(opened.manifest.heads) == {"classification", "tint"}
-        assert opened.manifest.heads["tint"].apart
+        assert opened.manifest.heads["tint"].detached
     detach(out, ["tint"], tmp_path / "one.bundle", save=tmp_path)
     assert read_head(tmp_path / "tint.head").manifest.head.labels == tuple(TINTS)
 
@@ -222,7 +222,7 @@ def test_data_that_cannot_be_fitted_on_is_refused(bundle: Path, tmp_path: Path, 
         ),
         (("--hidden", "3"), "it says nothing to linear"),
         (("--images", ".", "--head", "multilabel"), "which has no options of its own"),
-        (("--apart", "-o", "alone.head"), "--keep and --apart are about a bundle"),
+        (("--detached", "-o", "alone.head"), "--keep and --detached are about a bundle"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
@@ -317,11 +317,11 @@ def test_a_stream_is_named_by_a_gallery_that_outlives_a_further_head(bundle: Pat
     data = write_folder(tmp_path / "data", 6)
     embed, more, both = tmp_path / "embed.bundle", tmp_path / "tint.head", tmp_path / "both.bundle"
     gallery = tmp_path / "tints.gallery"
-    fit(bundle, data, embed, Settings("embedding"), apart=True)
+    fit(bundle, data, embed, Settings("embedding"), detached=True)
     fit(bundle, data, more, Settings("prototype", name="tint"))
     done = program("gallery", "enrol", gallery, data, "--model", embed)
     assert done.returncode == 0, done.stderr
-    attach(embed, [more], both, apart=True)
+    attach(embed, [more], both, detached=True)
     for network, every in ((embed, "embedding=2"), (both, "tint=3")):
         done = program("run", network, data / "red", "--gallery", gallery, "--head-every", every, "--json")
         assert done.returncode == 0, done.stderr

@@ -181,15 +181,19 @@ def test_every_kind_of_answer_has_its_own_bound(kind: str, tmp_path: Path) -> No
 
 def test_a_network_with_another_head_is_held_against_fp32_again(tmp_path: Path) -> None:
     path = write_network(tmp_path / "network.bundle", classifier(batch="batch"), (1, 4))
-    for apart in (False, True):
+    for detached in (False, True):
         done = attach(
-            path, [linear_head(path, "fruit")], tmp_path / f"{apart}.bundle", apart=apart, drop=["classification"]
+            path,
+            [linear_head(path, "fruit")],
+            tmp_path / f"{detached}.bundle",
+            detached=detached,
+            drop=["classification"],
         )
         with open_bundle(done.path) as opened:
             found = opened.manifest.variants["fp32"].reduced
-        # What a head that is apart makes of fewer bits is not measured.
-        assert list(found) == ([] if apart else ["bf16"])
-        if not apart:
+        # What a detached head makes of fewer bits is not measured.
+        assert list(found) == ([] if detached else ["bf16"])
+        if not detached:
             assert found["bf16"].pictures == 8
             assert 0 < found["bf16"].answers <= 8
             assert found["bf16"].holds == (found["bf16"].share == 1)

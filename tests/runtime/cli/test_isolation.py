@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edgebone.core.apart import find_program, python_command, run_apart
 from edgebone.core.errors import SourceError
+from edgebone.core.own_process import find_program, python_command, run_in_own_process
 from edgebone.sources.gstreamer import Pipeline
 from support.bundles import write_colors_bundle
 from support.camera_servers import wait_for
@@ -60,7 +60,7 @@ def test_no_command_imports_what_lies_in_the_working_folder(
     assert ran(hostile) == []
 
 
-def test_a_module_that_is_run_apart_sees_its_arguments_and_what_pythonpath_adds(
+def test_a_module_that_is_run_in_a_process_of_its_own_sees_its_arguments_and_what_pythonpath_adds(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -73,8 +73,8 @@ def test_a_module_that_is_run_apart_sees_its_arguments_and_what_pythonpath_adds(
     )
     monkeypatch.chdir(hostile)
     monkeypatch.setenv("PYTHONPATH", str(elsewhere))
-    assert run_apart("asked_for", "a b", "-c") == (b'[["a b", "-c"], false, "__main__"]\n', "")
-    assert run_apart("asked_for", "it", "did", "not")[1] == "it did not"
+    assert run_in_own_process("asked_for", "a b", "-c") == (b'[["a b", "-c"], false, "__main__"]\n', "")
+    assert run_in_own_process("asked_for", "it", "did", "not")[1] == "it did not"
     assert ran(hostile) == []
 
 

@@ -23,8 +23,8 @@ from support.program import edgebone as program
 
 FOLDER = ROOT / "tests" / "fixtures" / "bundles"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
-# What each is: a free batch and frame variants (BGR and NV12), boxes of several heads, a head in the graph and one
-# apart, an embedding for the gallery, and two exports with their reports.
+# What each is: a free batch and frame variants (BGR and NV12), boxes of several heads, a head in the graph and a
+# detached one, an embedding for the gallery, and two exports with their reports.
 NAMES = ("colors", "boxes", "heads", "embedding", "exported", "segments")
 
 

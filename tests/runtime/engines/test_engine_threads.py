@@ -41,11 +41,11 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with the head ``slow`` apart, and beside it another head that can take its place: ``slow.head``."""
+def detached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the detached head ``slow``, and beside it another head that can take its place: ``slow.head``."""
     network = write_network(tmp_path_factory.mktemp("threads") / "network.bundle", classifier(batch="batch"), (1, 4))
     saved(linear_head(network, "slow", seed=1), network.parent)
-    return attach(network, [linear_head(network, "slow")], network.with_name("apart.bundle"), apart=True).path
+    return attach(network, [linear_head(network, "slow")], network.with_name("detached.bundle"), detached=True).path
 
 
 # Who calls
@@ -102,22 +102,22 @@ def record_openvino(recorder: Recorder, patch: pytest.MonkeyPatch) -> set[str]:
 
 
 def test_nobody_but_an_engines_own_threads_calls_into_it(
-    apart: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+    detached: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder()
     expected = {"onnxruntime": record_onnxruntime, "openvino": record_openvino}[engine](recorder, monkeypatch)
-    with edgebone.load(apart, engine=engine) as model:
+    with edgebone.load(detached, engine=engine) as model:
         image = np.zeros((40, 40, 3), np.uint8)
         model(image)
         model.start(model.prepare([])).result()
         with model.stream([image] * 30) as stream:
             for frame, _ in stream:
                 if frame.index == 5:
-                    swapper = threading.Thread(target=stream.swap, args=(apart,), kwargs={"engine": engine})
+                    swapper = threading.Thread(target=stream.swap, args=(detached,), kwargs={"engine": engine})
                     swapper.start()
                     swapper.join()
                 if frame.index == 15:
-                    stream.model.swap_head("slow", apart.with_name("slow.head"))
+                    stream.model.swap_head("slow", detached.with_name("slow.head"))
     gc.collect()
     assert recorder.names == expected
     callers = [thread for threads in recorder.threads.values() for thread in threads]
@@ -337,5 +337,5 @@ def test_a_stream_lives_through_swaps_by_four_threads(colors_bundle: Path, engin
 
 
 @pytest.mark.slow
-def test_a_stream_lives_through_swaps_of_a_head_by_four_threads(apart: Path, engine: str) -> None:
-    _lives(swap(apart, engine, 30, f"slow={apart.with_name('slow.head')}"))
+def test_a_stream_lives_through_swaps_of_a_head_by_four_threads(detached: Path, engine: str) -> None:
+    _lives(swap(detached, engine, 30, f"slow={detached.with_name('slow.head')}"))

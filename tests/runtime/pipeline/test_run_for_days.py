@@ -16,7 +16,6 @@ from pathlib import Path
 import cv2
 import pytest
 import typer
-from support.bundles import other_colors
 
 from edgebone.cli import restart
 from edgebone.core.errors import OutputError
@@ -24,34 +23,10 @@ from edgebone.core.frame import Frame
 from edgebone.core.results import Embedding
 from edgebone.sinks.guarded import GuardedSink, StopRequest
 from edgebone.sinks.jsonl import JsonLines
-<<<<<<< HEAD:tests/runtime/test_run_for_days.py
-
-
-def start(*arguments: object, **settings: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "edgebone", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **settings,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    return process.returncode, out, err
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-=======
-from support.bundles import write_boxes_bundle, write_colors_bundle
+from support.bundles import other_colors, write_boxes_bundle, write_colors_bundle
 from support.camera_servers import free_port, mjpeg_server, rtsp_server, wait_for
 from support.pictures import GREEN, RED, picture, write_video
 from support.program import finish, lines_of, start
->>>>>>> tests:tests/runtime/pipeline/test_run_for_days.py
 
 
 def test_fewer_frames_and_a_part_of_them(colors_bundle: Path, tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(network: Path) -> Path:
-    """The same with the head ``emb`` apart. Shared: do not change it."""
-    return attach(network, [embedding(network, 3)], network.with_name("apart.bundle"), apart=True).path
+    """The same with the head ``emb`` detached. Shared: do not change it."""
+    return attach(network, [embedding(network, 3)], network.with_name("detached.bundle"), detached=True).path
 
 
 def embedding(network: Path, numbers: int, seed: int = 0) -> HeadFile:
@@ -171,8 +171,8 @@ def test_a_gallery_is_of_the_weights_and_not_of_the_machine_that_exported_them(n
         assert isinstance(named["own"], Matches)
         assert named["own"].label == "picture 2"
     further = [linear_head(first, "joined")], [linear_head(first, "behind", seed=3)]
-    for heads, apart in zip(further, (False, True), strict=True):
-        attached = attach(first, heads, tmp_path / f"more-{apart}.bundle", apart=apart).path
+    for heads, detached in zip(further, (False, True), strict=True):
+        attached = attach(first, heads, tmp_path / f"more-{detached}.bundle", detached=detached).path
         assert space(attached) == wanted
     other = msgspec.structs.replace(SPEC, interpolation="nearest", antialias=False)
     renamed = msgspec.structs.replace(contents(first)[0].model, name="another")
@@ -189,7 +189,7 @@ def test_a_gallery_is_of_the_weights_and_not_of_the_machine_that_exported_them(n
 
 def test_the_summary_counts_a_head_by_the_frames_that_it_ran_on(network: Path, tmp_path: Path) -> None:
     rare = linear_head(network, "rare", labels=["alone"])
-    bundle = attach(network, [rare], tmp_path / "two.bundle", apart=True).path
+    bundle = attach(network, [rare], tmp_path / "two.bundle", detached=True).path
     video = write_video(tmp_path / "v.avi", [RED] * 10)
     done = program("run", bundle, video, "--head-every", "rare=3")
     assert done.returncode == 0, done.stderr
@@ -200,7 +200,7 @@ def test_the_summary_counts_a_head_by_the_frames_that_it_ran_on(network: Path, t
 
 def other_embedding(network: Path, path: Path) -> tuple[Path, list[str]]:
     """A bundle whose embedding has other numbers, and what its gallery calls the pictures."""
-    made = attach(network, [embedding(network, 5, seed=7)], path, apart=True).path
+    made = attach(network, [embedding(network, 5, seed=7)], path, detached=True).path
     return made, [f"new {number}" for number in range(len(PICTURES))]
 
 

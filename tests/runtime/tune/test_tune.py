@@ -20,7 +20,7 @@ from edgebone.core.machine import Machine
 from edgebone.core.manifest import Accuracy, Manifest, Parity, Plan, Variant
 from edgebone.engines.spec import Candidate
 from edgebone.tune import tuner
-from edgebone.tune.measure import Failed, Speed, measure_apart
+from edgebone.tune.measure import Failed, Speed, measure_in_own_process
 from edgebone.tune.space import BASELINE, candidates_to_measure
 from edgebone.tune.tuner import tune
 from support.bundles import write_colors_bundle, write_meanwhile
@@ -201,7 +201,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, speeds: dict[tuple[str, str], float]) 
         ms *= 1 if candidate.threads is None else 3
         return Speed(ms, ms, 1000 / ms, 1)
 
-    monkeypatch.setattr(tuner, "measure_apart", measured)
+    monkeypatch.setattr(tuner, "measure_in_own_process", measured)
     return asked
 
 
@@ -276,6 +276,6 @@ def test_what_does_not_run_is_listed_and_the_baseline_must(
 
 
 def test_a_candidate_that_cannot_be_opened_gives_one_line(colors_bundle: Path) -> None:
-    found = measure_apart(str(colors_bundle), Candidate("onnxruntime-cuda", "fp32", "fp32"), 0.1)
+    found = measure_in_own_process(str(colors_bundle), Candidate("onnxruntime-cuda", "fp32", "fp32"), 0.1)
     assert isinstance(found, Failed)
     assert "CUDAExecutionProvider" in found.reason

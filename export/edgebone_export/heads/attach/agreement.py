@@ -29,7 +29,7 @@ def measure_agreement(
 ) -> Manifest:
     """Hold BF16 against FP32 in a network whose heads have changed.
 
-    Heads that are apart are not part of the network's graph: what they give with a backbone of fewer bits is not
+    Detached heads are not part of the network's graph: their outputs on a backbone of fewer bits are not
     measured, and such a bundle is computed in FP32.
 
     Args:
@@ -43,7 +43,7 @@ def measure_agreement(
     """
     name = reference_variant(manifest)
     variant = manifest.variants[name]
-    if variant.precision != "fp32" or not tells(manifest) or any(head.apart for head in manifest.heads.values()):
+    if variant.precision != "fp32" or not tells(manifest) or any(head.detached for head in manifest.heads.values()):
         return manifest
     progress("bf16 against fp32")
     chosen: Sequence[Path | NDArray[np.uint8]] = pictures or _made(manifest.preprocess.size_hw)

@@ -65,7 +65,7 @@ def attach(
     heads: Sequence[str | os.PathLike[str] | HeadFile] | Mapping[str, str | os.PathLike[str] | HeadFile],
     output: str | os.PathLike[str],
     *,
-    apart: bool = False,
+    detached: bool = False,
     drop: Collection[str] = (),
     accuracies: Mapping[str, Accuracy | None] | None = None,
     pictures: Sequence[Path] | None = None,
@@ -81,7 +81,7 @@ def attach(
         path: The bundle.
         heads: Artefacts that were fitted on this backbone; by name, where they shall have others than their own.
         output: The bundle to write.
-        apart: Leave the heads as graphs of their own, which the runtime runs behind the backbone: at a rate of their
+        detached: Leave the heads as graphs of their own, which the runtime runs behind the backbone: at a rate of their
             own, and to be swapped while it serves. Else they become part of the one graph, which is the fastest.
         drop: Heads that the bundle has, and that shall not be in the new one.
         accuracies: What was counted of the new heads, by variant; only these variants are kept. None keeps all, and
@@ -106,7 +106,7 @@ def attach(
             if accuracies is None
             else {key: bundle.manifest.variants[key] for key in accuracies}
         )
-        change = _Change(bundle, taps, named, apart, frozenset(drop), kept, progress)
+        change = _Change(bundle, taps, named, detached, frozenset(drop), kept, progress)
         made = change.make()
         manifest = made.manifest
         if accuracies is not None:
@@ -232,7 +232,7 @@ class _Change:
         bundle: The bundle as it is.
         taps: What can be read of it.
         add: Heads to add, by name.
-        apart: Whether they stay graphs of their own.
+        detached: Whether they stay graphs of their own.
         drop: Heads that go.
         variants: The variants that stay.
         progress: Called with a line a step.
@@ -241,7 +241,7 @@ class _Change:
     bundle: Bundle
     taps: dict[str, Tap]
     add: Mapping[str, HeadFile]
-    apart: bool
+    detached: bool
     drop: frozenset[str]
     variants: Mapping[str, Variant]
     progress: Callable[[str], None]
@@ -306,16 +306,16 @@ class _Change:
 
     def _is_kept_head(self, key: str, kept: Mapping[str, Head]) -> bool:
         return any(
-            key == head_key(name, output) for name, head in kept.items() if head.apart for output in head.outputs
+            key == head_key(name, output) for name, head in kept.items() if head.detached for output in head.outputs
         )
 
     def _head(self, name: str, artefact: HeadFile) -> Head:
         head = artefact.manifest.head
-        outputs = head.outputs if self.apart else tuple(f"{name}/{output}" for output in head.outputs)
-        return msgspec.structs.replace(head, outputs=outputs, file=f"heads/{name}.head", apart=self.apart)
+        outputs = head.outputs if self.detached else tuple(f"{name}/{output}" for output in head.outputs)
+        return msgspec.structs.replace(head, outputs=outputs, file=f"heads/{name}.head", detached=self.detached)
 
     def _taps(self, present: Collection[str], outputs: Mapping[str, TensorSpec]) -> dict[str, Tap]:
-        """The taps that the graph still has; those that heads apart read have an output."""
+        """The taps that the graph still has; those that detached heads read have an output."""
         return {
             name: msgspec.structs.replace(tap, output=f"tap/{name}" if f"tap/{name}" in outputs else "")
             for name, tap in self.taps.items()
@@ -336,7 +336,7 @@ class _Change:
         # First: a new head may have the name of one that goes.
         remove_outputs(model, gone, [value for values in reads.values() for value in values.values()])
         for name, artefact in self.add.items():
-            if self.apart:
+            if self.detached:
                 made = [expose(model, key, value, self.taps[key].shape) for key, value in reads[name].items()]
             else:
                 made = join(model, name, artefact.graph, reads[name], artefact.manifest.outputs)
@@ -347,9 +347,9 @@ class _Change:
         """The graph's outputs that kept heads need."""
         manifest = self.bundle.manifest
         kept = {name: head for name, head in manifest.heads.items() if name not in self.drop}
-        apart = [name for name, head in kept.items() if head.apart]
-        taps = {key for name in apart for key in bundle_head(self.bundle, name).manifest.reads}
-        own = {output for head in kept.values() if not head.apart for output in head.outputs}
+        detached = [name for name, head in kept.items() if head.detached]
+        taps = {key for name in detached for key in bundle_head(self.bundle, name).manifest.reads}
+        own = {output for head in kept.values() if not head.detached for output in head.outputs}
         return own | {self.taps[key].output for key in taps}
 
     def _prove(
@@ -370,7 +370,7 @@ class _Change:
                 want = alone.run({tap: taps[tap] for tap in artefact.manifest.reads})
             for output, wanted in want.items():
                 where = f"head {key} in variant {name}, output {output}"
-                if self.apart:
+                if self.detached:
                     answers[head_key(key, output)] = wanted
                 else:
                     head, full = artefact.manifest.head, variant.precision == "fp32"

@@ -69,7 +69,7 @@ def fit(
     settings: Settings = LINEAR,
     *,
     keep: bool = False,
-    apart: bool = False,
+    detached: bool = False,
     max_drop: float = MAX_DROP,
     cache: Path | Literal["default"] | None = "default",
     overwrite: bool = False,
@@ -85,7 +85,7 @@ def fit(
         output: The bundle to write, with the head attached; or the artefact alone, where it ends in ``.head``.
         settings: What is wanted.
         keep: Keep the heads that the bundle has; else the new one is the only one.
-        apart: Attach the head apart from the graph; see :func:`edgebone_export.heads.attach.attach.attach`.
+        detached: Attach the head as a graph of its own; see :func:`edgebone_export.heads.attach.attach.attach`.
         max_drop: Points of 100 that a variant with fewer bits may lose of the head's accuracy before it is left out.
         cache: Where features are kept; ``default`` is the user's cache, None keeps none.
         overwrite: Replace what exists.
@@ -127,7 +127,7 @@ def fit(
             check_unchanged(path, fitted_on, bundle.manifest, held)
         attached = attach(
             path, {name: artefact}, target,
-            apart=apart, drop=dropped, accuracies=held, pictures=fitted.pictures, overwrite=overwrite,
+            detached=detached, drop=dropped, accuracies=held, pictures=fitted.pictures, overwrite=overwrite,
             progress=progress,
         )  # fmt: skip
     return FitReport(

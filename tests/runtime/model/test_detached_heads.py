@@ -27,7 +27,7 @@ from edgebone.core.manifest import Head
 from edgebone.engines.on_device import DeviceTensor, keep_for_heads
 from edgebone.engines.opening import open_engine
 from edgebone.engines.spec import Candidate
-from edgebone.model.attached_heads import ApartHead, ApartHeads
+from edgebone.model.attached_heads import DetachedHead, DetachedHeads
 from edgebone.selftest import replay
 from edgebone_export.heads.attach.attach import attach
 from support.bundles import contents
@@ -45,14 +45,14 @@ OLD, NEW = ("old a", "old b", "old c"), ("new a", "new b", "new c", "new d")
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with a free batch. Shared: do not change it."""
-    return write_network(tmp_path_factory.mktemp("apart") / "network.bundle", classifier(batch="batch"), (1, 4))
+    return write_network(tmp_path_factory.mktemp("detached") / "network.bundle", classifier(batch="batch"), (1, 4))
 
 
 @pytest.fixture(scope="module")
 def bundle(network: Path) -> Path:
-    """The same with the heads ``slow`` and ``rare`` apart. Shared: do not change it."""
+    """The same with the heads ``slow`` and ``rare`` detached. Shared: do not change it."""
     heads = [linear_head(network, "slow", labels=OLD), linear_head(network, "rare", ["features_s4"], seed=1)]
-    return attach(network, heads, network.with_name("apart.bundle"), apart=True).path
+    return attach(network, heads, network.with_name("detached.bundle"), detached=True).path
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -63,6 +63,16 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 def named(results: Any) -> tuple[str, ...]:
     return tuple(results)
+
+
+def test_the_manifest_calls_a_detached_head_apart(bundle: Path) -> None:
+    with open_bundle(bundle) as opened:
+        heads = msgspec.to_builtins(opened.manifest.heads)
+    assert {name: head.get("apart", False) for name, head in heads.items()} == {
+        "classification": False,
+        "slow": True,
+        "rare": True,
+    }
 
 
 def test_heads_run_at_their_own_rate_and_on_demand(bundle: Path, engine: str, tmp_path: Path) -> None:
@@ -219,7 +229,7 @@ def test_a_head_that_does_not_go_with_the_backbone_is_refused_and_the_old_one_go
             "classification",
             good,
             BundleError,
-            "to be swapped are attached with: edgebone attach --apart",
+            "to be swapped are attached with: edgebone attach --detached",
         ),
     ]
     with edgebone.load(bundle, engine=engine) as model:
@@ -250,7 +260,7 @@ def test_the_golden_sample_tells_a_head_from_another(bundle: Path, network: Path
     assert "tolerance is" in found.detail
 
 
-def test_doctor_replays_heads_that_are_apart(bundle: Path, network: Path, tmp_path: Path) -> None:
+def test_doctor_replays_detached_heads(bundle: Path, network: Path, tmp_path: Path) -> None:
     done = program("doctor", bundle)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     manifest, files = contents(bundle)
@@ -281,7 +291,7 @@ def test_behind_a_gpu_heads_read_what_the_backbone_left_there(bundle: Path, monk
         wanted = [plain.run(plain.prepare([], one), ["slow", "rare"]).heads for one in picture]
         monkeypatch.setitem(sys.modules, "onnxruntime", gpu)
         candidate = Candidate("onnxruntime-cuda", "fp32", "fp32")
-        with open_engine(opened, candidate) as engine, ApartHeads(opened, candidate, {}) as heads:
+        with open_engine(opened, candidate) as engine, DetachedHeads(opened, candidate, {}) as heads:
             keep_for_heads(engine, opened.manifest)
             # Both frames are computed before the heads look at the first: the second must not overwrite it.
             outputs = [engine.run({opened.manifest.input.name: one}) for one in picture]
@@ -367,11 +377,11 @@ def test_a_closed_model_takes_no_head_and_leaves_no_engine_open(
     bundle: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = linear_head(network, "slow", labels=NEW)
-    opened: list[ApartHead] = []
+    opened: list[DetachedHead] = []
     then: list[Callable[[], None]] = []
-    open_head = ApartHeads._open
+    open_head = DetachedHeads._open
 
-    def noted(self: ApartHeads, name: str, artefact: HeadFile) -> ApartHead:
+    def noted(self: DetachedHeads, name: str, artefact: HeadFile) -> DetachedHead:
         opened.append(open_head(self, name, artefact))
         for act in then:
             act()
@@ -384,7 +394,7 @@ def test_a_closed_model_takes_no_head_and_leaves_no_engine_open(
                 count += usable
         return count
 
-    monkeypatch.setattr(ApartHeads, "_open", noted)
+    monkeypatch.setattr(DetachedHeads, "_open", noted)
     model = edgebone.load(bundle)
     assert open_engines() == len(opened) == 2
     model.close()

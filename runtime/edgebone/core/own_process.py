@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 # The working directory is what Python puts first, as ""; what PYTHONPATH and a user's own packages add stays.
-_START = "import sys; sys.path[:] = filter(None, sys.path); from edgebone.core.apart import begin; begin()"
+_START = "import sys; sys.path[:] = filter(None, sys.path); from edgebone.core.own_process import begin; begin()"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -55,7 +55,7 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, os.get_exec_path())))
 
 
-def run_apart(module: str, *arguments: str) -> tuple[bytes, str]:
+def run_in_own_process(module: str, *arguments: str) -> tuple[bytes, str]:
     """Run a module and wait.
 
     Args:
