@@ -66,3 +66,11 @@ def test_wheel_holds_both_packages_and_no_tests(tmp_path: Path) -> None:
     assert "edgebone/py.typed" in listing
     assert "edgebone_export/exporter.py" in listing
     assert "tests/" not in listing
+
+
+def test_no_test_file_is_imported_and_none_has_the_name_of_another() -> None:
+    files = [path for path in (ROOT / "tests").rglob("*.py") if "__pycache__" not in path.parts]
+    names = [path.name for path in files if path.name.startswith("test_")]
+    assert len(names) == len(set(names))
+    imports = re.compile(r"^\s*(?:from|import) (?:test_\w+|conftest)\b", re.MULTILINE)
+    assert not [path.name for path in files if imports.search(path.read_text())]

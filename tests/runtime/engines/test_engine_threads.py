@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from reload_storm import Outcome, sighup, swap
-from test_engines import images, open_onnxruntime, open_openvino
 
 import edgebone
 from edgebone.core.errors import EngineError
@@ -27,6 +26,7 @@ from edgebone.engines.threads import EngineThreads
 from edgebone_export.heads.attach.attach import attach
 from support.bundles import colors_onnx
 from support.cuda_double import CudaDouble, TensorRTDouble, make_plan
+from support.engines import images, open_onnxruntime, open_openvino
 from support.heads import linear_head, saved
 from support.machine import needs
 from support.networks import classifier, write_network

@@ -15,7 +15,6 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from test_engines import OnnxRuntimeOnGpu
 
 import edgebone
 from edgebone.core.bundle import open_bundle
@@ -32,6 +31,7 @@ from edgebone.selftest import replay
 from edgebone_export.heads.attach.attach import attach
 from support.bundles import contents
 from support.camera_servers import wait_for
+from support.engines import OnnxRuntimeOnGpu
 from support.heads import changed, linear_head, saved
 from support.networks import classifier, tinted_picture, write_network
 from support.program import edgebone as program
