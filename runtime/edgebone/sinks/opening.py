@@ -12,6 +12,7 @@ from edgebone.sinks.jsonl import EventLines, JsonLines
 
 if TYPE_CHECKING:
     from edgebone.sinks.annotate import Draw
+    from edgebone.sinks.guarded import Policy
     from edgebone.sinks.protocol import Sink
 
 _LINES = (".jsonl", ".ndjson")
@@ -57,3 +58,50 @@ def open_sink(
         f"{name}: its name does not say what it is to be: NAME.jsonl for lines, NAME.events.jsonl for events, "
         f"NAME.mp4 for a video, or a folder with a slash at its end"
     )
+
+
+def open_files(
+    *,
+    lines: Path | None = None,
+    events: Path | None = None,
+    video: Path | None = None,
+    pictures: Path | None = None,
+    append: bool = False,
+    fps: float = 25.0,
+    draw: Draw | None = None,
+    policy: Policy = "raise",
+) -> list[Sink]:
+    """Open the files of a run, whatever their names are.
+
+    Args:
+        lines: Takes a line of JSON a frame.
+        events: Takes a line of JSON an event.
+        video: Takes an annotated video.
+        pictures: The folder that takes annotated pictures.
+        append: Keep the lines that files hold already.
+        fps: Frames a second of a video whose source has no times.
+        draw: Draws more onto each picture that is shown.
+        policy: What becomes of the run where one of them cannot be written.
+
+    Raises:
+        OutputError: The video is of no known kind, or the folder is a file.
+        MissingDependencyError: PyAV is not installed.
+    """
+    from edgebone.sinks.eventful import Eventful
+    from edgebone.sinks.guarded import GuardedSink
+
+    sinks: list[Sink] = []
+    if lines is not None:
+        sinks.append(GuardedSink(JsonLines(lines, append), policy))
+    if video is not None:
+        from edgebone.sinks.video import VideoFileSink
+
+        sinks.append(GuardedSink(VideoFileSink(video, fps, draw), policy))
+    if pictures is not None:
+        from edgebone.sinks.picture_files import PictureFilesSink
+
+        sinks.append(GuardedSink(PictureFilesSink(pictures, draw), policy))
+    if events is not None:
+        # The guard inside: a frame without events says nothing about a file of events that fails.
+        sinks.insert(0, Eventful(GuardedSink(EventLines(events, append), policy)))
+    return sinks
