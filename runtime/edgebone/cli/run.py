@@ -77,6 +77,7 @@ def run_command(
     events: Annotated[
         Path | None, typer.Option("--events", help="Write the zones' events as JSON lines to this file.")
     ] = None,
+    step: stream_options.Steps = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write JSON lines to this file.")] = None,
     append: Annotated[bool, typer.Option("--append", help="Keep what --out and --events hold already.")] = False,
     video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
@@ -84,6 +85,7 @@ def run_command(
         Path | None,
         typer.Option("--save", metavar="FOLDER", help="Write annotated pictures, one a frame; nothing is overwritten."),
     ] = None,
+    sink: stream_options.Sinks = None,
     sink_error: stream_options.SinkError = "raise",
     metrics: stream_options.Metrics = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start again when the run fails.")] = False,
@@ -119,8 +121,8 @@ def run_command(
         raise typer.BadParameter(
             f"--out and --events would write over each other in {out}; give two files, or --append"
         )
-    if events and not zones:
-        raise typer.BadParameter("--events are those of --zones: give both")
+    if events and not (zones or step):
+        raise typer.BadParameter("--events are those of --zones, or of a --step: give both")
     if zones and not track:
         raise typer.BadParameter("--zones count what is followed from frame to frame: give --track too")
     if out and descriptor_of(out) == 1:
@@ -132,7 +134,7 @@ def run_command(
             raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then what it looks at")
         # What it is instead matters more than what is wrong with the sources.
         open_bundle(bundle).close()
-    steps = open_steps(dict(gallery or ()), track, zones, notice)
+    steps = open_steps(dict(gallery or ()), track, zones, step or (), notice)
     sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:
         # Until the stream has them, nobody else closes them.
@@ -154,10 +156,10 @@ def run_command(
         opened.pop_all()
         run_output.say_engine(model)
         pipeline.sinks = [
-            *run_output.printing(sources, json, events=zones is not None and events is None),
+            *run_output.printing(sources, json, events=bool(zones or step) and events is None),
             *open_files(
-                lines=out, events=events, video=video, pictures=save, append=append, fps=rate_of(sources[0], limits),
-                draw=pipeline.draw if steps else None, policy=sink_error,
+                lines=out, events=events, video=video, pictures=save, others=sink or (), append=append,
+                fps=rate_of(sources[0], limits), draw=pipeline.draw if steps else None, policy=sink_error,
             ),
         ]  # fmt: skip
         if metrics:

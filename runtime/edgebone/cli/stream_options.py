@@ -117,6 +117,16 @@ GiveUp = Annotated[
     float | None,
     typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
 ]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--step", metavar="NAME", help="Also what another package does with results; NAME=ARGUMENT tells it something."
+    ),
+]
+Sinks = Annotated[
+    list[str] | None,
+    typer.Option("--sink", metavar="TARGET", help="Also write to what another package brings: NAME.csv, or SCHEME://…"),
+]
 # The words of edgebone.sinks.guarded.Policy, which is not imported for a help.
 SinkError = Annotated[
     Literal["raise", "stop", "log"],
