@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgebone.cli.output import note, say, say_json
 from edgebone.cli.status import StatusLine, summary
-from edgebone.core.frame import Frame
-from edgebone.core.results import Results, results_to_text
-from edgebone.engines.protocol import KeepsCompiled
-from edgebone.model.model import Model
-from edgebone.pipeline import Pipeline, Summary
-from edgebone.sinks import Sink
-from edgebone.sinks.callback import CallbackSink
-from edgebone.sinks.jsonl import event_line, to_line
-from edgebone.sources import Source
-from edgebone.sources.video_rate import is_pictures
-from edgebone.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from edgebone.core.frame import Frame
+    from edgebone.core.results import Results
+    from edgebone.model.model import Model
+    from edgebone.pipeline import Pipeline, Summary
+    from edgebone.sinks import Sink
+    from edgebone.sources import Source
+    from edgebone.stream.stream import Stream
 
 
 def say_engine(model: Model) -> None:
     """Say which engines did not open, and on a terminal which one did."""
+    from edgebone.engines.protocol import KeepsCompiled
+
     for failure in model.failures:
         note(f"edgebone: {failure}; going on with the next engine")
     if sys.stderr.isatty():
@@ -34,6 +35,10 @@ def say_engine(model: Model) -> None:
 
 def printing(sources: Sequence[Source], json: bool, events: bool) -> list[Sink]:
     """What prints results, and events where they have no file of their own."""
+    from edgebone.sinks.callback import CallbackSink
+    from edgebone.sinks.jsonl import event_line, to_line
+    from edgebone.sources.video_rate import is_pictures
+
     sinks: list[Sink] = []
     if events:
         sinks.append(CallbackSink(event=lambda event: print_line(event_line(event))))
@@ -51,6 +56,8 @@ def print_line(line: bytes) -> None:
 
 
 def _print_picture(frame: Frame, result: Results) -> None:
+    from edgebone.core.results import results_to_text
+
     if frame.position_s is None:
         page = "" if frame.page is None else f", page {frame.page}"
         say(f"{frame.path or frame.source}{page}: {results_to_text(result)}")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from edgebone.cli.output import note, say, say_json
-from edgebone.core.event import Event
-from edgebone.core.writing import as_utf8
-from edgebone.pipeline import Stocktaking, Summary
-from edgebone.sinks.callback import CallbackSink
-from edgebone.sinks.jsonl import event_line
+
+if TYPE_CHECKING:
+    from edgebone.core.event import Event
+    from edgebone.pipeline import Stocktaking, Summary
 
 
 class EventPrinter:
@@ -23,6 +21,8 @@ class EventPrinter:
     """
 
     def __init__(self, json: bool) -> None:
+        from edgebone.sinks.callback import CallbackSink
+
         self.json = json
         self.printed = 0
         self.began_s = time.monotonic()
@@ -31,6 +31,8 @@ class EventPrinter:
     def _print(self, event: Event) -> None:
         self.printed += 1
         if self.json:
+            from edgebone.sinks.jsonl import event_line
+
             say_json(event_line(event))
         else:
             say(f"{event}")
@@ -41,6 +43,10 @@ def print_end(done: Summary, step: Stocktaking, printer: EventPrinter) -> None:
     """Print what stands on the shelf at the end, and what it took."""
     frames, stock, shelf = done.stats.frames, step.stock, step.shelf
     if stock and printer.json:
+        import msgspec
+
+        from edgebone.core.writing import as_utf8
+
         last = {"event": "stock", "source": as_utf8(done.stats.sources[0].name), "frames": frames}
         say_json(msgspec.json.encode({**last, **stock.to_dict()}) + b"\n")
     else:
