@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from support import ROOT
 from support.bundles import write_colors_bundle, write_layout_bundle
+from support.program import install
 
 LONGEST = (
     "test_fuzz.py",
@@ -55,3 +57,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of caches in which no other test kept anything."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which every package of docs/extending is installed, as a user would install it."""
+    folders = sorted(file.parent for file in (ROOT / "docs" / "extending").glob("*/pyproject.toml"))
+    return install(tmp_path_factory.mktemp("packages") / "target", *folders)

@@ -37,7 +37,7 @@ ROWS = {
     "edgebone": ("core gallery model sources stream", ""),
     "edgebone.cli": (
         "edgebone bench core decode engines evaluate gallery labelling model pipeline selftest sinks sources stream "
-        "telemetry triton tune vision",
+        "telemetry triton tune",
         "msgspec rich typer",
     ),
     "edgebone.__main__": ("cli", ""),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,42 @@ def edgebone(*arguments: object, **settings: Any) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
-def install(package: Path, target: Path) -> dict[str, str]:
-    """Install a package from its folder into a folder of its own; the environment that finds it there."""
+def install(target: Path, *packages: Path) -> dict[str, str]:
+    """Install packages from their folders into a folder of its own; the environment that finds them there."""
     # A build leaves files beside the sources.
     sources = target.with_name(f"{target.name}-sources")
-    shutil.copytree(package, sources, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in packages:
+        shutil.copytree(package, sources / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(sources)]
+    folders = [str(sources / package.name) for package in packages]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), *folders]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return {"PYTHONPATH": str(target)}
+
+
+def write_package(target: Path, name: str, entries: Mapping[str, Mapping[str, str]], **modules: str) -> dict[str, str]:
+    """A package as pip leaves it, with entry points by group, and modules; the environment that finds it."""
+    folder = target / f"{name.replace('-', '_')}-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [
+        line
+        for group, own in entries.items()
+        for line in (f"[edgebone.{group}]", *(f"{entry} = {place}" for entry, place in own.items()))
+    ]
+    (folder / "entry_points.txt").write_text("\n".join(lines))
+    for module, text in modules.items():
+        (target / f"{module}.py").write_text(text)
+    return {"PYTHONPATH": str(target)}
+
+
+def page_commands(page: Path) -> list[list[str]]:
+    """The commands that a page of docs/extending shows behind the one that installs its package."""
+    (block,) = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    install_line, *commands = (shlex.split(line, comments=True) for line in block.splitlines())
+    assert install_line == ["pip", "install", f"./docs/extending/{page.stem}"]
+    assert all(program == "edgebone" for program, *_ in commands)
+    return [words for _, *words in commands]
 
 
 def start(*arguments: object, **settings: Any) -> subprocess.Popen[str]:

@@ -136,7 +136,11 @@ def fit(
 # Typer reads a command's options off its signature.
 _SIGNATURE = inspect.signature(fit, eval_str=True)
 fit.__signature__ = _SIGNATURE.replace(  # type: ignore[attr-defined]
-    parameters=[*(item for item in _SIGNATURE.parameters.values() if item.name != "said"), *own_parameters()]
+    parameters=[
+        *(item for item in _SIGNATURE.parameters.values() if item.name != "said"),
+        # A package's kind may have a setting of the name of an option: it is Python's alone.
+        *(item for item in own_parameters() if item.name not in _SIGNATURE.parameters),
+    ]
 )
 
 

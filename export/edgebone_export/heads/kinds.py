@@ -1,13 +1,21 @@
-"""The table of head kinds: a row a kind, which the fit, its report and the command line read. Imports nothing heavy."""
+"""The table of head kinds: a row a kind, which the fit, its report and the command line read. Imports nothing heavy.
+
+Beside edgebone's own there are those of packages with an entry point ``edgebone.heads``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from edgebone.core.brought import advice, load_brought, names_brought, who_brings
+from edgebone.core.foreign import foreign
 from edgebone.core.near import did_you_mean
+from edgebone.core.place import load_place
 from edgebone_export.errors import ExportError
 
 
@@ -186,6 +194,26 @@ class HeadKind:
                 raise ExportError(f"a head of the kind {self.name} has no {name}; {did_you_mean(name, known)}{has}")
         return self.settings(**said)
 
+    def load(self, place: str) -> Callable[..., Any]:
+        """Import one of its places; what a package's function raises becomes one line that names the package.
+
+        Raises:
+            ExportError: The package is at fault.
+        """
+        if self in KINDS:
+            own: Callable[..., Any] = load_place(place)
+            return own
+        about = f"head kind {self.name} of {who_brings(GROUP, self.name)}"
+        with foreign(lambda reason: ExportError(f"{about} cannot be loaded: {reason}; {advice(GROUP, self.name)}")):
+            found: Callable[..., Any] = load_place(place)
+
+        @functools.wraps(found)
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            with foreign(lambda reason: ExportError(f"{about} fails: {reason}")):
+                return found(*arguments, **options)
+
+        return guarded
+
 
 _VECTORS, _MAPS = "edgebone_export.heads.vectors", "edgebone_export.heads.maps"
 _SETS = "edgebone_export.heads.data.sets"
@@ -276,12 +304,35 @@ KINDS = (
         strides=(8, 16, 32),
     ),
 )
-"""A further kind is its own file and a row here."""
+"""A further kind of edgebone's own is a file and a row here."""
+GROUP = "edgebone.heads"
+_log = logging.getLogger("edgebone.heads")
+
+
+def kinds() -> tuple[HeadKind, ...]:
+    """Every kind, edgebone's own first; a package's that cannot be used is said once, and left out."""
+    own = {kind.name for kind in KINDS}
+    brought = [_brought(name) for name in names_brought(GROUP) if name not in own]
+    return (*KINDS, *(kind for kind in brought if kind is not None))
+
+
+@functools.cache
+def _brought(name: str) -> HeadKind | None:
+    about = f"head kind {name} of {who_brings(GROUP, name)}"
+    try:
+        with foreign(lambda reason: ExportError(f"{about} is left out: {reason}; {advice(GROUP, name)}")):
+            kind: HeadKind = load_brought(GROUP, name, HeadKind)
+            if not issubclass(kind.settings, HeadSettings):
+                raise TypeError(f"its settings are {kind.settings!r:.80}, not a subclass of HeadSettings")
+        return kind
+    except ExportError as error:
+        _log.warning("%s", error)
+        return None
 
 
 def names_of(task: str | None = None) -> tuple[str, ...]:
     """The kinds' names, in the table's order; of one task, or of all."""
-    return tuple(kind.name for kind in KINDS if task in (None, kind.task))
+    return tuple(kind.name for kind in kinds() if task in (None, kind.task))
 
 
 def find_kind(name: str) -> HeadKind:
@@ -290,7 +341,7 @@ def find_kind(name: str) -> HeadKind:
     Raises:
         ExportError: There is none of that name.
     """
-    for kind in KINDS:
+    for kind in kinds():
         if kind.name == name:
             return kind
     names = names_of()

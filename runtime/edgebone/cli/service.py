@@ -6,10 +6,39 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from edgebone.cli.signals import raise_if_heard, reload_asked
+
+if TYPE_CHECKING:
+    from edgebone.pipeline import Pipeline
 
 
-def service_pulse() -> Callable[[], None]:
+@contextlib.contextmanager
+def serving(pipeline: Pipeline) -> Iterator[Callable[[], None]]:
+    """Tell the service manager of a run, from its start to its end.
+
+    Gives what is called as often as convenient: it tells that the run is alive, ends it at a signal, and passes the
+    wish to load again on to the pipeline.
+    """
+    alive = _service_pulse()
+
+    def pulse() -> None:
+        raise_if_heard()
+        alive()
+        if reload_asked():
+            pipeline.reload()
+
+    try:
+        yield pulse
+    finally:
+        if address := os.environ.get("NOTIFY_SOCKET", ""):
+            # Its files are being finished.
+            _tell(address, b"STOPPING=1")
+
+
+def _service_pulse() -> Callable[[], None]:
     """Tell the service manager that the run has started; the function returned tells it that the run is alive.
 
     Call that one as often as convenient: with ``WatchdogSec=`` in the unit it is told at most twice in that time, and
@@ -33,12 +62,6 @@ def service_pulse() -> Callable[[], None]:
             _tell(address, b"WATCHDOG=1")
 
     return pulse
-
-
-def service_stopping() -> None:
-    """Tell the service manager that the run ends: its files are being finished."""
-    if address := os.environ.get("NOTIFY_SOCKET", ""):
-        _tell(address, b"STOPPING=1")
 
 
 def _tell(address: str, message: bytes) -> None:

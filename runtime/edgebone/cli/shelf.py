@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from edgebone.cli import options
+from edgebone.cli import options, stream_options
 from edgebone.cli.output import notice
-from edgebone.cli.service import service_pulse, service_stopping
-from edgebone.cli.signals import listen_for_reload, raise_if_heard, reload_asked
-from edgebone.core.errors import EdgeboneError
-
-if TYPE_CHECKING:
-    from edgebone.cli.shelf_outputs import ShelfOutputs
-    from edgebone.gallery import Gallery
-    from edgebone.stream.inbox import Inbox
-    from edgebone.vision.shelf import Shelf
-    from edgebone.vision.shelf_file import ShelfFile
-
-# How often signals and the service manager are looked after while no frame comes.
-_IDLE_S = 0.5
+from edgebone.cli.service import serving
+from edgebone.cli.signals import listen_for_reload
 
 
 def shelf_command(
@@ -48,10 +35,7 @@ def shelf_command(
     ] = 0.5,
     every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
     max_fps: Annotated[float | None, typer.Option("--max-fps", help="At most so many frames a second.")] = None,
-    give_up: Annotated[
-        float | None,
-        typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
-    ] = None,
+    give_up: stream_options.GiveUp = None,
     one_look: Annotated[
         bool,
         typer.Option("--one-look", help="One look at each facing is enough: for photographs, each on its own."),
@@ -73,98 +57,38 @@ def shelf_command(
     the last look go through the network again. A gallery that changes is taken over; SIGHUP looks for that at once, and
     loads the file of the shelf again.
     """
-    from edgebone.cli.shelf_outputs import ShelfOutputs
+    from edgebone.cli.shelf_output import EventPrinter, print_end
     from edgebone.model.model import load
-    from edgebone.pipeline.left_out import fail_if_left_out
-    from edgebone.pipeline.recogniser import open_gallery, recogniser
+    from edgebone.pipeline import Pipeline, Stocktaking
+    from edgebone.pipeline.left_out import check_all_read
     from edgebone.sinks.line_file import descriptor_of
+    from edgebone.sinks.opening import open_files
     from edgebone.sources import open_source
-    from edgebone.sources.limits import Limits
-    from edgebone.sources.picture_files import PictureFiles
-    from edgebone.stream.inbox import Inbox
-    from edgebone.vision.shelf import Shelf
+    from edgebone.sources.limits import Limited, Limits
+    from edgebone.sources.video_rate import rate_of
 
     if events and descriptor_of(events) == 1:
         events, json = None, True
-    file, limits = _read(shelf, one_look), Limits(max_fps, every)
+    step = Stocktaking(shelf, gallery, head, score=score, one_look=one_look, notice=notice)
+    limits = Limits(max_fps, every)
     # In place of the end that it means otherwise, which would lose the video.
     listen_for_reload()
     with ExitStack() as closing:
-        opened = open_source(source, give_up)
-        inbox = Inbox([opened], [limits])
-        closing.callback(inbox.close)
+        seen = open_source(source, give_up)
+        # Until the stream has it, nobody else closes it.
+        opened = closing.enter_context(ExitStack())
+        opened.callback(seen.close)
         model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))
-        names = None if gallery is None else open_gallery(model, gallery, head)
-        recognise, known = recogniser(model, names, head, score)
-        _check_known(file, shelf, known, gallery or bundle)
-        watched = Shelf(file, recognise)
-        outputs = ShelfOutputs(file, opened, limits, jsonl, events, append, video, json)
-
-        def load_again() -> None:
-            again = _read(shelf, one_look)
-            _check_known(again, shelf, known if names is None else frozenset(names.labels()), gallery or bundle)
-            watched.replace(again)
-            outputs.follow(again)
-
-        closing.callback(service_stopping)
-        _go(inbox, watched, outputs, names, load_again)
-        if isinstance(opened, PictureFiles):
-            fail_if_left_out(inbox.counts(0)[2])
-
-
-def _read(path: Path, one_look: bool) -> ShelfFile:
-    import msgspec
-
-    from edgebone.vision.shelf_file import read_shelf
-
-    file = read_shelf(path)
-    return msgspec.structs.replace(file, agree=1, looks=1) if one_look else file
-
-
-def _check_known(file: ShelfFile, path: Path, known: frozenset[str], by: str) -> None:
-    strange = sorted(file.products - known)
-    if strange:
-        from edgebone.core.near import did_you_mean
-
-        raise EdgeboneError(
-            f"{path} expects {strange[0]}, which {by} does not know; {did_you_mean(strange[0], known)}it knows "
-            f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
-        )
-
-
-def _go(
-    inbox: Inbox, shelf: Shelf, outputs: ShelfOutputs, gallery: Gallery | None, load_again: Callable[[], None]
-) -> None:
-    """Every frame, until the source ends."""
-    from edgebone.gallery.watch import GalleryWatch
-    from edgebone.pipeline.reload import load_again as loaded_again
-
-    watch, alive = GalleryWatch(notice), service_pulse()
-    try:
-        while not inbox.ended:
-            taken = inbox.take(until_s=time.monotonic() + _IDLE_S)
-            raise_if_heard()
-            alive()
-            asked = reload_asked()
-            if gallery is not None and watch.look([gallery], asked):
-                _follow(gallery, shelf)
-            if asked:
-                loaded_again("shelf", load_again, notice)
-            if taken is not None:
-                outputs.take(taken[1], *shelf.update(taken[1]))
-    except Exception:
-        outputs.discard()
-        raise
-    except BaseException:
-        # Ctrl-C and SIGTERM, which is how a camera's run ends: what was seen so far is finished and kept.
-        outputs.finish(shelf)
-        raise
-    outputs.finish(shelf)
-
-
-def _follow(gallery: Gallery, shelf: Shelf) -> None:
-    """Go on with a gallery that has changed."""
-    shelf.look_again()
-    gone = sorted(shelf.file.products - gallery.labels().keys())
-    if gone:
-        notice(f"the shelf expects {gone[0]}, which {gallery.path} does not know any more")
+        printer = EventPrinter(json)
+        pipeline = Pipeline(model, [step], notice=notice)
+        pipeline.sinks = [
+            printer.sink,
+            *open_files(
+                lines=jsonl, events=events, video=video, append=append, fps=rate_of(seen, limits), draw=pipeline.draw
+            ),
+        ]
+        pulse = closing.enter_context(serving(pipeline))
+        stream = closing.enter_context(pipeline.stream(Limited(seen, limits), pulse=pulse))
+        opened.pop_all()
+        pipeline.follow(stream, finished=lambda done: print_end(done, step, printer))
+        check_all_read([seen], stream.stats, forgiving=False)

@@ -75,7 +75,7 @@ def need_heads(heads: Mapping[str, Head], task: Task[Any], who: str, bundle: str
     Args:
         heads: The bundle's.
         task: What they are.
-        who: Who needs them, and what for, for the message: ``--track follows``.
+        who: Who needs them, and what for, for the message: ``tracking follows``.
         bundle: Where the bundle lies, for the message.
 
     Raises:

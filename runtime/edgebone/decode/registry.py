@@ -7,7 +7,6 @@ when a manifest names it. Packages are looked for only where no row has the name
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from numpy.typing import NDArray
 
+from edgebone.core.brought import advice, load_brought, names_brought, who_brings
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
@@ -48,8 +48,7 @@ GROUP = "edgebone.decoders"
 
 def decoder_names() -> list[str]:
     """Every decoder that is here, as ``name@version``: edgebone's own first, then those of packages."""
-    packages = {entry.name for entry in importlib.metadata.entry_points(group=GROUP)}
-    return [*sorted(ROWS), *sorted(packages - ROWS.keys())]
+    return [*sorted(ROWS), *(name for name in names_brought(GROUP) if name not in ROWS)]
 
 
 @functools.cache
@@ -81,14 +80,11 @@ def spec_of(name: str, head: Head) -> DecoderSpec:
 
 
 def _from_package(decoder: str) -> DecoderSpec | None:
-    entry = next(iter(importlib.metadata.entry_points(group=GROUP, name=decoder)), None)
-    if entry is None:
+    if decoder not in names_brought(GROUP):
         return None
-    about = f"decoder {decoder} of the package {entry.dist.name if entry.dist else entry.value}"
-    with foreign(lambda reason: BundleError(f"{about} cannot be loaded: {reason}; update the package")):
-        spec = entry.load()
-        if not isinstance(spec, DecoderSpec) or spec.name != decoder:
-            raise TypeError(f"{entry.value} is no DecoderSpec named {decoder}")
+    about = f"decoder {decoder} of {who_brings(GROUP, decoder)}"
+    with foreign(lambda reason: BundleError(f"{about} cannot be loaded: {reason}; {advice(GROUP, decoder)}")):
+        spec: DecoderSpec = load_brought(GROUP, decoder, DecoderSpec)
     reader = None if spec.box_reader is None else _guarded_reader(spec.box_reader, about)
     return replace(spec, make=_guarded(spec, about), box_reader=reader)
 

@@ -7,11 +7,11 @@ edgebone's own, or all of them are.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgebone.core.brought import advice, load_brought, names_brought, who_brings
 from edgebone.core.errors import raise_interrupt
 from edgebone.core.near import did_you_mean
 from edgebone.engines.onnxruntime.spec import ONNXRUNTIME, ONNXRUNTIME_CUDA, ONNXRUNTIME_TENSORRT
@@ -43,7 +43,7 @@ def find(name: str) -> EngineSpec | None:
 
 def rows(engine: str = "auto") -> tuple[EngineSpec, ...]:
     """Every engine, edgebone's own first; of other packages only the one that is named, unless it is ``auto``."""
-    others = _entries() if engine == "auto" else [engine]
+    others = names_brought(GROUP) if engine == "auto" else [engine]
     return (*ROWS, *(row for name in others if name not in _OWN and (row := _from_package(name))))
 
 
@@ -89,36 +89,25 @@ def this_machine(engine: str = "auto") -> Machine:
 
 
 @functools.cache
-def _entries() -> dict[str, importlib.metadata.EntryPoint]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
-
-
-@functools.cache
 def _from_package(name: str) -> EngineSpec | None:
     """Another package's row; one that cannot be used is said once, and left out."""
-    entry = _entries().get(name)
-    if entry is None:
-        return None
-    package = entry.dist.name if entry.dist else entry.value
     try:
-        row = entry.load()
-        if not isinstance(row, EngineSpec) or row.name != name:
-            raise TypeError(f"{entry.value} is {row!r:.80}, not an EngineSpec named {name}")
-        return _guarded(row, package)
+        row = load_brought(GROUP, name, EngineSpec)
+        return None if row is None else _guarded(row)
     except Exception as error:
         raise_interrupt(error)
-        _leave_out(name, package, _words(error))
+        _leave_out(name, _words(error))
         return None
 
 
-def _guarded(row: EngineSpec, package: str) -> EngineSpec:
+def _guarded(row: EngineSpec) -> EngineSpec:
     """The row, asked for its precisions and its verdict in a way that no fault of it stops the others."""
 
     def precisions(variant: Variant | None) -> tuple[str, ...]:
         try:
             return tuple(row.precisions(variant))
         except Exception as error:
-            _leave_out(row.name, package, _words(error))
+            _leave_out(row.name, _words(error))
             return ()
 
     def check(candidate: Candidate, machine: Machine, variant: Variant | None) -> Fit | Reject:
@@ -130,22 +119,17 @@ def _guarded(row: EngineSpec, package: str) -> EngineSpec:
                 return verdict
             raise TypeError(f"its check returned {verdict!r:.80}, not a Fit or a Reject")
         except Exception as error:
-            _leave_out(row.name, package, _words(error))
-            return Reject(candidate, f"the package {package} is at fault: {_words(error)}")
+            _leave_out(row.name, _words(error))
+            return Reject(candidate, f"{who_brings(GROUP, row.name)} is at fault: {_words(error)}")
 
     return replace(row, packages=dict(row.packages), aliases=tuple(row.aliases), precisions=precisions, check=check)
 
 
 @functools.cache
-def _leave_out(engine: str, package: str, why: str) -> None:
+def _leave_out(engine: str, why: str) -> None:
     # Cached, so that each fault is said once.
-    _log.warning(
-        "the engine %s of the package %s is left out: %s; update the package, or: pip uninstall %s",
-        engine,
-        package,
-        why,
-        package,
-    )
+    by = who_brings(GROUP, engine)
+    _log.warning("the engine %s of %s is left out: %s; %s", engine, by, why, advice(GROUP, engine))
 
 
 def _words(error: Exception) -> str:

@@ -371,6 +371,7 @@ class Model:
         roi_xyxy: tuple[int, int, int, int] | None = None,
         give_up_s: float | None = None,
         fps: float | None = None,
+        look: bool = True,
         forgiving: bool = False,
         pulse: Callable[[], object] = lambda: None,
     ) -> Stream[Model]:
@@ -387,6 +388,8 @@ class Model:
             give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
             fps: How many of a folder's pictures were taken a second: their times, as a video's frames have; None where
                 that is not known.
+            look: Whether the model looks at each frame; else frames come with no results, for a caller that calls it
+                on parts of them.
             forgiving: A source that cannot be opened, or fails, ends, and the others go on; its error is in ``stats``.
             pulse: Called at each frame, and at least once a second while the caller waits for one.
 
@@ -410,7 +413,7 @@ class Model:
             for done in opened:
                 done.close()
             raise
-        return Stream(self, opened, [limits for _, limits in pairs], forgiving=forgiving, pulse=pulse)
+        return Stream(self, opened, [limits for _, limits in pairs], look=look, forgiving=forgiving, pulse=pulse)
 
     def load_other(self, path: str | os.PathLike[str], **options: Any) -> Model:
         """Load the bundle that is to take this one's place in a stream; options and errors as :func:`load`."""

@@ -10,11 +10,19 @@ if TYPE_CHECKING:
     from edgebone.pipeline.pipeline import Pipeline
     from edgebone.pipeline.seen import Summary
     from edgebone.pipeline.step import Step
+    from edgebone.pipeline.stocktaking import Stocktaking
     from edgebone.pipeline.tracks import Tracks
 
-_HOMES = {"Naming": "naming", "Pipeline": "pipeline", "Step": "step", "Summary": "seen", "Tracks": "tracks"}
+_HOMES = {
+    "Naming": "naming",
+    "Pipeline": "pipeline",
+    "Step": "step",
+    "Stocktaking": "stocktaking",
+    "Summary": "seen",
+    "Tracks": "tracks",
+}
 
-__all__ = ["Naming", "Pipeline", "Step", "Summary", "Tracks"]
+__all__ = ["Naming", "Pipeline", "Step", "Stocktaking", "Summary", "Tracks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -121,9 +121,10 @@ class Pipeline:
             pulse()
             stream = opened[0]() if opened else None
             if stream is not None:
-                self._reload_if_asked(stream)
+                self._refresh(stream)
 
-        stream = self._model.stream(*sources, pulse=beat, **options)
+        look = not any(step.looks_itself for step in self._steps)
+        stream = self._model.stream(*sources, look=look, pulse=beat, **options)
         opened.append(weakref.ref(stream))
         return stream
 
@@ -208,7 +209,6 @@ class Pipeline:
             self._prepare(model)
         events: list[Event] = []
         for step in self._steps:
-            step.refresh(stream.model)
             results, more = step.look(frame, results, model)
             events += more
         return results, events
@@ -226,7 +226,9 @@ class Pipeline:
         """
         self._asked.set()
 
-    def _reload_if_asked(self, stream: Stream[Model]) -> None:
+    def _refresh(self, stream: Stream[Model]) -> None:
+        for step in self._steps:
+            step.refresh(stream.model)
         if not self._asked.is_set():
             return
         self._asked.clear()

@@ -45,7 +45,7 @@ def recogniser(
 
 def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise, frozenset[str]]:
     heads = model.manifest.heads
-    advice = "or a head with an embedding, and --gallery"
+    advice = "or a head with an embedding, and a gallery"
     name, _ = find_head(heads, CLASSIFICATION, head, "a shelf without a gallery", advice=advice)
 
     def label_of(results: Results) -> str:

@@ -22,6 +22,10 @@ class Step:
     A pipeline calls its steps from the thread that runs it, in their order.
     """
 
+    looks_itself = False
+    """Whether the step has the model look at parts of frames; nobody has it look at whole ones then, and results are
+    empty."""
+
     def prepare(self, model: Model) -> None:
         """Get ready for a model's results: at the start, and before another model takes its place.
 
@@ -33,7 +37,11 @@ class Step:
         """
 
     def refresh(self, model: Model) -> None:
-        """Take over files of the step's own that have changed; called before each frame with the newest model."""
+        """Take over files of the step's own that have changed; called at each frame, and while none comes.
+
+        Args:
+            model: The newest model.
+        """
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
         """Look at a frame's results.

@@ -49,10 +49,14 @@ class Tracks(Step):
             BundleError: The model has no boxes.
             EdgeboneError: It has them not on every frame, or a zone counts a class that it does not have.
         """
-        finders = need_heads(model.manifest.heads, DETECTION, "--track follows", model.bundle.path)
+        finders = need_heads(model.manifest.heads, DETECTION, "tracking follows", model.bundle.path)
         for name in finders:
-            if model.head_every.get(name, 1) != 1:
-                raise EdgeboneError(f"--track and --zones need boxes on every frame; leave --head-every {name} out")
+            rate = model.head_every.get(name, 1)
+            if rate != 1:
+                often = f"on one frame out of {rate}" if rate else "where it is asked for"
+                raise EdgeboneError(
+                    f"tracking needs boxes on every frame, and head {name} runs {often}; let it run on all"
+                )
         if self._zones is not None:
             self._check_labels(self._zones.file, model)
 

@@ -13,7 +13,6 @@ from edgebone.core.results import Results
 from edgebone.sinks.protocol import Sink
 
 Policy = Literal["raise", "log", "stop"]
-POLICIES: tuple[Policy, ...] = ("raise", "log", "stop")
 
 _log = logging.getLogger("edgebone.sinks")
 

@@ -13,9 +13,11 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebone.core.brought import make_brought, names_brought
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 from edgebone.core.machine import Machine
+from edgebone.core.near import did_you_mean
 from edgebone.sources.address import Address, Mode, parse_address
 from edgebone.sources.arrays import Arrays
 from edgebone.sources.camera import Camera, Connection
@@ -37,6 +39,8 @@ FORMS = (
     "a picture, a video, a folder, a glob such as 'shots/*.jpg', usb:0, csi:0, rtsp://HOST/PATH, http://HOST/PATH, "
     "or synthetic://640x480@30"
 )
+GROUP = "edgebone.sources"
+_MEMBERS = ("name", "live", "in_memory", "fps", "frame_count", "read", "interrupt", "close")
 _CSI_MODE = Mode((1080, 1920), 30)
 
 _log = logging.getLogger("edgebone.sources")
@@ -52,8 +56,9 @@ def open_source(
     asked at once whether it has an end.
 
     Args:
-        what: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``; arrays
-            or frames in memory; or an open source, which passes as it is.
+        what: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``; an
+            address of a scheme that a package brings; arrays or frames in memory; or an open source, which passes as it
+            is.
         give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
         fps: How many of a folder's or a glob's pictures were taken a second; None where that is not known.
         forgiving: What cannot be opened fails when it is read, beside others that go on; else at once.
@@ -137,7 +142,7 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
             if recording is not None:
                 return recording
             return Camera(place.name, _way_to(place), give_up_s=give_up_s)
-        raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: give {FORMS}")
+        return _open_brought(scheme.lower(), text, give_up_s, fps)
     path = Path(text)
     # os.path says False, where Path raises, of a name that is too long.
     if os.path.isdir(text):  # noqa: PTH112
@@ -150,6 +155,21 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
     if glob.has_magic(text):
         return PictureFiles(pictures_matching(text), text, fps)
     raise SourceError(f"{redact_word(text)}: no such file; give {FORMS}")
+
+
+def _open_brought(scheme: str, address: str, give_up_s: float | None, fps: float | None) -> Source:
+    """Have a package open an address of its own scheme."""
+    brought = names_brought(GROUP)
+    if scheme not in brought:
+        known = ["synthetic", *SCHEMES, *brought]
+        meant = did_you_mean(scheme, known)
+        more = f", {', '.join(f'{name}://…' for name in brought)}" if brought else ""
+        raise SourceError(f"{scheme}:// is not a kind of source that edgebone reads: {meant}give {FORMS}{more}")
+    made: Source = make_brought(
+        GROUP, scheme, f"source {scheme}://", SourceError, _MEMBERS, address,
+        own=Camera, give_up_s=give_up_s, fps=fps,
+    )  # fmt: skip
+    return made
 
 
 def _connect(address: Address, name: str) -> Connection:

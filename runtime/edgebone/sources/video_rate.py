@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgebone.sources.limits import Limits
 from edgebone.sources.protocol import Source
 from edgebone.sources.video import Video
 
@@ -15,6 +16,7 @@ def is_pictures(source: Source) -> bool:
     return not source.live and source.fps is None and not isinstance(source, Video)
 
 
-def rate_of(source: Source) -> float:
-    """Frames a second: the source's own, or what is usual for its kind."""
-    return source.fps or (_PICTURES_FPS if is_pictures(source) else _VIDEO_FPS)
+def rate_of(source: Source, limits: Limits | None = None) -> float:
+    """Frames a second that are left of a source by limits: of its own rate, or what is usual for its kind."""
+    own = source.fps or (_PICTURES_FPS if is_pictures(source) else _VIDEO_FPS)
+    return own if limits is None else min(own / limits.every, limits.max_fps or own)

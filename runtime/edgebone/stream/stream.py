@@ -31,6 +31,8 @@ from edgebone.stream.watchdog import Watchdog
 Taken = tuple[int, Frame]
 # How much sooner than needed the next frame is taken up, for threads that wake late.
 _SPARE_S = 0.001
+# How often who waits for a frame says that nothing stands still.
+_PULSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Stream(Generic[M]):
         model: What looks at the frames.
         sources: Where they come from.
         limits: What is wanted of each source's frames; none for all of them.
+        look: Whether the model looks at each frame; else frames come with no results, and a live source's newest one
+            is taken when the caller asks for it.
         forgiving: A source that fails ends, and the others go on; its error is in ``stats``. Else it raises.
         stall_s: After so long without an answer an engine counts as stalled: longer than any run, also the first one
             of an engine that still prepares itself. Time in which the process stood still does not count.
@@ -93,6 +97,7 @@ class Stream(Generic[M]):
         sources: Sequence[Source],
         limits: Sequence[Limits] = (),
         *,
+        look: bool = True,
         forgiving: bool = False,
         stall_s: float = 60.0,
         pulse: Callable[[], object] = lambda: None,
@@ -101,7 +106,10 @@ class Stream(Generic[M]):
         self.model = model
         self.answered_by = model
         self._first_model = model
-        self._inbox = Inbox(sources, limits, forgiving, lambda frame: self.model.pixels_of(frame))
+        self._look = look
+        self._inbox = Inbox(
+            sources, limits, forgiving, lambda frame: self.model.pixels_of(frame) if look else frame.image
+        )
         self.names = self._inbox.names
         self._live = any(source.live for source in sources)
         self._direct = all(source.in_memory for source in sources) and all(limit == Limits() for limit in limits)
@@ -252,8 +260,7 @@ class Stream(Generic[M]):
 
     def _run(self) -> Generator[tuple[Frame, Results], None, None]:
         self._begun = True
-        self._buffers = self._new_buffers()
-        work = self._newest() if self._live else self._every(self._read_directly() if self._direct else self._read())
+        work = self._deliveries()
         try:
             for delivery in work:
                 handed = self._hand_over(delivery)
@@ -266,6 +273,14 @@ class Stream(Generic[M]):
             work.close()
             self._inbox.close()
             self._close_models()
+
+    def _deliveries(self) -> Generator[Delivery[M], None, None]:
+        if not self._look:
+            return self._as_they_come()
+        self._buffers = self._new_buffers()
+        if self._live:
+            return self._newest()
+        return self._every(self._read_directly() if self._direct else self._read())
 
     def _hand_over(self, delivery: Delivery[M]) -> tuple[Frame, Results]:
         self._pulse()
@@ -302,14 +317,31 @@ class Stream(Generic[M]):
         if batch:
             yield batch
 
+    def _take(self) -> Taken | None:
+        """Wait for the next frame; None where no further one comes."""
+        while True:
+            taken = self._inbox.take(until_s=time.monotonic() + _PULSE_S)
+            if taken is not None or self._inbox.ended:
+                return taken
+            self._pulse()
+
+    def _as_they_come(self) -> Generator[Delivery[M], None, None]:
+        while (taken := self._take()) is not None:
+            self._take_over()
+            number, frame = taken
+            began_ns = time.monotonic_ns()
+            self._started_ns = self._started_ns or began_ns
+            self._meter.add("queue", began_ns - frame.captured_at_ns)
+            yield Delivery(number, frame, {}, self.model, 0)
+
     def _read(self) -> Generator[list[Taken], None, None]:
         """Full batches, where the model is loaded for one."""
-        while (taken := self._inbox.take()) is not None:
+        while (taken := self._take()) is not None:
             batch = [taken]
             failure: Exception | None = None
             while len(batch) < self.model.stream_batch:
                 try:
-                    more = self._inbox.take()
+                    more = self._take()
                 except Exception as error:
                     # Raised once the frames before it are delivered.
                     failure = error

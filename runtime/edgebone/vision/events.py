@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgebone.core.writing import as_utf8
+from edgebone.core.event import event_values
 from edgebone.vision.line_counter import Direction
 
 Kind = Literal["enter", "leave", "dwell", "cross"]
@@ -43,12 +42,4 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without those that this kind of event does not have."""
-        own = dataclasses.asdict(self)
-        for name in ("stayed_s", "direction", "head"):
-            if own[name] is None:
-                del own[name]
-        own["source"] = as_utf8(self.source)
-        for name in ("position_s", "stayed_s"):
-            if own.get(name) is not None:
-                own[name] = round(own[name], 3)
-        return own
+        return event_values(self, "stayed_s", "direction", "head")

@@ -86,6 +86,10 @@ class ShelfFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every product that belongs somewhere."""
         return frozenset[str]().union(*(zone.products for zone in self.zones))
 
+    def with_one_look(self) -> ShelfFile:
+        """The same, where one look at each facing is enough."""
+        return msgspec.structs.replace(self, agree=1, looks=1)
+
 
 def read_shelf(path: Path) -> ShelfFile:
     """Read a file of a shelf.

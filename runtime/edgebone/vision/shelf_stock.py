@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from edgebone.core.writing import as_utf8
+from edgebone.core.event import event_values
 from edgebone.vision.shelf_file import Box
 
 Kind = Literal["out_of_stock", "low_stock", "restocked", "misplaced"]
@@ -101,18 +100,12 @@ class ShelfEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without ``facing`` where the event has none."""
-        own = dataclasses.asdict(self)
-        if self.facing is None:
-            del own["facing"]
-        own["source"] = as_utf8(self.source)
-        own["position_s"] = None if self.position_s is None else round(self.position_s, 3)
-        return own
+        return event_values(self, "facing")
 
     def __str__(self) -> str:
         """``12.3 s: top: milk out of stock (0)``."""
-        when = f"frame {self.frame}" if self.position_s is None else f"{self.position_s:.1f} s"
         place = f" in row {self.facing[0] + 1}, column {self.facing[1] + 1}" if self.facing else ""
-        return f"{when}: {self.zone}: {self.product} {self.event.replace('_', ' ')}{place} ({self.count})"
+        return f"{_when(self)}: {self.zone}: {self.product} {self.event.replace('_', ' ')}{place} ({self.count})"
 
     @property
     def headline(self) -> str:
@@ -140,17 +133,13 @@ class CameraEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without ``reason`` where there is none."""
-        own = dataclasses.asdict(self)
-        if not self.reason:
-            del own["reason"]
-        own["source"] = as_utf8(self.source)
-        own["position_s"] = None if self.position_s is None else round(self.position_s, 3)
-        return own
+        return event_values(self, "reason")
 
     def __str__(self) -> str:
         """``12.3 s: the camera does not see the shelf; nothing is counted``."""
-        when = f"frame {self.frame}" if self.position_s is None else f"{self.position_s:.1f} s"
-        return f"{when}: {self.reason}; nothing is counted" if self.reason else f"{when}: the camera is back"
+        return (
+            f"{_when(self)}: {self.reason}; nothing is counted" if self.reason else f"{_when(self)}: the camera is back"
+        )
 
     @property
     def headline(self) -> str:
@@ -160,3 +149,7 @@ class CameraEvent:
 
 Told: TypeAlias = "ShelfEvent | CameraEvent"
 """What is told of a shelf."""
+
+
+def _when(event: Told) -> str:
+    return f"frame {event.frame}" if event.position_s is None else f"{event.position_s:.1f} s"

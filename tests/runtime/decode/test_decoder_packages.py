@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,16 +21,9 @@ from edgebone.core.manifest import Head
 from support import ROOT
 from support.bundles import write_boxes_bundle
 from support.pictures import GREEN, picture
-from support.program import edgebone, install
+from support.program import edgebone, page_commands, write_package
 
 PAGE = ROOT / "docs" / "extending" / "decoder.md"
-EXAMPLE = ROOT / "docs" / "extending" / "decoder"
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment that the example is installed in."""
-    return install(EXAMPLE, tmp_path_factory.mktemp("packages") / "target")
 
 
 @pytest.fixture
@@ -63,16 +55,6 @@ def write_bundle_of(path: Path, decoder: str, params: dict[str, object] | None =
     files = {file: graph.SerializeToString(), golden: tensors.getvalue()}
     update_bundle(path, lambda now: Update(msgspec.structs.replace(now, heads={"found": head}), files))
     return path
-
-
-def write_package(target: Path, decoder: str, module: str, entry: str = "SPEC") -> dict[str, str]:
-    """A package ``toy-decoders`` as pip leaves it; the environment that finds it."""
-    folder = target / "toy_decoders-1.0.dist-info"
-    folder.mkdir(parents=True)
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-decoders\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text(f"[edgebone.decoders]\n{decoder} = toy:{entry}\n")
-    (target / "toy.py").write_text(module)
-    return {"PYTHONPATH": str(target)}
 
 
 def test_a_packages_decoder_reads_what_a_bundle_names(tmp_path: Path, photo: Path, installed: dict[str, str]) -> None:
@@ -109,16 +91,12 @@ def test_the_commands_of_the_page_import_a_network_with_the_decoder(tmp_path: Pa
     )
     Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "photo.jpg")
     (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
-    install_line, *lines = [
-        line.split() for line in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)[0].splitlines()
-    ]
-    assert install_line == ["pip", "install", "./docs/extending/decoder"]
-    for name, *arguments in lines:
-        assert name == "edgebone"
+    lines = page_commands(PAGE)
+    for arguments in lines:
         done = edgebone(*arguments, cwd=tmp_path, env=installed)
         assert done.returncode == 0, done.stderr
     assert done.stdout == "photo.jpg: 1 green (best 100.0 %)\n"
-    done = edgebone(*lines[0][1:4], "c.bundle", "--decoder", "paddle@2", cwd=tmp_path, env=installed)
+    done = edgebone(*lines[0][:3], "c.bundle", "--decoder", "paddle@2", cwd=tmp_path, env=installed)
     assert done.returncode == 8
     assert "there is no decoder paddle@2" in done.stderr
 
@@ -154,7 +132,7 @@ SPEC = DecoderSpec("{name}", EMBEDDING, Params, make)
 @pytest.mark.parametrize(
     ("what", "code", "said"),
     [
-        ({"name": "other@1"}, 3, "cannot be loaded: toy:SPEC is no DecoderSpec named toy@1; update the package"),
+        ({"name": "other@1"}, 3, ", not a DecoderSpec named toy@1; update the package"),
         ({"entry": "NOTHING"}, 3, "cannot be loaded: module 'toy' has no attribute 'NOTHING'; update the package"),
         ({"make": "raise RuntimeError('no licence\\nand more')"}, 3, "fails: no licence and more"),
         ({"decode": "tensors[0].nothing"}, 5, "fails: 'numpy.ndarray' object has no attribute 'nothing'"),
@@ -166,7 +144,8 @@ def test_a_faulty_decoder_is_one_line_that_names_the_package(
     tmp_path: Path, photo: Path, what: dict[str, str], code: int, said: str
 ) -> None:
     parts = {"name": "toy@1", "make": "pass", "decode": "Embedding(np.ones(3, np.float32))", "entry": "SPEC", **what}
-    env = write_package(tmp_path / "packages", "toy@1", TOY.format(**parts), parts["entry"])
+    entries = {"decoders": {"toy@1": f"toy:{parts['entry']}"}}
+    env = write_package(tmp_path / "packages", "toy-decoders", entries, toy=TOY.format(**parts))
     done = edgebone("run", write_bundle_of(tmp_path / "b.bundle", "toy@1"), photo, env=env)
     assert (done.returncode, done.stdout) == (code, "")
     lines = [line for line in done.stderr.splitlines() if not line.startswith("0 frames")]
@@ -176,7 +155,8 @@ def test_a_faulty_decoder_is_one_line_that_names_the_package(
 
 
 def test_a_package_does_not_replace_a_decoder_of_edgebone_and_is_not_looked_for(tmp_path: Path, photo: Path) -> None:
-    env = write_package(tmp_path / "packages", "boxes@1", "open(__file__ + '.imported', 'w').close()")
+    thief = "open(__file__ + '.imported', 'w').close()"
+    env = write_package(tmp_path / "packages", "thief", {"decoders": {"boxes@1": "toy:SPEC"}}, toy=thief)
     bundle = write_boxes_bundle(tmp_path / "b.bundle", "found")
     program = (
         "import sys, importlib.metadata as metadata, edgebone\n"

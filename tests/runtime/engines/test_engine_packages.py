@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +13,9 @@ from PIL import Image
 
 from support import ROOT
 from support.pictures import GREEN, picture
-from support.program import edgebone, install
+from support.program import edgebone, page_commands, write_package
 
-EXAMPLE = ROOT / "docs" / "extending" / "engine"
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment that the example is installed in."""
-    return install(EXAMPLE, tmp_path_factory.mktemp("packages") / "target")
+PAGE = ROOT / "docs" / "extending" / "engine.md"
 
 
 @pytest.fixture
@@ -31,18 +23,6 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(picture(GREEN)[..., ::-1].copy()).save(path)
     return path
-
-
-def write_package(target: Path, name: str, entries: dict[str, str], **modules: str) -> dict[str, str]:
-    """A package as pip leaves it, with entry points and modules; the environment that finds it."""
-    folder = target / f"{name.replace('-', '_')}-1.0.dist-info"
-    folder.mkdir(parents=True)
-    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    lines = "".join(f"{engine} = {place}\n" for engine, place in entries.items())
-    (folder / "entry_points.txt").write_text(f"[edgebone.engines]\n{lines}")
-    for module, text in modules.items():
-        (target / f"{module}.py").write_text(text)
-    return {"PYTHONPATH": str(target)}
 
 
 ROW = """
@@ -58,7 +38,7 @@ def toy(target: Path, name: str = "toy", *, check: str = "return Fit(candidate, 
     """A package ``toy-engines`` with one engine, and what may be wrong with it."""
     place = entry if ":" in entry else f"{name}:{entry}"
     module = ROW.format(name=name, check=check, rank=rank, open=open) + more
-    return write_package(target, f"{name}-engines", {name: place}, **{name: module})
+    return write_package(target, f"{name}-engines", {"engines": {name: place}}, **{name: module})
 
 
 def notes(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -102,13 +82,9 @@ def test_doctor_lists_a_packages_engine_and_replays_the_golden_sample_on_it(
 
 
 def test_the_commands_of_the_page_run(colors_bundle: Path, photo: Path, installed: dict[str, str]) -> None:
-    (block,) = re.findall(r"^```sh\n(.*?)^```", EXAMPLE.with_suffix(".md").read_text(), re.MULTILINE | re.DOTALL)
-    # Installed by the fixture, into a folder of its own.
-    install_line, *commands = (shlex.split(line, comments=True) for line in block.splitlines())
-    assert install_line == ["pip", "install", "./docs/extending/engine"]
+    commands = page_commands(PAGE)
     assert len(commands) == 2
-    for program, *words in commands:
-        assert program == "edgebone"
+    for words in commands:
         places = {"BUNDLE": str(colors_bundle), "photo.jpg": str(photo)}
         done = edgebone(*(places.get(word, word) for word in words), env=installed)
         assert done.returncode == 0, done.stderr
@@ -154,6 +130,19 @@ def test_a_broken_row_is_one_warning_that_names_the_package(colors_bundle: Path,
         assert line.endswith(f"pip uninstall {name}-engines")
 
 
+def test_an_engine_that_two_packages_bring_is_left_out_with_both(
+    colors_bundle: Path, photo: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "packages"
+    write_package(target, "first", {"engines": {"toy": "toy:SPEC"}})
+    env = write_package(target, "second", {"engines": {"toy": "toy:SPEC"}}, toy="raise SystemError")
+    done = edgebone("run", colors_bundle, photo, env=env)
+    assert done.returncode == 0, done.stderr
+    (line,) = notes(done)
+    assert line.startswith("the engine toy of the packages first and second is left out: ")
+    assert line.endswith("; keep one of them: pip uninstall first or pip uninstall second")
+
+
 def test_an_engine_of_a_package_that_does_not_open_makes_way_for_the_next(
     colors_bundle: Path, photo: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +159,9 @@ def test_an_engine_of_a_package_that_does_not_open_makes_way_for_the_next(
 
 
 def test_a_package_does_not_replace_an_engine_of_edgebone(colors_bundle: Path, photo: Path, tmp_path: Path) -> None:
-    env = write_package(tmp_path / "packages", "thief", {"onnxruntime": "thief:SPEC"}, thief="raise SystemError")
+    env = write_package(
+        tmp_path / "packages", "thief", {"engines": {"onnxruntime": "thief:SPEC"}}, thief="raise SystemError"
+    )
     done = edgebone("run", colors_bundle, photo, "--engine", "onnxruntime", env=env)
     assert (done.returncode, notes(done)) == (0, [])
 

@@ -200,6 +200,33 @@ def test_a_closed_model_is_heard(colors_bundle: Path) -> None:
             list(model.stream(source))
 
 
+@pytest.mark.parametrize("look", [True, False])
+def test_who_wants_to_know_that_it_lives_is_told_while_a_file_gives_nothing(model: Any, look: bool) -> None:
+    told = threading.Event()
+
+    class Slow(Scripted):
+        def read(self) -> Frame | None:
+            # Nothing comes until somebody has been told.
+            return super().read() if told.wait(30) else None
+
+    with model.stream(Slow([1, 1]), look=look, pulse=told.set) as stream:
+        results = [result for _, result in stream]
+    assert [str(result)[:3] for result in results] == (["red", "red"] if look else ["{}", "{}"])
+
+
+def test_frames_that_nobody_looks_at_are_a_cameras_newest(model: Any) -> None:
+    live = Scripted([1] * 30, live=True)
+    found = []
+    with model.stream(live, look=False) as stream:
+        for frame, result in stream:
+            assert result == {}
+            found.append(frame.index)
+            while live.script:
+                time.sleep(0.01)
+    assert found[-1] == 29
+    assert stream.stats.frames + stream.stats.dropped == 30
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_leaving_the_loop_closes_the_sources(model: Any, live: bool) -> None:
     gc.disable()

@@ -146,7 +146,7 @@ def test_a_head_is_found_by_its_task_or_the_answer_says_what_there_is() -> None:
     assert heads_of(heads, detection) == {"cars": detection, "more": detection}
     assert find_head(heads, classification, None, "a shelf") == ("kind", classification)
     assert find_head(heads, (classification, detection), "more", "a shelf") == ("more", detection)
-    assert need_heads(heads, detection, "--track follows", "a.bundle") == ("cars", "more")
+    assert need_heads(heads, detection, "tracking follows", "a.bundle") == ("cars", "more")
     everything = "kind: classification@1, cars: yolox@1, more: ssd@1"
     for tasks, name, words in (
         (detection, None, f"a test needs one head with boxes, the bundle has 2 ({everything}); name one with --head"),

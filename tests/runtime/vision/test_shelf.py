@@ -17,6 +17,9 @@ from edgebone import Gallery, load
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.frame import Frame
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
+from edgebone.pipeline import Pipeline, Stocktaking
+from edgebone.sinks import open_sink
+from edgebone.sinks.callback import CallbackSink
 from edgebone.vision.shelf import Pictures, Shelf
 from edgebone.vision.shelf_drawing import draw_shelf
 from edgebone.vision.shelf_file import ShelfError, facings_of, read_shelf
@@ -292,6 +295,33 @@ def test_the_program_counts_by_a_head_with_classes(tmp_path: Path) -> None:
     again = edgebone("shelf", bundle, video, "--shelf", shelf, "--every", 5, "--jsonl", tmp_path / "few.jsonl")
     assert again.returncode == 0, again.stderr
     assert [item["frame"] for item in lines(tmp_path / "few.jsonl")] == [0, 5, 10]
+
+
+def test_a_pipeline_counts_and_never_has_the_model_look_at_a_whole_frame(tmp_path: Path) -> None:
+    file = write_shelf(tmp_path, {**TOP, "expected": [{"product": "green", "minimum": 2}]})
+    gone = changed(FULL, f0=RED, f1=RED)
+    video = write_shots(tmp_path / "shots.avi", [FULL] * 3 + [gone] * 3)
+    seen: list[Any] = []
+    with load(write_colors_bundle(tmp_path / "colors.bundle", (1, 4))) as model:
+        step = Stocktaking(file)
+        pipeline = Pipeline(model, [step])
+        pipeline.sinks = [
+            CallbackSink(
+                lambda frame, stock: seen.append((frame.size_hw, stock.counts)), lambda event: seen.append(event)
+            ),
+            open_sink(tmp_path / "seen.avi", draw=pipeline.draw),
+        ]
+        summary = pipeline.run(video)
+    assert next(str(item) for item in seen if not isinstance(item, tuple)) == "0.4 s: top: green low stock (1)"
+    assert seen[-1] == ((2 * PX, 3 * PX), {"top": {"green": 1, "red": 2}})
+    assert list(summary.lines) == ["top: green 1, red 2"]
+    # Three facings at first, and the two that changed: nothing else went through the network.
+    assert (summary.stats.frames, summary.stats.infer.p50_ms, step.shelf.embedded) == (6, 0.0, 5)
+    capture = cv2.VideoCapture(str(tmp_path / "seen.avi"))
+    assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 3 * PX
+    capture.release()
+    with load(tmp_path / "colors.bundle") as model, pytest.raises(EdgeboneError, match="watched through one camera"):
+        Pipeline(model, [Stocktaking(file)]).run(video, tmp_path / "shots.avi")
 
 
 def patterned(name: str) -> np.ndarray:

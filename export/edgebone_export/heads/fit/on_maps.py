@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Preprocess
-from edgebone.core.place import load_place
 from edgebone.preprocess import plan
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
@@ -20,7 +19,7 @@ from edgebone_export.heads.data.dense import Dense
 from edgebone_export.heads.data.labelled import parted
 from edgebone_export.heads.data.sets import Sets
 from edgebone_export.heads.features.features import FeatureEngine, Features
-from edgebone_export.heads.features.fitted import FittedHead, MapsOfPictures, OnMaps
+from edgebone_export.heads.features.fitted import MapsOfPictures, OnMaps
 from edgebone_export.heads.fit.variants import accuracy_by_variant
 from edgebone_export.heads.fit.work import Fitted, Settings, Work
 from edgebone_export.heads.maps.feature_maps import stride_of
@@ -35,7 +34,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     """
     settings = work.settings
     reads = _reads(work)
-    sets: Sets[Dense] = load_place(work.kind.data)(data, settings.val, work.own)
+    sets: Sets[Dense] = work.kind.load(work.kind.data)(data, settings.val, work.own)
     train, val, anomalous = sets.train, sets.val, sets.odd
     if val is not None and val.labels != train.labels:
         raise ExportError(
@@ -77,7 +76,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
     fit_part = _with_targets(seen, train, preprocess, rows)
     given = OnMaps(fit_part, held_part, odd_maps, train.labels, preprocess.size_hw, settings.seed, work.progress)
-    head: FittedHead = load_place(work.kind.fit)(given, work.own)
+    head = work.fit(given)
     fit_s = time.perf_counter() - began
     report = {
         **head.report,

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Accuracy
-from edgebone.core.place import load_place
 from edgebone_export.heads.data.alike import Alike, groups_alike
 from edgebone_export.heads.data.labelled import Labelled, parted
 from edgebone_export.heads.data.sets import Sets
@@ -32,7 +31,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         SourceError: The data is not there, or none of it can be read.
     """
     settings = work.settings
-    sets: Sets[Labelled] = load_place(work.kind.data)(data, settings.val, work.own)
+    sets: Sets[Labelled] = work.kind.load(work.kind.data)(data, settings.val, work.own)
     train, val = sets.train, sets.val
     readings = _readings(work)
     began = time.perf_counter()
@@ -66,7 +65,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     work.progress(f"fitting: {settings.kind} on {len(samples.x)} rows of {samples.x.shape[1]} features")
     measured = held_out if len(held_out.x) else None
     given = OnVectors(work.kind.name, samples, measured, train.names, settings.seed, work.progress)
-    head: FittedHead = load_place(work.kind.fit)(given, work.own)
+    head = work.fit(given)
     fit_s = time.perf_counter() - began
     report = {
         **head.report,

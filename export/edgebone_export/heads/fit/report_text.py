@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgebone.core.place import load_place
 from edgebone_export.heads.kinds import find_kind, names_of
 
 
@@ -17,5 +16,5 @@ def report_text(report: Mapping[str, Any]) -> list[str]:
     """
     # Its functions alone do not know which row they are of: their lines are those of the task's first.
     kind = find_kind(report["head"] if "head" in report else names_of(report["task"])[0])
-    lines: list[str] = load_place(kind.lines)(report)
+    lines: list[str] = kind.load(kind.lines)(report)
     return lines

@@ -10,8 +10,9 @@ from typing import Any
 from edgebone.core.bundle import Bundle
 from edgebone.core.manifest import Accuracy, Tap
 from edgebone.engines.spec import Candidate
+from edgebone_export.errors import ExportError
 from edgebone_export.heads.features.features import FeatureEngine, Features, extract
-from edgebone_export.heads.features.fitted import FittedHead
+from edgebone_export.heads.features.fitted import FittedHead, OnMaps, OnVectors
 from edgebone_export.heads.features.readings import Reading
 from edgebone_export.heads.kinds import HeadKind, HeadSettings
 
@@ -21,7 +22,7 @@ class Settings:
     """What can be said about a fit; what is left out is chosen.
 
     Attributes:
-        kind: The name of one of ``edgebone_export.heads.kinds.KINDS``.
+        kind: The name of one of ``edgebone_export.heads.kinds.kinds()``.
         name: The head's name; None for what it does.
         val: Pictures to measure on, labelled as those to fit on; None holds out ``hold_out`` of them.
         hold_out: The share that is held out, 0 to 1.
@@ -83,6 +84,19 @@ class Work:
     def features(self, engine: FeatureEngine, pictures: Sequence[Path], views: int) -> Features:
         """Features of pictures, with this work's cache and progress."""
         return extract(engine, pictures, views=views, seed=self.settings.seed, cache=self.cache, progress=self.count)
+
+    def fit(self, given: OnVectors | OnMaps) -> FittedHead:
+        """Have the kind fit its head.
+
+        Raises:
+            ExportError: The data does not allow what is wanted, or the package that brings the kind is at fault.
+        """
+        head = self.kind.load(self.kind.fit)(given, self.own)
+        if not isinstance(head, FittedHead):
+            raise ExportError(
+                f"the head kind {self.kind.name} is at fault: its fit returned {head!r:.80}, no FittedHead"
+            )
+        return head
 
 
 @dataclass(frozen=True)

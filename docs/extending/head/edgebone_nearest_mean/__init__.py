@@ -1,0 +1,1 @@
+"""Nearest class mean as a kind of heads of edgebone."""

@@ -1,0 +1,1 @@
+"""Folders of NumPy's archives as a source of edgebone."""

@@ -1,0 +1,1 @@
+"""What was seen in a while, as a step of edgebone."""

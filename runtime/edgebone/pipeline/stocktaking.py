@@ -1,0 +1,171 @@
+"""What stands on a shelf, frame by frame, and what runs out, comes back or stands wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebone.core.errors import EdgeboneError
+from edgebone.core.event import Event
+from edgebone.core.frame import Frame
+from edgebone.core.near import did_you_mean
+from edgebone.core.results import Results
+from edgebone.gallery.watch import GalleryWatch
+from edgebone.pipeline.recogniser import open_gallery, recogniser
+from edgebone.pipeline.step import Step
+from edgebone.vision.shelf import Pictures, Recognise, Shelf
+from edgebone.vision.shelf_drawing import draw_shelf
+from edgebone.vision.shelf_file import ShelfFile, read_shelf
+from edgebone.vision.shelf_stock import Stock, Told
+
+if TYPE_CHECKING:
+    from edgebone.gallery import Gallery
+    from edgebone.model.model import Model
+
+# More than a panel has room for.
+_EVENTS_SHOWN = 20
+
+_log = logging.getLogger("edgebone.pipeline")
+
+
+class Stocktaking(Step):
+    """Counts the products of a shelf's zones; a frame's result is its :class:`~edgebone.vision.shelf_stock.Stock`.
+
+    The model looks at facings that have changed, and never at a whole frame. A gallery whose file changes is taken over
+    while the pipeline runs.
+
+    Args:
+        file: The file of the shelf.
+        gallery: The products' gallery, for a head with an embedding; None takes a head with classes.
+        head: The head that sees the products; None takes the only one.
+        score: Without a gallery, the confidence from which on a class is believed, 0 to 1.
+        one_look: One look at each facing is enough: for photographs, each on its own.
+        notice: Called with a line where the gallery has changed; None logs it.
+
+    Attributes:
+        shelf: The shelf, and how much it was looked at.
+        stock: What stood there in the latest frame; None before the first.
+
+    Raises:
+        ShelfError: The file is not there, or says something else.
+    """
+
+    looks_itself = True
+    files = "shelf"
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        gallery: str | os.PathLike[str] | None = None,
+        head: str | None = None,
+        *,
+        score: float = 0.5,
+        one_look: bool = False,
+        notice: Callable[[str], object] | None = None,
+    ) -> None:
+        self._path = Path(file)
+        self._gallery = None if gallery is None else os.fspath(gallery)
+        self._head = head
+        self._score = score
+        self._one_look = one_look
+        self._notice = notice or _log.warning
+        self._watch = GalleryWatch(self._notice)
+        # By the model that they were opened for: it may not take the place of the one before.
+        self._galleries: weakref.WeakKeyDictionary[Model, Gallery | None] = weakref.WeakKeyDictionary()
+        self._recognise: tuple[Model, Recognise] | None = None
+        self._source = ""
+        self._shown: deque[Told] = deque(maxlen=_EVENTS_SHOWN)
+        self.shelf = Shelf(self._read(), self._name)
+        self.stock: Stock | None = None
+
+    def prepare(self, model: Model) -> None:
+        """See :meth:`Step.prepare`.
+
+        Raises:
+            BundleError: The model has no such head, or several and none is named.
+            GalleryError: The gallery cannot be read, or was made with another network.
+            EdgeboneError: The shelf expects a product that neither of them knows.
+        """
+        gallery = None if self._gallery is None else open_gallery(model, self._gallery, self._head)
+        self._check_known(self.shelf.file, model, gallery)
+        self._galleries[model] = gallery
+
+    def refresh(self, model: Model) -> None:
+        """Take over a gallery whose file has changed."""
+        self._follow_gallery(model, at_once=False)
+
+    def load_again(self, model: Model) -> None:
+        """Take over the gallery and the file of the shelf as they are now; zones that are as they were lose nothing.
+
+        Raises:
+            EdgeboneError: The file cannot be used; the shelf is as it was.
+        """
+        self._follow_gallery(model, at_once=True)
+        file = self._read()
+        self._check_known(file, model, self._galleries.get(model))
+        self.shelf.replace(file)
+
+    def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
+        """What stands on the shelf in the place of results, and what has changed.
+
+        Raises:
+            ShelfError: A zone is not within the picture.
+            EdgeboneError: The frame is of another source than those before.
+        """
+        self._source = self._source or frame.source
+        if frame.source != self._source:
+            raise EdgeboneError(
+                f"a shelf is watched through one camera, {self._source}: have a pipeline with a step of its own look "
+                f"at {frame.source}"
+            )
+        if self._recognise is None or self._recognise[0] is not model:
+            self._recognise = model, recogniser(model, self._galleries.get(model), self._head, self._score)[0]
+            self.shelf.look_again()
+        self.stock, events = self.shelf.update(frame)
+        self._shown += events
+        return self.stock, events
+
+    def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+        """Draw the facings and a panel with the stock and the last events, in the place of what was drawn before."""
+        if self.stock is None:
+            return image
+        return draw_shelf(frame.image, self.shelf.file, self.stock, self._shown, frame.position_s)
+
+    def summary(self) -> list[str]:
+        """A line for each zone, with what stands there at the end."""
+        return [] if self.stock is None else self.stock.lines()
+
+    def _read(self) -> ShelfFile:
+        file = read_shelf(self._path)
+        return file.with_one_look() if self._one_look else file
+
+    def _name(self, pictures: Pictures) -> Sequence[str]:
+        assert self._recognise is not None
+        return self._recognise[1](pictures)
+
+    def _check_known(self, file: ShelfFile, model: Model, gallery: Gallery | None) -> None:
+        known = recogniser(model, gallery, self._head, self._score)[1]
+        strange = sorted(file.products - known)
+        if strange:
+            raise EdgeboneError(
+                f"{self._path} expects {strange[0]}, which {self._gallery or model.bundle.path} does not know; "
+                f"{did_you_mean(strange[0], known)}it knows {', '.join(sorted(known)[:10])}"
+                f"{', …' if len(known) > 10 else ''}"
+            )
+
+    def _follow_gallery(self, model: Model, at_once: bool) -> None:
+        gallery = self._galleries.get(model)
+        if gallery is None or not self._watch.look([gallery], at_once):
+            return
+        self.shelf.look_again()
+        gone = sorted(self.shelf.file.products - gallery.labels().keys())
+        if gone:
+            self._notice(f"the shelf expects {gone[0]}, which {gallery.path} does not know any more")
