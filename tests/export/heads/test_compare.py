@@ -61,7 +61,7 @@ def test_backbones_are_compared_and_one_that_fails_does_not_lose_the_others(
         "--plot", plot, "--keep-bundles", kept, "--json",
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "edgebone: no_such_net: there is no model no_such_net" in done.stderr
+    assert "edgebone: no_such_net: no model named no_such_net" in done.stderr
     found = json.loads(done.stdout)
     assert {item["name"] for item in found["rows"]} == {str(path) for path in bundles}
     assert found["machine"]["cores"] == Machine.probe().cores
