@@ -43,7 +43,7 @@ def test_the_front_is_what_none_beats() -> None:
 def test_advice_says_what_a_step_along_the_front_brings_and_costs() -> None:
     rows = [row("small", 0.8, 2.0, (0.75, 0.84)), row("large", 0.82, 5.0, (0.77, 0.86))]
     assert advice(rows)[1] == (
-        "large gets 2.0 points more right than small (their intervals overlap) and takes 2.50 times as long"
+        "large is 2.0 points more accurate than small (their intervals overlap) and takes 2.50 times as long"
     )
     rows[1] = row("large", 0.95, 5.0, (0.9, 0.98))
     assert "overlap" not in advice(rows)[1]
@@ -97,7 +97,7 @@ def test_a_table_for_people_names_the_front(bundles: list[Path], tmp_path: Path)
 @pytest.mark.parametrize(
     ("names", "kind", "said"),
     [
-        ((), "linear", "no backbone to compare"),
+        ((), "linear", "no backbones to compare"),
         (("resnet18", "resnet18"), "linear", "comes twice"),
         (("resnet18",), "embedding", "have no accuracy to compare"),
     ],

@@ -410,7 +410,7 @@ def test_what_cannot_work_is_said_before_the_work(bundle: Path, tmp_path: Path) 
     data = write_folder(tmp_path / "data", 3)
     steps: list[str] = []
     for where, settings, keep, said in (
-        ("out.bundle", Settings(), True, "it has a head classification already; give the new one another with --name"),
+        ("out.bundle", Settings(), True, "already has a head classification; rename the new one with --name"),
         ("a.head", Settings(variant="int7"), False, "no variant int7; the bundle has fp32"),
         ("data/red/0.png/a.head", Settings(), False, "part of its path is a file"),
     ):
