@@ -1,4 +1,4 @@
-"""Top-1 of eager PyTorch, with the library's own transforms, against every engine of this machine.
+"""Compare the top-1 of eager PyTorch, with the library's own transforms, with every engine of this machine.
 
 Usage: python benchmarks/accuracy.py BUNDLE --data CSV_OR_FOLDER --weights NAME_OR_FILE [--json FILE]
 """
@@ -25,7 +25,7 @@ from edgebone_export.models.registry import load_backbone
 
 
 def eager_top1(name: str, weights: str, pictures: list[LabelledPicture]) -> float:
-    """PyTorch as its own documentation uses it: PIL picture, the weights' transforms, eager module."""
+    """Return the top-1 of PyTorch used as documented: PIL picture, the weights' transforms, eager module."""
     backbone = load_backbone(ModelRequest(name, weights=weights))
     assert backbone.reference_transform is not None
     hits = 0

@@ -1,4 +1,4 @@
-"""YOLOX's average precision by a plain script that shares no code with edgebone, to hold `edgebone eval` against.
+"""Compute YOLOX's average precision in a plain script that shares no code with edgebone, to check `edgebone eval`.
 
     python benchmarks/coco_reference.py yolox_nano.onnx coco128/instances.json
 

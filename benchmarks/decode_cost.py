@@ -1,4 +1,4 @@
-"""What decoding costs a frame on one core: 300 boxes of 80 classes, decoded in the graph, and the hosts' decoders.
+"""Measure decoding per frame on one core: 300 boxes of 80 classes decoded in the graph, and the host's decoders.
 
 Usage: python benchmarks/decode_cost.py [--json FILE]
 """
@@ -26,7 +26,7 @@ CAMERA = Geometry((1080, 1920), SIZE_HW, (1 / 3, 1 / 3), (0.0, 140.0))
 
 
 def random_boxes(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Boxes as a detector gives them before suppression: several on each thing."""
+    """Return boxes as a detector returns them before suppression: several on each object."""
     things = rng.uniform(40, 600, (n // 6 + 1, 2)).repeat(6, axis=0)[:n]
     centers = things + rng.normal(0, 6, (n, 2))
     return np.concatenate([centers, rng.uniform(20, 160, (n, 2))], axis=1).astype(np.float32)
@@ -41,7 +41,7 @@ def rows_in_graph(rng: np.random.Generator, shown: float) -> np.ndarray:
 
 
 def raw_rows(rng: np.random.Generator, decoder: str) -> np.ndarray:
-    """A whole grid, in which three cells of a hundred hold something."""
+    """Return a whole grid, in which three cells of a hundred contain an object."""
     cells = 8400
     scores = (rng.random((cells, CLASSES)) * 0.1).astype(np.float32)
     full = rng.choice(cells, K, replace=False)

@@ -1,10 +1,10 @@
-"""Every detector and segmentation network at its defaults, with random weights: is it exported, and is it the same?
+"""Export every detector and segmentation network at its defaults, with random weights, and compare the results.
 
 Usage: python benchmarks/default_sizes.py [NETWORK...] [--limit-s S] [--json FILE]
 
-Two pictures, a wide and a tall one, go through torchvision's own network and through the bundle. How pictures of eight
-aspects fall into the canvas is held against torchvision's transform. Exports that passed, as FILE says, are not run
-again, unless their NETWORK is named.
+Two pictures, a wide and a tall one, go through torchvision's own network and through the bundle. The placement of
+pictures of eight aspects on the canvas is compared with torchvision's transform. Exports that passed according to FILE
+are not repeated, unless their NETWORK is named.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.engines.table import this_machine
 from edgebone_export.pictures import synthesize
 
-# Squares, cameras, phones held upright, panoramas; first the two that are exported with.
+# Squares, cameras, phones held upright, panoramas; the first two are used for the export.
 ASPECTS_HW = ((720, 1280), (1920, 1080), (256, 256), (480, 640), (640, 480), (333, 500), (300, 1000), (667, 1000))
 EXPORTED = 2
-# Of the composed detectors, whose backbone is the user's choice.
+# For the composed detectors, whose backbone is the user's choice.
 BACKBONE = "mobilenet_v3_large"
 
 
 class Row(msgspec.Struct):
-    """One export.
+    """The result of one export.
 
     Attributes:
-        network: Its name.
+        network: Name of the network.
         result: ``passed``, ``refused``, ``crashed`` or ``timed out``.
-        size_hw: The input's size, in pixels.
+        size_hw: Input height and width in pixels.
         cpu_s: Processor time of all threads, in seconds.
-        matched: Share of the boxes or pixels that the graph has of eager PyTorch's, 0 to 1.
-        matched_library: Of detectors: of the boxes of torchvision's own detector, after suppression.
-        boxes: How many boxes that one found.
+        matched: Share of eager PyTorch's boxes or pixels that the graph reproduces, 0 to 1.
+        matched_library: For detectors: the share of the boxes of torchvision's own detector, after suppression.
+        boxes: Number of boxes that torchvision's detector found.
         max_steps: Largest difference of the preprocessing from torchvision's, over all aspects, in steps of 255.
-        words: What was said where it did not pass.
+        words: Message if it did not pass.
     """
 
     network: str
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def everything() -> list[str]:
-    """What the README names, the quick ones first."""
+    """Return the networks that the README names, the quick ones first."""
     from edgebone_export.models import segmenters
     from edgebone_export.models.contract import DETECTORS_ON_BACKBONES
     from edgebone_export.models.detectors import torchvision_detectors

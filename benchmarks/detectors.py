@@ -1,11 +1,11 @@
-"""torchvision's detectors, with random weights: do the exported ones find the same boxes, and how fast are they?
+"""Compare boxes and speed of exported torchvision detectors, with random weights, with torchvision's own.
 
 Usage: python benchmarks/detectors.py PICTURES [DETECTOR...] [--json FILE]
 
-Boxes are compared on the same network inputs: torchvision's own eager detector against the bundle's graph under each
-engine, decoded as the runtime does. Milliseconds are of one network input, without decoding files: torchvision eager
-(which suppresses boxes itself), the graph with the runtime's decoding, and what torch's old TorchScript exporter
-writes (with NonMaxSuppression and RoiAlign) under onnxruntime. All sides take turns in one run.
+Boxes are compared on the same network inputs: torchvision's own eager detector with the bundle's graph on each engine,
+decoded as in the runtime. Milliseconds are for one network input, without reading files: eager torchvision (which
+suppresses boxes itself), the graph with the runtime's decoding, and the output of torch's old TorchScript exporter
+(with NonMaxSuppression and RoiAlign) in onnxruntime. All sides take turns in one run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_inputs(backbone: Backbone, folder: Path, count: int) -> np.ndarray:
 
 
 def some_of(folder: Path, target: Path) -> Path:
-    """Two of the pictures, for the export's own proof: the comparison here is on all of them."""
+    """Return two of the pictures for the export's own verification: the comparison here uses all of them."""
     target.mkdir(exist_ok=True)
     for path in sorted(folder.iterdir())[:2]:
         shutil.copy(path, target / path.name)
@@ -62,7 +62,7 @@ def some_of(folder: Path, target: Path) -> Path:
 
 
 def found_in(boxes: np.ndarray, others: np.ndarray) -> int:
-    """How many boxes the others have, too: the same class, an IoU of 0.99, a score within 0.001."""
+    """Return the number of boxes that the others have too: the same class, an IoU of 0.99, a score within 0.001."""
     if not len(boxes) or not len(others):
         return 0
     same = iou_matrix(boxes[:, :4], others[:, :4]) >= 0.99
@@ -76,14 +76,14 @@ def with_area(boxes: np.ndarray) -> np.ndarray:
 
 
 class Counts:
-    """Boxes of both sides, and how many of them the other side has."""
+    """Number of boxes of both sides, and of those that the other side has."""
 
     def __init__(self) -> None:
         self.theirs = self.theirs_found = self.ours = self.ours_found = 0
 
     def add(self, theirs: np.ndarray, ours: np.ndarray, most: int) -> None:
         if len(theirs) >= most:
-            # A full list: what is as good as its last one may have fallen off the other by rounding.
+            # A full list: boxes as good as its last one may be missing from the other because of rounding.
             lowest = theirs[:, 4].min() + 1e-3
             ours, theirs = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
         theirs = with_area(theirs)
@@ -97,7 +97,7 @@ class Counts:
 
 
 def old_export(backbone: Backbone, path: Path) -> Callable[[torch.Tensor], object] | str:
-    """A session of what the TorchScript exporter writes; or why there is none."""
+    """Return a session of the TorchScript exporter's output, or the reason for having none."""
     image = torch.rand(3, *backbone.preprocess.size_hw)
     try:
         with warnings.catch_warnings():
@@ -142,7 +142,7 @@ def measure(name: str, folder: Path, count: int, size_hw: tuple[int, int] | None
         for engine in ENGINES:
             counts[engine].add(theirs, detect(engine, one[None]), most)
     old = old_export(backbone, work / f"{name}_old.onnx")
-    # The TorchScript export holds torchvision's own resizing; its input is a picture of the canvas' size.
+    # The TorchScript export includes torchvision's own resizing; its input is a picture of the canvas' size.
     pixel = torch.from_numpy(np.ascontiguousarray(inputs[0].transpose(2, 0, 1))).float() / 255
     calls: dict[str, Callable[[], object]] = {"eager": lambda: library_boxes(detector, images[:1])}
     calls |= {engine: lambda engine=engine: detect(engine, inputs[:1]) for engine in ENGINES}
@@ -184,8 +184,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("detectors", nargs="*", metavar="DETECTOR")
-    parser.add_argument("--count", type=int, default=20, help="how many pictures")
-    parser.add_argument("--size", help="HEIGHTxWIDTH of those detectors whose size is free; their own if not given")
+    parser.add_argument("--count", type=int, default=20, help="number of pictures")
+    parser.add_argument("--size", help="HEIGHTxWIDTH of detectors without a fixed size; default their own")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     size_hw = None

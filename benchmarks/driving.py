@@ -1,9 +1,9 @@
-"""Lanes, drivable area and objects: one backbone with three heads against a detector and a segmenter.
+"""Compare one backbone with three heads (lanes, drivable area, objects) with a detector and a segmenter.
 
-The segmenter is the teacher: its masks of the first two thirds of a video are what light heads on the detector's maps
-are fitted on, its masks of the last third what they are measured against. Timings are of ways that take turns, in an
-order that changes, a few frames each; a ratio is the median of the turns' ratios. ``engine_ms`` is ``Model.infer``,
-``frame_ms`` is preprocessing, ``infer`` and ``decode`` of a frame of the video.
+The segmenter is the teacher: light heads on the detector's maps are fitted on its masks of the first two thirds of a
+video, and measured against its masks of the last third. The compared ways take turns, in a changing order, a few frames
+each; a ratio is the median of the turns' ratios. ``engine_ms`` is ``Model.infer``, ``frame_ms`` is preprocessing,
+``infer`` and ``decode`` of a frame of the video.
 
 Usage: python benchmarks/driving.py DETECTOR.bundle TEACHER.bundle VIDEO [--elsewhere FOLDER] [--turns N]
        [--epochs N] [--json FILE] [--keep FOLDER]
@@ -34,7 +34,7 @@ from edgebone.evaluate.segmentation import MaskedPicture, evaluate_segmentation,
 from edgebone.labelling import label
 
 ENGINES = (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32"))
-# The student's head: the teacher's, what the student reads, and pixels of the network's input per cell of its answer.
+# By the student's head: the teacher's head, the student's readings, and input pixels per cell of its answer.
 HEADS = {
     "lane": ("ll", ("features_s4", "features_s8", "features_s16"), 1),
     "road": ("da", ("features_s8", "features_s16", "features_s32"), 1),
@@ -42,12 +42,12 @@ HEADS = {
 EPOCHS = 60
 EVERY = 3
 TRAIN_SHARE = 2 / 3
-# Frames of a turn: whole rounds of EVERY.
+# Frames per turn: a multiple of EVERY.
 FRAMES, SETTLE = 12, 3
 
 
 def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Path, epochs: int) -> HeadFile:
-    """A light decoder on the detector's maps, with the teacher's masks as the truth; as `edgebone fit` does it."""
+    """Fit a light decoder on the detector's maps, with the teacher's masks as truth, as `edgebone fit` does."""
     from edgebone_export.heads.fit.fit import fit
     from edgebone_export.heads.fit.work import Settings
 
@@ -58,7 +58,7 @@ def fit_student(detector: Path, name: str, train: Path, held_out: Path, head: Pa
 
 
 def agreement(bundle: Path, folders: dict[str, Path]) -> dict[str, dict[str, float]]:
-    """IoU against the teacher's masks, in pixels of the picture, by head."""
+    """Return the IoU with the teacher's masks, in pixels of the picture, by head."""
     found: dict[str, dict[str, float]] = {}
     with edgebone.load(bundle) as model:
         for name, folder in folders.items():
@@ -71,7 +71,7 @@ def agreement(bundle: Path, folders: dict[str, Path]) -> dict[str, dict[str, flo
 def boxes_alike(
     before: Path, after: Path, frames: list[NDArray[np.uint8]], engine: str, precision: str
 ) -> dict[str, Any]:
-    """How many frames have the same boxes, scores and classes to the bit."""
+    """Return the number of frames with bitwise equal boxes, scores and classes."""
     same = boxes = 0
     largest = 0.0
     with (
@@ -94,7 +94,7 @@ def boxes_alike(
 
 
 class Way:
-    """Some models that look at each frame, one after the other."""
+    """Models that process each frame, one after the other."""
 
     def __init__(self, *models: edgebone.Model, every: int = 1) -> None:
         self._models = models
@@ -103,7 +103,7 @@ class Way:
         self._buffers = [model.new_buffer() for model in models]
 
     def turn(self, frames: list[NDArray[np.uint8]]) -> tuple[float, float]:
-        """Milliseconds a frame: of the engines, and of all."""
+        """Return milliseconds per frame, of the engines and in total."""
         for number in range(SETTLE):
             self._look(frames[number], number)
         began = time.perf_counter()
@@ -135,7 +135,7 @@ def timings(
                 try:
                     opened[key] = stack.enter_context(edgebone.load(path, engine=engine, precision=precision))
                 except EdgeboneError as error:
-                    print(f"{engine} {precision}: {path.name} is left out: {error}")
+                    print(f"{engine} {precision}: {path.name} is omitted: {error}")
             if not opened.keys() >= {"one", "big", "three"}:
                 continue
             ways = {
@@ -151,7 +151,7 @@ def timings(
             for way in ways.values():
                 way.turn(frames)
             for number in range(turns):
-                # Neighbouring permutations differ in their last places only.
+                # Neighbouring permutations differ only in their last places.
                 for name in orders[7 * number % len(orders)]:
                     found[name].append(ways[name].turn(frames))
         for name, own in found.items():
@@ -179,9 +179,11 @@ def main() -> None:
     parser.add_argument("detector", type=Path)
     parser.add_argument("teacher", type=Path)
     parser.add_argument("video", type=Path)
-    parser.add_argument("--elsewhere", type=Path, help="pictures of other roads, to see what the student knows of them")
-    parser.add_argument("--turns", type=int, default=15, help="how often each way has its turn")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the teacher's masks, at most")
+    parser.add_argument(
+        "--elsewhere", type=Path, help="pictures of other roads, to measure how the student generalises"
+    )
+    parser.add_argument("--turns", type=int, default=15, help="turns of each way")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs on the teacher's masks, at most")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path, help="keep masks, heads and bundles in this folder")
     args = parser.parse_args()

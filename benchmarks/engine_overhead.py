@@ -1,4 +1,4 @@
-"""Edgebone's engines against the bare libraries: the same graph, settings and input, taking turns.
+"""Compare edgebone's engines with the bare libraries: the same graph, settings and input, in turns.
 
 Usage: python benchmarks/engine_overhead.py BUNDLE... [--turns N] [--json FILE] [--plot FILE.png]
 """
@@ -24,7 +24,7 @@ SETTLE = 0.15
 
 
 def bare_onnxruntime(bundle: Bundle, feed: np.ndarray) -> Callable[[], Any]:
-    """What a user of onnxruntime writes."""
+    """Return a run as a user of onnxruntime writes it."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
@@ -34,7 +34,7 @@ def bare_onnxruntime(bundle: Bundle, feed: np.ndarray) -> Callable[[], Any]:
 
 
 def bare_openvino(bundle: Bundle, feed: np.ndarray, precision: str) -> Callable[[], Any]:
-    """What a user of OpenVINO writes."""
+    """Return a run as a user of OpenVINO writes it."""
     import openvino
 
     core = openvino.Core()
@@ -45,7 +45,7 @@ def bare_openvino(bundle: Bundle, feed: np.ndarray, precision: str) -> Callable[
 
 
 def turn(run: Callable[[], Any]) -> float:
-    """Runs a second, after letting the other side's spinning threads go to sleep."""
+    """Return runs per second, after the other side's spinning threads have gone to sleep."""
     settled = time.perf_counter() + SETTLE
     while time.perf_counter() < settled:
         run()
@@ -58,11 +58,11 @@ def turn(run: Callable[[], Any]) -> float:
 
 
 def compare(ours: Callable[[], Any], bare: Callable[[], Any], turns: int) -> dict[str, float]:
-    """Median runs a second of both, and the median of the ratios turn by turn."""
+    """Return the median runs per second of both, and the median of the turns' ratios."""
     turn(ours), turn(bare)
     pairs = []
     for number in range(turns):
-        # Who comes first alternates, so that a drift of the machine's speed falls on both alike.
+        # The order alternates, so that a drift of the machine's speed affects both equally.
         if number % 2:
             mine, theirs = turn(ours), turn(bare)
         else:
@@ -81,7 +81,7 @@ def compare(ours: Callable[[], Any], bare: Callable[[], Any], turns: int) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
-    parser.add_argument("--turns", type=int, default=15, help="how often each side has its turn")
+    parser.add_argument("--turns", type=int, default=15, help="number of turns of each side")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
@@ -126,7 +126,7 @@ def plot(rows: list[dict[str, Any]], machine: str, path: Path) -> None:
     names = [f"{row['bundle']}, {row['engine']}" for row in rows]
     axes.barh(names, [row["ratio"] for row in rows], color="#2a90e2")
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_xlabel("edgebone's runs a second over the bare library's")
+    axes.set_xlabel("edgebone's runs per second relative to the bare library's")
     axes.set_title(machine, fontsize=8)
     axes.invert_yaxis()
     figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""Exports models with random weights and prints how far each graph is from eager PyTorch.
+"""Export models with random weights and print how far each graph is from eager PyTorch.
 
 Usage: python benchmarks/export_parity.py [MODEL...] [--json FILE]
 """

@@ -1,11 +1,11 @@
-"""Do features, evaluation and galleries go as fast as the engine that computes them?
+"""Compare the speed of features, evaluation and galleries with the engine that computes them.
 
-Three ways take turns in one run, in an order that changes: the engine alone on inputs that are ready, as many runs at
-a time as the pipeline has; one picture after the other, read, drawn in views by the plain formula, prepared and
-inferred in turn; and what edgebone does. A ratio is the median of the turns' ratios. Before it is timed, what edgebone
-gives is held against the plain loop to the bit.
+Three ways take turns in one run, in a changing order: the engine alone on prepared inputs, with as many runs in flight
+as the pipeline has; one picture at a time, read, augmented by the plain formula, preprocessed and inferred in sequence;
+and edgebone. A ratio is the median of the turns' ratios. Before timing, edgebone's results are checked to be bitwise
+equal to the plain loop's.
 
-Evaluation is timed where the bundle has a classification, galleries where it has an embedding.
+Evaluation is timed if the bundle has a classification, galleries if it has an embedding.
 
 Usage: python benchmarks/features_speed.py BUNDLE PICTURES [--pictures N] [--views N]... [--turns N] [--json FILE]
 """
@@ -49,7 +49,7 @@ ALONE, PLAIN, OURS = "engine alone", "one after the other", "edgebone"
 
 @dataclass(frozen=True)
 class Task:
-    """The same work, done in each way; ``views`` is how many network inputs a picture makes."""
+    """One task in each way; ``views`` is the number of network inputs per picture."""
 
     name: str
     views: int
@@ -58,7 +58,7 @@ class Task:
 
 
 def plainly_lit(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another light, as a formula over whole pixels."""
+    """Change the lighting with a formula over whole pixels."""
     brightness, contrast, saturation = rng.uniform(0.8, 1.2, 3)
     tint = rng.uniform(0.93, 1.07, 3)
     pixels = picture.astype(np.float32)
@@ -132,7 +132,7 @@ def gallery(model: Model, pictures: list[Path], dimension: int) -> Task:
 
 
 def timed(task: Task, pictures: int, turns: int) -> dict[str, Any]:
-    """Figures of a task: its ways take turns."""
+    """Measure a task, whose ways take turns."""
     same = task.same(task.ways[OURS](), task.ways[PLAIN]())
     wall_s: dict[str, list[float]] = {name: [] for name in task.ways}
     cpu_s: dict[str, list[float]] = {name: [] for name in task.ways}
@@ -165,9 +165,9 @@ def _ratio(a: float, b: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("data", type=Path, help="a folder of pictures")
+    parser.add_argument("data", type=Path, help="folder of pictures")
     parser.add_argument("--pictures", type=int, default=60, help="a turn")
-    parser.add_argument("--views", type=int, action="append", help="1 and 6 where nothing is said")
+    parser.add_argument("--views", type=int, action="append", help="default 1 and 6")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", type=Path)

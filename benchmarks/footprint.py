@@ -1,6 +1,6 @@
-"""What the runtime costs on a device: import time, start to first result, memory, size on disk.
+"""Measure the runtime's cost on a device: import time, start to first result, memory, size on disk.
 
-Run it with the Python of the environment to measure, best one with only ``edgebone[cpu]`` in it.
+Run it with the Python of the environment to measure, preferably one with only ``edgebone[cpu]``.
 
 Usage: python benchmarks/footprint.py BUNDLE --picture PICTURE --source VIDEO [--runs N] [--json FILE]
 """
@@ -24,14 +24,14 @@ def wall_ms(command: list[str]) -> float:
 
 
 def median_pair(command: list[str], base: list[str], runs: int) -> tuple[float, float]:
-    """Medians of both commands, taking turns after one warm-up each."""
+    """Return the medians of both commands, in turns after one warm-up each."""
     wall_ms(command), wall_ms(base)
     pairs = [(wall_ms(command), wall_ms(base)) for _ in range(runs)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def peak_memory_mb(command: list[str]) -> float:
-    """Largest resident memory of a command, from a process that has started nothing else."""
+    """Return the peak resident memory of a command, from a process that has started nothing else."""
     code = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"

@@ -1,10 +1,10 @@
-"""A bundle's graph against the ONNX file that it was imported from: the engine alone, in turns.
+"""Compare a bundle's graph with the ONNX file that it was imported from: the engine alone, in turns.
 
 Usage: python benchmarks/graph_against_file.py FILE.onnx=BUNDLE... [--turns N] [--json FILE]
 
 Each side runs on one core, on an input of its own kind: floats for the file, bytes for the bundle, whose graph also
-normalises them, and chooses and decodes the boxes. Times are the processor's, not the clock's, so that what else runs
-on the machine counts as little as it can; the fastest of all turns is what the work itself takes.
+normalises them, and chooses and decodes the boxes. Times are processor times, so that other programs matter as little
+as possible; the fastest of all turns is the time of the work itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fine-grained accuracy on the Grocery Store dataset: heads fitted by `edgebone fit` on frozen backbones.
+"""Measure fine-grained accuracy on the Grocery Store dataset: heads fitted by `edgebone fit` on frozen backbones.
 
-The head and its strength are chosen by cross-validation on the training photos; the val photos are looked at once.
-Each fit runs twice, and the second one, from cached features, gives the seconds of the head alone.
+The head and its strength are chosen by cross-validation on the training photos; the val photos are used once.
+Each fit runs twice; the second, from cached features, measures the seconds of the head alone.
 
 Usage: python benchmarks/grocery.py DATASET BUNDLE... [--views N] [--read READINGS] [--head KIND] [--json FILE]
 (DATASET is the folder with train.txt, val.txt and classes.csv of github.com/marcusklasson/GroceryStoreDataset.)
@@ -23,7 +23,7 @@ from edgebone_export.heads.fit.work import Settings
 
 
 def write_labels(dataset: Path, name: str, folder: Path) -> Path:
-    """The dataset's list as a CSV with file and label: fine labels, by their names."""
+    """Write the dataset's list as a CSV with file and label, using the names of fine labels."""
     with (dataset / "classes.csv").open(newline="", encoding="utf-8") as file:
         names = {int(row["Class ID (int)"]): row["Class Name (str)"] for row in csv.DictReader(file)}
     rows = [line.split(",") for line in (dataset / f"{name}.txt").read_text(encoding="utf-8").splitlines() if line]

@@ -1,9 +1,8 @@
-"""What heads on one backbone cost: ms a frame against one head and against as many networks, memory, and swaps.
+"""Measure heads on one backbone: ms per frame against one head and against as many networks, memory, and swaps.
 
-A frame is one picture that is preprocessed already: the engine, and decoding, as ``Model.infer`` and ``Model.decode``
-do it. The ways take turns in one run, a few frames each, in an order that changes; a ratio is the median of the turns'
-ratios. The heads' weights are random: what is counted here does not depend on them. Memory is that of a process of its
-own.
+A frame is one preprocessed picture: engine and decoding, as in ``Model.infer`` and ``Model.decode``. The ways take
+turns in one run, a few frames each, in a changing order; a ratio is the median of the turns' ratios. The heads' weights
+are random, which does not affect the measurements. Memory is measured in a separate process.
 
 Usage: python benchmarks/heads_cost.py BUNDLE [--turns N] [--swaps N] [--json FILE]
 """
@@ -47,7 +46,7 @@ _OWN = Candidate("onnxruntime", "fp32", "fp32")
 
 
 def linear_head(bundle: Bundle, name: str, seed: int) -> HeadFile:
-    """A matrix and a bias on the backbone's vector."""
+    """Return a matrix and a bias on the backbone's vector."""
     from edgebone_export.heads.attach.artefact import make_artefact
     from edgebone_export.heads.features.fitted import OPSET, FittedHead
     from edgebone_export.heads.features.taps import EMBEDDING, taps_of
@@ -75,7 +74,7 @@ def linear_head(bundle: Bundle, name: str, seed: int) -> HeadFile:
 
 
 def dense_head(bundle: Bundle, name: str, classes: int, seed: int) -> HeadFile:
-    """A light decoder of maps, of one class a pixel."""
+    """Return a light decoder of maps to one class per pixel."""
     import torch
 
     from edgebone_export.heads.attach.artefact import make_artefact
@@ -98,7 +97,7 @@ def dense_head(bundle: Bundle, name: str, classes: int, seed: int) -> HeadFile:
 
 
 def ways(bundle: str, folder: Path) -> dict[str, list[Path]]:
-    """The bundles of each way: one with all heads, or as many as there are heads."""
+    """Return the bundles of each way: one with all heads, or one per head."""
     from edgebone_export.heads.attach.attach import attach
 
     with open_bundle(bundle) as opened:
@@ -124,14 +123,14 @@ def ways(bundle: str, folder: Path) -> dict[str, list[Path]]:
 
 
 def frame_costs(found: dict[str, list[Path]], engine: str, precision: str, turns: int) -> list[dict[str, Any]]:
-    """Each way's ms a frame: the engine alone, and with decoding."""
+    """Return each way's ms per frame: the engine alone, and with decoding."""
     with ExitStack() as stack:
         opened: dict[Path, edgebone.Model] = {}
         for path in {path for paths in found.values() for path in paths}:
             try:
                 opened[path] = stack.enter_context(edgebone.load(path, engine=engine, precision=precision))
             except EngineError as error:
-                print(f"  {path.name} is left out: {error}")
+                print(f"  {path.name} is omitted: {error}")
         models = {name: [opened[path] for path in paths] for name, paths in found.items() if opened.keys() >= {*paths}}
         any_model = next(iter(opened.values()))
         buffer = any_model.new_buffer()
@@ -145,7 +144,7 @@ def frame_costs(found: dict[str, list[Path]], engine: str, precision: str, turns
             for index in rng.permutation(len(names)):
                 name = names[index]
                 times = [_frame_ms(models[name], buffer, geometry) for _ in range(FRAMES)]
-                # The first ones compete with the threads of whatever ran before, which still wait for work.
+                # The first frames compete with the previous way's threads, which still spin for work.
                 engine_p50, whole_p50 = np.median(times[SETTLE:], axis=0)
                 measured[name].append((float(engine_p50), float(whole_p50)))
     rows = []
@@ -168,7 +167,7 @@ def frame_costs(found: dict[str, list[Path]], engine: str, precision: str, turns
 
 
 def _frame_ms(models: Sequence[edgebone.Model], buffer: NDArray[np.uint8], geometry: Geometry) -> tuple[float, float]:
-    """The engine alone, and with decoding."""
+    """Return the ms of the engine alone, and with decoding."""
     started = time.perf_counter()
     outputs = [model.run(model.prepare([], buffer)) for model in models]
     ran = time.perf_counter()
@@ -178,7 +177,7 @@ def _frame_ms(models: Sequence[edgebone.Model], buffer: NDArray[np.uint8], geome
 
 
 def memory_mb(paths: Sequence[Path], engine: str) -> float:
-    """The memory of a process of its own that has loaded and run models, Python and the engine's code included."""
+    """Return the memory of a process that has loaded and run models, including Python and the engine's code."""
     command = [sys.executable, __file__, "--memory", engine, *map(str, paths)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -199,7 +198,7 @@ def _resident_mb() -> float:
 
 
 def swaps(path: Path, heads: Sequence[HeadFile], engine: str, precision: str, count: int) -> dict[str, Any]:
-    """Exchange a head again and again while frames from memory go through."""
+    """Swap a head repeatedly while frames from memory are processed."""
     name = heads[0].manifest.name
     with edgebone.load(path, engine=engine, precision=precision) as model:
         size_hw = model.manifest.preprocess.size_hw
@@ -241,7 +240,7 @@ def swaps(path: Path, heads: Sequence[HeadFile], engine: str, precision: str, co
     for begin, end in windows:
         during |= (at >= begin) & (at - gaps_ms / 1e3 <= end)
         crossing |= (at >= end) & (at - gaps_ms / 1e3 <= end)
-    # Two frames may be under way at an exchange, and the later one's head run first: a change of labels is no swap.
+    # Two frames may be in flight at a swap, and the later one's head run first: a change of labels is no swap.
     until = [*(begin for begin, _ in windows[1:]), delivered[-1]]
     seen = 0
     for number, ((_, end), last) in enumerate(zip(windows, until, strict=True)):
@@ -261,7 +260,7 @@ def swaps(path: Path, heads: Sequence[HeadFile], engine: str, precision: str, co
 
 
 class _Endless:
-    """Pictures from memory, again and again until an event."""
+    """Pictures from memory, repeated until an event."""
 
     def __init__(self, frames: Sequence[Any], ended: threading.Event) -> None:
         self.name = "memory"
@@ -281,10 +280,10 @@ class _Endless:
         return edgebone.Frame(image, self.given - 1, time.monotonic_ns(), self.name)
 
     def interrupt(self) -> None:
-        """Nothing waits."""
+        """Do nothing: nothing waits."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _spread(values: Sequence[float] | NDArray[Any]) -> dict[str, float]:
@@ -300,7 +299,7 @@ def _spread(values: Sequence[float] | NDArray[Any]) -> dict[str, float]:
 
 
 def with_labels(head: HeadFile, prefix: str) -> HeadFile:
-    """The head with other labels, by which one sees which of two answered."""
+    """Return the head with other labels, which show which of two heads answered."""
     own = msgspec.structs.replace(head.manifest.head, labels=tuple(f"{prefix}{n}" for n in range(CLASSES)))
     return HeadFile(msgspec.structs.replace(head.manifest, head=own), head.graph, head.where)
 
@@ -310,8 +309,8 @@ def show(row: dict[str, Any]) -> None:
     print(
         f"  {row['swaps']} swaps, {row['swaps_seen']} seen in the results, {row['lost']} of {row['frames']} lost\n"
         f"    load and warm up, beside the stream: {loading['p50']:.1f} ms, at most {loading['max']:.1f}\n"
-        f"    between two results: {usual['p50']:.2f} ms as a rule (p99 {usual['p99']:.2f}, max {usual['max']:.2f}); "
-        f"at the exchange {row['gap_at_the_exchange_ms']['p50']:.2f} (max {row['gap_at_the_exchange_ms']['max']:.2f}); "
+        f"    between two results: {usual['p50']:.2f} ms usually (p99 {usual['p99']:.2f}, max {usual['max']:.2f}); "
+        f"at the swap {row['gap_at_the_exchange_ms']['p50']:.2f} (max {row['gap_at_the_exchange_ms']['max']:.2f}); "
         f"while the new head loads {row['gap_while_the_new_head_loads_ms']['p50']:.2f} "
         f"(max {row['gap_while_the_new_head_loads_ms']['max']:.2f})",
         flush=True,
@@ -320,7 +319,7 @@ def show(row: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", help="a classifier with a vector before its scores and maps of strides 8 and 32")
+    parser.add_argument("bundle", help="classifier with a vector before its scores and maps of strides 8 and 32")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--json", type=Path)
@@ -337,7 +336,7 @@ def main() -> None:
             heads = [with_labels(linear_head(opened, "linear0", seed), text) for seed, text in ((0, "old"), (9, "new"))]
         for engine, precision in ENGINES:
             print(
-                f"\n{engine} {precision}: ms a frame (median of {args.turns} turns; ratio to the network with one head)"
+                f"\n{engine} {precision}: ms/frame (median of {args.turns} turns; ratio to the network with one head)"
             )
             measured = frame_costs(found, engine, precision, args.turns)
             for row in measured:

@@ -1,4 +1,4 @@
-"""TwinLiteNet's masks by a plain onnxruntime script that shares no code with edgebone, against a bundle's.
+"""Compare a bundle's masks with those of a plain onnxruntime script of TwinLiteNet that shares no code with edgebone.
 
 Usage: python benchmarks/lanes_reference.py twinlitenet.onnx BUNDLE VIDEO_OR_PICTURES... [--json FILE]
 
@@ -33,7 +33,7 @@ def frames(paths: list[Path]) -> Iterator[np.ndarray]:
 
 def plain(session: onnxruntime.InferenceSession, image: np.ndarray) -> list[np.ndarray]:
     small = cv2.resize(image, (640, 360))[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255
-    # The class of the cell that a pixel's centre falls in; OpenCV's INTER_NEAREST is half a pixel off.
+    # The class of the cell that contains a pixel's centre; OpenCV's INTER_NEAREST is half a pixel off.
     rows = ((np.arange(image.shape[0]) + 0.5) * 360 / image.shape[0]).astype(int)
     columns = ((np.arange(image.shape[1]) + 0.5) * 640 / image.shape[1]).astype(int)
     return [scores[0].argmax(axis=0)[rows][:, columns] for scores in session.run(list(HEADS), {"images": small})]

@@ -1,4 +1,4 @@
-"""Is a network faster with the layers merged that only training keeps apart, and is it the same?
+"""Compare speed and outputs of networks before and after merging their training-time parallel layers.
 
 Usage: python benchmarks/merged_layers.py [MODEL...] [--turns N] [--json FILE]
 
@@ -79,7 +79,7 @@ def graph_of(backbone: Backbone) -> ir.Model:
 
 
 def in_turns(graphs: list[ir.Model], size_hw: tuple[int, int], turns: int) -> list[float]:
-    """The fastest run of each, in milliseconds: what a busy machine adds, it adds to the others."""
+    """Return the fastest run of each in milliseconds, which a busy machine disturbs least."""
     images = np.random.default_rng(0).standard_normal((1, 3, *size_hw), np.float32)
     fastest = [float("inf")] * len(graphs)
     engines = [OnnxRuntimeEngine(ir.to_proto(graph).SerializeToString(), threads=1) for graph in graphs]

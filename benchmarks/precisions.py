@@ -1,7 +1,7 @@
-"""Accuracy and speed of every engine and precision of a bundle, beside the naive ways to quantize the same network.
+"""Compare every engine and precision of a bundle with naive quantization of the same network.
 
 Naive: onnxruntime's `quantize_static` and NNCF's `quantize`, both with their defaults, on the bundle's FP32 graph.
-What is timed is the engine alone, on one picture: the median over turns in which all take part.
+Only the engine is timed, on one picture: the median over turns in which all take part.
 
 Usage: python benchmarks/precisions.py BUNDLE --calibrate DIR --eval LABELS_OR_DIR [--pictures N] [--json FILE]
 """
@@ -73,7 +73,7 @@ def engines_of(bundle: Bundle, machine: Machine, inputs: np.ndarray) -> Iterator
                 candidate = Candidate(engine, precision, name, batch=None if low == variant.batch[1] else low)
                 if isinstance(check(candidate, machine, variant), Fit):
                     yield f"{engine} {precision}", open_engine(bundle, candidate, cache=False)
-    # Their defaults fail on an opset without quantization a channel: the naive user is given that much.
+    # Their defaults fail on an opset without per-channel quantization, so the opset is raised for them.
     content = prepare(bundle.read(manifest.variants["fp32"].file), str(bundle.path)).SerializeToString()
     naive = {"quantize_static defaults": quantize_static_defaults, "NNCF defaults": nncf_defaults}
     for title, make in naive.items():

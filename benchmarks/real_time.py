@@ -1,10 +1,10 @@
-"""Many cameras on one engine: how old is a result, is the engine shared fairly, and what does the stream itself cost?
+"""Measure many cameras on one engine: age of results, fair sharing of the engine, and the stream's own cost.
 
 Usage: python benchmarks/real_time.py [--cameras 8] [--seconds 60] [--engine-fps 100] [--json FILE]
 
-The cameras are synthetic ones of 640x480 at 30 frames a second; the engine is a real one (onnxruntime, a tiny network)
-that takes a fixed time a run, as an accelerator would, so that the figures are the stream's own. The hand-over cost is
-processor time of the whole process a frame, less that of the same work in a plain loop.
+The cameras are synthetic, 640x480 at 30 frames per second; the engine is a real one (onnxruntime, a tiny network) with
+a fixed time per run, as an accelerator would have, so that the figures are the stream's own. The hand-over cost is the
+processor time of the whole process per frame, less that of the same work in a plain loop.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> 
 
 
 def hand_over(bundle: Path, frames: int = 5000) -> dict[str, float]:
-    """Processor time a frame: through the stream, live and as a file's frames, less the same calls in a loop."""
+    """Return processor time per frame through the stream, live and from a file, less the same calls in a loop."""
     with edgebone.load(bundle, engine="onnxruntime", threads=1) as model:
         image = picture(GREEN)
         buffer = model.new_buffer()

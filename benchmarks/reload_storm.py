@@ -1,12 +1,11 @@
-"""Does a run live through being loaded again and again? Whole processes, counted dead or alive.
+"""Reload a run repeatedly and count the processes that survive.
 
 Usage: python benchmarks/reload_storm.py [sighup|swap] [--bundle BUNDLE] [--head NAME=FILE] [--engine NAME]...
            [--processes 10] [--at-once 2] [--every 0.05] [--seconds 60] [--busy 2] [--json FILE]
 
-``sighup`` starts ``edgebone run BUNDLE synthetic://64x48@60`` and sends it SIGHUP every so many seconds. ``swap``
+``sighup`` starts ``edgebone run BUNDLE synthetic://64x48@60`` and sends it SIGHUP every ``--every`` seconds. ``swap``
 starts a Python process in which four threads swap the model of one stream as fast as they can, or with ``--head`` a
-detached head. ``--busy`` processes turn in circles beside them: what races shows itself on
-a machine that is short of cores.
+detached head. ``--busy`` processes load the machine beside them: races show when cores are short.
 """
 
 from __future__ import annotations
@@ -65,12 +64,12 @@ with (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one process ended.
+    """The end of one process.
 
     Attributes:
-        code: Its exit code; below 0 the signal that it died of.
-        reloads: How often it went on with a newly loaded bundle.
-        last_words: The last line that it wrote, where it died.
+        code: Exit code; below 0 the signal that killed it.
+        reloads: Number of successful reloads.
+        last_words: Last line that it wrote, if it died.
     """
 
     code: int
@@ -79,12 +78,12 @@ class Outcome:
 
 
 def sighup(bundle: Path, engine: str, every_s: float, seconds: float) -> Outcome:
-    """One ``edgebone run`` under SIGHUP; well if it is still there and SIGTERM ends it in good order."""
+    """Run one ``edgebone run`` under SIGHUP; it passes if it is still alive and SIGTERM ends it cleanly."""
     with tempfile.TemporaryFile("w+") as said:
         command = [str(PROGRAM), "run", str(bundle), SOURCE, "--engine", engine]
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
         with _ended(run):
-            # A signal that comes before the run listens for it ends it.
+            # A signal before the run listens for it would end it.
             _wait_until_it_listens(run)
             end_s = time.monotonic() + seconds
             while run.poll() is None and time.monotonic() < end_s:
@@ -100,7 +99,7 @@ def sighup(bundle: Path, engine: str, every_s: float, seconds: float) -> Outcome
 
 
 def _wait_until_it_listens(run: subprocess.Popen[bytes]) -> None:
-    """Until the process catches SIGHUP, which Linux shows as a bit in its status."""
+    """Wait until the process catches SIGHUP, which Linux shows as a bit in its status."""
     end_s = time.monotonic() + START_S
     while run.poll() is None and time.monotonic() < end_s:
         status = Path(f"/proc/{run.pid}/status").read_text()
@@ -111,7 +110,7 @@ def _wait_until_it_listens(run: subprocess.Popen[bytes]) -> None:
 
 
 def swap(bundle: Path, engine: str, seconds: float, head: str = "") -> Outcome:
-    """One process of four threads that swap; well if it ends by itself."""
+    """Run one process of four threads that swap; it passes if it ends by itself."""
     command = [sys.executable, "-c", SWAPS, str(bundle), engine, SOURCE, str(seconds), head]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 2 * START_S)
     return Outcome(done.returncode, int(done.stdout or 0), "".join(done.stderr.splitlines()[-1:]))
@@ -128,7 +127,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """So many processes that turn in circles meanwhile."""
+    """Run busy processes in the background."""
     with contextlib.ExitStack() as stack:
         for _ in range(processes):
             stack.enter_context(_ended(subprocess.Popen([sys.executable, "-c", "while True: pass"])))
@@ -138,12 +137,12 @@ def busy(processes: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("sighup", "swap"), default="sighup")
-    parser.add_argument("--bundle", type=Path, help="if not given, a network that names the picture's colour")
+    parser.add_argument("--bundle", type=Path, help="default a network that names the picture's colour")
     parser.add_argument("--head", default="", metavar="NAME=FILE", help="for swap: this head, not the model")
-    parser.add_argument("--engine", action="append", help="if not given: openvino and onnxruntime")
+    parser.add_argument("--engine", action="append", help="default openvino and onnxruntime")
     parser.add_argument("--processes", type=int, default=10, help="for each engine")
     parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument("--every", type=float, default=0.05, help="seconds from one SIGHUP to the next")
+    parser.add_argument("--every", type=float, default=0.05, help="seconds between two SIGHUPs")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--busy", type=int, default=2)
     parser.add_argument("--json", type=Path)

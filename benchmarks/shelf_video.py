@@ -1,15 +1,15 @@
-"""A shelf that is emptied and filled again: what ``edgebone shelf`` counts and tells, against what is known.
+"""Compare the counts and events of ``edgebone shelf`` with the truth, on a shelf that is emptied and refilled.
 
-The video is composed: real photos of packages, taken in shops, are put side by side on a drawn shelf, taken away one by
-one by a drawn arm, one is put back in the wrong place, and others are filled up; with noise, a light that drifts, and a
-hand that takes nothing. Real are the packages, not the shop. The photos are those of the data set's validation part
-that show packages on a shelf instead of in a hand. Heads are fitted and galleries filled with the training part's
-photos of packages, whatever they show, and with drawn pictures of the empty shelf. Three ways are compared: a gallery
-of the backbone's own vectors, one of vectors that were fitted to tell packages apart, and a head with classes.
+The video is composed: real photos of packages, taken in shops, are placed side by side on a drawn shelf, removed one by
+one by a drawn arm, one is put back in the wrong place, and others are refilled; with noise, drifting light, and a hand
+that takes nothing. The packages are real, the shop is not. The photos are those of the data set's validation part that
+show packages on a shelf instead of in a hand. Heads are fitted and galleries filled with the training part's photos of
+packages, whatever they show, and with drawn pictures of the empty shelf. Three ways are compared: a gallery of the
+backbone's own vectors, one of vectors fitted to distinguish packages, and a head with classes.
 
 Usage: python benchmarks/shelf_video.py BUNDLE GROCERY FOLDER [--json FILE]
 
-BUNDLE gives an embedding; GROCERY is the Grocery Store data set. FOLDER gets shelf.mp4, shelf.json, truth.json,
+BUNDLE has an embedding; GROCERY is the Grocery Store data set. FOLDER receives shelf.mp4, shelf.json, truth.json,
 products.bundle and products.gallery.
 """
 
@@ -45,7 +45,7 @@ from edgebone.vision.shelf_file import EMPTY, facings_of, read_shelf
 FPS, SECONDS = 10, 28
 SIZE_WH = (1280, 600)
 TILE_WH, LEFT, TOPS, COLUMNS = (150, 190), 40, (62, 338), 8
-# What each facing holds at first: the product, and which of its validation photos.
+# The initial product of each facing, and the index of its validation photo.
 APPLE, ORANGE, BRAVO = "God-Morgon-Apple-Juice", "God-Morgon-Orange-Juice", "Bravo-Orange-Juice"
 MEDIUM, STANDARD, OATLY = "Garant-Ecological-Medium-Fat-Milk", "Garant-Ecological-Standard-Milk", "Oatly-Oat-Milk"
 STOCK = {
@@ -62,7 +62,7 @@ STOCK = {
     ),
 }
 MINIMUM = {APPLE: 2, ORANGE: 2, BRAVO: 1, MEDIUM: 2, STANDARD: 2, OATLY: 2}
-# When, where, and what stands there afterwards; None is the empty shelf. One that changes nothing is only a hand.
+# Time, place and new product of each change; None is the empty shelf. A change to the same product is only a hand.
 SCRIPT: tuple[tuple[float, str, int, tuple[str, int] | None], ...] = (
     (3.0, "juice", 0, None),
     (5.0, "juice", 1, None),
@@ -84,7 +84,7 @@ Image = NDArray[np.uint8]
 
 
 def product_photos(grocery: Path, part: str) -> dict[str, list[Path]]:
-    """Photos by the product's name."""
+    """Return photos by product name."""
     rows = [line.split(", ") for line in (grocery / f"{part}.txt").read_text().splitlines() if line.strip()]
     found: dict[str, list[Path]] = {}
     for file, *_ in rows:
@@ -95,12 +95,12 @@ def product_photos(grocery: Path, part: str) -> dict[str, list[Path]]:
 def read(path: Path) -> Image:
     image = cv2.imread(str(path))
     if image is None:
-        raise SourceError(f"{path}: no picture of the Grocery Store data set is there")
+        raise SourceError(f"{path}: expected a picture of the Grocery Store data set")
     return np.asarray(image, np.uint8)
 
 
 def tile(photo: Image) -> Image:
-    """The middle of a photo, in a facing's shape."""
+    """Return the middle of a photo, in a facing's shape."""
     height, width = photo.shape[:2]
     wide = round(height * TILE_WH[0] / TILE_WH[1])
     left = (width - wide) // 2
@@ -108,7 +108,7 @@ def tile(photo: Image) -> Image:
 
 
 def empty_shelf() -> Image:
-    """A dark back with holes, two boards with price tags, a lamp above."""
+    """Draw a dark back with holes, two boards with price tags, and a lamp above."""
     width, height = SIZE_WH
     canvas = np.full((height, width, 3), (74, 70, 66), np.uint8)
     for y in range(12, height, 26):
@@ -117,7 +117,7 @@ def empty_shelf() -> Image:
     shaded = canvas * np.linspace(0.75, 1.15, height)[:, None, None]
     shaded[:34] = (205, 214, 216)
     for top in TOPS:
-        # Shade under the board above, which fades downwards.
+        # Shadow of the board above, which fades downwards.
         shaded[top - 14 : top + TILE_WH[1]] *= np.linspace(0.45, 1.1, TILE_WH[1] + 14)[:, None, None]
         board = top + TILE_WH[1]
         shaded[board : board + 34] = np.linspace(225, 165, 34)[:, None, None]
@@ -139,14 +139,14 @@ def place_of(zone: str, column: int) -> tuple[int, int]:
 
 
 def put(canvas: Image, image: Image, at: tuple[int, int]) -> None:
-    """A package on the shelf, with a little room around it."""
+    """Draw a package on the shelf, with a small margin."""
     height, width = image.shape[:2]
     x, y = at
     canvas[y + 4 : y + height, x + 4 : x + width - 4] = image[4:, 4:-4]
 
 
 def arm(canvas: Image, to_xy: tuple[int, int]) -> Image:
-    """A sleeve and a hand that come from below."""
+    """Draw a sleeve and a hand from below."""
     layer = canvas.copy()
     x, y = to_xy
     shoulder = (x + 170, SIZE_WH[1] + 80)
@@ -158,7 +158,7 @@ def arm(canvas: Image, to_xy: tuple[int, int]) -> Image:
 
 
 def compose(photos: dict[str, list[Path]]) -> Iterator[tuple[Image, dict[str, list[str]]]]:
-    """Frames, and what really stands in each."""
+    """Yield frames, and the products in each."""
     rng = np.random.default_rng(0)
     shelf = empty_shelf()
     tiles = {key: tile(read(photos[key[0]][key[1] - 1])) for row in STOCK.values() for key in row}
@@ -190,7 +190,7 @@ def compose(photos: dict[str, list[Path]]) -> Iterator[tuple[Image, dict[str, li
 
 
 def empty_pictures() -> list[Image]:
-    """What the shop would take of its empty shelf: every facing, in brighter and darker light."""
+    """Return pictures of the empty shelf as a shop would take them: every facing, in brighter and darker light."""
     rng = np.random.default_rng(1)
     shelf = empty_shelf()
     found = []
@@ -205,7 +205,7 @@ def empty_pictures() -> list[Image]:
 
 
 def fit(bundle: str, photos: dict[str, list[Path]], folder: Path) -> Path:
-    """A bundle with two heads more: vectors that tell packages apart, and the shelf's own products as classes."""
+    """Make a bundle with two more heads: vectors that distinguish packages, and the shelf's own products as classes."""
     from edgebone_export.heads.attach.artefact import make_artefact
     from edgebone_export.heads.attach.attach import attach
     from edgebone_export.heads.features.features import pick
@@ -236,12 +236,12 @@ def fit(bundle: str, photos: dict[str, list[Path]], folder: Path) -> Path:
 
 
 def facing_of(path: Path) -> Image:
-    """A photo as a facing shows it."""
+    """Return a photo as a facing shows it."""
     return tile(read(path))
 
 
 def enrol(model: edgebone.Model, head: str, photos: dict[str, list[Path]], strangers: bool) -> Gallery:
-    """The shelf's products and the empty shelf; what is none of them is found with the other packages."""
+    """Enrol the shelf's products and the empty shelf; the threshold for strangers comes from the other packages."""
     gallery = Gallery(space_of(model, head), dimension_of(model, head), about=about(model, head))
     for product in MINIMUM:
         vectors = embed_pictures(model, list(map(facing_of, photos[product])), head)
@@ -268,7 +268,7 @@ def shelf_file() -> dict[str, Any]:
 
 
 def true_events(truth: list[dict[str, list[str]]]) -> list[tuple[int, str, str, str, int]]:
-    """What happens, by the script: frame, event, zone, product, count."""
+    """Return the true events of the script: frame, event, zone, product, count."""
     found = []
     for index in range(1, len(truth)):
         for zone, row in truth[index].items():
@@ -330,7 +330,7 @@ def is_package(paths: list[Path]) -> bool:
 
 
 def without_skipping(recognise: Recognise, folder: Path, most: int = 60) -> float:
-    """Milliseconds a frame where every facing goes through the network every time."""
+    """Return milliseconds per frame if every facing goes through the network every time."""
     shelf = Shelf(msgspec.structs.replace(read_shelf(folder / "shelf.json"), changed=0.0), recognise)
     busy_s = 0.0
     for frame in itertools.islice(frames_of(folder), most):
@@ -342,7 +342,7 @@ def without_skipping(recognise: Recognise, folder: Path, most: int = 60) -> floa
 
 
 def watch(recognise: Recognise, folder: Path, truth: list[dict[str, list[str]]]) -> dict[str, Any]:
-    """Run the shelf over the video, and hold it against the truth."""
+    """Run the shelf on the video, and compare it with the truth."""
     file = read_shelf(folder / "shelf.json")
     first = next(frames_of(folder))
     boxes = [box for zone in file.zones for box in facings_of(file, zone, first.size_hw)]
@@ -375,7 +375,7 @@ def watch(recognise: Recognise, folder: Path, truth: list[dict[str, list[str]]])
                 errors += [abs(true[product] - (counted.get(product) or 0)) for product in true.keys() | counted.keys()]
     due = true_events(truth)
     left = list(events)
-    # Told sooner than that many looks take, it was told for another reason.
+    # An event reported sooner than that many looks take has another reason.
     late_s = []
     for index, *what in due:
         match = next(

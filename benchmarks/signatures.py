@@ -1,12 +1,12 @@
-"""Signatures and galleries: which copies are found again, and what a search in a million vectors takes.
+"""Measure which copies signatures find, and the cost of a search in a gallery of a million vectors.
 
-Half of the pictures are references, the other half are distractors, and then the other way round. Every picture is
-looked up under every distortion. A distractor that matches anything is a false match; each method's threshold is the
-one at which that happens to one distractor in a thousand on the other half, so that it is never tested on the pictures
-that it was found on.
+Half of the pictures are references, the other half distractors, and then the other way round. Every picture is looked
+up under every distortion. A distractor that matches anything is a false match; each method's threshold is the one at
+which one distractor in a thousand of the other half matches, so it is never tested on the pictures that it was chosen
+on.
 
-What a signature is made of (its views, the thumbnail's size and quality) was chosen by looking at all of these
-distortions of ImageNet's pictures: that set flatters it. Give a further folder that nothing was chosen on.
+The parameters of a signature (its views, the thumbnail's size and quality) were chosen on all of these
+distortions of ImageNet's pictures, so results on that set are optimistic. Pass another folder that was not used.
 
 Usage: python benchmarks/signatures.py BUNDLE PICTURES... [--vectors N] [--dimension D] [--json FILE]
 """
@@ -47,7 +47,7 @@ def jpeg(image: np.ndarray, quality: int = 30) -> np.ndarray:
 
 
 def crop(image: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
-    """A part of the picture somewhere in it, with so much of each side."""
+    """Return a random part of the picture with ``side`` of each side."""
     height, width = (round(length * side) for length in image.shape[:2])
     top, left = (rng.integers(0, whole - part + 1) for whole, part in zip(image.shape, (height, width), strict=False))
     return np.ascontiguousarray(image[top : top + height, left : left + width])
@@ -70,7 +70,7 @@ DISTORTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] 
     "mirrored": lambda image, _: flip(image),
     "all, 80 % of the area": lambda image, rng: jpeg(half(flip(crop(image, 0.8**0.5, rng)))),
     "all, 80 % of each side": lambda image, rng: jpeg(half(flip(crop(image, 0.8, rng)))),
-    # Further than what signatures are meant for.
+    # Beyond what signatures are meant for.
     "JPEG quality 10": lambda image, _: jpeg(image, 10),
     "blurred": lambda image, _: cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 150),
     "grey": lambda image, _: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR),
@@ -78,25 +78,25 @@ DISTORTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] 
 
 
 def phash(image: np.ndarray) -> np.ndarray:
-    """64 bits: the signs of the lowest 8 × 8 frequencies of a grey 32 × 32 thumbnail, about their median."""
+    """Return 64 bits: the signs of the lowest 8 × 8 frequencies of a grey 32 × 32 thumbnail, about their median."""
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
     low = cv2.dct(grey.astype(np.float32))[:8, :8].ravel()
     return low > np.median(low[1:])
 
 
 def dhash(image: np.ndarray) -> np.ndarray:
-    """64 bits: whether each pixel of a grey 9 × 8 thumbnail is brighter than the one to its left."""
+    """Return 64 bits: whether each pixel of a grey 9 × 8 thumbnail is brighter than the one to its left."""
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
     return (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
 def agreement(references: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Equal bits less unequal ones: (m, 64) against (n, 64)."""
+    """Return equal bits less unequal ones: (m, 64) against (n, 64)."""
     return (2.0 * queries.astype(np.float32) - 1) @ (2.0 * references.astype(np.float32) - 1).T
 
 
 class Method:
-    """References' and queries' features, and how alike they are.
+    """Features of references and queries, and their similarity.
 
     Args:
         references: (n, r, d), r for each picture.
@@ -107,7 +107,7 @@ class Method:
         self.references, self.queries, self.bits = references, queries, bits
 
     def similarity(self, queries: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """The best of each query with each reference, by their numbers: (distortions, m, n)."""
+        """Return the best similarity of each query with each reference: (distortions, m, n)."""
         found = None
         for each in range(self.queries.shape[2]):
             for one in range(self.references.shape[1]):
@@ -119,7 +119,7 @@ class Method:
 
 
 def evaluate(method: Method, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """Recall under each distortion, and how many distractors matched, with thresholds from the other half."""
+    """Return recall under each distortion and the number of false matches, with thresholds from the other half."""
     thresholds = []
     for references, distractors in folds:
         nearest = method.similarity(distractors, references).max(axis=2).ravel()
@@ -143,7 +143,7 @@ def evaluate(method: Method, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict
 
 
 def copies(bundle: str, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    """Every method's figures, and what a picture takes."""
+    """Return every method's figures, and the cost per picture."""
     files = pictures_in(folder, deep=True)
     kinds = ("own", "whole and mirror", "thumbnail", "pHash", "dHash")
     queries: dict[str, list[list[np.ndarray]]] = {kind: [] for kind in kinds}
@@ -193,7 +193,7 @@ def copies(bundle: str, folder: Path) -> tuple[dict[str, Any], dict[str, float]]
 
 
 def clustered(count: int, dimension: int, rng: np.random.Generator) -> np.ndarray:
-    """Unit vectors in groups of twenty, as pictures of one thing are."""
+    """Return unit vectors in groups of twenty, like pictures of one object."""
     centres = rng.standard_normal((max(1, count // 20), dimension), np.float32)
     vectors = rng.standard_normal((count, dimension), np.float32)
     vectors *= 0.5
@@ -205,7 +205,7 @@ def clustered(count: int, dimension: int, rng: np.random.Generator) -> np.ndarra
 
 
 def many(count: int, dimension: int, folder: Path) -> dict[str, Any]:
-    """A large gallery: built, saved, loaded in another process, searched, and held against looking at each entry."""
+    """Measure a large gallery: build, save, load in another process, search, and compare with an exhaustive search."""
     rng = np.random.default_rng(0)
     vectors = clustered(count, dimension, rng)
     queries = vectors[rng.integers(0, count, QUERIES)] + 0.35 / np.sqrt(dimension) * rng.standard_normal(
@@ -222,7 +222,7 @@ def many(count: int, dimension: int, folder: Path) -> dict[str, Any]:
     saved = time.perf_counter()
     np.save(folder / "queries.npy", queries)
     del gallery, vectors
-    # In a process of its own: its memory is that of a device that only searches.
+    # In a separate process: its memory is that of a device that only searches.
     command = [sys.executable, __file__, "--search", str(path), str(folder / "queries.npy")]
     searched = msgspec.json.decode(subprocess.run(command, check=True, capture_output=True).stdout)
     found = np.array(searched.pop("nearest"))
@@ -249,7 +249,7 @@ def _each_ms(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> dict[s
 
 
 def search_in_own_process(path: str, asked: str) -> None:
-    """Print what searching a gallery takes, as JSON."""
+    """Print the cost of searching a gallery, as JSON."""
     queries = np.load(asked)
     before = _resident_mb()
     started = time.perf_counter()
@@ -271,7 +271,7 @@ def _resident_mb() -> float:
 
 
 def sizes(dimension: int, most: int) -> list[dict[str, Any]]:
-    """Looking at each entry beside the index, by the number of entries: where the index begins to pay."""
+    """Compare exhaustive search with the index by the number of entries, to find where the index pays."""
     rng = np.random.default_rng(0)
     usual = gallery_module.EXACT_NUMBERS
     rows = []
@@ -300,7 +300,7 @@ def show(pictures: str, methods: dict[str, Any], costs: dict[str, float]) -> Non
             share = recall["found"] / recall["of"]
             print(f"  {distortion:26} {100 * share:6.1f}  ({100 * low:.1f}-{100 * high:.1f})")
     print(
-        f"\n{costs['signature_ms']:.1f} ms a signature that is looked up, {costs['pHash_ms']:.1f} ms a pHash\n",
+        f"\n{costs['signature_ms']:.1f} ms per signature lookup, {costs['pHash_ms']:.1f} ms per pHash\n",
         flush=True,
     )
 
@@ -308,8 +308,8 @@ def show(pictures: str, methods: dict[str, Any], costs: dict[str, float]) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle")
-    parser.add_argument("pictures", type=Path, nargs="+", help="folders, each measured by itself")
-    parser.add_argument("--vectors", type=int, default=1_000_000, help="how many synthetic vectors")
+    parser.add_argument("pictures", type=Path, nargs="+", help="folders, each measured on its own")
+    parser.add_argument("--vectors", type=int, default=1_000_000, help="number of synthetic vectors")
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -331,7 +331,7 @@ def main() -> None:
         million = many(args.vectors, args.dimension, Path(folder))
     print(
         f"{million['vectors']} × {million['dimension']} int8 in the index: query p50 {million['query_ms']['p50']:.2f} "
-        f"ms, p99 {million['query_ms']['p99']:.2f} ms, recall@1 {million['recall_at_1']:.3f}; looking at each of "
+        f"ms, p99 {million['query_ms']['p99']:.2f} ms, recall@1 {million['recall_at_1']:.3f}; exhaustive "
         f"float32 p50 {million['exact_float32_ms']['p50']:.1f} ms; built in {million['build_s']:.0f} s, saved in "
         f"{million['save_s']:.1f} s, loaded in {million['load_s']:.2f} s, {million['file_mb']:.0f} MB on disk, "
         f"{million['memory_mb']:.0f} MB in memory"

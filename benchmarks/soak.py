@@ -1,12 +1,12 @@
-"""Does a stream survive what a camera network does to it? Real RTSP and HTTP servers, faults at random, half an hour.
+"""Test whether a stream survives camera network faults: real RTSP and HTTP servers, random faults, half an hour.
 
 Usage: python benchmarks/soak.py outages [--times 20] [--seconds 20]
        python benchmarks/soak.py faults [--minutes 30] [--seed 0]
 
-``outages`` kills one RTSP server for so many seconds, so many times, and tells how soon after its return frames come.
-``faults`` runs six cameras (three RTSP, one of them with damaged packets, one MJPEG, two synthetic) into one model and,
-every few seconds, does one of these: kills or pauses a server, blocks the caller for up to three seconds, fills the
-disk of the JSON lines, swaps the model for another one, or offers a broken bundle. Both need GStreamer's RTSP server.
+``outages`` kills one RTSP server ``--times`` times for ``--seconds``, and reports how soon frames arrive after its
+return. ``faults`` runs six cameras (three RTSP, one of them with damaged packets, one MJPEG, two synthetic) into one
+model and, every few seconds, does one of these: kills or pauses a server, blocks the caller for up to three
+seconds, fills the JSON lines' disk, swaps the model, or offers a broken bundle. Both need GStreamer's RTSP server.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def outages(bundle: Path, times: int, seconds: float) -> dict[str, Any]:
 
 
 class FullDisk:
-    """JSON lines on a disk that is full now and then."""
+    """JSON lines on a disk that is full from time to time."""
 
     def __init__(self, path: Path) -> None:
         self._file = JsonLines(path)
@@ -170,7 +170,7 @@ def faults(folder: Path, bundle: Path, minutes: float, seed: int) -> dict[str, A
                 elif what == "broken":
                     try:
                         stream.swap(broken)
-                        raise SystemExit("a broken bundle was taken")
+                        raise SystemExit("a broken bundle was accepted")
                     except BundleError:
                         pass
             stats = stream.stats

@@ -1,10 +1,10 @@
-"""Exports the smallest network of each family of torchvision and timm, with random weights, and counts what passes.
+"""Export the smallest network of each torchvision and timm family, with random weights, and count the passes.
 
 Usage: python benchmarks/sweep.py [MODEL...] [--library torchvision|timm] [--families N] [--json FILE]
 
-Each export is a process of its own with a time limit. It passes where every graph pass was proved against PyTorch; a
-refusal is an error of edgebone's own in one line; anything else is a crash. Exports that passed, as FILE says, are not
-run again, unless their MODEL is named.
+Each export is a separate process with a time limit. It passes if every graph pass was verified against PyTorch; a
+refusal is a one-line error of edgebone's own; anything else is a crash. Exports that passed according to FILE are not
+repeated, unless their MODEL is named.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from edgebone.engines.table import this_machine
 from edgebone_export.pictures import synthesize
 
 KINDS = ("logits", "embedding", "features")
-# Nothing in a graph depends on how large its maps are; networks built for one size are exported at that.
+# A graph does not depend on the size of its maps; networks built for one size are exported at that size.
 SMALL_HW = (96, 96)
 PICTURES_HW = ((240, 320), (300, 220))
-# Words of publishers for a small network, smallest first.
+# Publishers' terms for small networks, smallest first.
 SMALLEST = ("atto", "femto", "pico", "nano", "xxs", "xxtiny", "xtiny", "ti", "tiny", "xs", "mini", "s", "small")
 CANDIDATES = 3
-# What an export imports, some of it where it is used only.
+# Imports of an export, some of which it makes only on use.
 PRELOAD = [
     "edgebone_export.exporter",
     "edgebone_export.models.taps",
@@ -50,17 +50,17 @@ PRELOAD = [
 
 
 class Row(msgspec.Struct):
-    """One export.
+    """The result of one export.
 
     Attributes:
-        model: The network.
-        kind: What it was to give.
+        model: Name of the network.
+        kind: Requested output kind.
         result: ``passed``, ``refused``, ``crashed`` or ``timed out``.
-        size_hw: The input's size, in pixels.
+        size_hw: Input height and width in pixels.
         cpu_s: Processor time of all threads, in seconds.
-        max_rel: Largest difference from PyTorch, relative to the largest output; None where it did not pass.
-        strides: The feature maps' strides.
-        words: What was said where it did not pass.
+        max_rel: Largest difference from PyTorch, relative to the largest output; None if it did not pass.
+        strides: Strides of the feature maps.
+        words: Message if it did not pass.
     """
 
     model: str
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument("--library", choices=("torchvision", "timm"))
-    parser.add_argument("--families", type=int, default=110, help="how many of timm's")
+    parser.add_argument("--families", type=int, default=110, help="number of timm families")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--limit-s", type=float, default=3600)
     parser.add_argument("--json", type=Path)
@@ -90,7 +90,7 @@ def main() -> None:
     print(machine)
     rows = {(row.model, row.kind): row for row in rows_of(args.json)}
     print(f"{'model':44} {'output':9} {'result':9} {'size':>9} {'CPU s':>6} {'max rel':>8}")
-    # The parent of all has imported torch, and never run it: a fork begins where importing ends.
+    # The parent process has imported torch but never runs it: each fork starts after the imports.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def rows_of(path: Path | None) -> list[Row]:
-    """The exports that a file of results already has."""
+    """Return the exports in an existing results file."""
     if path is None or not path.exists():
         return []
     return msgspec.convert(msgspec.json.decode(path.read_bytes())["rows"], list[Row])
@@ -143,7 +143,7 @@ def answer_of(
     args: tuple[Any, ...],
     limit_s: float,
 ) -> tuple[Any, str]:
-    """What a function sends from a process of its own, or None and why there is nothing."""
+    """Return a function's answer from a separate process, or None and the reason for having none."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(theirs, *args))
     process.start()
@@ -195,7 +195,7 @@ def _passed(model: str, kind: str, folder: Path, size_hw: tuple[int, int] | None
 
 
 def torchvision_families() -> list[str]:
-    """Of each family of torchvision's classifiers the network with the fewest parameters."""
+    """Return the network with the fewest parameters of each family of torchvision's classifiers."""
     import torchvision
 
     from edgebone_export.models import torchvision_models
@@ -207,7 +207,7 @@ def torchvision_families() -> list[str]:
 
 
 def timm_families(count: int) -> list[str]:
-    """Of the families in timm's files, the network with the fewest parameters, as far as tried; smallest first."""
+    """Return the network with the fewest parameters tried of each family in timm's files, smallest first."""
     import timm
 
     found = []
@@ -218,7 +218,7 @@ def timm_families(count: int) -> list[str]:
 
 
 def _by_family(names: Sequence[str]) -> dict[str, list[str]]:
-    """Names by the letters that they begin with: ``resnet``, ``resnext``."""
+    """Group names by their leading letters: ``resnet``, ``resnext``."""
     found: dict[str, list[str]] = collections.defaultdict(list)
     for name in names:
         found[re.split(r"[\d_]", name)[0]].append(name)
@@ -232,7 +232,7 @@ def _rank(name: str) -> tuple[int, list[Any]]:
 
 
 def _smallest(names: Sequence[str]) -> tuple[int, str]:
-    """The network with the fewest parameters, and how many."""
+    """Return the network with the fewest parameters, and their number."""
     import timm
     import torch
 
@@ -241,7 +241,7 @@ def _smallest(names: Sequence[str]) -> tuple[int, str]:
             try:
                 return sum(parameter.numel() for parameter in timm.create_model(name).parameters())
             except Exception:
-                # Some look at the values of what they are built of.
+                # Some networks read values while they are built.
                 return 10**9
 
     return min((parameters(name), name) for name in sorted(names, key=_rank)[:CANDIDATES])

@@ -1,7 +1,7 @@
-"""What one frame through the TensorRT engine asks of CUDA and of the host, counted by the tests' recording double.
+"""Count the work of one frame in the TensorRT engine for CUDA and the host, with the tests' recording double.
 
-No GPU is needed, and none is measured: the double counts calls and bytes, and runs the network by onnxruntime. The time
-that is given is the host's own, of Python and of copies to and from pinned memory, with calls that do nothing.
+It needs no GPU and measures none: the double counts calls and bytes, and runs the network in onnxruntime. The reported
+time is the host's own, of Python and of copies to and from pinned memory, with calls that do nothing.
 
 Usage: python benchmarks/tensorrt_frame_account.py [BUNDLE] [--variant fp32] [--frames N] [--json FILE]
 """
@@ -32,7 +32,7 @@ COLUMNS = ("launches", "copies in", "copies out", "event records", "waits", "all
 
 
 def small_network() -> bytes:
-    """A 640 × 640 picture to 300 boxes and their scores: a detector's inputs and outputs, and hardly any network."""
+    """Return a tiny network from a 640 × 640 picture to 300 boxes and scores: a detector's inputs and outputs."""
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
@@ -97,7 +97,7 @@ def account(plan: bytes, frames: int, *, graphs: bool, shared: bool) -> dict[str
         host_s = seconds_on_the_host(engine, feeds, frames)
         copying_s = seconds_to_copy([*feeds.values(), *outputs.values()], frames)
     if cuda.problems or cuda.alive:
-        raise SystemExit(f"the double found fault with it: {cuda.problems}, left: {cuda.alive}")
+        raise SystemExit(f"the double found errors: {cuda.problems}, not freed: {cuda.alive}")
     per_frame = {name: count / frames for name, count in figures.items()}
     return {
         **per_frame,
@@ -110,7 +110,7 @@ def account(plan: bytes, frames: int, *, graphs: bool, shared: bool) -> dict[str
 
 
 class Silent:
-    """Does nothing at every call, and says that it went well."""
+    """Does nothing on every call, and returns success."""
 
     def __getattr__(self, name: str) -> Callable[..., bool]:
         return lambda *_: True
@@ -127,7 +127,7 @@ def seconds_on_the_host(engine: TensorRTEngine, feeds: dict[str, np.ndarray], fr
 
 
 def seconds_to_copy(arrays: list[np.ndarray], frames: int) -> float:
-    """What copying the feeds into pinned memory and the outputs out of it takes alone."""
+    """Return the seconds of copying the feeds into pinned memory and the outputs out of it."""
     pinned = [np.empty_like(array) for array in arrays]
 
     def copy() -> None:
@@ -148,7 +148,7 @@ def median_seconds(run: Callable[[], Any], times: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="a small network of its own if not given")
+    parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="default a small built-in network")
     parser.add_argument("--variant", default="fp32")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--json", type=Path)
@@ -172,8 +172,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['way']:26}" + "".join(f"{row[column]:14.7g}" if column in row else "" for column in columns))
     print(
-        "A CUDA graph holds its copies: the launch, the event's record and the wait are all calls that are left.\n"
-        "Host µs are Python's and the copies' to and from pinned memory, which alone take what copying µs says."
+        "A CUDA graph contains its copies: only the launch, the event's record and the wait remain as calls.\n"
+        "Host µs include Python and copies to and from pinned memory; copying µs is the copies alone."
     )
     if args.json:
         record = {"machine": machine, "network": name, "frames": args.frames, "rows": rows}

@@ -1,4 +1,4 @@
-"""Compiles an ONNX file with TensorRT-RTX, which needs no GPU for it."""
+"""Compile an ONNX file with TensorRT-RTX, which needs no GPU for it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
 @dataclass(frozen=True)
 class Built:
-    """An engine that was compiled, and thrown away: its size in bytes, and how long it took."""
+    """Size in bytes and compile time of an engine that was compiled and discarded."""
 
     size_bytes: int
     seconds: float
 
 
 def build(path: str, capability: str = "SM86") -> Built:
-    """Parse and compile for a GPU of one compute capability; a free batch for 1 to 4.
+    """Parse and compile for a GPU of one compute capability, with a dynamic batch of 1 to 4.
 
     Raises:
-        EngineError: TensorRT refuses the graph; says why.
+        EngineError: TensorRT rejects the graph; the message has its reason.
     """
     target = Target("tensorrt-rtx", (capability,))
     made = compile_engine(Path(path).read_bytes(), path, target, CompileSettings(), (1, 4))

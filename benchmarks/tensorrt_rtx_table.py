@@ -1,7 +1,7 @@
-"""Does TensorRT-RTX compile every family in every precision? Seconds, megabytes, and the zero-points of INT8 graphs.
+"""Compile every family in every precision with TensorRT-RTX: seconds, megabytes, and zero-points of INT8 graphs.
 
-Compiled for compute capability 8.9 on the CPU; nothing is run. Ranges are measured on made pictures, since what is
-asked is whether it builds.
+Compiled for compute capability 8.9 on the CPU; nothing is run. Ranges are measured on synthetic pictures, since the
+question is only whether it compiles.
 
 Usage: python benchmarks/tensorrt_rtx_table.py BUNDLE... [--json FILE]
 """
@@ -30,7 +30,7 @@ TARGET = Target("tensorrt-rtx", ("SM89",))
 
 
 def zero_points(content: bytes) -> set[str]:
-    """What the zero-points of a graph are: ``int8 0`` alone is what TensorRT computes right."""
+    """Return the zero-points of a graph: TensorRT computes only ``int8 0`` correctly."""
     graph = onnx.load_from_string(content).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     found = set()

@@ -1,7 +1,7 @@
-"""The plan that `edgebone tune` wrote, against OpenVINO's own benchmark_app over its hints and precisions, in one run.
+"""Compare the plan of `edgebone tune` with OpenVINO's benchmark_app over its hints and precisions, in one run.
 
-benchmark_app gets the bundle's FP32 graph, as its users give it. Turns alternate; each way's best turn counts, on
-both sides. The rate is pictures a second, with as many requests as each side chooses.
+benchmark_app gets the bundle's FP32 graph, as its users would pass it. Turns alternate; each way's best turn counts, on
+both sides. The rate is pictures per second, with as many requests as each side chooses.
 
 Usage: python benchmarks/tuned_against_benchmark_app.py BUNDLE [--seconds 5] [--turns 3] [--json FILE]
 """
@@ -25,7 +25,7 @@ from edgebone.tune.space import BASELINE
 
 
 def benchmark_app(model: Path, hint: str, precision: str, shape: str, seconds: int) -> tuple[float, float]:
-    """Frames a second and median latency in ms."""
+    """Return frames per second and median latency in ms."""
     command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(model), "-d", "CPU", "-hint", hint]
     command += ["-infer_precision", precision, "-t", str(seconds)]
     if shape:

@@ -1,10 +1,11 @@
-"""The same ONNX file under `ultralytics predict` and under edgebone: the same boxes, and how many frames a second?
+"""Compare boxes and frames per second of the same ONNX file in `ultralytics predict` and in edgebone.
 
 Usage: python benchmarks/ultralytics_predict.py ULTRALYTICS_PYTHON PICTURES VIDEO [MODEL...] [--json FILE]
 
 ULTRALYTICS_PYTHON is the Python of an environment with ultralytics, onnx and onnxruntime, which is not edgebone's:
-ultralytics is AGPL-3.0. It builds each model with random weights, which are made lively, and exports the ONNX itself.
-Frames a second are end to end: from the video file to boxes in the picture's pixels, one process a side, turn by turn.
+ultralytics is AGPL-3.0. It builds each model with random weights, rescaled to produce varied boxes, and exports the
+ONNX itself. Frames per second are end to end, from the video file to boxes in picture pixels, one process per side, in
+turns.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ DECODERS = {"yolo26n": "yolo-end2end"}
 
 
 def make(name: str, onnx: Path, folder: Path) -> None:
-    """Build a model from its description, give it lively weights, and let ultralytics export it."""
+    """Build a model from its description, rescale its random weights, and let ultralytics export it."""
     import cv2
     import torch
     from ultralytics import YOLO
@@ -44,7 +45,7 @@ def make(name: str, onnx: Path, folder: Path) -> None:
         layer.momentum = None
         layer.reset_running_stats()
     head = network.model[-1]
-    # Pictures, not noise: what a random network makes of noise says nothing about its signals in pictures.
+    # Pictures, not noise: a random network's response to noise says nothing about its signals in pictures.
     images = [cv2.resize(cv2.imread(str(path)), (640, 640)) for path in sorted(folder.glob("*.jpg"))[:8]]
     pictures = torch.from_numpy(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2).copy()).float() / 255
     with torch.no_grad():
@@ -81,7 +82,7 @@ def spread(network: Any, layer: Any, std: float, pictures: Any) -> None:
 
 
 def lower(network: Any, layers: list[Any], pictures: Any) -> None:
-    """Shift scores so that no picture has more than 200 boxes above the threshold, the most that a list should hold."""
+    """Shift scores so that no picture has more than 200 boxes above the threshold, the most for a list."""
     import torch
 
     seen: list[Any] = []
@@ -116,7 +117,7 @@ def worker(arguments: list[str]) -> None:
 
 
 def print_fps(frames: Iterator[int]) -> None:
-    """Take the time from the first result on: what comes before is loading."""
+    """Print the rate from the first result on, without loading."""
     next(frames)
     started = time.perf_counter()
     count = sum(1 for _ in frames)
@@ -134,11 +135,11 @@ def serve(bundle: str, engine: str, precision: str, video: str, hint: str = "lat
 
 
 def shares(theirs: list[np.ndarray], ours: list[np.ndarray]) -> tuple[float, float]:
-    """The share of each side's boxes that the other has: the same class, an IoU of 0.99, a score within 0.001."""
+    """Return the share of boxes that the other side has: the same class, an IoU of 0.99, a score within 0.001."""
     from edgebone.core.boxes import iou_matrix
 
     found = np.zeros(2)
-    # A random YOLO26 also gives boxes whose left side lies right of their right one; edgebone shows none of those.
+    # A random YOLO26 also returns boxes with left beyond right; edgebone shows none of those.
     theirs = [boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])] for boxes in theirs]
     for a, b in zip(theirs, ours, strict=True):
         same = iou_matrix(a[:, :4], b[:, :4]) >= 0.99
@@ -166,7 +167,7 @@ def measure(name: str, python: str, pictures: Path, video: Path, work: Path) -> 
     engines = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
     matched = {}
     for engine, precision in engines[:2]:
-        # What needs no suppression is not suppressed, by ultralytics either.
+        # Outputs that need no suppression are not suppressed by ultralytics either.
         iou = None if name in DECODERS else IOU
         with edgebone.load(bundle, engine=engine, precision=precision, score=SCORE, iou=iou) as model:
             results = [model(path) for path in files]
@@ -213,7 +214,7 @@ def main() -> None:
             row = measure(name, args.python, args.pictures.resolve(), args.video.resolve(), Path(folder))
             listed = ", ".join(f"{key} {100 * min(value):.2f} %" for key, value in row["matched"].items())
             print(f"{name}: {row['boxes']} boxes in {row['pictures']} pictures; matched: {listed}")
-            print(f"  frames a second: {row['fps']}; over ultralytics: {row['ratio']}", flush=True)
+            print(f"  frames per second: {row['fps']}; relative to ultralytics: {row['ratio']}", flush=True)
             rows.append(row)
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": machine, "rows": rows})))

@@ -1,4 +1,4 @@
-"""What reading a video file costs: edgebone's reader beside OpenCV's, in turns, on H.264 made here.
+"""Compare the cost of reading a video file in edgebone and in OpenCV, in turns, on H.264 made here.
 
 Usage: python benchmarks/video_files.py [--turns 7] [--json FILE]
 """
@@ -27,7 +27,7 @@ FRAMES = 150
 
 
 def make_video(path: Path, size_hw: tuple[int, int]) -> None:
-    """A blurred pattern that moves sideways."""
+    """Write a blurred pattern that moves sideways."""
     height, width = size_hw
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (height // 16, width // 8, 3)).astype(np.uint8)
@@ -65,7 +65,7 @@ def with_opencv(path: Path) -> int:
 
 
 def measure(read: Callable[[Path], int], path: Path) -> tuple[float, float]:
-    """Frames a second, and milliseconds of one core a frame."""
+    """Return frames per second, and milliseconds of one core per frame."""
     began_s, used_s = time.perf_counter(), _used_s()
     count = read(path)
     took_s, used_s = time.perf_counter() - began_s, _used_s() - used_s

@@ -1,12 +1,11 @@
-"""A video through a detector, decoding included: how much of the engine's speed arrives, and how fast are the peers?
+"""Measure a video through a detector, including decoding, relative to the engine alone and to its peers.
 
 Usage: python benchmarks/video_throughput.py ULTRALYTICS_PYTHON VIDEO [--pictures DIR] [--yolox ONNX] [--json FILE]
 
-ULTRALYTICS_PYTHON is the Python of an environment with ultralytics, onnx, onnxruntime and openvino. YOLO11n comes
-from there, with random weights that are made lively (see ultralytics_predict.py). All sides run turn by turn, a process
-each; the ratio is the median of the turns' ratios. "engine alone" is the very engine that the stream uses, as it is
-loaded, with as many runs in flight as the stream has, on a prepared input. Core-milliseconds are processor time a
-frame.
+ULTRALYTICS_PYTHON is the Python of an environment with ultralytics, onnx, onnxruntime and openvino. YOLO11n comes from
+there, with rescaled random weights (see ultralytics_predict.py). All sides run in turns, one process each; the ratio is
+the median of the turns' ratios. "engine alone" is the same engine that the stream uses, with as many runs in flight as
+in the stream, on a prepared input. Core-milliseconds are processor time per frame.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from typing import Any
 import ultralytics_predict
 
 TURNS = 3
-# The peer's side, and ours over a video, are that script's.
+# Both sides' runs over a video come from that script.
 PREDICT = ultralytics_predict.__file__
 
 
 def alone(bundle: str, engine: str, precision: str, hint: str, video: str) -> None:
-    """The engine on a prepared input, as many runs in flight as in the stream; and where the processor's time goes."""
+    """Measure the engine on a prepared input with the stream's runs in flight, and processor time by step."""
     import edgebone
     from edgebone.sources import open_source
 
@@ -112,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", metavar="ULTRALYTICS_PYTHON")
     parser.add_argument("video", type=Path)
-    parser.add_argument("--pictures", type=Path, required=True, help="Pictures that YOLO11n is made lively with.")
+    parser.add_argument("--pictures", type=Path, required=True, help="Pictures for rescaling YOLO11n's random weights.")
     parser.add_argument("--yolox", type=Path, help="YOLOX-nano's ONNX file.")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -133,7 +133,7 @@ def test_the_sweep_counts_what_passes_and_what_is_refused_in_words(tmp_path: Pat
     assert passed["max_rel"] < 1e-3
     assert passed["cpu_s"] > 0
     assert refused["result"] == "refused"
-    assert refused["words"].startswith("there is no model no_such_net")
+    assert refused["words"].startswith("no model named no_such_net")
     assert "2 exports of 2 networks: {'passed': 1, 'refused': 1}" in out
     late = run("sweep.py", "timm/lcnet_035", "--kinds", "logits", "--limit-s", 0.01, "--json", figures)
     assert "timed out" in late

@@ -1,8 +1,8 @@
-"""edgebone's export: from a pre-trained PyTorch backbone to a proved bundle.
+"""edgebone's export: turn a pre-trained PyTorch backbone into a verified bundle.
 
 Example:
     >>> from edgebone_export import export
-    >>> report = export("squeezenet1_1", "squeezenet.bundle", weights="random")  # "default": the library's
+    >>> report = export("squeezenet1_1", "squeezenet.bundle", weights="random")  # "default": the library's weights
     >>> print(report.manifest.name, report.parity.top1_agreement)
     squeezenet1_1 1.0
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-# First of all: it keeps engines from reporting their use.
+# Must come first: it turns off the engines' telemetry.
 import edgebone  # noqa: F401
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ __all__ = ["ExportReport", "HeadSpec", "Outcome", "add_frame_variants", "export"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names, and torch with them, at first use."""
+    """Import a public name, and torch with it, on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'edgebone_export' has no attribute {name!r}")
     from edgebone_export.need_packages import need_torch

@@ -1,6 +1,6 @@
-"""``make demo``: the main job on real input, as the commands that a user would type.
+"""``make demo``: run the main workflow on real input with the commands that a user would type.
 
-Exports MobileNetV2 with its ImageNet weights, checks the bundle on every engine of this machine, runs it on
+Exports MobileNetV2 with its ImageNet weights, checks the bundle on every engine of this machine, and runs it on
 the CC0 photographs that scikit-image ships and on a video made from them.
 """
 
@@ -27,7 +27,7 @@ def main(out: Path) -> None:
     """Run the demo.
 
     Args:
-        out: The folder for everything that it makes; created where missing.
+        out: Output folder; created if missing.
     """
     photos = _write_photos(out / "photos")
     video = _write_video(photos, out / "photos.mp4")
@@ -53,7 +53,7 @@ def main(out: Path) -> None:
 
 
 def _program() -> Path:
-    """The ``edgebone`` program of the environment that runs this module."""
+    """Return the path of the ``edgebone`` program in the environment that runs this module."""
     program = Path(sys.executable).with_name("edgebone")
     try:
         return program.relative_to(Path.cwd())
@@ -90,7 +90,7 @@ def _write_photos(folder: Path) -> list[Path]:
 
 
 def _write_video(photos: list[Path], path: Path) -> Path:
-    """A slow zoom into each photograph."""
+    """Write a video that zooms slowly into each photograph."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FPS, _VIDEO_WH)
     for photo in photos:
         image = cv2.imread(str(photo))

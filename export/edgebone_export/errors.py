@@ -1,4 +1,4 @@
-"""What can go wrong on the workstation; see :mod:`edgebone.core.errors` for the rest of the tree."""
+"""Errors raised on the workstation; see :mod:`edgebone.core.errors` for the rest of the tree."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ class ExportError(EdgeboneError, RuntimeError):
 
 
 class ParityError(ExportError):
-    """The exported graph does not compute what PyTorch computes. Exit code 8."""
+    """The exported graph does not match PyTorch. Exit code 8."""
 
 
 class WeightsError(EdgeboneError, ValueError):
-    """Weights cannot be found, are not the publisher's, or do not fit the network. Exit code 9."""
+    """Weights cannot be found, differ from the publisher's, or do not fit the network. Exit code 9."""
 
     exit_code = 9
 
 
 class UnknownModelError(EdgeboneError, KeyError):
-    """There is no model of that name. Exit code 10."""
+    """No model has that name. Exit code 10."""
 
     exit_code = 10
 
     def __str__(self) -> str:
-        """The message itself; KeyError would quote it."""
+        """Return the message itself; KeyError would quote it."""
         return str(self.args[0])
 
 
 def in_one_line(error: BaseException) -> str:
-    """What another library's error goes back to, in one line: torch's own report runs over pages, the cause at its end.
+    """Return the root cause of another library's error in one line: torch's own report runs over pages.
 
-    Where the cause says nothing, as an assertion may, it is the line of code that it is from.
+    If the cause has no message, as an assertion may, return the line of code that raised it.
     """
     while error.__cause__ is not None and str(error.__cause__).strip():
         error = error.__cause__

@@ -1,4 +1,4 @@
-"""The whole export: weights, network, trace, passes, proof, bundle."""
+"""Run a whole export: weights, network, trace, passes, verification, bundle."""
 
 from __future__ import annotations
 
@@ -59,42 +59,42 @@ def export(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
-    """Export a network to a bundle, and prove it.
+    """Export a network to a bundle and verify it.
 
-    Everything stays in memory until the proof is done: an export that fails or is killed leaves nothing.
+    Nothing is written until verification succeeds: an export that fails or is killed leaves no files.
 
     Args:
-        model: A name of torchvision or timm, ``package.module:callable``, or a module.
-        output: The bundle to write; a name that ends in ``.zip`` gives a single file.
-        weights: ``default``, a publisher's name, a file, or ``random`` (for tests; the bundle says so).
-        weights_dir: A folder with publishers' weights files.
-        size_hw: Another input size than the weights were trained at, in pixels.
-        batch: Smallest and largest batch; ``(1, 1)`` is static.
-        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; of a network of your own
-            ``segmentation``, or ``raw`` for all that it returns, too. None takes what the network is made for.
-        labels: Class names, instead of the library's; without the background for detectors.
-        preprocess: For a module of your own, which has no library to say it.
-        backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``.
-        decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
-        resize: Of classifiers: length of the picture's shorter side before the centre is cut out, in pixels.
-        kind: What the numbers are that a network gives for a picture: ``classification`` (one class holds), ``binary``
-            (one number: a label holds or not), ``multilabel`` (each holds or not), ``regression`` (values). None takes
-            classes, and refuses what could be something else.
-        samples: A folder of pictures to verify on, instead of made ones.
+        model: A torchvision or timm name, ``package.module:callable``, or a module.
+        output: Path of the bundle; a name ending in ``.zip`` makes a single file.
+        weights: ``default``, a publisher's name, a file, or ``random`` (for tests; recorded in the bundle).
+        weights_dir: Folder with publishers' weights files.
+        size_hw: Input height and width in pixels; defaults to the size that the weights were trained at.
+        batch: Smallest and largest batch size; ``(1, 1)`` is static.
+        output_kind: ``logits``, ``embedding`` or ``features`` for a classifier; a network of your own also takes
+            ``segmentation``, or ``raw`` for all of its outputs. None selects what the network was made for.
+        labels: Class names that replace the library's; without the background class for detectors.
+        preprocess: Preprocessing for a module of your own, which has no library to define it.
+        backbone: Backbone of ``fasterrcnn``, ``retinanet`` or ``fcos``.
+        decode: For segmentation: ``graph`` returns each pixel's best class, ``host`` the logits.
+        resize: For classifiers: length of the picture's shorter side before the centre crop, in pixels.
+        kind: What a network's outputs mean: ``classification`` (exactly one class), ``binary`` (one number: the label
+            applies or not), ``multilabel`` (each label applies or not), ``regression`` (values). None assumes
+            classes, and rejects a network whose outputs could be something else.
+        samples: Folder of pictures to verify on; synthetic pictures if None.
         overwrite: Replace an existing bundle.
-        progress: Called with each step's name as it begins.
+        progress: Called with the name of each step as it starts.
 
     Raises:
-        UnknownModelError: No library has the model.
+        UnknownModelError: No library has a model of this name.
         WeightsError: The weights cannot be found, verified or loaded.
-        ParityError: The graph, after some pass, does not compute what PyTorch computes; nothing is written.
-        ExportError: The network cannot be exported as asked.
+        ParityError: The graph does not match PyTorch after one of the passes; nothing is written.
+        ExportError: The network cannot be exported with these options.
         OutputError: The bundle cannot be written.
     """
     started = time.monotonic()
     path = Path(output)
     if not 1 <= batch[0] <= batch[1]:
-        raise ExportError(f"a batch is 1 or 1-8, not {batch[0]}-{batch[1]}")
+        raise ExportError(f"expected a batch such as 1 or 1-8, found {batch[0]}-{batch[1]}")
     check_target(path, overwrite)
     progress("weights and network")
     network = load_backbone(
@@ -131,7 +131,7 @@ def export(
     traced = trace(network, batch)
     trace_seconds = round(time.monotonic() - tracing, 3)
 
-    # A pass that breaks the graph breaks it for any picture; the file itself is held against all of them.
+    # A pass that breaks the graph breaks it for any picture; the final file is compared on all of them.
     few = first_pictures(reference, PICTURES_A_PASS)
 
     def check(graph: ir.Model) -> Parity:
@@ -150,7 +150,7 @@ def export(
     except ParityError as error:
         raise ParityError(f"{error}{own_rounding(network, reference)}") from error
     content = ir.to_proto(graph).SerializeToString()
-    progress("verify: the file itself")
+    progress("verify: the final file")
     parity = check_graph(content, reference, batch)
     model_info = ModelInfo(
         name=network.name,

@@ -1,4 +1,4 @@
-"""What is given to the commands, looked at before PyTorch is imported, which takes seconds."""
+"""Check command arguments before PyTorch is imported, which takes seconds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgebone_export.errors import ExportError, UnknownModelError
 
 
 def check_there(*paths: Path | None) -> None:
-    """Refuse a file or folder that is not there.
+    """Check that files and folders exist.
 
     Raises:
-        SourceError: Names it, and what is beside it under a near name.
+        SourceError: One is missing; the message lists similar names in the same folder.
     """
     for path in paths:
         if path is not None and not os.path.exists(path):  # noqa: PTH110  (Path.exists raises on a name that is too long)
@@ -26,48 +26,48 @@ def check_there(*paths: Path | None) -> None:
 
 
 def check_bundle(path: str | Path) -> None:
-    """Refuse what is no bundle by its manifest and its files' names and sizes; hashes are for whoever reads it.
+    """Check a bundle's manifest and its files' names and sizes; hashes are checked when the files are read.
 
     Raises:
-        BundleError: It is none.
+        BundleError: It is not a valid bundle.
     """
     open_bundle(path, lambda manifest: manifest.files).close()
 
 
 def check_onnx_file(path: Path) -> None:
-    """Refuse what is no ONNX file by its kind.
+    """Check that a path names an ONNX file.
 
     Raises:
-        ExportError: It is not there, a bundle already, or of another format; says how that one becomes ONNX.
+        ExportError: It is missing, a bundle, or another format; the message says how to convert that format to ONNX.
     """
     if is_bundle(path):
-        raise ExportError(f"{path}: it is a bundle already; look with it: edgebone run {path} PICTURE")
+        raise ExportError(f"{path}: already a bundle; to use it, run: edgebone run {path} PICTURE")
     way = way_to_a_bundle(path)
     if way and path.suffix.lower() != ".onnx":
-        raise ExportError(f"{path}: not an ONNX file, but {way}")
+        raise ExportError(f"{path}: not an ONNX file: {way}")
     if not is_regular(path):
         raise ExportError(f"{path}: no such file{_beside(path)}")
 
 
 def check_model_name(name: str) -> None:
-    """Refuse what is a file, or a network that comes as one, and no model's name.
+    """Check that a model name is not a file, nor a network that is distributed as one.
 
     Raises:
-        UnknownModelError: Says how it becomes a bundle.
+        UnknownModelError: It is one; the message says how to make a bundle of it.
     """
     path = Path(name)
     if ":" in name or name.startswith("timm/"):
         return
     if is_bundle(path):
-        raise UnknownModelError(f"{name}: it is a bundle already; look with it: edgebone run {name} PICTURE")
+        raise UnknownModelError(f"{name}: already a bundle; to use it, run: edgebone run {name} PICTURE")
     if way := way_to_a_bundle(path):
-        raise UnknownModelError(f"{name}: no model's name, but {way}")
+        raise UnknownModelError(f"{name}: not a model name: {way}")
     if path.suffix == ".py":
-        raise UnknownModelError(f"{name}: your own network is named {path.stem}:FUNCTION, which gives the module")
+        raise UnknownModelError(f"{name}: to export your own network, pass {path.stem}:FUNCTION; it returns the module")
     if re.fullmatch(r"yolo(v?\d[\w-]*)?", name, re.IGNORECASE):
         raise UnknownModelError(
-            f"there is no model {name}: ultralytics' networks come as ONNX: yolo export model={name}.pt format=onnx, "
-            f"then: edgebone import {name}.onnx -o {name}.bundle --decoder yolov8"
+            f"no model named {name}: Ultralytics networks are imported from ONNX: yolo export model={name}.pt "
+            f"format=onnx, then: edgebone import {name}.onnx -o {name}.bundle --decoder yolov8"
         )
 
 

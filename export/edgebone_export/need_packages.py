@@ -1,4 +1,4 @@
-"""One clear line where the workstation's packages are not installed."""
+"""Report missing workstation packages in one line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def need(purpose: str, extra: str, *packages: str) -> None:
     """Check that packages can be imported.
 
     Args:
-        purpose: What needs them, in words.
-        extra: The extra of edgebone that brings them.
+        purpose: What needs them, for the message.
+        extra: The edgebone extra that installs them.
         packages: Their import names.
 
     Raises:
-        MissingDependencyError: Names the package and the pip line.
+        MissingDependencyError: One is missing; the message has the pip command.
     """
     for package in packages:
         try:
@@ -28,9 +28,9 @@ def need(purpose: str, extra: str, *packages: str) -> None:
 
 
 def need_torch() -> None:
-    """Check that everything the export needs can be imported.
+    """Check that all packages of the export can be imported.
 
     Raises:
-        MissingDependencyError: Names the package and the pip line.
+        MissingDependencyError: One is missing; the message has the pip command.
     """
     need("the export", "export", "torch", "torchvision", "onnx", "onnxscript", "onnxslim", "onnxruntime")

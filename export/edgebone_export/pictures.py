@@ -1,4 +1,4 @@
-"""Pictures to verify an export on: the user's own, or ones made to look like photographs."""
+"""Pictures to verify an export on: the user's own, or synthetic ones with the statistics of photographs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Picture = NDArray[np.uint8]
 
 
 def sample_pictures(folder: Path | None) -> tuple[list[Picture], str]:
-    """Pictures to verify on, and where they are from, in words.
+    """Return pictures to verify on, and a description of their origin.
 
     Args:
-        folder: The user's pictures; the first eight that can be read are taken.
+        folder: Folder of the user's pictures; the first eight readable ones are used.
 
     Returns:
         uint8 arrays of shape (height, width, 3), BGR.
@@ -63,7 +63,7 @@ def _say_left_out(frame: Frame, error: SourceError) -> None:
 
 
 def synthesize(size_hw: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """A picture with a photograph's statistics: amplitudes that fall with frequency, colours, hard edges.
+    """Make a picture with a photograph's statistics: amplitudes that fall with frequency, colours, hard edges.
 
     White noise would be averaged away by the first resize, and a flat colour would excite no filter. Natural
     pictures' amplitude spectra fall as 1/f: D. J. Field, "Relations between the statistics of natural images
@@ -71,7 +71,7 @@ def synthesize(size_hw: tuple[int, int], rng: np.random.Generator) -> Picture:
 
     Args:
         size_hw: Height and width in pixels.
-        rng: Where the randomness comes from.
+        rng: Random generator.
     """
     height, width = size_hw
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
@@ -81,7 +81,7 @@ def synthesize(size_hw: tuple[int, int], rng: np.random.Generator) -> Picture:
         phase = np.exp(2j * np.pi * rng.random(frequency.shape))
         plane = np.fft.irfft2(phase / frequency, s=size_hw)
         planes.append((plane - plane.mean()) / plane.std())
-    # The planes of a photograph go together: most of each is the common brightness.
+    # A photograph's colour planes are correlated: most of each is the common brightness.
     brightness = planes[0]
     tinted = np.stack([0.8 * brightness + 0.4 * plane for plane in planes], axis=-1)
     image = np.clip(118 + 52 * tinted, 0, 255).astype(np.uint8)

@@ -238,7 +238,7 @@ def test_wrong_preprocessing_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         "preprocess_of",
         lambda transforms: msgspec.structs.replace(right(transforms), interpolation="nearest"),
     )
-    with pytest.raises(ParityError, match="preprocessing is off from the library's own transform by up to"):
+    with pytest.raises(ParityError, match="preprocessing differs from the library's own transform by up to"):
         export("mobilenet_v3_small", tmp_path / "b", weights="random")
     assert list(tmp_path.iterdir()) == []
 
@@ -297,9 +297,9 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["no_such_net", "-o", "b"], 10, "there is no model no_such_net"),
+        (["no_such_net", "-o", "b"], 10, "no model named no_such_net"),
         (["resnet18", "-o", "b", "--weights", "gone.pth"], 9, "gone.pth: no such weights file"),
-        (["resnet18", "-o", "b", "--weights", "random", "--output", "boxes"], 8, "there is no output boxes"),
+        (["resnet18", "-o", "b", "--weights", "random", "--output", "boxes"], 8, "no output boxes"),
         (
             ["resnet18", "-o", "b", "--weights", "random", "--labels", "gone.txt"],
             8,

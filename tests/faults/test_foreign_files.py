@@ -92,7 +92,7 @@ def detr(path: Path, order: str = "boxes first") -> Path:
 @pytest.mark.parametrize("order", ["boxes first", "logits first"])
 def test_two_outputs_that_could_be_either_are_asked_for(order: str, tmp_path: Path, pictures: Path) -> None:
     file, labels = detr(tmp_path / "m.onnx", order), (*LABELS, "none")
-    words = r"both have four numbers a row.*--decoder detections=detr:(dets,labels|labels,dets), or "
+    words = r"both have four values per row.*--decoder detections=detr:(dets,labels|labels,dets), or "
     refused(words, file, pictures, HeadSpec("detr", labels=labels))
     ssd_words = words.replace("detr", "ssd")
     refused(ssd_words, file, pictures, HeadSpec("ssd", labels=labels))
@@ -109,7 +109,7 @@ def test_two_outputs_that_could_be_either_are_asked_for(order: str, tmp_path: Pa
         found[0, :4], np.clip([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 0, PIXELS * 2), atol=0.01
     )
     refused(
-        "no shares of the sides.*name the logits first",
+        "not fractions of the sides.*name the logits first",
         file,
         pictures,
         {"d": HeadSpec("detr", ("dets", "labels"), labels)},
@@ -147,23 +147,23 @@ def test_a_publishers_classifier_takes_pictures_as_its_classifiers_do(tmp_path: 
             (wanted,) = plain(file, tmp_path / "wide.png", spec)
             np.testing.assert_allclose(model(picture).probabilities, wanted[0], atol=1e-5)
     twice = HeadSpec("classification", params={"activation": "softmax"})
-    refused("probabilities already.*--set activation=none", file, pictures, twice, None)
+    refused("already probabilities.*--set activation=none", file, pictures, twice, None)
 
 
 @pytest.mark.parametrize(
     ("metadata", "decoder", "words"),
     [
-        (said("classify"), "yolov8", "says task classify, which classification, raw"),
-        (said("detect"), "classification", "says task detect, which yolov8, yolov5"),
-        (said("segment"), "yolov8", "says task segment, which raw"),
-        (said("pose"), "yolov8", "says task pose, which raw"),
-        (said("obb"), "yolov8", "says task obb, which raw"),
+        (said("classify"), "yolov8", "has task classify, read by classification, raw"),
+        (said("detect"), "classification", "has task detect, read by yolov8, yolov5"),
+        (said("segment"), "yolov8", "has task segment, read by raw"),
+        (said("pose"), "yolov8", "has task pose, read by raw"),
+        (said("obb"), "yolov8", "has task obb, read by raw"),
         (said("detect", head="RTDETRDecoder"), "yolov8", "task detect, which yolo-end2end"),
-        (said("detect", kpt_shape="[17, 3]"), "yolov8", "task detect, and kpt_shape"),
+        (said("detect", kpt_shape="[17, 3]"), "yolov8", "task detect with kpt_shape"),
         (said("juggle"), "yolov8", "for the task 'juggle'"),
-        (said("detect", imgsz="[640, 640]"), "yolov8", r"metadata says imgsz \[640, 640\]"),
-        (said("detect", imgsz="(1e99,)"), "yolov8", r"\(imgsz\) in a form that is not known"),
-        (said("detect", names="{0: 'cat'}"), "yolov8", "3 class names are given, the file's own metadata .* has 1"),
+        (said("detect", imgsz="[640, 640]"), "yolov8", r"metadata has imgsz \[640, 640\]"),
+        (said("detect", imgsz="(1e99,)"), "yolov8", r"\(imgsz\) in an unknown form"),
+        (said("detect", names="{0: 'cat'}"), "yolov8", "3 class names given, but the file's own metadata .* has 1"),
     ],
 )
 def test_a_reading_that_contradicts_the_files_metadata_is_refused(
@@ -204,11 +204,11 @@ def end2end(path: Path, form: str, metadata: dict[str, str] | None = None) -> tu
         (
             "shares",
             {"columns": "cx,cy,width,height,score,class", "unit": "relative"},
-            "shares of the sides.*unit=relative",
+            "fractions of the sides.*unit=relative",
         ),
         ("pixels", {"columns": "cx,cy,width,height,score,class"}, "end before they begin.*columns=cx,cy"),
-        ("shares corner", {"unit": "relative"}, "shares of the sides, not pixels: --set unit=relative"),
-        ("class first corner", {"columns": "class,score,left,top,right,bottom"}, "no probabilities.*columns=class"),
+        ("shares corner", {"unit": "relative"}, "fractions of the sides, not pixels: --set unit=relative"),
+        ("class first corner", {"columns": "class,score,left,top,right,bottom"}, "not probabilities.*columns=class"),
         ("corner", {}, None),
     ],
 )
@@ -257,13 +257,13 @@ def test_shares_read_as_pixels_and_logits_read_as_scores_are_refused(tmp_path: P
         net.give(net.node("Transpose", net.node("Concat", net.boxes(unit), values, axis=2), perm=[0, 2, 1]), (7, CELLS))
         net.save(tmp_path / f"{name}.onnx")
     head = HeadSpec("yolov8", labels=LABELS)
-    refused("shares of the sides.*--set unit=relative", tmp_path / "shares.onnx", pictures, head)
+    refused("fractions of the sides.*--set unit=relative", tmp_path / "shares.onnx", pictures, head)
     with take(
         tmp_path / "shares.onnx", pictures, HeadSpec("yolov8", labels=LABELS, params={"unit": "relative"})
     ) as model:
         boxes = rows_of(model(next(pictures.iterdir())))[:, :4]
         assert (boxes.max(axis=0) > 20).all()
-    refused("no probabilities.*sigmoid", tmp_path / "logits.onnx", pictures, head)
+    refused("not probabilities.*sigmoid", tmp_path / "logits.onnx", pictures, head)
 
 
 def test_scores_that_are_no_probabilities_or_already_are_refused(tmp_path: Path, pictures: Path) -> None:
@@ -271,7 +271,7 @@ def test_scores_that_are_no_probabilities_or_already_are_refused(tmp_path: Path,
     net.give(vector(net, 3), (3,))
     file = net.save(tmp_path / "m.onnx")
     none = HeadSpec("classification", labels=LABELS, params={"activation": "none"})
-    refused("no probabilities.*activation=softmax or", file, pictures, none)
+    refused("not probabilities.*activation=softmax or", file, pictures, none)
 
 
 def test_one_number_is_no_softmax(tmp_path: Path, pictures: Path) -> None:
@@ -306,9 +306,9 @@ def test_a_doubt_is_said_and_recorded(tmp_path: Path, pictures: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "WARNING: head classification answers the same for each of 2 pictures" in done.stderr
+    assert "WARNING: head classification returns the same for each of 2 pictures" in done.stderr
     assert "whether the file is read rightly, it cannot know" in done.stdout
-    assert "answers the same" in json.loads((tmp_path / "b/report.json").read_text())["doubts"][0]
+    assert "returns the same" in json.loads((tmp_path / "b/report.json").read_text())["doubts"][0]
 
 
 def test_answers_of_the_users_own_prove_the_reading(tmp_path: Path, pictures: Path) -> None:
@@ -331,7 +331,7 @@ def test_answers_of_the_users_own_prove_the_reading(tmp_path: Path, pictures: Pa
         import_onnx(file, tmp_path / "wrong", heads=HeadSpec("yolov8", labels=("dog", "fox", "cat")), **right)
     assert not (tmp_path / "wrong").exists()
     (tmp_path / "boxes.json").write_text('{"0.png": [{"label": "cow", "bbox": [0, 0, 1]}]}')
-    with pytest.raises(ExportError, match="no expected answers"):
+    with pytest.raises(ExportError, match="not a file of expected answers"):
         import_onnx(file, tmp_path / "wrong", heads=HeadSpec("yolov8", labels=LABELS), **right)
 
 
@@ -346,7 +346,7 @@ def test_an_empty_line_keeps_its_place(tmp_path: Path, pictures: Path) -> None:
         result = model(next(pictures.iterdir()))
     assert dict(zip(result.class_id.tolist(), result.labels, strict=True)) == {0: "cat", 1: "", 2: "fox\u2028red"}
     (tmp_path / "none.txt").write_text("\n\n")
-    with pytest.raises(ExportError, match="names no class"):
+    with pytest.raises(ExportError, match="has no class names"):
         find_labels(str(tmp_path / "none.txt"))
     assert find_labels("char") == ("char",)
     with pytest.raises(ExportError, match="not a readable file"):
@@ -469,7 +469,7 @@ def test_one_channel_is_given_grey(kind: int, layout: str, color: str, tmp_path:
     # OpenCV rounds grey to whole steps.
     np.testing.assert_allclose(found.ravel(), wanted.mean(axis=0), atol=0.5 if kind == TensorProto.UINT8 else 4e-3)
     uneven = msgspec.structs.replace(said, mean=(0.2, 0.3, 0.4))
-    refused(r"takes one channel: give the preprocessing one mean", file, pictures, HeadSpec("raw"), uneven)
+    refused(r"takes one channel: the preprocessing must repeat one mean", file, pictures, HeadSpec("raw"), uneven)
 
 
 def test_our_own_graph_is_taken_with_its_own_preprocessing(tmp_path: Path, pictures: Path) -> None:
@@ -579,14 +579,14 @@ def test_what_is_not_known_of_second_inputs_and_three_outputs_is_asked_for(tmp_p
     head = HeadSpec("detr", labels=LABELS)
     refused("network has 2:.*--bind sides=VALUE", file, pictures, head)
     refused("no input side to bind", file, pictures, head, bound={"side": [1, 1]})
-    refused("is no value for the input sides", file, pictures, head, bound={"sides": "wide"})
+    refused("is not a value for the input sides", file, pictures, head, bound={"sides": "wide"})
     refused(r"value \[1, 2, 3\] does not fit", file, pictures, head, bound={"sides": [1, 2, 3]})
     take(file, pictures, head, bound={"sides": list(PIXELS)}).close()
     floats = rtdetr(tmp_path / "f.onnx", classes=TensorProto.FLOAT)
-    refused("which are the classes, the boxes and the scores.*detr:CLASSES,BOXES,SCORES", floats, pictures, head)
+    refused("name the classes, boxes and scores.*detr:CLASSES,BOXES,SCORES", floats, pictures, head)
     take(floats, pictures, {"d": HeadSpec("detr", ("labels", "boxes", "scores"), LABELS)}).close()
     swapped = {"d": HeadSpec("detr", ("scores", "boxes", "labels"), LABELS)}
-    refused("no probabilities|is no class", floats, pictures, swapped)
+    refused("not probabilities|is not a class id", floats, pictures, swapped)
 
 
 def test_the_batch_may_be_another_axis_when_that_is_said(tmp_path: Path, pictures: Path) -> None:
@@ -604,7 +604,7 @@ def test_the_batch_may_be_another_axis_when_that_is_said(tmp_path: Path, picture
         path = next(tmp_path.glob("*.bundle"))
     with edgebone.load(path, engine="openvino", precision="fp32") as model:
         np.testing.assert_allclose(model(picture).tensors["out"], wanted[:, 0], atol=1e-4)
-    refused("batch_axis is a number", file, pictures, HeadSpec("raw", params={"batch_axis": "one"}))
+    refused("batch_axis must be 0 or more", file, pictures, HeadSpec("raw", params={"batch_axis": "one"}))
 
 
 def test_a_wrong_shape_that_the_file_says_of_an_output_is_forgotten(tmp_path: Path, pictures: Path) -> None:

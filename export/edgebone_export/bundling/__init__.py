@@ -1,1 +1,1 @@
-"""Assemble what a bundle holds."""
+"""Assemble a bundle's contents."""

@@ -1,4 +1,4 @@
-"""From a proved graph to a bundle's files: manifest, golden sample, report."""
+"""Make a bundle's files from a verified graph: manifest, golden sample, report."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class ImportedReading:
-    """What is known of how an imported file is read.
+    """How an imported file was interpreted.
 
     Attributes:
-        doubts: What is doubtful about it, a sentence each.
-        agreement: How far it gives the user's own answers, in words; None where there were none.
+        doubts: One sentence for each uncertain point.
+        agreement: How well it reproduces the user's own answers, in words; None if none were passed.
     """
 
     doubts: tuple[str, ...]
@@ -56,16 +56,16 @@ class ImportedReading:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export or import made.
+    """The result of an export or import.
 
     Attributes:
         path: The bundle.
         manifest: Its manifest, without the file records.
-        parity: The graph against eager PyTorch, or against the file that was imported.
-        preprocess_parity: Preprocessing against the library's transform; None where the library has none.
+        parity: The graph compared with eager PyTorch, or with the imported file.
+        preprocess_parity: Preprocessing compared with the library's transform; None if the library has none.
         seconds: Time from the call to the written bundle.
-        size_bytes: Size of all its files.
-        reading: How an imported file is read; None of an export, whose library says it.
+        size_bytes: Total size of its files.
+        reading: How an imported file was interpreted; None for an export, where the library defines it.
     """
 
     path: Path
@@ -85,7 +85,7 @@ def manifest_of(
     batch: tuple[int, int],
     parity: Parity,
 ) -> Manifest:
-    """The manifest of one graph; its outputs are the reference's."""
+    """Return the manifest of one graph; its outputs are the reference's."""
     size: int | str = batch[0] if batch[0] == batch[1] else BATCH
     return Manifest(
         schema=SCHEMA,
@@ -106,7 +106,7 @@ def manifest_of(
 
 
 def golden_files(picture: NDArray[np.uint8], reference: Reference) -> dict[str, bytes]:
-    """The first verification picture, its network input, and what the original network answered."""
+    """Return the first verification picture, its network input, and the original network's outputs."""
     recorded = io.BytesIO()
     outputs: dict[str, Any] = {name: values[:1] for name, values in reference.outputs.items()}
     np.savez_compressed(recorded, input=reference.uint8[:1], **outputs)
@@ -122,7 +122,7 @@ def report_json(
     file_bytes: int,
     **more: Any,
 ) -> bytes:
-    """``report.json``: what was proved, with figures."""
+    """Return ``report.json``: the verification results with figures."""
     content = {
         "model": manifest.model,
         "weights": manifest.model.weights,
@@ -141,7 +141,7 @@ def report_json(
 
 
 def describe(name: str, library: str, weights: object, preprocess: Preprocess) -> dict[str, str]:
-    """What the ONNX file says about itself, even without its bundle."""
+    """Return the metadata that identifies the ONNX file even without its bundle."""
     return {
         "edgebone.model": f"{name} ({library})",
         "edgebone.weights": msgspec.json.encode(weights).decode(),

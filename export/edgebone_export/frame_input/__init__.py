@@ -1,1 +1,1 @@
-"""A variant whose graph takes the camera's own frames, and does all preprocessing inside."""
+"""Frame variants: graphs that take raw camera frames and include all preprocessing."""

@@ -1,4 +1,4 @@
-"""Adds frame variants to a bundle."""
+"""Add frame variants to a bundle."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def add_frame_variants(
     samples: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, FrameVariant]:
-    """Add graphs that take the camera's own frames, each proved against the host's preprocessing.
+    """Add graphs that take raw camera frames, each verified against the host's preprocessing.
 
-    A frame variant that is there already is made anew. Nothing is written before all are proved.
+    An existing frame variant of the same name is replaced. Nothing is written until all are verified.
 
     Args:
         path: The bundle.
-        sizes_hw: Height and width of the frames, in pixels, one a frame variant.
+        sizes_hw: Height and width of the frames in pixels, one per frame variant.
         layout: ``bgr`` for uint8 (height, width, 3); ``nv12`` for uint8 (height * 3 / 2, width), BT.601.
-        variants: Names of the variants whose networks they get.
-        samples: A folder of pictures to prove it on, instead of made ones.
-        progress: Called with a line a step.
+        variants: Names of the variants to add them to.
+        samples: Folder of pictures to verify on; synthetic pictures if None.
+        progress: Called with one line per step.
 
     Returns:
-        What was added, by name.
+        The added frame variants by name.
 
     Raises:
-        ExportError: No frame has such a size, or the bundle has no such variant.
-        ParityError: The graph sees another picture than the network behind the host's preprocessing.
+        ExportError: A frame size is not valid, or the bundle has no such variant.
+        ParityError: The graph's preprocessing or outputs differ from those with the host's preprocessing.
         BundleError: The bundle cannot be read.
         OutputError: The bundle cannot be written.
     """
@@ -58,19 +58,17 @@ def add_frame_variants(
         unknown = [name for name in variants if name not in manifest.variants]
         if unknown:
             hint = did_you_mean(unknown[0], manifest.variants)
-            raise ExportError(
-                f"{path}: there is no variant {unknown[0]}; {hint}there are {', '.join(manifest.variants)}"
-            )
+            raise ExportError(f"{path}: no variant {unknown[0]}; {hint}the bundle has {', '.join(manifest.variants)}")
         golden = read_golden_picture(bundle)
         for size_hw in dict.fromkeys(sizes_hw):
             frames = proof_frames(size_hw, layout, None if samples is None else Path(samples), golden)
             said = f"{size_hw[0]}x{size_hw[1]}" + ("" if layout == "bgr" else f"-{layout}")
-            progress(f"{said}: the host's preprocessing against the graph's")
+            progress(f"{said}: compare the graph's preprocessing with the host's")
             alone = preprocessing_alone(manifest.preprocess, size_hw, layout)
             inputs = prove_input(alone, manifest.preprocess, layout, frames, f"{path}, frames of {said}")
             for variant in dict.fromkeys(variants):
                 name = f"{variant}-{said}"
-                progress(f"{name}: its network against {variant}'s")
+                progress(f"{name}: compare its network with {variant}'s")
                 record, content = _make(bundle, name, variant, size_hw, layout, frames, inputs)
                 made[name], files[record.file] = record, content
         progress("write")
@@ -107,7 +105,7 @@ def _make(
 
 
 def _changed(manifest: Manifest, made: dict[str, FrameVariant]) -> Manifest:
-    """The manifest with frame variants added, without engines of ones that they replace."""
+    """Return the manifest with frame variants added, without the engines of the ones they replace."""
     return msgspec.structs.replace(
         manifest,
         frame_variants={**manifest.frame_variants, **made},

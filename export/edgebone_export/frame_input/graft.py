@@ -1,4 +1,4 @@
-"""Puts the preprocessing before a network."""
+"""Prepend preprocessing to a network."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from edgebone.core.manifest import FrameLayout, Preprocess, frame_shape
 from edgebone_export.frame_input.graph import frame_graph
 from edgebone_export.graphs.edit import checked_bytes, prepare
 
-# From here on ReduceSum and Unsqueeze take their axes as inputs.
+# The first opset whose ReduceSum and Unsqueeze take their axes as inputs.
 _LEAST_OPSET = 13
 
 
 def with_frame_input(
     content: bytes, spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout, where: str
 ) -> bytes:
-    """A network that takes frames instead of its input; the rest of its graph stays as it is.
+    """Return a network that takes frames instead of its input; the rest of its graph is unchanged.
 
     Args:
         content: The variant's ONNX file, with one input: uint8 (n, height, width, 3).
         spec: The bundle's preprocessing.
         size_hw: The frames' height and width, in pixels.
         layout: ``bgr`` or ``nv12``.
-        where: The variant, for messages.
+        where: Name of the variant, for messages.
 
     Raises:
-        ExportError: The graph with its new input is not valid, or is larger than one ONNX file can be.
+        ExportError: The graph with its new input is not valid, or exceeds the size limit of an ONNX file.
     """
     model = ir.from_proto(onnx.load_from_string(content))
     if model.opset_imports.get("", 0) < _LEAST_OPSET:
@@ -39,7 +39,7 @@ def with_frame_input(
     network.insert_before(network[0], made.nodes)
     for constant in made.constants:
         network.register_initializer(constant)
-    # Networks that begin with a cast take the floats as they are: TensorRT has no uint8 inside a graph.
+    # Networks that begin with a cast take the floats directly: TensorRT has no uint8 inside a graph.
     readers = [(use.node, use.idx) for use in old.uses()]
     raw = [(node, place) for node, place in readers if node.op_type != "Cast"]
     for node, place in readers:
@@ -52,11 +52,11 @@ def with_frame_input(
             node.replace_input_with(place, pixels.outputs[0])
     network.inputs[0] = frame
     model.metadata_props["edgebone.frame"] = f"{size_hw[0]}x{size_hw[1]} {layout}"
-    return checked_bytes(model, f"{where}: with frames as input it")
+    return checked_bytes(model, f"{where}: the graph with frames as input")
 
 
 def preprocessing_alone(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout) -> bytes:
-    """The same preprocessing without a network: its output ``network_input`` is uint8 (1, height, width, 3)."""
+    """Return the preprocessing as a graph of its own: its output ``network_input`` is uint8 (1, height, width, 3)."""
     frame = _frame("frame", None, size_hw, layout)
     made = frame_graph(spec, size_hw, layout, frame)
     pixels = _as_bytes(made.network_input, "network_input")
@@ -69,7 +69,7 @@ def preprocessing_alone(spec: Preprocess, size_hw: tuple[int, int], layout: Fram
         opset_imports={"": _LEAST_OPSET},
         name="preprocessing",
     )
-    return checked_bytes(ir.Model(graph, ir_version=8), "the preprocessing: with frames as input it")
+    return checked_bytes(ir.Model(graph, ir_version=8), "the preprocessing graph with frames as input")
 
 
 def _frame(name: str, like: ir.Value | None, size_hw: tuple[int, int], layout: FrameLayout) -> ir.Value:

@@ -1,8 +1,8 @@
-"""The graph that makes the network's input of a camera's frame, as :mod:`edgebone.preprocess` does on the host.
+"""Write the graph that computes the network's input from a camera frame, as :mod:`edgebone.preprocess` does.
 
-TensorRT has no antialiased resize, and takes uint8 at its borders only: the picture is cast at once, and resized by
-picking rows and columns, and multiplying them with the host's own weights. To FP16, which holds every byte exactly
-and moves half the memory of FP32.
+TensorRT has no antialiased resize and takes uint8 at its borders only. The graph therefore casts the picture first, and
+resizes it by gathering rows and columns and multiplying them with the host's own weights. It casts to FP16, which holds
+every byte exactly and moves half the memory of FP32.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _LUMA, _U_BLUE, _U_GREEN, _V_GREEN, _V_RED = np.array([1220542, 2116026, -409993
 
 @dataclass(frozen=True)
 class FrameGraph:
-    """From a frame to the network's input.
+    """A graph from a frame to the network's input.
 
     Attributes:
-        nodes: In order.
+        nodes: Nodes in topological order.
         constants: The initializers that they use.
-        network_input: float32 (n, height, width, 3) of whole numbers from 0 to 255, in the network's channel order.
+        network_input: float32 (n, height, width, 3), integers from 0 to 255, in the network's channel order.
     """
 
     nodes: list[ir.Node]
@@ -48,7 +48,7 @@ class FrameGraph:
 
 
 def frame_graph(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout, frame: ir.Value) -> FrameGraph:
-    """Write the graph of a frame's size.
+    """Write the graph for one frame size.
 
     Args:
         spec: The bundle's preprocessing.
@@ -57,11 +57,11 @@ def frame_graph(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout,
         frame: The graph's input: uint8 (n, height, width, 3), or (n, height * 3 / 2, width) for NV12.
 
     Raises:
-        ExportError: The preprocessing has no such graph: it pads before it resizes, or its filter is unknown here.
+        ExportError: The preprocessing has no graph form: it pads before it resizes, or its filter is unknown.
     """
     if spec.pad == "before" or spec.interpolation in ("lanczos4", "area"):
         what = "pads before it resizes" if spec.pad == "before" else f"resizes with {spec.interpolation}"
-        raise ExportError(f"the preprocessing {what}, which the host alone can do: leave --frame out")
+        raise ExportError(f"the preprocessing {what}, which only the host can do: omit --frame")
     geometry = plan(spec, *size_hw)
     seen = windows(geometry)
     writer = _Writer(frame, size_hw[0], layout)
@@ -80,7 +80,7 @@ def frame_graph(spec: Preprocess, size_hw: tuple[int, int], layout: FrameLayout,
 
 
 class _Writer:
-    """Writes node after node."""
+    """Appends nodes one by one."""
 
     def __init__(self, frame: ir.Value, height: int, layout: FrameLayout) -> None:
         self.nodes: list[ir.Node] = []
@@ -107,21 +107,21 @@ class _Writer:
         return self._op(op_type, value, self._constant(np.array(number, np.float32)))
 
     def _reshape(self, value: ir.Value, *shape: int) -> ir.Value:
-        """Change the shape behind the batch, which is kept whatever it is."""
+        """Change the shape after the batch axis, which is kept."""
         return self._op("Reshape", value, self._constant(np.array([0, *shape])))
 
     def _rounded(self, value: ir.Value) -> ir.Value:
         return self._op("Floor", self._number("Add", value, 0.5))
 
     def _bytes(self, value: ir.Value) -> ir.Value:
-        """Cut to 0 to 255."""
+        """Clip to 0 to 255."""
         return self._op("Clip", value, *(self._constant(np.array(end, np.float32)) for end in (0, 255)))
 
     def pick(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> ir.Value:
-        """Rows and columns of the frame: float32 (n, rows, columns, 3), BGR."""
+        """Gather rows and columns of the frame: float32 (n, rows, columns, 3), BGR."""
         if self._layout == "bgr":
             return self._op("Cast", self._plane(rows, columns), to=ir.DataType.FLOAT)
-        # Two by two pixels share their chroma, which lies below the picture: U and V in turns.
+        # Each block of 2x2 pixels shares its chroma, which is stored below the picture, U and V interleaved.
         below = self._height + rows // 2
         luma = self._op("Cast", self._plane(rows, columns), to=ir.DataType.FLOAT)
         u, v = (
@@ -138,12 +138,12 @@ class _Writer:
         return self._bytes(self._rounded(self._op("Concat", *channels, axis=3)))
 
     def _plane(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> ir.Value:
-        # Rows first: they lie together in memory.
+        # Rows first: they are contiguous in memory.
         value = self._op("Gather", self._pixels, self._constant(rows), axis=1)
         return self._op("Gather", value, self._constant(columns), axis=2)
 
     def as_opencv(self, rows: Taps, columns: Taps) -> ir.Value:
-        """A few neighbours a pixel, in OpenCV's fixed point: along x exact, along y cut to what fits 16 bits."""
+        """Resize from a few neighbours per pixel, in OpenCV's fixed point: x exact, y truncated to fit 16 bits."""
         (height, row_taps), (width, column_taps) = rows.index.shape, columns.index.shape
         value = self.pick(rows.index.T.ravel(), columns.index.T.ravel())
         if rows.copies and columns.copies:
@@ -165,7 +165,7 @@ class _Writer:
         return self._op("ReduceSum", value, self._constant(np.array([axis])), keepdims=0)
 
     def as_pillow(self, rows: Taps, columns: Taps, y_first: bool) -> ir.Value:
-        """All of the source's pixels under a pixel: along one axis, rounded to bytes, then along the other."""
+        """Resize from all source pixels under a pixel: along one axis, rounded to bytes, then along the other."""
         if y_first:
             value = self._sum_rows(self.pick(_gathered(rows), columns.span), rows, len(columns.span))
             value = self._op("Gather", value, self._constant(_gathered(columns) - columns.span[0]), axis=2)
@@ -199,14 +199,14 @@ class _Writer:
         return self._cut(value, taps, axis=2)
 
     def _rounded_sum(self, high: ir.Value, low: ir.Value) -> ir.Value:
-        """Round high + low, where single precision does not hold the bits of both."""
+        """Round high + low without losing bits that single precision cannot hold."""
         high = self._number("Add", high, 0.5)
         whole = self._op("Floor", high)
         rest = self._op("Add", self._op("Sub", high, whole), low)
         return self._op("Add", whole, self._op("Floor", rest))
 
     def _cut(self, value: ir.Value, taps: Taps, axis: int) -> ir.Value:
-        """Drop the last block's surplus, and what lies outside of 0 to 255."""
+        """Drop the last block's surplus and clip to 0 to 255."""
         start, end, along = (self._constant(np.array([number])) for number in (0, len(taps.index), axis))
         value = self._op("Slice", value, start, end, along)
         return self._bytes(value) if taps.overshoots else value
@@ -216,12 +216,12 @@ class _Writer:
         return self._op("Gather", value, self._constant(np.array([2, 1, 0])), axis=3)
 
     def pad(self, value: ir.Value, seen: tuple[Window, Window], color: NDArray[np.float64]) -> ir.Value:
-        """Put a colour around the picture."""
+        """Pad the picture with a colour."""
         rows, columns = seen
         pads = [0, rows.before, columns.before, 0, 0, rows.after, columns.after, 0]
         if not any(pads):
             return value
-        # Pad has one value for all channels: zeros stand for the colour while it is subtracted.
+        # Pad has one value for all channels: subtract the colour, pad with zeros, add it back.
         if color.any():
             value = self._op("Sub", value, self._constant(color))
         value = self._op("Pad", value, self._constant(np.array(pads)))
@@ -229,15 +229,16 @@ class _Writer:
 
 
 def _gathered(taps: Taps) -> NDArray[np.int64]:
-    """The source pixels that its sums read, in their order."""
+    """Return the source pixels that the sums read, in order."""
     return taps.index[:, 0] if taps.copies else bands(taps).index.ravel()
 
 
 def _halves(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pillow's weights of 22 bits as a sum of two of 11 bits.
+    """Split Pillow's 22-bit weights into a sum of two of 11 bits.
 
-    Times bytes, each adds up without rounding: in FP32, and in TF32, which GPUs take for it. What the host sees as
-    just below a half must not be rounded up: in rows that are alike, such pixels would add up to more than one step.
+    Products of each half with bytes add up without rounding in FP32, and in TF32, which GPUs use for it. A value that
+    is just below a half on the host must not be rounded up: in identical rows, such pixels would add up to more than
+    one step.
     """
     high = np.round(matrix * 2**11) / 2**11
     return high, matrix - high

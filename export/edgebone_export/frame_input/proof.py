@@ -1,4 +1,4 @@
-"""Does the graph see of a frame what the network sees behind the host's preprocessing?"""
+"""Verify that a frame graph feeds the network what the host's preprocessing would."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgebone_export.errors import ParityError
 from edgebone_export.pictures import sample_pictures, synthesize
 from edgebone_export.proof.parity import measure_parity
 
-# Rounding alone is off by one step; colours that are one step off are rounded once more.
+# Rounding alone is off by one step; NV12 colours that are one step off are rounded a second time.
 MOST_STEPS: dict[FrameLayout, int] = {"bgr": 1, "nv12": 2}
 _SAMPLES = 3
 
@@ -31,11 +31,11 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class InputProof:
-    """The network's input, made of frames by the host and by the graph.
+    """The network's input, computed from frames by the host and by the graph.
 
     Attributes:
-        host: uint8 (n, height, width, 3).
-        graph: The same of the graph.
+        host: From the host, uint8 (n, height, width, 3).
+        graph: From the graph, uint8 (n, height, width, 3).
     """
 
     host: NDArray[np.uint8]
@@ -43,19 +43,19 @@ class InputProof:
 
     @property
     def steps(self) -> NDArray[np.int16]:
-        """How far they are apart, in steps of 255."""
+        """Absolute difference of the two, in steps of 255."""
         return np.asarray(np.abs(self.host.astype(np.int16) - self.graph), np.int16)
 
 
 def proof_frames(
     size_hw: tuple[int, int], layout: FrameLayout, samples: Path | None, golden: NDArray[np.uint8]
 ) -> list[Frame]:
-    """Frames to prove it on: pictures, and noise, which has every value beside every other.
+    """Return frames to verify on: pictures, and noise, in which any value may be next to any other.
 
     Args:
         size_hw: Their height and width, in pixels.
         layout: ``bgr`` or ``nv12``.
-        samples: The user's pictures; None for made ones.
+        samples: Folder of the user's pictures; None for synthetic ones.
         golden: The bundle's recorded picture, BGR.
 
     Raises:
@@ -70,7 +70,7 @@ def proof_frames(
 
 
 def nv12_of(image_bgr: NDArray[np.uint8]) -> Frame:
-    """BGR to NV12, with OpenCV's BT.601: uint8 (height * 3 / 2, width)."""
+    """Convert BGR to NV12 with OpenCV's BT.601: uint8 (height * 3 / 2, width)."""
     height, width = image_bgr.shape[:2]
     planar = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2YUV_I420)
     chroma = planar[height:].reshape(2, -1).T.reshape(height // 2, width)
@@ -78,22 +78,22 @@ def nv12_of(image_bgr: NDArray[np.uint8]) -> Frame:
 
 
 def bgr_of(frame: Frame, layout: FrameLayout) -> NDArray[np.uint8]:
-    """The picture that the host would preprocess."""
+    """Return the picture that the host would preprocess."""
     return frame if layout == "bgr" else np.asarray(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), np.uint8)
 
 
 def prove_input(graph: bytes, spec: Preprocess, layout: FrameLayout, frames: Sequence[Frame], where: str) -> InputProof:
-    """Hold the graph's preprocessing against the host's.
+    """Compare the graph's preprocessing with the host's.
 
     Args:
-        graph: The preprocessing alone, as an ONNX file.
+        graph: The preprocessing graph, as an ONNX file.
         spec: The bundle's preprocessing.
         layout: ``bgr`` or ``nv12``.
         frames: Frames of the graph's size.
-        where: The frame variant, for the message.
+        where: Name of the frame variant, for the message.
 
     Raises:
-        ParityError: They are further apart than ``MOST_STEPS``.
+        ParityError: They differ by more than ``MOST_STEPS``.
     """
     with OnnxRuntimeEngine(graph) as engine:
         made = [engine.run({"frame": frame[None]})["network_input"] for frame in frames]
@@ -104,8 +104,8 @@ def prove_input(graph: bytes, spec: Preprocess, layout: FrameLayout, frames: Seq
     most = int(proof.steps.max())
     if most > MOST_STEPS[layout]:
         raise ParityError(
-            f"{where}: its preprocessing is off from the host's by up to {most} steps of 255 (at most "
-            f"{MOST_STEPS[layout]}); it was not added, and the host's preprocessing goes on working"
+            f"{where}: its preprocessing differs from the host's by up to {most} steps of 255 (at most "
+            f"{MOST_STEPS[layout]} allowed); the variant was not added, and the host's preprocessing still works"
         )
     return proof
 
@@ -114,22 +114,22 @@ def prove_outputs(
     content: bytes, variant: bytes, manifest: Manifest, base: Variant, frames: Sequence[Frame], inputs: InputProof,
     where: str,
 ) -> Parity | None:  # fmt: skip
-    """Hold the whole graph's outputs against its variant's.
+    """Compare the whole graph's outputs with its variant's.
 
     Args:
         content: The frame variant's ONNX file.
-        variant: The ONNX file of the variant that it is made from.
-        manifest: The bundle's.
-        base: The variant's record.
+        variant: The ONNX file of the base variant.
+        manifest: The bundle's manifest.
+        base: The base variant's record.
         frames: Frames.
-        inputs: The network's inputs of these frames.
-        where: The frame variant, for the message.
+        inputs: The network's inputs for these frames.
+        where: Name of the frame variant, for the message.
 
     Returns:
-        The outputs against the variant's behind the host's preprocessing; None where onnxruntime does not run it.
+        The outputs compared with the variant's behind the host's preprocessing; None if onnxruntime cannot run it.
 
     Raises:
-        ParityError: The network answers otherwise than the variant does on the very same input.
+        ParityError: On the same input, the network's outputs differ from the variant's.
     """
     as_written = bool(base.engines) and "onnxruntime" not in base.engines
     try:
@@ -142,10 +142,10 @@ def prove_outputs(
         have = _run(engine, np.stack(frames), base.batch[0])
     same = measure_parity(have, behind_graph, manifest.graph_heads)
     if same.cosine < SAME_INPUT.cosine or (same.matched is not None and same.matched < SAME_INPUT.matched):
-        share = "" if same.matched is None else f", {100 * same.matched:.1f} % of boxes or pixels the same"
+        share = "" if same.matched is None else f", {100 * same.matched:.1f} % of boxes or pixels identical"
         raise ParityError(
-            f"{where}: on the same input its network answers otherwise: cosine {same.cosine:.6f} (at least "
-            f"{SAME_INPUT.cosine}){share}; it was not added"
+            f"{where}: on the same input its network's outputs differ from the variant's: cosine {same.cosine:.6f} "
+            f"(at least {SAME_INPUT.cosine} expected){share}; it was not added"
         )
     off = measure_parity(have, behind_host, manifest.graph_heads)
     return msgspec.structs.replace(off, reference="the same network behind the host's preprocessing")

@@ -1,4 +1,4 @@
-"""The filters of the host's resizing, as numbers: which source pixels make a pixel, and with what weights."""
+"""The host's resize filters as numbers: the source pixels and weights that make each pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Interpolation, Preprocess
 from edgebone.preprocess import preprocess
 
-# Pixels a block of the banded matrices: larger blocks multiply more zeros, smaller ones are slower to start.
+# Pixels per block of the banded matrices: larger blocks multiply more zeros, smaller ones cost more to launch.
 _BLOCK = 16
 # OpenCV's and Pillow's fixed point.
 _OPENCV_ONE = 1 << 11
@@ -26,13 +26,13 @@ class Window:
     """The part of the network's input that the picture covers, along one axis.
 
     Attributes:
-        before: Padding before it, in network pixels.
-        start: Its first pixel, counted in the whole resized picture.
-        size: Its pixels.
-        after: Padding behind it.
-        whole: Pixels of the whole resized picture.
-        source: Pixels of the picture.
-        scale: Network pixels a source pixel.
+        before: Padding before the window, in network pixels.
+        start: First pixel of the window within the whole resized picture.
+        size: Window size in pixels.
+        after: Padding after the window, in network pixels.
+        whole: Size of the whole resized picture in pixels.
+        source: Size of the source picture in pixels.
+        scale: Network pixels per source pixel.
     """
 
     before: int
@@ -45,7 +45,7 @@ class Window:
 
 
 def windows(geometry: Geometry) -> tuple[Window, Window]:
-    """What the network sees of a picture: along y, and along x."""
+    """Return the windows of a picture that the network sees: along y and along x."""
     found = []
     for axis in (0, 1):
         net, source, scale = geometry.network_hw[axis], geometry.source_hw[axis], geometry.scale_xy[1 - axis]
@@ -57,11 +57,11 @@ def windows(geometry: Geometry) -> tuple[Window, Window]:
 
 @dataclass(frozen=True)
 class Taps:
-    """How each pixel along one axis is made of source pixels.
+    """How each pixel along one axis is computed from source pixels.
 
     Attributes:
         index: Source pixels, int64 (pixels, taps).
-        weight: What each counts, float64 (pixels, taps); 0 where fewer are needed.
+        weight: Weight of each, float64 (pixels, taps); 0 for unused taps.
     """
 
     index: NDArray[np.int64]
@@ -69,17 +69,17 @@ class Taps:
 
     @property
     def copies(self) -> bool:
-        """Whether every pixel is one of the source's, as it is."""
+        """Whether every pixel is a copy of one source pixel."""
         return len(self.weight[0]) == 1
 
     @property
     def span(self) -> NDArray[np.int64]:
-        """The source pixels from the first to the last that any pixel needs."""
+        """All source pixels from the first to the last that any pixel needs."""
         return np.arange(int(self.index.min()), int(self.index.max()) + 1)
 
     @property
     def overshoots(self) -> bool:
-        """Whether sums can leave 0 to 255."""
+        """Whether sums can fall outside 0 to 255."""
         return bool((self.weight < 0).any())
 
 
@@ -110,7 +110,7 @@ def _lanczos(x: float) -> float:
     return float(np.sinc(x) * np.sinc(x / 3)) if -3 <= x < 3 else 0.0
 
 
-# Pillow's filters (src/libImaging/Resample.c) and half their width, in source pixels a network pixel.
+# Pillow's filters (src/libImaging/Resample.c) and half their width, in source pixels per network pixel.
 _PILLOW: dict[Interpolation, tuple[Callable[[float], float], float]] = {
     "box": (_box, 0.5),
     "bilinear": (_triangle, 1.0),
@@ -121,12 +121,12 @@ _PILLOW: dict[Interpolation, tuple[Callable[[float], float], float]] = {
 
 @dataclass(frozen=True)
 class _Part:
-    """What the host cuts out along one axis before it resizes.
+    """The part that the host crops along one axis before it resizes.
 
     Attributes:
-        start: Its first source pixel.
-        size: Its pixels.
-        box: What becomes the window, in pixels of the part; single precision, as Pillow takes it.
+        start: First source pixel.
+        size: Size in pixels.
+        box: The range that becomes the window, in pixels of the part; single precision, as in Pillow.
     """
 
     start: int
@@ -143,9 +143,9 @@ def _part(interpolation: Interpolation, window: Window) -> _Part:
 
 
 def pillow_taps(interpolation: Interpolation, window: Window) -> Taps:
-    """Pillow's weights of an antialiased resize: ``precompute_coeffs`` in src/libImaging/Resample.c.
+    """Return Pillow's weights for an antialiased resize: ``precompute_coeffs`` in src/libImaging/Resample.c.
 
-    A filter that reaches past the picture is cut there, and what is left of it counts for all.
+    A filter that reaches past the picture is cut there, and the remaining weights are normalised to 1.
     """
     filter_, half_width = _PILLOW[interpolation]
     part = _part(interpolation, window)
@@ -165,9 +165,9 @@ def pillow_taps(interpolation: Interpolation, window: Window) -> Taps:
 
 
 def opencv_taps(interpolation: Interpolation, window: Window) -> Taps:
-    """OpenCV's weights of a resize without antialiasing, ``cv2.INTER_LINEAR`` or ``cv2.INTER_CUBIC``.
+    """Return OpenCV's weights for a resize without antialiasing, ``cv2.INTER_LINEAR`` or ``cv2.INTER_CUBIC``.
 
-    A pixel's neighbours only, however much the picture shrinks; 11 bits a weight (modules/imgproc/src/resize.cpp).
+    Only a pixel's neighbours count, however much the picture shrinks; 11-bit weights (modules/imgproc/src/resize.cpp).
     """
     pixels = np.arange(window.start, window.start + window.size)
     scale = 1 / (window.whole / window.source)
@@ -195,7 +195,7 @@ def _opencv_cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def nearest_taps(spec: Preprocess, size_hw: tuple[int, int], seen: tuple[Window, Window]) -> tuple[Taps, Taps]:
-    """Which pixels the host picks, along y and x: found by showing it a picture of row and column numbers."""
+    """Return the pixels that the host picks along y and x, found by resizing a picture of row and column numbers."""
     found = []
     for window, numbers in zip(seen, np.indices(size_hw, np.uint16), strict=True):
         coded = np.stack([numbers & 255, numbers >> 8, np.zeros_like(numbers)], axis=-1).astype(np.uint8)
@@ -210,13 +210,13 @@ def nearest_taps(spec: Preprocess, size_hw: tuple[int, int], seen: tuple[Window,
 
 @dataclass(frozen=True)
 class Bands:
-    """Taps as small dense matrices: each makes a block of pixels of the stretch of the source that it needs.
+    """Taps as small dense matrices: each computes a block of pixels from the stretch of source that it needs.
 
-    One matrix for the whole axis would be zeros but for a narrow band.
+    A single matrix for the whole axis would be zero except for a narrow band.
 
     Attributes:
         index: Source pixels, int64 (blocks, stretch).
-        matrix: float64 (blocks, stretch, pixels of a block); the last block's surplus pixels are 0.
+        matrix: float64 (blocks, stretch, pixels per block); the last block's surplus pixels are 0.
     """
 
     index: NDArray[np.int64]
@@ -224,11 +224,11 @@ class Bands:
 
 
 def bands(taps: Taps) -> Bands:
-    """Cut an axis into blocks."""
+    """Split an axis into blocks."""
     starts = range(0, len(taps.index), _BLOCK)
     firsts = [int(taps.index[at : at + _BLOCK].min()) for at in starts]
     stretch = max(int(taps.index[at : at + _BLOCK].max()) - first for at, first in zip(starts, firsts, strict=True)) + 1
-    # Blocks at the far edge begin earlier, so that none reaches past the picture.
+    # Blocks at the far edge start earlier, so that none reaches past the picture.
     firsts = [min(first, int(taps.index.max()) + 1 - stretch) for first in firsts]
     matrix = np.zeros((len(firsts), stretch, _BLOCK))
     for pixel, (index, weight) in enumerate(zip(taps.index, taps.weight, strict=True)):

@@ -1,4 +1,4 @@
-"""Which sizes a camera's frames can have."""
+"""Check the sizes of camera frames."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ LARGEST_SIDE = 16384
 
 
 def check_frame_size(size_hw: tuple[int, int], layout: FrameLayout) -> None:
-    """Refuse a size that no camera's frames have.
+    """Check a frame size.
 
     Raises:
-        ExportError: A side is 0, larger than ``LARGEST_SIDE``, or odd with NV12; or there are too many pixels.
+        ExportError: A side is 0, larger than ``LARGEST_SIDE``, or odd with NV12; or the frame has too many pixels.
     """
     height, width = size_hw
     if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
-        raise ExportError(f"a frame is 1x1 to {LARGEST_SIDE}x{LARGEST_SIDE} pixels, not {height}x{width}")
+        raise ExportError(f"a frame must be 1x1 to {LARGEST_SIDE}x{LARGEST_SIDE} pixels, found {height}x{width}")
     if height * width > limits.FRAME_PIXELS:
-        raise ExportError(f"a frame has {limits.FRAME_PIXELS:,} pixels at most, not {height}x{width}")
+        raise ExportError(f"a frame must have at most {limits.FRAME_PIXELS:,} pixels, found {height}x{width}")
     if layout == "nv12" and (height % 2 or width % 2):
         raise ExportError(
-            f"an NV12 frame has even sides, since two by two pixels share their colour, not {height}x{width}"
+            f"an NV12 frame must have even sides, since 2x2 pixels share one colour; found {height}x{width}"
         )

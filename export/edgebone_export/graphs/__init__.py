@@ -1,1 +1,1 @@
-"""ONNX graphs: trace them and edit them."""
+"""Trace and edit ONNX graphs."""

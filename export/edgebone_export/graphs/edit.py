@@ -1,4 +1,4 @@
-"""The FP32 graph that fewer bits start from: one opset, every node with a name, sizes known."""
+"""Prepare FP32 graphs for lower precisions: one opset, every node named, sizes known."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from edgebone.core.limits import ONNX_BYTES
 from edgebone_export.errors import ExportError
 
 QUANTIZED_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"})
-# The oldest opset with quantization a channel, and the one that our own exports have.
+# The oldest opset with per-channel quantization, and the opset of our own exports.
 _LEAST_OPSET, _OPSET = 13, 18
 
 
 def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.ModelProto:
-    """Read an FP32 graph and make it fit to be lowered.
+    """Read an FP32 graph and prepare it for a lower precision.
 
     Args:
         content: The ONNX file.
-        where: The bundle, for messages.
-        opset: The oldest opset that will do.
+        where: Name of the bundle, for messages.
+        opset: The oldest opset to accept.
 
     Returns:
-        The graph with unique node names, of the opset or a newer one.
+        The graph with unique node names, at this opset or a newer one.
 
     Raises:
-        ExportError: It is already quantized, or cannot be brought to the opset.
+        ExportError: It is already quantized, or cannot be converted to the opset.
     """
     proto = onnx.load_from_string(content)
     found = sorted({node.op_type for node in proto.graph.node} & QUANTIZED_OPS)
     if found:
         raise ExportError(
-            f"{where}: its FP32 graph is already quantized (it has {', '.join(found)}); quantize the network that it "
-            "was made from"
+            f"{where}: its FP32 graph is already quantized (it contains {', '.join(found)}); quantize the network that "
+            "it was made from"
         )
     proto = at_least(proto, opset, max(opset, _OPSET), where)
-    # Every value with its type: what is cast and what is not depends on it.
+    # Infer the type of every value: it decides what is cast.
     proto = onnx.shape_inference.infer_shapes(proto)
     seen: set[str] = set()
     for index, node in enumerate(proto.graph.node):
@@ -51,16 +51,16 @@ def prepare(content: bytes, where: str, opset: int = _LEAST_OPSET) -> onnx.Model
 
 
 def at_least(proto: onnx.ModelProto, opset: int, wanted: int, where: str) -> onnx.ModelProto:
-    """The graph itself where it is of an opset or a newer one, else brought to another.
+    """Return a graph unchanged if its opset is recent enough, else converted.
 
     Args:
         proto: The graph.
-        opset: The oldest opset that will do.
-        wanted: What an older one becomes.
-        where: The graph, for messages.
+        opset: The oldest opset to accept.
+        wanted: The opset that an older graph is converted to.
+        where: Name of the graph, for messages.
 
     Raises:
-        ExportError: It cannot be brought there.
+        ExportError: It cannot be converted.
     """
     current = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     if current >= opset:
@@ -69,22 +69,22 @@ def at_least(proto: onnx.ModelProto, opset: int, wanted: int, where: str) -> onn
         return onnx.version_converter.convert_version(proto, wanted)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         line = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"{where}: the graph of opset {current} cannot become {wanted}: {line}") from error
+        raise ExportError(f"{where}: the graph cannot be converted from opset {current} to {wanted}: {line}") from error
 
 
 def checked_bytes(model: ir.Model, what: str) -> bytes:
-    """A graph as a valid ONNX file.
+    """Return a graph as the bytes of a valid ONNX file.
 
     Args:
         model: The graph.
-        what: What it is, for messages.
+        what: Description of the graph, for messages.
 
     Raises:
-        ExportError: It is not valid, or larger than one file can be.
+        ExportError: It is not valid, or larger than an ONNX file may be.
     """
     proto = ir.to_proto(model)
     if proto.ByteSize() > ONNX_BYTES:
-        raise ExportError(f"{what} is {proto.ByteSize() / 2**30:.2f} GiB; ONNX holds at most 2")
+        raise ExportError(f"{what} is {proto.ByteSize() / 2**30:.2f} GiB; an ONNX file holds at most 2")
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -95,7 +95,7 @@ def checked_bytes(model: ir.Model, what: str) -> bytes:
 
 
 def float_activations(proto: onnx.ModelProto) -> list[str]:
-    """Names of the float32 values that a prepared graph's nodes compute, in its order."""
+    """Return the names of the float32 values that a prepared graph computes, in graph order."""
     floats = {
         value.name
         for value in (*proto.graph.value_info, *proto.graph.output)
@@ -112,7 +112,7 @@ def float_activations(proto: onnx.ModelProto) -> list[str]:
 
 
 def sizes(proto: onnx.ModelProto) -> dict[str, int]:
-    """Bytes of every value whose shape is known, at a batch of one."""
+    """Return the bytes of every value of known shape, for a batch of one."""
     found = {}
     for value in (*proto.graph.value_info, *proto.graph.output):
         dims = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
@@ -121,7 +121,7 @@ def sizes(proto: onnx.ModelProto) -> dict[str, int]:
 
 
 def new_constant(model: ir.Model, name: str, array: NDArray[np.generic]) -> ir.Value:
-    """Add an initializer of a new name."""
+    """Add an initializer under a new name."""
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     model.graph.initializers[name] = value
@@ -129,7 +129,7 @@ def new_constant(model: ir.Model, name: str, array: NDArray[np.generic]) -> ir.V
 
 
 def users(value: ir.Value) -> list[tuple[ir.Node, int]]:
-    """The nodes that take a value, with the place among their inputs."""
+    """Return the nodes that read a value, each with the index of that input."""
     return [(use.node, use.idx) for use in value.uses()]
 
 
@@ -139,5 +139,5 @@ def remove_unused(model: ir.Model) -> None:
 
 
 def by_name(nodes: Iterable[ir.Node]) -> Mapping[str, ir.Node]:
-    """Nodes by their names."""
+    """Return nodes by name."""
     return {str(node.name): node for node in nodes}

@@ -1,4 +1,4 @@
-"""From a PyTorch module to a raw ONNX graph."""
+"""Trace a PyTorch module to a raw ONNX graph."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from edgebone_export.errors import ExportError, in_one_line
 from edgebone_export.models.attention import FlatAttention
 from edgebone_export.models.contract import Backbone
 
-# TensorRT 10.3 parses it, LayerNormalization is in it, and onnxruntime's CUDA kernels are complete for it.
+# TensorRT 10.3 parses it, it has LayerNormalization, and onnxruntime's CUDA kernels cover it.
 OPSET = 18
-# Of opset 18's own time: runtimes from 2023 on read it.
+# Of the same age as opset 18: runtimes from 2023 on read it.
 IR_VERSION = 8
 INPUT = "images"
 BATCH = "batch"
@@ -28,12 +28,12 @@ BATCH = "batch"
 
 @dataclass(frozen=True)
 class Traced:
-    """A raw graph: float32 (n, 3, h, w) in.
+    """A raw graph with input float32 (n, 3, h, w).
 
     Attributes:
         model: The graph, unoptimised.
-        layer_norms: How many layer norms PyTorch computed: each must stay one node, since decomposed they
-            overflow in FP16.
+        layer_norms: Number of layer norms in the PyTorch program; each must stay one node, since decomposed
+            ones overflow in FP16.
     """
 
     model: ir.Model
@@ -45,13 +45,13 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
 
     Args:
         backbone: The network.
-        batch: Smallest and largest batch; a static one where they are the same.
+        batch: Smallest and largest batch size; static if equal.
 
     Raises:
         ExportError: torch cannot trace or write it.
     """
     low, high = batch
-    # torch.export takes sizes of 0 and 1 for constants: a dynamic batch is traced with another one.
+    # torch.export treats sizes 0 and 1 as constants, so a dynamic batch is traced with another size.
     example = torch.zeros(low if low == high else 2, 3, *backbone.preprocess.size_hw)
     shapes = None
     if low != high:
@@ -60,7 +60,7 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     program, model = write_onnx(module, (example,), shapes, [INPUT], list(backbone.outputs), backbone.name)
     _name_batch(model, dynamic=low != high)
     _name_nodes(model)
-    # Those behind a tap compute nothing that leaves the graph.
+    # Layer norms after a tap do not reach any output.
     program.graph.eliminate_dead_code()
     layer_norms = sum(
         node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
@@ -80,11 +80,11 @@ def write_onnx(
 
     Args:
         module: The module.
-        example: What it is traced with.
-        dynamic_shapes: As torch.export takes them; None for static ones.
-        inputs: The inputs' names.
-        outputs: The outputs' names.
-        what: What it is, for messages.
+        example: Example inputs.
+        dynamic_shapes: Dynamic shapes in torch.export's form; None for static shapes.
+        inputs: Input names.
+        outputs: Output names.
+        what: Name of the module, for messages.
 
     Raises:
         ExportError: torch cannot trace or write it.
@@ -103,27 +103,27 @@ def write_onnx(
             )
     except Exception as error:
         raise ExportError(f"{what} cannot be traced to ONNX: {in_one_line(error)}") from error
-    assert written is not None, "torch.onnx.export gives a program when it is given no file"
+    assert written is not None, "torch.onnx.export returns a program unless it writes a file"
     written.model.ir_version = IR_VERSION
     return program, written.model
 
 
 def _name_batch(model: ir.Model, dynamic: bool) -> None:
-    """Call the free axis ``batch`` at the borders; torch numbers its symbols."""
+    """Name the dynamic axis ``batch`` in inputs and outputs; torch numbers its symbols."""
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None and dynamic:
             value.shape = ir.Shape([BATCH, *value.shape[1:]])
 
 
 def _name_nodes(model: ir.Model) -> None:
-    """Put the PyTorch module before each node's name: ``layer1.0.conv2/node_conv2d_4``.
+    """Prefix each node's name with its PyTorch module: ``layer1.0.conv2/node_conv2d_4``.
 
-    Compilers name the node that they do not like, and quantization those that cost most: a person knows modules.
+    Compilers report nodes that they reject, quantization those that cost most accuracy; people know modules.
     """
     ours = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     for node in model.graph:
         for value in node.outputs:
-            # A user's own name for an output may be what the exporter calls a value inside.
+            # A user's name for an output may equal the exporter's name for an inner value.
             if value.name in ours and not value.is_graph_output():
                 value.name = f"{value.name}_inside"
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
@@ -135,7 +135,7 @@ def _name_nodes(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's remarks on its own internals away from the user."""
+    """Hide torch's messages about its internals from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

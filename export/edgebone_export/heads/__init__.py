@@ -1,1 +1,1 @@
-"""Heads on a frozen backbone: fitted on its features, attached to its graph, swapped and taken off again."""
+"""Heads on a frozen backbone: fit them on its features, attach them to its graph, detach them."""

@@ -1,6 +1,6 @@
-"""The table of head kinds: a row a kind, which the fit, its report and the command line read. Imports nothing heavy.
+"""The table of head kinds for the fit, its report and the command line. Imports nothing heavy.
 
-Beside edgebone's own there are those of packages with an entry point ``edgebone.heads``.
+Packages add kinds with an entry point in the group ``edgebone.heads``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from edgebone_export.errors import ExportError
 
 @dataclass(frozen=True)
 class Option:
-    """How a setting is said at the command line, as ``--its-name``; a setting without one is Python's alone.
+    """The command-line option ``--its-name`` of a setting; settings without one are available only in Python.
 
     Attributes:
-        help: What it means.
-        least: The least number that it may be.
-        is_share: Whether it is a share from 0 to 1.
+        help: Help text.
+        least: Smallest allowed number.
+        is_share: Whether the value is a share from 0 to 1.
     """
 
     help: str
@@ -36,34 +36,30 @@ class Option:
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """What a kind of heads has of settings, beside those of every fit; None leaves the choice to its own function."""
+    """Settings of one kind of head, beside those of every fit; None leaves the choice to its fit function."""
 
     def said(self, *but: str) -> dict[str, Any]:
-        """What was said, by name; without the settings ``but``."""
+        """Return the given settings by name, except those in ``but``."""
         named = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in but}
         return {name: value for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class ClassifierSettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.vectors.classifier.fit_classifier`."""
+    """Settings of :func:`edgebone_export.heads.vectors.classifier.fit_classifier`."""
 
-    positive: Annotated[str | None, Option("Of two classes, the one that decisions are about, such as malignant.")] = (
-        None
-    )
+    positive: Annotated[str | None, Option("The positive class of two, such as malignant.")] = None
     sensitivity: Annotated[
-        float | None, Option("The share of the positive class that decisions shall find.", is_share=True)
+        float | None, Option("Share of the positive class that decisions must find.", is_share=True)
     ] = None
     abstain: Annotated[
         tuple[float, float] | None,
-        Option("LOW,HIGH: probabilities of --positive between which nothing is decided."),
+        Option("LOW,HIGH: abstain between these probabilities of --positive."),
     ] = None
-    abstain_below: Annotated[
-        float | None, Option("Nothing is decided where the best class is less probable.", is_share=True)
-    ] = None
+    abstain_below: Annotated[float | None, Option("Abstain if the best class is less probable.", is_share=True)] = None
     decision_accuracy: Annotated[
         float | None,
-        Option("The share of decisions that shall be right; chooses what is abstained on.", is_share=True),
+        Option("Share of decisions that must be right; chooses when to abstain.", is_share=True),
     ] = None
     balanced: bool | None = None
     folds: int | None = None
@@ -71,48 +67,48 @@ class ClassifierSettings(HeadSettings):
 
 @dataclass(frozen=True)
 class MlpSettings(ClassifierSettings):
-    """The same of the kind ``mlp``."""
+    """Settings of the kind ``mlp``."""
 
     hidden: Annotated[int | None, Option("Size of the hidden layer.", least=1)] = None
 
 
 @dataclass(frozen=True)
 class MultilabelSettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.vectors.multilabel.fit_multilabel`."""
+    """Settings of :func:`edgebone_export.heads.vectors.multilabel.fit_multilabel`."""
 
     folds: int | None = None
 
 
 @dataclass(frozen=True)
 class RegressionSettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.vectors.regression.fit_regression`, and the columns that it is fitted on."""
+    """Settings of :func:`edgebone_export.heads.vectors.regression.fit_regression`, and the columns to fit on."""
 
-    columns: Annotated[tuple[str, ...] | None, Option("Columns of numbers, a,b; all if not given.")] = None
+    columns: Annotated[tuple[str, ...] | None, Option("Columns of numbers, a,b; default all.")] = None
     folds: int | None = None
 
 
 @dataclass(frozen=True)
 class EmbeddingSettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.vectors.embedding.fit_embedding`."""
+    """Settings of :func:`edgebone_export.heads.vectors.embedding.fit_embedding`."""
 
-    dimension: Annotated[int | None, Option("At most so many numbers a picture.", least=1)] = None
+    dimension: Annotated[int | None, Option("Largest length of the embedding.", least=1)] = None
     folds: int | None = None
 
 
 _Epochs = Annotated[int | None, Option("Passes over the data.", least=1)]
-_Images = Annotated[Path | None, Option("The pictures, where they are not in images beside.")]
-_ValImages = Annotated[Path | None, Option("The same of --val.")]
+_Images = Annotated[Path | None, Option("Folder of the pictures, if not images beside the data.")]
+_ValImages = Annotated[Path | None, Option("Folder of the pictures of --val.")]
 
 
 @dataclass(frozen=True)
 class SegmentationSettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.maps.segmentation.fit_segmentation`, and where its pictures and names are."""
+    """Settings of :func:`edgebone_export.heads.maps.segmentation.fit_segmentation`, and paths of pictures and names."""
 
     epochs: _Epochs = None
     output_stride: Annotated[
         int | None, Option("Pixels of the network's input per cell of the class map.", least=1)
     ] = None
-    labels: Annotated[Path | None, Option("Class names, one a line; labels.txt in the data if not given.")] = None
+    labels: Annotated[Path | None, Option("Class names, one per line; default labels.txt in the data.")] = None
     images: _Images = None
     val_images: _ValImages = None
     decoder_kind: Literal["lraspp", "linear"] | None = None
@@ -123,7 +119,7 @@ class SegmentationSettings(HeadSettings):
 
 @dataclass(frozen=True)
 class DetectionSettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.maps.detection.fit_detection`, and where its pictures are."""
+    """Settings of :func:`edgebone_export.heads.maps.detection.fit_detection`, and paths of its pictures."""
 
     epochs: _Epochs = None
     images: _Images = None
@@ -138,12 +134,12 @@ class DetectionSettings(HeadSettings):
 
 @dataclass(frozen=True)
 class AnomalySettings(HeadSettings):
-    """Of :func:`edgebone_export.heads.maps.anomaly.fit_anomaly`, and the odd pictures to measure on."""
+    """Settings of :func:`edgebone_export.heads.maps.anomaly.fit_anomaly`, and the anomalous pictures."""
 
-    anomalous: Annotated[Path | None, Option("A folder of odd pictures to measure on.")] = None
+    anomalous: Annotated[Path | None, Option("Folder of anomalous pictures to measure on.")] = None
     false_alarm_rate: Annotated[
         float | None,
-        Option("The share of normal pictures that may be taken for odd ones.", is_share=True),
+        Option("Accepted share of normal pictures that raise an alarm.", is_share=True),
     ] = None
     coreset: int | None = None
     dimensions: int | None = None
@@ -151,23 +147,23 @@ class AnomalySettings(HeadSettings):
 
 @dataclass(frozen=True)
 class HeadKind:
-    """A kind of heads.
+    """A kind of head.
 
-    Places are ``module:function``.
+    Functions are named ``module:function``.
 
     Attributes:
-        name: What it is asked for by.
-        task: What such a head does, as its report says.
-        head: What a head of it is named in a bundle if nothing is said.
+        name: Name of the kind.
+        task: The head's task, as in its report.
+        head: Default name of the head in a bundle.
         fitted_on: Whether it reads vectors or whole maps of the backbone.
-        settings: The settings that it has.
-        data: The place of what reads the pictures to fit on and to measure on:
+        settings: Settings class.
+        data: Function that reads the pictures to fit on and to measure on:
             ``(data, val, settings) -> edgebone_export.heads.data.sets.Sets``.
-        fit: The place of its fit: ``(given, settings) -> FittedHead``, where ``given`` is an ``OnVectors`` or an
+        fit: Function that fits it: ``(given, settings) -> FittedHead``, where ``given`` is an ``OnVectors`` or an
             ``OnMaps`` of ``edgebone_export.heads.features.fitted``.
-        lines: The place of what writes its report for a person: ``(report) -> list[str]``.
-        strides: On maps: the strides of the maps that it does best with, where a backbone has them.
-        vector_alone: On vectors: whether it is best served by the backbone's vector, without what is pooled from maps.
+        lines: Function that formats its report as text: ``(report) -> list[str]``.
+        strides: On maps: preferred strides of the maps, if a backbone has them.
+        vector_alone: On vectors: whether it reads only the backbone's vector by default, not vectors pooled from maps.
     """
 
     name: str
@@ -182,16 +178,16 @@ class HeadKind:
     vector_alone: bool = False
 
     def make_settings(self, said: Mapping[str, Any]) -> HeadSettings:
-        """The settings that were said.
+        """Return the settings object for given settings.
 
         Raises:
-            ExportError: One is said that this kind does not have.
+            ExportError: This kind does not have one of them.
         """
         known = [item.name for item in fields(self.settings)]
         for name in said:
             if name not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none of its own"
-                raise ExportError(f"a head of the kind {self.name} has no {name}; {did_you_mean(name, known)}{has}")
+                raise ExportError(f"heads of the kind {self.name} have no {name}; {did_you_mean(name, known)}{has}")
         return self.settings(**said)
 
     def load(self, place: str) -> Callable[..., Any]:
@@ -237,7 +233,7 @@ KINDS = (
     _classifier("linear"),
     _classifier("logistic"),
     _classifier("mlp", MlpSettings),
-    # A few pictures a class, and nearest neighbours, are best served by the vector alone.
+    # The vector alone is best for few pictures per class, and for nearest neighbours.
     _classifier("prototype", vector_alone=True),
     HeadKind(
         name="multilabel",
@@ -304,13 +300,13 @@ KINDS = (
         strides=(8, 16, 32),
     ),
 )
-"""A further kind of edgebone's own is a file and a row here."""
+"""A new kind of edgebone's own is a file and a row here."""
 GROUP = "edgebone.heads"
 _log = logging.getLogger("edgebone.heads")
 
 
 def kinds() -> tuple[HeadKind, ...]:
-    """Every kind, edgebone's own first; a package's that cannot be used is said once, and left out."""
+    """Return every kind, edgebone's own first; warn once about a package's kind that does not load, and leave it out."""
     own = {kind.name for kind in KINDS}
     brought = [_brought(name) for name in names_brought(GROUP) if name not in own]
     return (*KINDS, *(kind for kind in brought if kind is not None))
@@ -331,18 +327,18 @@ def _brought(name: str) -> HeadKind | None:
 
 
 def names_of(task: str | None = None) -> tuple[str, ...]:
-    """The kinds' names, in the table's order; of one task, or of all."""
+    """Return the names of all kinds, or of one task's, in table order."""
     return tuple(kind.name for kind in kinds() if task in (None, kind.task))
 
 
 def find_kind(name: str) -> HeadKind:
-    """The row of a kind.
+    """Return the row of a kind.
 
     Raises:
-        ExportError: There is none of that name.
+        ExportError: No kind has that name.
     """
     for kind in kinds():
         if kind.name == name:
             return kind
     names = names_of()
-    raise ExportError(f"there is no head {name}; {did_you_mean(name, names)}choose {', '.join(names)}")
+    raise ExportError(f"no kind of head {name}; {did_you_mean(name, names)}choose {', '.join(names)}")

@@ -1,1 +1,1 @@
-"""Bring your own ONNX: a foreign graph becomes a bundle."""
+"""Import ONNX files: make a bundle from another exporter's graph."""

@@ -1,4 +1,4 @@
-"""Brings outputs that are written in another order into the form that the decoders read: in NumPy, and in the graph."""
+"""Rearrange outputs into the form that the decoders read, both in NumPy and in the graph."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Unit = Literal["pixels", "relative"]
 
 
 class Step(Protocol):
-    """One change of the outputs."""
+    """One change to the outputs."""
 
     def numbers(self, outputs: Outputs) -> Outputs:
-        """The outputs afterwards; each (n, …)."""
+        """Return the changed outputs; each (n, …)."""
 
     def graph(self, build: Build, values: dict[str, ir.Value]) -> dict[str, ir.Value]:
-        """The same with values of the graph."""
+        """Make the same change to values of the graph."""
 
 
 @dataclass(frozen=True)
 class Flatten:
-    """(n, classes, 1, 1) to (n, classes), and (n,) to (n, 1).
+    """Reshape (n, classes, 1, 1) to (n, classes), and (n,) to (n, 1).
 
     Attributes:
         output: The output's name.
@@ -54,11 +54,11 @@ class Flatten:
 
 @dataclass(frozen=True)
 class BatchFirst:
-    """Moves the batch to the front.
+    """Move the batch axis to the front.
 
     Attributes:
         output: The output's name.
-        axis: Where the file has the batch; None where it has none, since it takes one picture at a time.
+        axis: The batch axis in the file; None if it has none because it takes one picture at a time.
         shape: The output's shape in the file, for one run.
     """
 
@@ -67,7 +67,7 @@ class BatchFirst:
     shape: tuple[int, ...]
 
     def numbers(self, outputs: Outputs) -> Outputs:
-        """See :class:`Step`; run by run, the reference has done it already."""
+        """See :class:`Step`; the reference has already done it run by run."""
         return outputs
 
     def graph(self, build: Build, values: dict[str, ir.Value]) -> dict[str, ir.Value]:
@@ -83,12 +83,12 @@ class BatchFirst:
 
 @dataclass(frozen=True)
 class Scale:
-    """Shares of the input's sides to pixels: the first four of an axis are a box.
+    """Scale boxes from fractions of the input's sides to pixels; the first four values along the axis are a box.
 
     Attributes:
         output: The output's name: (n, boxes, 4 + …) or (n, 4 + …, boxes).
-        axis: Which axis holds a box's numbers, 1 or 2.
-        count: How many there are.
+        axis: The axis that holds a box's values, 1 or 2.
+        count: Length of that axis.
         size_hw: Height and width of the network's input, in pixels.
     """
 
@@ -115,14 +115,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in another order, or three outputs, to rows of left, top, right, bottom in pixels, score, class.
+    """Convert reordered rows, or three outputs, to rows of left, top, right, bottom in pixels, score, class.
 
     Attributes:
         outputs: One output of rows (n, k, 6), or classes (n, k), boxes (n, k, 4) and scores (n, k).
-        columns: What the columns are: those of the rows, or those of the boxes.
-        unit: Whether boxes are in pixels of the network's input or shares of its sides.
+        columns: Names of the columns of the rows, or of the boxes.
+        unit: Whether boxes are in pixels of the network's input or fractions of its sides.
         size_hw: Height and width of the network's input, in pixels.
-        result: The name of the new output.
+        result: Name of the new output.
     """
 
     outputs: tuple[str, ...]
@@ -133,7 +133,7 @@ class Rows:
 
     @property
     def changes(self) -> bool:
-        """Whether the rows are not in the runtime's form already."""
+        """Whether the rows differ from the runtime's form."""
         return len(self.outputs) != 1 or self.columns != COLUMNS or self.unit != "pixels"
 
     @property
@@ -185,38 +185,38 @@ class Rows:
 
 
 def _form(columns: Sequence[str]) -> tuple[str, ...]:
-    """Which of the three forms of a box the columns are."""
+    """Return which of the three box forms the columns have."""
     return next(form for form in (CORNERS, CENTERED, _CORNER_AND_SIZE) if set(form) <= set(columns))
 
 
 def parse_columns(said: Any, count: int, name: str) -> tuple[str, ...]:
-    """Check what the user says of the columns of rows or of boxes.
+    """Check the user's column names of rows or boxes.
 
     Args:
-        said: A list, or words with commas between.
-        count: 6 of rows, 4 of boxes.
+        said: A list, or comma-separated names.
+        count: 6 for rows, 4 for boxes.
         name: The head's name, for messages.
 
     Raises:
-        ExportError: They are no form of a box, or not that many.
+        ExportError: They do not form a box, or their number is wrong.
     """
     columns = tuple(said.split(",")) if isinstance(said, str) else tuple(said) if isinstance(said, list) else ()
     more = ("score", "class") if count == 6 else ()
     if sorted(map(str, columns)) not in [sorted((*form, *more)) for form in (CORNERS, CENTERED, _CORNER_AND_SIZE)]:
         raise ExportError(
-            f"head {name}: columns should be {','.join((*CORNERS, *more))}, {','.join((*CENTERED, *more))} or "
-            f"{','.join((*_CORNER_AND_SIZE, *more))}, in any order; got {said}"
+            f"head {name}: columns must be {','.join((*CORNERS, *more))}, {','.join((*CENTERED, *more))} or "
+            f"{','.join((*_CORNER_AND_SIZE, *more))}, in any order; found {said}"
         )
     return tuple(map(str, columns))
 
 
 @dataclass(frozen=True)
 class ArrangeOutputs:
-    """The pass that does the steps in the graph.
+    """The pass that applies the steps to the graph.
 
     Attributes:
-        steps: In order.
-        outputs: The graph's outputs afterwards.
+        steps: Steps in order.
+        outputs: The graph's outputs after the steps.
     """
 
     steps: tuple[Step, ...]
@@ -224,7 +224,7 @@ class ArrangeOutputs:
     name: str = "arrange outputs"
 
     def requires(self, model: ir.Model) -> None:
-        """Nothing."""
+        """Accept any graph."""
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Change the graph in place."""
@@ -242,12 +242,12 @@ class ArrangeOutputs:
         return with_outputs(model, [values[name] for name in self.outputs])
 
     def ensures(self, model: ir.Model) -> None:
-        """The outputs are those that were asked for."""
+        """Check that the graph has the expected outputs."""
         check_outputs(model, self.outputs)
 
 
 def in_numbers(steps: Sequence[Step], outputs: Mapping[str, NDArray[Any]]) -> Outputs:
-    """The file's own outputs after the steps."""
+    """Apply the steps to the file's own outputs."""
     found = dict(outputs)
     for step in steps:
         found = step.numbers(found)

@@ -1,6 +1,6 @@
-"""How well-known families of networks take their pictures, and lists of class names.
+"""Preprocessing conventions of well-known families of networks, and lists of class names.
 
-Nothing here is guessed: the user names a convention, or the file carries its publisher's own record.
+Nothing is guessed: the user names a convention, or the file carries its publisher's own record.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def _spec(**settings: object) -> Preprocess:
 
 # The sizes are replaced by the network's own.
 _PRESETS = {
-    # yolox/data/data_augment.py, preproc(): BGR, 0 to 255, the picture at the top left.
+    # yolox/data/data_augment.py, preproc(): BGR, 0 to 255, picture at the top left.
     "yolox": _spec(mode="letterbox", color="bgr", std=_BYTE, pad_value=114, anchor="top_left", rounding="down"),
     # ultralytics/data/augment.py, LetterBox; YOLOv5 to YOLO26.
     "ultralytics": _spec(mode="letterbox", pad_value=114),
-    # The same file, classify_transforms(): torchvision's shorter side, then the centre, 0 to 1.
+    # The same file, classify_transforms(): resize the shorter side as torchvision does, centre crop, 0 to 1.
     "ultralytics-classify": _spec(mode="crop", resize=1, antialias=True),
     # rtdetrv2_pytorch/references/deploy; D-FINE's tools/inference: Pillow's resize, 0 to 1.
     "rt-detr": _spec(mode="stretch", antialias=True),
@@ -42,10 +42,10 @@ _PRESETS = {
     "rf-detr": _spec(mode="stretch", antialias=True, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
     # OpenCV's resize of the whole picture, 0 to 1.
     "stretch": _spec(mode="stretch"),
-    # torchvision's classifiers: the shorter side at 256/224 of the size, then the centre.
+    # torchvision's classifiers: shorter side at 256/224 of the size, then centre crop.
     "imagenet": _spec(mode="crop", resize=1, antialias=True, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
 }
-# What is spelt like yolox, but is nearly always one of ultralytics', whose pictures are prepared otherwise.
+# Spelt like yolox, but nearly always one of Ultralytics' networks, which preprocess differently.
 _MEANT = dict.fromkeys(("yolo", "yolov5", "yolov8", "yolov10", "yolo11", "yolo26", "letterbox"), "ultralytics")
 _EXAMPLE = (
     '{"mode": "letterbox", "size_hw": [416, 416], "interpolation": "bilinear", "antialias": false, "color": "bgr", '
@@ -54,15 +54,15 @@ _EXAMPLE = (
 
 
 def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[int, int]) -> Preprocess:
-    """What the user states, or what the file's own metadata says.
+    """Return the preprocessing that the user states, else that of the file's metadata.
 
     Args:
         stated: A convention's name, a JSON file, or the preprocessing itself.
-        said: What the file says of itself.
+        said: The file's metadata.
         size_hw: Height and width of the network's input, in pixels.
 
     Raises:
-        ExportError: Neither says it, or the file cannot be read or is of another size.
+        ExportError: Neither defines it, or the JSON file cannot be read or has another size.
     """
     if isinstance(stated, Preprocess):
         return _same_size(stated, size_hw, "the preprocessing")
@@ -71,12 +71,12 @@ def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[
             return _same_size(said.preprocess, size_hw, "the file's own record")
         if said.convention is None:
             raise ExportError(
-                f"say how pictures become the network's input: --preprocess {', '.join(_PRESETS)}, or a JSON file "
+                f"the preprocessing is not known: pass --preprocess {', '.join(_PRESETS)}, or a JSON file "
                 f"with: {_EXAMPLE}"
             )
         stated = said.convention
     elif stated == said.publisher and said.convention is not None:
-        # The publisher's convention is that of the file's task.
+        # The publisher's convention depends on the file's task.
         stated = said.convention
     if stated in _PRESETS:
         return msgspec.structs.replace(_PRESETS[stated], size_hw=size_hw, resize=_resize(stated, size_hw))
@@ -84,7 +84,7 @@ def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[
 
 
 def check_convention(stated: str | None) -> None:
-    """Refuse what is neither a convention's name nor a JSON file with a preprocessing; None is left to the file.
+    """Check for a convention's name or a JSON file with a preprocessing; None defers to the file's metadata.
 
     Raises:
         ExportError: It is neither.
@@ -94,7 +94,7 @@ def check_convention(stated: str | None) -> None:
 
 
 def _resize(convention: str, size_hw: tuple[int, int]) -> int | tuple[int, int] | None:
-    """What pictures are resized to before the centre is cut out."""
+    """Return the size that pictures are resized to before the centre crop."""
     if convention == "imagenet":
         return round(min(size_hw) * 256 / 224)
     if convention == "ultralytics-classify":
@@ -106,28 +106,28 @@ def read_preprocess(path: Path) -> Preprocess:
     """Read a JSON file with the preprocessing.
 
     Raises:
-        ExportError: It cannot be read, or says what cannot be meant.
+        ExportError: It cannot be read, or its values are not valid.
     """
     if not is_regular(path) and path.suffix != ".json":
         hint = did_you_mean(path, _PRESETS, _MEANT)
-        raise ExportError(f"{path}: no such preprocessing; {hint}there are {', '.join(_PRESETS)}, or a JSON file")
+        raise ExportError(f"{path}: no such preprocessing; {hint}choose {', '.join(_PRESETS)}, or a JSON file")
     with foreign(
-        lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason}); it should be like {_EXAMPLE}")
+        lambda reason: ExportError(f"{path}: preprocessing cannot be read ({reason}); expected JSON such as {_EXAMPLE}")
     ):
         return msgspec.json.decode(read_regular(path, SETTINGS_BYTES), type=Preprocess)
 
 
 def _same_size(stated: Preprocess, size_hw: tuple[int, int], what: str) -> Preprocess:
     if stated.size_hw != size_hw:
-        raise ExportError(f"{what} says size_hw {list(stated.size_hw)}, the network's input is {list(size_hw)}")
+        raise ExportError(f"{what} has size_hw {list(stated.size_hw)}, but the network's input is {list(size_hw)}")
     return stated
 
 
 def find_labels(stated: str) -> tuple[str, ...]:
-    """Class names that the user states.
+    """Return the class names that the user states.
 
     Args:
-        stated: A file with one name a line; names with commas between; one name; ``coco`` or ``imagenet``.
+        stated: A file with one name per line; comma-separated names; one name; ``coco`` or ``imagenet``.
 
     Raises:
         ExportError: The file cannot be read.

@@ -1,7 +1,7 @@
-"""Appends the decoding to a graph, so that only the best k boxes, or one class a pixel, leave the accelerator.
+"""Append decoding to a graph, so that only the best k boxes, or one class per pixel, leave the accelerator.
 
-Only operators that onnxruntime, OpenVINO and TensorRT (RTX, too) all run, in the form that they have from opset 11
-to today: no NonMaxSuppression, no data-dependent shape.
+Uses only operators that onnxruntime, OpenVINO and TensorRT (including RTX) all run, in a form unchanged since opset 11:
+no NonMaxSuppression, no data-dependent shape.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _LEAST_OPSET = 11
 
 @dataclass(frozen=True)
 class Decoding:
-    """What is to be appended for one head.
+    """The decoding to append for one head.
 
     Attributes:
-        head: The head as it reads the graph so far.
-        output: The name of the output that replaces the head's.
-        shapes: Shapes of the head's outputs, in its order, batch axis included.
-        boxes: How many boxes leave the graph, at most.
+        head: The head as it reads the graph before decoding.
+        output: Name of the output that replaces the head's.
+        shapes: Shapes of the head's outputs, in its order, including the batch axis.
+        boxes: Largest number of boxes that the graph returns.
     """
 
     head: Head
@@ -44,11 +44,11 @@ class Decoding:
 
 @dataclass(frozen=True)
 class AppendDecoding:
-    """Replaces outputs by what their decoders make of them; outputs that no head reads are dropped.
+    """Replace outputs with decoded ones; drop outputs that no head reads.
 
     Attributes:
-        decodings: What to append.
-        outputs: The graph's outputs afterwards, in order.
+        decodings: Decodings to append.
+        outputs: The graph's outputs after decoding, in order.
         size_hw: Height and width of the network's input.
     """
 
@@ -58,7 +58,7 @@ class AppendDecoding:
     name: str = "append decoding"
 
     def requires(self, model: ir.Model) -> None:
-        """An opset that has the operators in today's form."""
+        """Check for an opset that has the operators in their current form."""
         opset = model.opset_imports.get("", 0)
         if self.decodings and opset < _LEAST_OPSET:
             raise ExportError(
@@ -74,7 +74,7 @@ class AppendDecoding:
             build = Build(decoding.output)
             inputs = []
             for name, shape in zip(decoding.head.outputs, decoding.shapes, strict=True):
-                # Shape inference gives up on some; what came out is as good.
+                # Shape inference fails on some graphs; they are still valid.
                 by_name[name].shape = ir.Shape([(by_name[name].shape or [None])[0], *shape[1:]])
                 inputs.append(build.floats(by_name[name]))
             append = load_place(spec_of(decoding.output, decoding.head).in_graph)
@@ -85,34 +85,34 @@ class AppendDecoding:
         return with_outputs(model, [by_name[name] for name in self.outputs])
 
     def ensures(self, model: ir.Model) -> None:
-        """The outputs are those that were asked for."""
+        """Check that the graph has the expected outputs."""
         check_outputs(model, self.outputs)
 
 
 def with_outputs(model: ir.Model, values: Sequence[ir.Value]) -> ir.Model:
-    """Have a graph give these values and compute nothing else; changed in place."""
+    """Make values the graph's outputs, in place, and remove everything else."""
     model.graph.outputs[:] = values
     RemoveUnusedNodesPass()(model)
     return ShapeInferencePass()(model).model
 
 
 def check_outputs(model: ir.Model, wanted: tuple[str, ...]) -> None:
-    """Refuse a graph that gives something else.
+    """Check the names and order of a graph's outputs.
 
     Raises:
-        ExportError: Its outputs have other names, or another order.
+        ExportError: They differ.
     """
     found = tuple(value.name for value in model.graph.outputs)
     if found != wanted:
-        raise ExportError(f"the outputs should be {wanted}, found {found}")
+        raise ExportError(f"expected outputs {wanted}, found {found}")
 
 
-# What decoders name as `in_graph`: each takes the output's nodes so far, the head's outputs as floats, what is to be
-# appended, height and width of the network's input, and the opset, and gives the output that replaces them.
+# The decoders' `in_graph` names these functions. Each takes the node builder, the head's outputs as floats, the
+# decoding, height and width of the network's input, and the opset, and returns the output that replaces the head's.
 
 
 def segmentation(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], __: int) -> ir.Value:
-    """The best class of every pixel, uint8."""
+    """Append the best class of every pixel, uint8."""
     threshold, shape = decoding.head.params.get("threshold"), decoding.shapes[0]
     if threshold is not None:
         best = build.op("Greater", inputs[0], build.constant(np.float32(threshold)))
@@ -123,19 +123,19 @@ def segmentation(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _
 
 
 def yolov5(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int) -> ir.Value:
-    """A row a box, with objectness: (n, k, 6)."""
+    """Decode one row per box, with objectness, to (n, k, 6)."""
     best = _Best(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
     return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
 
 
 def yolov8(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int) -> ir.Value:
-    """A column a box, without objectness: (n, k, 6)."""
+    """Decode one column per box, without objectness, to (n, k, 6)."""
     best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
     return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
 
 
 def detr(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:
-    """Logits, and boxes as shares of the picture: (n, k, 6)."""
+    """Decode logits, and boxes as fractions of the picture, to (n, k, 6)."""
     scores, boxes = inputs
     classes, softmax = decoding.shapes[0][2], decoding.head.params.get("activation") == "softmax"
     if softmax:
@@ -149,7 +149,7 @@ def detr(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: 
 
 
 def ssd(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:
-    """Class probabilities, and corners: (n, k, 6)."""
+    """Decode class probabilities and box corners to (n, k, 6)."""
     scores, boxes = inputs
     params = decoding.head.params
     first = int(params.get("background", True))
@@ -165,14 +165,14 @@ def ssd(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: t
 
 
 def _pixels(size_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """What shares of the picture are multiplied by."""
+    """Return the factors from fractions of the picture to pixels."""
     return np.array([size_hw[1], size_hw[0]] * 2, np.float32)
 
 
 def yolox(
     build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], opset: int
 ) -> ir.Value:
-    """Offsets from a grid's cells: (n, k, 6)."""
+    """Decode offsets from grid cells to (n, k, 6)."""
     strides = decoding.head.params.get("strides", (8, 16, 32))
     corners, stride = grid(size_hw, strides)
     best = _Best(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
@@ -184,10 +184,10 @@ def yolox(
 
 
 class _Best:
-    """The k best boxes of an output that has a row or column for each: four numbers, objectness or not, classes.
+    """The k best boxes of an output with one row or column per box: four values, objectness or not, classes.
 
     Attributes:
-        place: (n, k): which they are.
+        place: Indices of the boxes, (n, k).
         score: (n, k, 1).
         class_id: (n, k, 1), as float.
     """
@@ -200,7 +200,7 @@ class _Best:
         k = min(decoding.boxes, decoding.shapes[0][self._boxes_axis])
         scores = columns(build, output, columns_axis, 4 + objectness, decoding.shapes[0][columns_axis])
         object_score = columns(build, output, columns_axis, 4, 5) if objectness else None
-        # The largest of the products is the product with the largest, rounded alike, where no factor is negative.
+        # With no negative factor, the largest product is the product with the largest factor, rounded identically.
         later = object_score if object_score is not None and is_share(object_score) else None
         if object_score is not None and later is None:
             scores = like(build.op("Mul", scores, object_score), scores)
@@ -214,13 +214,13 @@ class _Best:
         self.class_id = build.column(build.op("Cast", class_id, to=ir.DataType.FLOAT))
 
     def columns(self, start: int, end: int) -> ir.Value:
-        """(n, k, end - start) of the chosen boxes."""
+        """Return columns of the chosen boxes: (n, k, end - start)."""
         found = self._chosen.at(columns(self._build, self._output, self._columns_axis, start, end), self._boxes_axis)
         return found if self._boxes_axis == 1 else self._build.op("Transpose", found, perm=[0, 2, 1])
 
 
 class Build:
-    """Collects nodes and constants under one prefix."""
+    """Builds nodes and constants whose names share a prefix."""
 
     def __init__(self, prefix: str) -> None:
         self.tape = ir.tape.Tape()
@@ -228,13 +228,13 @@ class Build:
         self._count = 0
 
     def op(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """Add a node; gives its first output."""
+        """Add a node and return its first output."""
         value = self.tape.op(op_type, list(inputs), attributes or None, name=self._name(op_type))
         value.name = self._name("value")
         return value
 
     def constant(self, array: Any) -> ir.Value:
-        """Add a constant."""
+        """Add a constant and return its value."""
         return self.tape.initializer(ir.tensor(np.asarray(array)), name=self._name("constant"))
 
     def _name(self, kind: str) -> str:
@@ -242,7 +242,7 @@ class Build:
         return f"{self._prefix}/{kind}_{self._count}"
 
     def floats(self, value: ir.Value) -> ir.Value:
-        """The value as float32: networks in half precision give their outputs in it."""
+        """Return the value as float32; half-precision networks return float16."""
         if value.dtype in (None, ir.DataType.FLOAT):
             return value
         cast = self.op("Cast", value, to=ir.DataType.FLOAT)
@@ -250,24 +250,24 @@ class Build:
         return like(cast, value)
 
     def add_to(self, graph: ir.Graph) -> None:
-        """Append all of it to a graph."""
+        """Append all nodes and constants to a graph."""
         for node in self.tape.nodes:
             graph.append(node)
         for value in self.tape.initializers:
             graph.register_initializer(value)
 
     def pick(self, value: ir.Value, columns: Sequence[int]) -> ir.Value:
-        """``value[..., columns]`` of (n, rows, columns)."""
+        """Return ``value[..., columns]`` of (n, rows, columns)."""
         return self.op("Gather", value, self.constant(np.array(columns, np.int64)), axis=2)
 
     def columns(self, value: ir.Value, start: int, end: int | None = None) -> ir.Value:
-        """``value[..., start:end]`` of (n, rows, columns)."""
+        """Return ``value[..., start:end]`` of (n, rows, columns)."""
         last = np.iinfo(np.int64).max if end is None else end
         starts, ends, axes = (self.constant(np.array([item], np.int64)) for item in (start, last, 2))
         return self.op("Slice", value, starts, ends, axes)
 
     def top(self, scores: ir.Value, k: int) -> tuple[ir.Value, ir.Value]:
-        """Of (n, boxes): the k largest of each picture, descending, and their places."""
+        """Return the k largest of (n, boxes) for each picture, descending, and their indices."""
         values, places = self.tape.op_multi_out(
             "TopK",
             [scores, self.constant(np.array([k], np.int64))],
@@ -279,10 +279,10 @@ class Build:
         return values, places
 
     def best_pairs(self, scores: ir.Value, decoding: Decoding, classes: int) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Of (n, boxes, classes): the k best pairs of a box and a class, by score.
+        """Return the k best pairs of a box and a class of (n, boxes, classes), by score.
 
         Returns:
-            Places (n, k), scores (n, k, 1) and class ids (n, k, 1) as float.
+            Box indices (n, k), scores (n, k, 1) and class ids (n, k, 1) as float.
         """
         flat = self.op("Reshape", scores, self.constant(np.array([0, -1], np.int64)))
         best, pair = self.top(flat, min(decoding.boxes, decoding.shapes[0][1] * classes))
@@ -292,22 +292,22 @@ class Build:
         return place, self.column(best), self.column(self.op("Cast", class_id, to=ir.DataType.FLOAT))
 
     def column(self, value: ir.Value) -> ir.Value:
-        """(n, k) as (n, k, 1)."""
+        """Reshape (n, k) to (n, k, 1)."""
         return self.op("Reshape", value, self.constant(np.array([0, -1, 1], np.int64)))
 
     def rows_at(self, rows: ir.Value, place: ir.Value, width: int) -> ir.Value:
-        """``rows[n, place[n, k]]``: (n, k, width) of (n, rows, width)."""
-        # Whole rows, though four numbers would do: OpenVINO 2026.4 moves a Slice past GatherElements, and then
-        # refuses its own graph.
+        """Return ``rows[n, place[n, k]]``: (n, k, width) of (n, rows, width)."""
+        # Gathers whole rows, though four columns would do: OpenVINO 2026.4 moves a Slice past GatherElements, and
+        # then rejects its own graph.
         wide = self.op("Expand", self.column(place), self.constant(np.array([1, 1, width], np.int64)))
         return self.op("GatherElements", rows, wide, axis=1)
 
     def corners(self, boxes: ir.Value) -> ir.Value:
-        """Centre, width, height to left, top, right, bottom."""
+        """Convert centre, width, height to left, top, right, bottom."""
         center, size = self.columns(boxes, 0, 2), self.columns(boxes, 2, 4)
         half = self.op("Mul", size, self.constant(np.float32(0.5)))
         return self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
 
     def rows(self, boxes: ir.Value, score: ir.Value, class_id: ir.Value) -> ir.Value:
-        """(n, k, 6)."""
+        """Concatenate boxes, scores and classes to (n, k, 6)."""
         return self.op("Concat", boxes, score, class_id, axis=2)

@@ -1,4 +1,4 @@
-"""What the user says of the heads, held against what the file gives and says of itself."""
+"""Match the user's description of the heads with the file's outputs and metadata."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from edgebone_export.importers.publishers import Said
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What the user says of one head.
+    """The user's description of one head.
 
     Attributes:
         decoder: The decoder's name, without its version; ``yolo-end2end`` reads rows that need no suppression.
-        outputs: The graph outputs that it reads; empty takes the output of the head's own name, or all.
-        labels: Class names; None takes those of the file's metadata.
-        params: The decoder's settings, and how its outputs are written: ``batch_axis`` of any, ``unit`` (``pixels``
-            or ``relative``) of boxes, ``columns`` of rows.
+        outputs: Graph outputs that the head reads; empty selects the output with the head's name, else all.
+        labels: Class names; None takes them from the file's metadata.
+        params: The decoder's settings, and the layout of its outputs: ``batch_axis`` of any output, ``unit``
+            (``pixels`` or ``relative``) of boxes, ``columns`` of rows.
     """
 
     decoder: str
@@ -51,15 +51,15 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A decoder as the user names it.
+    """A decoder under the name that users type.
 
     Attributes:
-        decoder: The runtime's name.
-        head: The head's name where the user gives none.
-        params: The settings that its family is used with.
+        decoder: The runtime's name of the decoder.
+        head: Default name of the head.
+        params: Default settings of its family.
         needs_labels: Whether it has classes.
-        vector: Whether it reads one vector a picture.
-        written: Settings of how its outputs are written.
+        vector: Whether it reads one vector per picture.
+        written: Settings that describe the layout of its outputs.
     """
 
     decoder: str
@@ -71,7 +71,7 @@ class _Kind:
 
 
 _KINDS = {
-    # The thresholds are the families' own: YOLOX's evaluation, ultralytics' and yolov5's predict, DETR's none.
+    # Each family's own thresholds: YOLOX's evaluation, ultralytics' and yolov5's predict, none for DETR.
     "yolox": _Kind("yolox@1", "detections", {"score": 0.25, "iou": 0.65}),
     "yolov5": _Kind("yolov5@1", "detections", {"score": 0.25, "iou": 0.45}, written=("unit",)),
     "yolov8": _Kind("yolov8@1", "detections", {"score": 0.25, "iou": 0.7}, written=("unit",)),
@@ -91,12 +91,12 @@ DECODERS = tuple(_KINDS)
 
 @dataclass(frozen=True)
 class Reading:
-    """The heads, and the outputs as they read them.
+    """The heads, and the outputs in the form that they read.
 
     Attributes:
-        heads: By name.
-        outputs: Every output that a head reads, by name, (n, …), after the steps.
-        steps: What brings the file's own outputs there.
+        heads: Heads by name.
+        outputs: Outputs that heads read, by name, (n, …), after the steps.
+        steps: Steps that convert the file's own outputs to this form.
     """
 
     heads: dict[str, Head]
@@ -105,23 +105,23 @@ class Reading:
 
 
 def name_heads(stated: Mapping[str, HeadSpec] | HeadSpec) -> dict[str, HeadSpec]:
-    """The heads by name: a single one has that of its kind.
+    """Return the heads by name; a single head is named after its kind.
 
     Raises:
-        ExportError: There is no such decoder.
+        ExportError: A decoder does not exist.
     """
     named = {"": stated} if isinstance(stated, HeadSpec) else stated
     return {name or _kind(spec.decoder).head: spec for name, spec in named.items()}
 
 
 def _kind(decoder: str) -> _Kind:
-    """A decoder as the user names it: by a word of ours, or by the ``name@version`` of one that a package brings."""
+    """Return a decoder by its short name, or by the ``name@version`` of one from an installed package."""
     if decoder in _KINDS:
         return _KINDS[decoder]
     spec = None if decoder in ROWS else find_spec(decoder)
     if spec is None:
         meant = did_you_mean(decoder, DECODERS)
-        raise ExportError(f"there is no decoder {decoder}; {meant}choose {', '.join(DECODERS)}")
+        raise ExportError(f"no decoder {decoder}; {meant}choose {', '.join(DECODERS)}")
     return _Kind(decoder, spec.task.name, needs_labels=spec.task.has_labels)
 
 
@@ -134,27 +134,27 @@ def read_heads(
     said: Said,
     size_hw: tuple[int, int],
 ) -> Reading:
-    """Find the outputs that each head reads; each decoder is built once, which checks that it fits.
+    """Find the outputs that each head reads; build each decoder once to check that it fits.
 
     Args:
-        stated: What the user says, by head name.
-        single: Whether there is one head, and the user gave it no name.
-        runs: The file's own outputs by name, one array a run.
+        stated: The user's descriptions, by head name.
+        single: Whether the user described one head without a name.
+        runs: The file's own outputs by name, one array per run.
         batch: Pictures in a run.
-        pictures: How many pictures there were; the last run may have been filled up.
-        said: What the file says of itself.
+        pictures: Number of pictures; the last run may be padded.
+        said: The file's metadata.
         size_hw: Height and width of the network's input, in pixels.
 
     Raises:
-        ExportError: A head does not fit the outputs, or two outputs could be either of what it reads, or it
-            contradicts what the file says of itself.
+        ExportError: A head does not fit the outputs, its outputs are ambiguous, or it contradicts the file's
+            metadata.
     """
     plans = {name: _plan(name, spec, runs, single, said) for name, spec in stated.items()}
     axes: dict[str, int | None] = {}
     for name, plan in plans.items():
         for output in plan.outputs:
             if axes.setdefault(output, plan.batch_axis) != plan.batch_axis:
-                raise ExportError(f"head {name}: another head says another batch_axis of output {output}")
+                raise ExportError(f"head {name}: another head has a different batch_axis for output {output}")
     outputs = {name: _batch_first(name, runs[name], axis, batch)[:pictures] for name, axis in axes.items()}
     steps: list[Step] = [BatchFirst(name, axis, runs[name][0].shape) for name, axis in axes.items() if axis != 0]
     heads = {}
@@ -168,8 +168,8 @@ def read_heads(
         _try(name, head, outputs, size_hw)
         if head.decoder == "classification@1" and len(plan.labels) == 1 and plan.params["activation"] == "softmax":
             raise ExportError(
-                f"head {name}: a softmax over one class is always 100 %; say what the one number is: a probability "
-                "that needs a sigmoid (--decoder multilabel), is one already (--set activation=none), or a value "
+                f"head {name}: a softmax over one class is always 100 %; say what the number means: a score that needs "
+                "a sigmoid (--decoder multilabel), a probability (--set activation=none with it), or a value "
                 "(--decoder regression)"
             )
         heads[name] = head
@@ -192,27 +192,27 @@ def _plan(name: str, spec: HeadSpec, runs: Mapping[str, Sequence[NDArray[Any]]],
     kind = _kind(spec.decoder)
     if said.decoders and spec.decoder not in said.decoders:
         raise ExportError(
-            f"head {name}: the file's own metadata ({said.publisher}) says task {said.task}, which "
-            f"{', '.join(said.decoders)} read; {spec.decoder} does not"
+            f"head {name}: the file's own metadata ({said.publisher}) has task {said.task}, read by "
+            f"{', '.join(said.decoders)}, not by {spec.decoder}"
         )
     labels = said.labels if spec.labels is None else spec.labels
     if kind.needs_labels:
         if not labels:
-            raise ExportError(f"head {name}: {spec.decoder} needs the classes' names: --labels FILE, one name a line")
+            raise ExportError(f"head {name}: {spec.decoder} needs class names: --labels FILE, one name per line")
         if said.labels is not None and len(labels) != len(said.labels):
             raise ExportError(
-                f"head {name}: {len(labels)} class names are given, the file's own metadata ({said.publisher}) has "
+                f"head {name}: {len(labels)} class names given, but the file's own metadata ({said.publisher}) has "
                 f"{len(said.labels)}"
             )
     own = said.settings if kind.needs_labels else {}
     params = {**kind.params, **own, **spec.params}
     axis = params.pop("batch_axis", 0)
     if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool) or axis < 0):
-        raise ExportError(f"head {name}: batch_axis is a number from 0 up, or null where there is none; got {axis}")
+        raise ExportError(f"head {name}: batch_axis must be 0 or more, or null for no batch axis; found {axis}")
     written = {key: params.pop(key) for key in kind.written if key in params}
     unit = written.get("unit")
     if unit not in (None, *get_args(Unit)):
-        raise ExportError(f"head {name}: unit is pixels or relative, got {unit}")
+        raise ExportError(f"head {name}: unit must be pixels or relative, found {unit}")
     names = tuple(labels or ()) if kind.needs_labels else ()
     if kind.decoder == "regression@1":
         params, names = {"names": list(names), **params}, ()
@@ -221,7 +221,7 @@ def _plan(name: str, spec: HeadSpec, runs: Mapping[str, Sequence[NDArray[Any]]],
 
 
 def _steps(name: str, plan: _Plan, outputs: Mapping[str, NDArray[Any]], size_hw: tuple[int, int]) -> list[Step]:
-    """What brings the outputs of a head into the form that its decoder reads."""
+    """Return the steps that convert a head's outputs to the form that its decoder reads."""
     steps: list[Step] = []
     first = outputs[plan.outputs[0]]
     if plan.kind.vector:
@@ -237,14 +237,14 @@ def _steps(name: str, plan: _Plan, outputs: Mapping[str, NDArray[Any]], size_hw:
         shapes_ = [outputs[item].shape for item in plan.outputs]
         if [len(shape) for shape in shapes_] != [2, 3, 2] or len({shape[1] for shape in shapes_}) > 1:
             raise ExportError(
-                f"head {name}: classes [batch, k], boxes [batch, k, 4] and scores [batch, k] are read in this order, "
-                f"the network gives {_listed({item: outputs[item] for item in plan.outputs})}"
+                f"head {name}: expected classes [batch, k], boxes [batch, k, 4] and scores [batch, k] in this order, "
+                f"found {_listed({item: outputs[item] for item in plan.outputs})}"
             )
         return [Rows(plan.outputs, columns, plan.unit or "pixels", size_hw, f"{name}_boxes")]
     if plan.kind.decoder == "detr@1" and (plan.columns is not None or plan.unit == "pixels"):
         raise ExportError(
-            f"head {name}: columns and unit are for classes, boxes and scores in three outputs; of logits and boxes, "
-            "boxes are cx,cy,width,height, relative"
+            f"head {name}: columns and unit apply to classes, boxes and scores in three outputs; boxes beside logits "
+            "are cx,cy,width,height, relative"
         )
     if plan.unit == "relative" and plan.kind.decoder in ("yolov5@1", "yolov8@1") and first.ndim == 3:
         axis = 2 if plan.kind.decoder == "yolov5@1" else 1
@@ -260,7 +260,7 @@ def _try(name: str, head: Head, outputs: Mapping[str, NDArray[Any]], size_hw: tu
 
 
 def specs_of(names: Sequence[str], outputs: Mapping[str, NDArray[Any]]) -> list[TensorSpec]:
-    """Outputs' specs, with a free batch."""
+    """Return the outputs' specs with a dynamic batch."""
     return [TensorSpec(name, outputs[name].dtype.name, ("batch", *outputs[name].shape[1:])) for name in names]
 
 
@@ -271,26 +271,26 @@ def _listed(outputs: Mapping[str, NDArray[Any]]) -> str:
 def _output_names(
     name: str, spec: HeadSpec, kind: _Kind, outputs: Mapping[str, NDArray[Any]], single: bool
 ) -> tuple[str, ...]:
-    """Which outputs a head reads, in its decoder's order."""
+    """Return the outputs that a head reads, in its decoder's order."""
     listed = _listed(outputs)
     unknown = [item for item in spec.outputs if item not in outputs]
     if unknown:
-        raise ExportError(f"head {name}: there is no output {', '.join(unknown)}; the file has {listed}")
+        raise ExportError(f"head {name}: no output {', '.join(unknown)}; the file has {listed}")
     if spec.outputs:
         return spec.outputs
     if not single:
         if name not in outputs:
             raise ExportError(
-                f"head {name}: say which outputs it reads: {name}={spec.decoder}:OUTPUT,…; the file has {listed}"
+                f"head {name}: name the outputs that it reads: {name}={spec.decoder}:OUTPUT,…; the file has {listed}"
             )
         return (name,)
     if kind.decoder in ("detr@1", "ssd@1") and len(outputs) == 2:
-        # Four numbers a row are the boxes, wherever the file lists them.
+        # The output with four values per row has the boxes, wherever the file lists it.
         boxes = [key for key, values in outputs.items() if values.shape[-1:] == (4,)]
         if len(boxes) == 2:
             raise ExportError(
-                f"head {name}: {' and '.join(boxes)} both have four numbers a row, so that either could be the boxes; "
-                f"say it, the classes' scores first: --decoder {name}={spec.decoder}:{','.join(boxes)}, or "
+                f"head {name}: {' and '.join(boxes)} both have four values per row, so either could be the boxes; "
+                f"name the class scores first: --decoder {name}={spec.decoder}:{','.join(boxes)}, or "
                 f"--decoder {name}={spec.decoder}:{','.join(reversed(boxes))}"
             )
         if len(boxes) == 1:
@@ -301,34 +301,34 @@ def _output_names(
 
 
 def _classes_boxes_scores(name: str, outputs: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-    """Of RT-DETR's deployed form, the three outputs in order; types and shapes tell them apart, or nothing does."""
+    """Return the three outputs of RT-DETR's deployed form in order, identified by types and shapes alone."""
     classes = [key for key, values in outputs.items() if values.ndim == 2 and values.dtype.kind in "iu"]
     boxes = [key for key, values in outputs.items() if values.ndim == 3 and values.shape[-1] == 4]
     scores = [key for key, values in outputs.items() if values.ndim == 2 and values.dtype.kind == "f"]
     if [len(classes), len(boxes), len(scores)] != [1, 1, 1]:
         raise ExportError(
-            f"head {name}: the file has {_listed(outputs)}; say which are the classes, the boxes and the scores, or "
-            f"the logits and the boxes: --decoder {name}=detr:CLASSES,BOXES,SCORES or {name}=detr:LOGITS,BOXES"
+            f"head {name}: the file has {_listed(outputs)}; name the classes, boxes and scores, or "
+            f"the logits and boxes: --decoder {name}=detr:CLASSES,BOXES,SCORES or {name}=detr:LOGITS,BOXES"
         )
     return classes[0], boxes[0], scores[0]
 
 
 def _batch_first(name: str, runs: Sequence[NDArray[Any]], axis: int | None, batch: int) -> NDArray[Any]:
-    """All runs of an output together, the batch first."""
+    """Concatenate all runs of an output, batch first."""
     shapes = list(dict.fromkeys(run.shape for run in runs))
     if len(shapes) > 1:
         raise ExportError(
             f"output {name} has shape {list(shapes[0])} for one picture and {list(shapes[1])} for another; export the "
-            "network so that it gives the same number of rows for every picture"
+            "network so that it returns the same number of rows for every picture"
         )
     shape = shapes[0]
     fits = batch == 1 if axis is None else axis < len(shape) and shape[axis] == batch
     if not fits:
         raise ExportError(
-            f"output {name} has shape {list(shape)} for a batch of {batch}, its axis {axis} is not the batch; say "
-            "which is: --set batch_axis=1, or batch_axis=null where the output has none"
+            f"output {name} has shape {list(shape)} for a batch of {batch}: axis {axis} is not the batch; set "
+            "the right one: --set batch_axis=1, or batch_axis=null if the output has none"
         )
     found = np.concatenate([run[None] if axis is None else np.moveaxis(run, axis, 0) for run in runs])
     if found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise ExportError(f"the file itself gives NaN or infinity in {name}")
+        raise ExportError(f"the file itself returns NaN or infinity in {name}")
     return found

@@ -1,4 +1,4 @@
-"""The whole import: read, arrange, append the decoding, prove, open, write."""
+"""Run a whole import: read, arrange, append decoding, verify, open, write."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from edgebone_export.quantization.reduced import with_agreement
 
 __all__ = ["BOXES", "DECODERS", "HeadSpec", "import_onnx"]
 
-# Of 64 COCO pictures at a score of 0.01, 300 boxes before suppression cost 0.6 points of YOLOX-nano's AP50, 1000 none.
+# On 64 COCO pictures at a score of 0.01, 300 boxes before suppression cost YOLOX-nano 0.6 points of AP50, 1000 none.
 BOXES = 1000
 _MADE_BY = "the imported file under onnxruntime"
 
@@ -77,29 +77,29 @@ def import_onnx(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
-    """Wrap a foreign ONNX file into a bundle, and prove that it still computes the same.
+    """Import an ONNX file into a bundle and verify that its outputs do not change.
 
     Args:
-        path: The file; data that it keeps in others must lie in its folder.
-        output: The bundle to write; a name that ends in ``.zip`` gives a single file.
-        heads: How the outputs are read: one head, or several by name.
+        path: The ONNX file; its external data must be in its folder.
+        output: Path of the bundle; a name ending in ``.zip`` makes a single file.
+        heads: How to read the outputs: one head, or several by name.
         preprocess: A convention's name (``yolox``, ``ultralytics``, …), a JSON file, or the preprocessing
-            itself; None takes what the file's own metadata says, and refuses where it says nothing.
-        decode: ``graph`` appends the decoding to the graph where that is exact; ``host`` leaves it to the runtime.
-        boxes: How many boxes a decoded graph gives, at most.
-        size_hw: Height and width, where the file leaves them free, in pixels; None takes its metadata's.
-        batch: Smallest and largest batch, where the file leaves it free.
-        samples: A folder of pictures to verify on, instead of made ones.
-        bound: Values of inputs beside the picture's, by name; those of RT-DETR's and Paddle's are known.
-        expect: A JSON file with answers of the user's own, which the bundle must give, too.
+            itself; None takes it from the file's own metadata, and raises if that has none.
+        decode: ``graph`` appends decoding to the graph where that is exact; ``host`` leaves it to the runtime.
+        boxes: Largest number of boxes that a decoded graph returns.
+        size_hw: Height and width in pixels where the file leaves them dynamic; None takes them from its metadata.
+        batch: Smallest and largest batch size, where the file leaves it dynamic.
+        samples: Folder of pictures to verify on; synthetic pictures if None.
+        bound: Values of inputs other than the picture, by name; RT-DETR's and Paddle's are known.
+        expect: JSON file with the user's own answers, which the bundle must reproduce.
         overwrite: Replace an existing bundle.
-        progress: Called with each step's name as it begins.
+        progress: Called with the name of each step as it starts.
 
     Raises:
-        ExportError: The file cannot be read or run, nothing says how its pictures are prepared, a decoder does not
-            fit its outputs, or what it reads cannot be meant.
-        ParityError: The graph, after some pass, does not compute what the file computes, or the bundle does not give
-            what is expected; nothing is written.
+        ExportError: The file cannot be read or run, its preprocessing is unknown, or a decoder does not fit its
+            outputs or reads impossible values.
+        ParityError: The graph does not match the file after one of the passes, or the bundle does not reproduce
+            the expected answers; nothing is written.
         OutputError: The bundle cannot be written.
     """
     started = time.monotonic()
@@ -113,7 +113,7 @@ def import_onnx(
     size, batch_range = taken.size_hw, taken.batch
     spec = find_preprocess(preprocess, said, size)
     specs = name_heads(heads)
-    progress("reference: the file under onnxruntime")
+    progress("reference: the file in onnxruntime")
     pictures, pictures_from = sample_pictures(None if samples is None else Path(samples))
     inputs = np.zeros((len(pictures), *size, 3), np.uint8)
     for picture, out in zip(pictures, inputs, strict=True):
@@ -147,7 +147,7 @@ def import_onnx(
     )
     doubts = _doubts(raw_heads, raw.outputs, size)
     if bytes_in and (any(spec.mean) or spec.std != (1, 1, 1)) and said.preprocess is None:
-        doubts.append("the file takes bytes: mean and std of the preprocessing are left to it")
+        doubts.append("the file takes bytes: mean and std of the preprocessing are ignored")
     decodings = _decodings(raw_heads, raw.outputs, boxes) if decode == "graph" else {}
     final_heads = {name: _final_head(head, decodings.get(name)) for name, head in raw_heads.items()}
     final = _final_reference(raw, raw_heads, decodings, final_heads, size)
@@ -163,7 +163,7 @@ def import_onnx(
     passes: list[GraphPass] = [
         Uint8Input(spec),
         FoldNormalization(),
-        # Shapes that are computed hide from the decoding what it may move.
+        # Shapes computed in the graph would hide from the decoding which nodes it may move.
         *([Slim(layer_norms=0, foreign=True)] if decodings else []),
         AppendDecoding(tuple(decodings.values()), tuple(final.outputs), size),
         Describe(describe(source.stem, library, weights, spec)),
@@ -177,13 +177,13 @@ def import_onnx(
     manifest = with_agreement(manifest, content, inputs, final.outputs)
     files = {FILE: content, **golden_files(pictures[0], final)}
     with trial_bundle(manifest, files) as trial:
-        progress("open it on the engines here")
+        progress("open the bundle on this machine's engines")
         engines = try_engines(trial)
         agreement = None
         if expect is not None and expected is not None:
-            progress("compare with what is expected")
+            progress("compare with the expected answers")
             agreement = check_expected(trial, expected, Path(expect).parent)
-    doubts += [f"{engine} does not run it: {why}" for engine, why in engines.items() if why]
+    doubts += [f"{engine} cannot run it: {why}" for engine, why in engines.items() if why]
     doubts += [agreement.doubt] if agreement is not None and agreement.doubt else []
     decoded_in = {name: "graph" if name in decodings else "host" for name in final_heads}
     report = report_json(
@@ -200,7 +200,7 @@ def import_onnx(
 
 
 def _run_file(model: ir.Model, taken: PictureInput, planes: NDArray[Any], path: Path) -> dict[str, list[NDArray[Any]]]:
-    """What the file itself answers, before anything is changed: by output, one array a run."""
+    """Run the original file: return its outputs by name, one array per run."""
     size = taken.batch[0]
     try:
         with OnnxRuntimeEngine(ir.to_proto(model).SerializeToString()) as engine:
@@ -211,7 +211,7 @@ def _run_file(model: ir.Model, taken: PictureInput, planes: NDArray[Any], path: 
 
 
 def _drop_wrong_shapes(model: ir.Model, runs: Mapping[str, Sequence[NDArray[Any]]]) -> None:
-    """Forget what the file says of its outputs' shapes where it gives others: onnxruntime runs it all the same."""
+    """Drop the file's declared output shapes where they are wrong: onnxruntime runs it regardless."""
     for value in model.graph.outputs:
         said, given = value.shape, runs[str(value.name)][0].shape
         if said is not None and (
@@ -221,7 +221,7 @@ def _drop_wrong_shapes(model: ir.Model, runs: Mapping[str, Sequence[NDArray[Any]
 
 
 def _doubts(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], size_hw: tuple[int, int]) -> list[str]:
-    """What is doubtful in how the heads read the verification pictures."""
+    """Return the doubts about the heads' results on the verification pictures."""
     doubts = []
     for name, head in heads.items():
         rows = None
@@ -232,7 +232,7 @@ def _doubts(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], size
 
 
 def _decodings(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], boxes: int) -> dict[str, Decoding]:
-    """What is appended to the graph, by head."""
+    """Return the decodings to append to the graph, by head."""
     found = {}
     for name, head in heads.items():
         shapes = tuple(tuple(int(size) for size in outputs[item].shape) for item in head.outputs)
@@ -244,7 +244,7 @@ def _decodings(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], b
 
 
 def _final_head(head: Head, decoding: Decoding | None) -> Head:
-    """The head as the runtime reads it."""
+    """Return the head as the runtime reads it."""
     if decoding is None:
         return head
     if spec_of(decoding.output, head).task is DETECTION:
@@ -260,7 +260,7 @@ def _final_reference(
     final_heads: Mapping[str, Head],
     size_hw: tuple[int, int],
 ) -> Reference:
-    """What the graph should answer once it decodes: the file's own outputs, decoded in NumPy."""
+    """Return the expected outputs of the decoded graph: the file's own outputs, decoded in NumPy."""
     outputs: dict[str, NDArray[Any]] = {}
     for name, head in final_heads.items():
         if name not in decodings:
@@ -278,7 +278,7 @@ def _final_reference(
 def _best_rows(
     name: str, head: Head, outputs: Mapping[str, NDArray[Any]], decoding: Decoding, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """The k best boxes of each picture, by the runtime's own reader: (n, k, 6)."""
+    """Return the k best boxes of each picture, by the runtime's own reader: (n, k, 6)."""
     rows = _rows(name, head, outputs, size_hw)
     return np.stack([item[np.argsort(-item[:, 4], kind="stable")[: decoding.boxes]] for item in rows])
 
@@ -286,7 +286,7 @@ def _best_rows(
 def _rows(
     name: str, head: Head, outputs: Mapping[str, NDArray[Any]], size_hw: tuple[int, int]
 ) -> Iterator[NDArray[np.float32]]:
-    """All boxes of each picture, whatever their score, by the runtime's own reader: (k, 6)."""
+    """Return all boxes of each picture, whatever their score, by the runtime's own reader: (k, 6)."""
     read = make_box_reader(name, head, specs_of(head.outputs, outputs), size_hw, score=0.0)
     for index in range(len(outputs[head.outputs[0]])):
         xyxy, scores, class_id = read([outputs[item][index].astype(np.float32) for item in head.outputs])
@@ -294,5 +294,5 @@ def _rows(
 
 
 def _parameter_count(model: ir.Model) -> int:
-    """Numbers that the file holds: trained parameters, and what its exporter made constants of."""
+    """Count the values in the file: trained parameters and the exporter's constants."""
     return sum(value.const_value.size for value in model.graph.initializers.values() if value.const_value is not None)

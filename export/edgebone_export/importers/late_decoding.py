@@ -1,9 +1,9 @@
-"""Has a detector's file compute for the chosen boxes alone what it computes for each of them.
+"""Decode only the chosen boxes of a detector's file instead of all of them.
 
-A detector computes the corners and the classes' shares of thousands of boxes, of which a few hundred leave it. Where a
-node treats boxes one by one (a softmax over a box's distances, a product with its stride), it gives the same behind
-the choice as before it. So the choice is made as far up as it can be, and those nodes follow it: columns are taken
-where they were put together, the best class is looked for before a sigmoid, and boxes are picked before their corners.
+A detector computes the corners and class scores of thousands of boxes, of which a few hundred leave the graph. A node
+that treats each box separately (a softmax over a box's distances, a product with its stride) returns the same after the
+choice as before it. The choice is therefore made as early as possible, and those nodes follow it: columns are taken
+where they were concatenated, the best class is found before a sigmoid, and boxes are picked before their corners.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-# Number by number of one input; the first grow with it. A cast does, too, but onnxruntime's ReduceMax takes no half
-# precision: a cast to float32 stays before it.
+# Elementwise operators of one input; the first group is monotonically increasing. Cast is too, but onnxruntime's
+# ReduceMax takes no half precision: a cast to float32 stays before it.
 _GROWING = frozenset({"Exp", "Identity", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"})
 _ONE_BY_ONE = _GROWING | {"Abs", "Cast", "HardSigmoid", "LeakyRelu", "Log", "Neg", "Reciprocal"}
 _OF_TWO = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
 _REARRANGED = frozenset({"Concat", "Identity", "Reshape", "Slice", "Split", "Transpose"})
-# From then on a softmax is over one axis, and no longer over all behind it.
+# From this opset on a softmax is over one axis, no longer over that axis and all after it.
 _SOFTMAX_OPSET = 13
 _REDUCE_OPSET = 18
 
@@ -31,21 +31,21 @@ class Builder(Protocol):
     """Adds nodes to a graph."""
 
     def op(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """Add a node; gives its first output."""
+        """Add a node and return its first output."""
 
     def constant(self, array: Any) -> ir.Value:
-        """Add a constant."""
+        """Add a constant and return its value."""
 
 
 @dataclass(frozen=True)
 class _Maker:
-    """What computes a value whose sizes are known behind the batch's axis.
+    """The operator that computes a value of static sizes after the batch axis.
 
     Attributes:
-        op: The operator; empty where it is none of ONNX's own, or the value is a constant or an input.
-        inputs: Those that are given.
-        attributes: By name.
-        sizes: The value's, from axis 1 on.
+        op: The operator; empty if it is not a standard ONNX one, or the value is a constant or an input.
+        inputs: The inputs that are present.
+        attributes: Attributes by name.
+        sizes: Sizes of the value, from axis 1 on.
     """
 
     op: str
@@ -58,18 +58,18 @@ class _Maker:
         return len(self.sizes) + 1
 
     def along(self, usual: int = 0) -> int:
-        """The axis that the operator works along."""
+        """Return the axis that the operator works along."""
         return int(self.attributes.get("axis", usual)) % self.rank
 
     @property
     def perm(self) -> list[int] | None:
-        """Where a transposed value's axes were; None where the batch is moved, too."""
+        """Return the permutation of a transposed value; None if the batch moves too."""
         perm = self.attributes.get("perm")
         return list(perm) if perm and perm[0] == 0 else None
 
 
 def _sizes(value: ir.Value) -> tuple[int, ...] | None:
-    """A value's sizes behind the batch's axis; None where one is free."""
+    """Return a value's sizes after the batch axis; None if one is dynamic."""
     if value.shape is None or not len(value.shape):
         return None
     sizes = [size for size in value.shape[1:] if isinstance(size, int)]
@@ -87,7 +87,7 @@ def _maker(value: ir.Value) -> _Maker:
         given.pop()
     inputs = [item for item in given if item is not None]
     if len(inputs) < len(given):
-        # One that is left out before others: an input's place says what it is.
+        # An omitted input before others: its position gives an input its meaning.
         return nothing
     attributes = {name: item.value for name, item in node.attributes.items()}
     if node.op_type == "Split":
@@ -104,7 +104,7 @@ def _is_static(value: ir.Value) -> bool:
 def _as_slice(
     node: ir.Node, value: ir.Value, attributes: dict[str, Any], inputs: Sequence[ir.Value], sizes: tuple[int, ...]
 ) -> _Maker | None:
-    """One output of a Split, as what it is of the input: ``start`` of its axis on."""
+    """Return one output of a Split as a slice of its input, which begins at ``start`` along its axis."""
     along = int(attributes.get("axis", 0)) % (len(sizes) + 1)
     before = [_sizes(item) for item in node.outputs[: list(node.outputs).index(value)]]
     if along == 0 or not _is_static(inputs[0]) or any(item is None for item in before):
@@ -114,13 +114,13 @@ def _as_slice(
 
 
 def _constant(value: ir.Value) -> NDArray[Any] | None:
-    """What a value always is; None where it depends on the picture."""
+    """Return a constant value; None if it depends on the picture."""
     found = ir.convenience.get_const_tensor(value)
     return None if found is None else found.numpy()
 
 
 def like(made: ir.Value, value: ir.Value, sizes: Mapping[int, int | None] | None = None) -> ir.Value:
-    """Note a new value's type and shape: another's, but for some axes; one that is gone has None."""
+    """Set a new value's type and shape to another's except for some axes; None removes an axis."""
     if made.shape is None and value.shape is not None:
         changed = [(sizes or {}).get(axis, size) for axis, size in enumerate(value.shape)]
         made.shape = ir.Shape([size for size in changed if size is not None])
@@ -130,14 +130,14 @@ def like(made: ir.Value, value: ir.Value, sizes: Mapping[int, int | None] | None
 
 
 def columns(build: Builder, value: ir.Value, axis: int, start: int, end: int) -> ir.Value:
-    """``value[:, …, start:end, …]``, taken from where the value was put together.
+    """Return ``value[:, …, start:end, …]``, taken before the value was concatenated.
 
     Args:
-        build: Adds the nodes.
-        value: A value of static sizes behind its batch axis.
-        axis: Which of its axes; not the batch's.
-        start: The first to be taken.
-        end: The first that is not.
+        build: Builder that adds the nodes.
+        value: A value of static sizes after its batch axis.
+        axis: The axis to slice; not the batch's.
+        start: First index.
+        end: Index after the last.
     """
     return like(_columns(build, value, axis, start, end), value, {axis: end - start})
 
@@ -176,14 +176,14 @@ def _slice(build: Builder, value: ir.Value, axis: int, start: int, end: int) -> 
 
 
 def _reshaped(build: Builder, value: ir.Value, maker: _Maker, axis: int, size: int) -> ir.Value:
-    """The same reshape of a value that has another size along an axis."""
+    """Repeat a reshape for a value of another size along an axis."""
     shape = [0, *maker.sizes]
     shape[axis] = size
     return build.op("Reshape", value, build.constant(np.array(shape, np.int64)))
 
 
 def _axis_before(maker: _Maker, axis: int) -> int | None:
-    """Which axis of a reshaped value is ``axis`` afterwards; None where it was taken apart or put together."""
+    """Return the axis that a reshape maps to ``axis``; None if it was split or merged."""
     have, want = _sizes(maker.inputs[0]), maker.sizes
     if have is None or np.prod(have) != np.prod(want):
         return None
@@ -193,13 +193,13 @@ def _axis_before(maker: _Maker, axis: int) -> int | None:
 
 
 def largest(build: Builder, value: ir.Value, axis: int, opset: int) -> ir.Value:
-    """The largest along an axis, which is left out; looked for before whatever grows with its input.
+    """Return the maximum along an axis, which is removed; found before monotonically increasing operators.
 
     Args:
-        build: Adds the nodes.
-        value: (n, a, b), its sizes static.
+        build: Builder that adds the nodes.
+        value: (n, a, b) of static sizes.
         axis: 1 or 2.
-        opset: The graph's.
+        opset: The graph's opset.
     """
     return like(_largest(build, value, axis, opset), value, {axis: None})
 
@@ -218,7 +218,7 @@ def _largest(build: Builder, value: ir.Value, axis: int, opset: int) -> ir.Value
 
 
 def is_share(value: ir.Value) -> bool:
-    """Whether a value is 0 to 1 by what computes it."""
+    """Return whether a value's operator limits it to 0 to 1."""
     maker = _maker(value)
     if maker.op in _REARRANGED:
         return all(is_share(item) for item in (maker.inputs if maker.op == "Concat" else maker.inputs[:1]))
@@ -226,13 +226,13 @@ def is_share(value: ir.Value) -> bool:
 
 
 class Chosen:
-    """Values of the chosen boxes.
+    """Values of the chosen boxes only.
 
     Args:
-        build: Adds the nodes.
-        place: (n, k): which boxes each of the batch's pictures keeps.
-        k: How many.
-        opset: The graph's.
+        build: Builder that adds the nodes.
+        place: Indices of the boxes that each picture keeps, (n, k).
+        k: Number of boxes.
+        opset: The graph's opset.
     """
 
     def __init__(self, build: Builder, place: ir.Value, k: int, opset: int) -> None:
@@ -240,7 +240,7 @@ class Chosen:
         self._done: dict[tuple[ir.Value, int], ir.Value] = {}
 
     def at(self, value: ir.Value, axis: int) -> ir.Value:
-        """A value of all boxes for the chosen ones, whose axis is ``axis``; not the batch's."""
+        """Return a value for the chosen boxes only; ``axis`` is the box axis, not the batch's."""
         if (value, axis) not in self._done:
             self._done[value, axis] = like(self._at(value, axis), value, {axis: self._k})
         return self._done[value, axis]
@@ -266,7 +266,7 @@ class Chosen:
         return self._gather(value, maker, axis)
 
     def _is_apart(self, maker: _Maker, axis: int) -> bool:
-        """Whether an operator with constants treats each place along an axis by itself."""
+        """Return whether an operator with constants treats each index along an axis independently."""
         if maker.op == "Softmax":
             return self._opset >= _SOFTMAX_OPSET and maker.along(-1) not in (0, axis)
         settings = [found for item in maker.inputs[1:] if (found := _constant(item)) is not None]
@@ -279,7 +279,7 @@ class Chosen:
         return maker.op == "Conv" and axis >= 2 and _looks_at_one(maker)
 
     def _side(self, value: ir.Value, maker: _Maker, axis: int) -> ir.Value | None:
-        """One side of an operator that broadcasts, for the chosen boxes; None where there is no such."""
+        """Return one operand of a broadcasting operator for the chosen boxes; None if that is not possible."""
         constant = _constant(value)
         if constant is None:
             sizes = _sizes(value)
@@ -300,7 +300,7 @@ class Chosen:
     def _gather(self, value: ir.Value, maker: _Maker, axis: int) -> ir.Value:
         build = self._build
         if value.shape is not None and value.shape[0] == 1:
-            # A batch of one needs no GatherElements, which is several times as slow.
+            # A batch of one needs no GatherElements, which is several times slower.
             return build.op(
                 "Gather", value, build.op("Reshape", self._place, build.constant(np.array([-1]))), axis=axis
             )
@@ -313,7 +313,7 @@ class Chosen:
 
 
 def _looks_at_one(maker: _Maker) -> bool:
-    """Whether a convolution of planes computes each place from itself alone."""
+    """Return whether a convolution computes each position from that position alone."""
     weights = _constant(maker.inputs[1])
     plain = {"strides": 1, "pads": 0}
     return (

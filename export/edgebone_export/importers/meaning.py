@@ -1,8 +1,8 @@
-"""What a reading would mean on the verification pictures.
+"""Check that a head's results on the verification pictures make sense.
 
-That a graph computes what its file computes says nothing of whether the user read the file rightly: the logits of a
-network, taken for its boxes, are computed just as exactly. Values that no right reading gives are refused, with the
-setting that would fit; values that a right reading hardly gives are warned of.
+A graph that matches its file does not prove that the user described the file correctly: the logits of a network, taken
+for its boxes, are computed just as exactly. Values that a correct description cannot produce are rejected with the
+setting that would fit; values that it rarely produces cause a warning.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from edgebone.decode.registry import ROWS
 from edgebone_export.errors import ExportError
 
 _ROUNDING, _MARGIN = 1e-3, 0.05
-# The best rows of a picture: further down, a sound network's boxes may be anything.
+# The best rows of a picture: below these, even a sound network's boxes may be anything.
 _BEST = 100
-# Boxes in pixels of an input of at least this side are not all within two pixels of its corner.
+# In an input of at least this side, boxes in pixels are not all within two pixels of its corner.
 _LEAST_SIDE, _SHARE = 16, 2.0
 _HUGE = 10.0
-# Of what a right reading never gives, and of what it seldom gives, the share that is one.
+# Shares from which impossible values are rejected, and unlikely values cause a warning.
 _NEVER, _SELDOM = 0.2, 0.5
 _FEW = 4
 
@@ -35,20 +35,20 @@ def check_meaning(
     rows: NDArray[np.float32] | None,
     size_hw: tuple[int, int],
 ) -> list[str]:
-    """Hold the answers for the verification pictures against what they are said to be.
+    """Check a head's outputs for the verification pictures against its description.
 
     Args:
         name: The head's name, for messages.
-        head: The head, before anything is decoded in the graph.
+        head: The head, before any decoding in the graph.
         outputs: Its outputs by name, (n, …).
-        rows: Of a detector: the best boxes of all pictures, (k, 6), before suppression.
+        rows: For a detector: the best boxes of all pictures, (k, 6), before suppression.
         size_hw: Height and width of the network's input, in pixels.
 
     Returns:
-        What is doubtful, a sentence each.
+        The doubts, one sentence each.
 
     Raises:
-        ExportError: It cannot be what it is said to be; says the setting that would fit.
+        ExportError: The description cannot be right; the message has the setting that would fit.
     """
     doubts = []
     if rows is not None:
@@ -62,8 +62,8 @@ def check_meaning(
     values = [outputs[item].astype(np.float64) for item in head.outputs]
     if len(values[0]) > 1 and all(np.ptp(item, axis=0).max(initial=0) <= 1e-6 * np.abs(item).max() for item in values):
         doubts.append(
-            f"head {name} answers the same for each of {len(values[0])} pictures: is the preprocessing what the "
-            "network was trained with?"
+            f"head {name} returns the same for each of {len(values[0])} pictures: check that the preprocessing is the "
+            "one that the network was trained with"
         )
     return doubts
 
@@ -76,29 +76,29 @@ def _classes(name: str, head: Head, scores: NDArray[np.float64]) -> list[str]:
     softmax = "--set activation=softmax or " if head.decoder == "classification@1" else ""
     if activation == "none" and not within:
         raise ExportError(
-            f"head {name}: scores are {low:.3g} to {high:.3g}, which are no probabilities: say what makes some of "
-            f"them, {softmax}--set activation=sigmoid"
+            f"head {name}: scores are {low:.3g} to {high:.3g}, which are not probabilities: set the activation that "
+            f"makes them so, {softmax}--set activation=sigmoid"
         )
     if activation == "softmax" and sums_to_one:
         raise ExportError(
-            f"head {name}: the file's scores are probabilities already, every picture's add up to 1; a second softmax "
-            "would flatten them: --set activation=none"
+            f"head {name}: the file's scores are already probabilities: every picture's add up to 1, and a second "
+            "softmax would flatten them: --set activation=none"
         )
     if activation == "sigmoid" and within and len(scores) > 1:
         return [
-            f"head {name}: all scores are {low:.3g} to {high:.3g}, as if they were probabilities already, and a "
-            "sigmoid is taken of them; if they are: --set activation=none"
+            f"head {name}: all scores are {low:.3g} to {high:.3g}, as if they were already probabilities, but the head "
+            "applies a sigmoid; if they are probabilities: --set activation=none"
         ]
     return []
 
 
 def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int, int]) -> list[str]:
     decoder = head.decoder
-    # Networks that suppress by themselves fill up with rows of nothing: zeros, or a class of -1.
+    # Networks with built-in suppression pad with empty rows: zeros, or a class of -1.
     real = rows[(rows[:, 4] > 0) & (rows[:, 5] != -1)]
     if not len(real):
         return [
-            f"head {name}: no box in any verification picture, at no score; give pictures that have some: --samples"
+            f"head {name}: no boxes in any verification picture, at any score; pass pictures with objects: --samples"
         ]
     if decoder == "boxes@1":
         _class_ids(name, head, real[:, 5])
@@ -112,18 +112,18 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
     if min(size_hw) >= _LEAST_SIDE and largest <= _SHARE:
         form = f"{_columns(decoder)} and " if inverted else ""
         raise ExportError(
-            f"head {name}: no box reaches further than {largest:.3g} pixels from the corner of {height}x{width}: "
-            f"they are shares of the sides, not pixels: {form}{_relative(decoder)}"
+            f"head {name}: no box reaches further than {largest:.3g} pixels from the corner of {height}x{width}: boxes "
+            f"are fractions of the sides, not pixels: {form}{_relative(decoder)}"
         )
     if decoder == "ssd@1" and largest > _SHARE * max(size_hw) and head.params.get("box_unit") != "pixels":
         raise ExportError(
-            f"head {name}: boxes reach {largest:.3g} pixels, in an input of {height}x{width}, as shares of its sides: "
-            "they are pixels: --set box_unit=pixels"
+            f"head {name}: boxes read as fractions of the sides reach {largest:.3g} pixels in an input of "
+            f"{height}x{width}: they are pixels: --set box_unit=pixels"
         )
     if inverted > _NEVER:
         raise ExportError(
-            f"head {name}: of {len(boxes)} boxes, {100 * inverted:.0f} % end before they begin, so that they are not "
-            f"what they are read as: {_columns(decoder)}"
+            f"head {name}: of {len(boxes)} boxes, {100 * inverted:.0f} % end before they begin, so their columns are "
+            f"not as described: {_columns(decoder)}"
         )
     if beyond.mean() > _SELDOM:
         raise ExportError(
@@ -132,7 +132,7 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
         )
     if outside.mean() > _SELDOM and len(boxes) >= _FEW:
         text = (
-            f"head {name}: of {len(boxes)} boxes, {100 * outside.mean():.0f} % lie outside of the input of "
+            f"head {name}: of {len(boxes)} boxes, {100 * outside.mean():.0f} % lie outside the input of "
             f"{height}x{width}: {_columns(decoder)}"
         )
         if outside.all():
@@ -142,17 +142,17 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
 
 
 def best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The best rows of a picture, (k, 6)."""
+    """Return the best rows of a picture, (k, 6)."""
     return rows[np.argsort(-rows[:, 4], kind="stable")[:_BEST]]
 
 
 def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse scores that are no probabilities; the reader would drop those below 0 unseen."""
+    """Reject scores that are not probabilities; the reader would silently drop those below 0."""
     decoder, first = head.decoder, outputs[head.outputs[0]]
     if decoder == "detr@1":
         return
     if decoder == "boxes@1":
-        # Rows of nothing have a class of -1, and may have a score of -1, too.
+        # Empty rows have a class of -1, and may also have a score of -1.
         scores = first[..., 4][first[..., 5] >= 0]
     else:
         scores = first[:, 4:] if decoder == "yolov8@1" else first if decoder == "ssd@1" else first[..., 4:]
@@ -160,18 +160,18 @@ def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
     if low >= -_ROUNDING and high <= 1 + _ROUNDING:
         return
     fits = {
-        "boxes@1": "say what the columns are, such as --set columns=class,score,left,top,right,bottom",
-        "ssd@1": "if they are logits, export the network with its softmax, or read it with --decoder detr",
-    }.get(decoder, "if they are logits, export the network with its sigmoid; else say another --decoder")
-    raise ExportError(f"head {name}: scores are {low:.3g} to {high:.3g}, which are no probabilities: {fits}")
+        "boxes@1": "name the columns, such as --set columns=class,score,left,top,right,bottom",
+        "ssd@1": "if they are logits, export the network with its softmax, or use --decoder detr",
+    }.get(decoder, "if they are logits, export the network with its sigmoid; otherwise choose another --decoder")
+    raise ExportError(f"head {name}: scores are {low:.3g} to {high:.3g}, which are not probabilities: {fits}")
 
 
 def _shares(name: str, boxes: NDArray[Any]) -> None:
-    """Refuse boxes that no sigmoid gave."""
+    """Reject boxes that are not outputs of a sigmoid."""
     wrong = float(((boxes < -_MARGIN) | (boxes > 1 + _MARGIN)).any(axis=-1).mean())
     if wrong > _NEVER:
         raise ExportError(
-            f"head {name}: of the boxes, {100 * wrong:.0f} % are no shares of the sides, which are 0 to 1, but "
+            f"head {name}: {100 * wrong:.0f} % of the boxes are not fractions of the sides, which are 0 to 1: found "
             f"{boxes.min():.3g} to {boxes.max():.3g}: {_columns('detr@1')}"
         )
 
@@ -180,23 +180,23 @@ def _class_ids(name: str, head: Head, ids: NDArray[np.float32]) -> None:
     wrong = ids[(ids != np.rint(ids)) | (ids < 0)]
     if len(wrong):
         raise ExportError(
-            f"head {name}: a box has the class {wrong[0]:.3g}, which is no class: say what the columns are, such as "
+            f"head {name}: a box has class {wrong[0]:.3g}, which is not a class id: name the columns, such as "
             "--set columns=class,score,left,top,right,bottom"
         )
     most = int(ids.max())
     if most >= len(head.labels):
         raise ExportError(
-            f"head {name}: a box has class {most}, but there are {len(head.labels)} names; give one for each: "
+            f"head {name}: a box has class {most}, but there are {len(head.labels)} names; pass one for each: "
             "--labels FILE"
         )
 
 
 def _columns(decoder: str) -> str:
     if decoder == "boxes@1":
-        return "say what the columns are, such as --set columns=cx,cy,width,height,score,class"
+        return "name the columns, such as --set columns=cx,cy,width,height,score,class"
     if decoder == "detr@1":
         return "name the logits first, then the boxes: --decoder HEAD=detr:LOGITS,BOXES"
-    return "say another --decoder"
+    return "choose another --decoder"
 
 
 def _relative(decoder: str) -> str:
@@ -204,10 +204,10 @@ def _relative(decoder: str) -> str:
         return "--set box_unit=relative"
     if decoder in ("boxes@1", "yolov5@1", "yolov8@1"):
         return "--set unit=relative"
-    return "say another --decoder"
+    return "choose another --decoder"
 
 
 def _too_large(decoder: str) -> str:
     if decoder == "yolox@1":
-        return "if they are decoded already, as YOLOX's --decode_in_inference does, say --decoder yolov5"
+        return "if they are decoded already, as YOLOX's --decode_in_inference does, use --decoder yolov5"
     return _columns(decoder)

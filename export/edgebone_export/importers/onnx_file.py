@@ -1,4 +1,4 @@
-"""Reads a foreign ONNX file into one form, and refuses what could not be run everywhere."""
+"""Read an ONNX file of any exporter into one form, and reject what could not run everywhere."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from edgebone_export.graphs.edit import at_least
 from edgebone_export.graphs.trace import INPUT, IR_VERSION
 
 _NEWEST_OPSET = int(onnx.defs.onnx_opset_version())
-# Before it, operators broadcast by attributes, and a cast names its type by a string.
+# Before this opset, operators broadcast by attributes, and a cast names its type by a string.
 _LEAST_OPSET, _CONVERTED_OPSET = 7, 13
 _NEWEST_IR_VERSION = 10
 _NO_NUMBERS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
-# Names that our own passes give, now or when frames or heads are added later.
+# Names that our own passes use, now or when frames or heads are added later.
 _OURS = re.compile(rf"({INPUT}|normalize|frame_input|imported)($|[_/].*)|.*_normalized_[0-9]+", re.DOTALL)
 
 
 def read_onnx(path: Path) -> ir.Model:
-    """Load a file with all its data.
+    """Load an ONNX file with its external data.
 
-    Old files list their weights among the inputs, some write free sizes as -1, some list nodes before what they
-    read: all of that is put right. Outputs that are no tensors of numbers (strings, sequences, maps) are dropped; of
-    a ZipMap, its scores are given instead.
+    Repairs weights listed among the inputs (old files), dynamic sizes written as -1, and nodes listed before those
+    that they read. Drops outputs that are not numeric tensors (strings, sequences, maps); a ZipMap is replaced by its
+    scores.
 
     Raises:
-        ExportError: It is missing or no ONNX, its opset is unknown, its nodes go in a circle, it has more data than
-            one ONNX file can hold, or data that it keeps in other files is missing or lies outside of its folder.
+        ExportError: It is missing or not ONNX, its opset is unknown, its nodes form a cycle, it has more data than
+            one ONNX file can hold, or its external data is missing or outside its folder.
     """
     check_onnx_file(path)
     _check_size(path, path.stat().st_size)
     with foreign(lambda reason: ExportError(f"{path}: not an ONNX file ({reason})")):
         proto = onnx.load_model_from_string(read_regular(path, ONNX_BYTES))
     if not proto.graph.node or not proto.graph.input:
-        raise ExportError(f"{path}: not an ONNX file: it holds no network")
+        raise ExportError(f"{path}: not an ONNX file: it contains no network")
     _check_opset(proto, path)
     _check_external(proto, path)
     _free_sizes(proto)
@@ -57,7 +57,7 @@ def read_onnx(path: Path) -> ir.Model:
     try:
         model.graph.sort()
     except ValueError as error:
-        raise ExportError(f"{path}: not an ONNX network: its nodes go in a circle") from error
+        raise ExportError(f"{path}: not an ONNX network: its nodes form a cycle") from error
     model.ir_version = min(max(model.ir_version, IR_VERSION), _NEWEST_IR_VERSION)
     model.graph.inputs[:] = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     return model
@@ -66,25 +66,25 @@ def read_onnx(path: Path) -> ir.Model:
 def _check_size(path: Path, size: int) -> None:
     if size > ONNX_BYTES:
         raise ExportError(
-            f"{path}: the network holds {size / 2**30:.2f} GiB, and one ONNX file, as a bundle has it, at most 2: "
+            f"{path}: the network has {size / 2**30:.2f} GiB, but a bundle's ONNX file holds at most 2: "
             "store its weights in half precision (onnxconverter_common.float16, or model.half() before "
-            "torch.onnx.export(…, external_data=True)), and import that"
+            "torch.onnx.export(…, external_data=True)), then import that file"
         )
 
 
 def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
     plain = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
     if not plain:
-        raise ExportError(f"{path}: not an ONNX file: it does not say its opset")
+        raise ExportError(f"{path}: not an ONNX file: it declares no opset")
     if max(plain) > _NEWEST_OPSET:
         raise ExportError(
-            f"{path}: opset {max(plain)} is unknown here (the newest is {_NEWEST_OPSET}); "
+            f"{path}: opset {max(plain)} is not supported (the newest is {_NEWEST_OPSET}); "
             "export it with an older opset, or pip install --upgrade onnx"
         )
 
 
 def _check_external(proto: onnx.ModelProto, path: Path) -> None:
-    """Refuse data in other files that is missing, too large, or that the file has no business with."""
+    """Reject external data that is missing, too large, or outside the file's folder."""
     folder = path.parent.resolve()
     files = {}
     for tensor in _tensors(proto.graph):
@@ -93,10 +93,10 @@ def _check_external(proto: onnx.ModelProto, path: Path) -> None:
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         target = (folder / location).resolve()
         if not location or not target.is_relative_to(folder):
-            raise ExportError(f"{path}: {tensor.name} points to {location!r}, outside of the file's folder; refused")
+            raise ExportError(f"{path}: {tensor.name} points to {location!r}, outside the file's folder")
         if not target.is_file():
             raise ExportError(
-                f"{path}: {tensor.name} is kept in {location}, which is missing; copy it to {path.parent}"
+                f"{path}: {tensor.name} is stored in {location}, which is missing; copy it to {path.parent}"
             )
         files[target] = target.stat().st_size
     _check_size(path, path.stat().st_size + sum(files.values()))
@@ -114,7 +114,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _free_sizes(proto: onnx.ModelProto) -> None:
-    """Sizes of -1, as Paddle's exporter writes free ones, become free."""
+    """Make sizes of -1 dynamic; Paddle's exporter writes dynamic sizes so."""
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_value < 0:
@@ -122,7 +122,7 @@ def _free_sizes(proto: onnx.ModelProto) -> None:
 
 
 def _keep_numbers(proto: onnx.ModelProto, path: Path) -> None:
-    """Drop the outputs that are no tensors of numbers."""
+    """Drop outputs that are not numeric tensors."""
     graph = proto.graph
     made_by = {name: node for node in graph.node for name in node.output}
     types = {value.name: value for value in (*graph.value_info, *graph.output)}
@@ -137,7 +137,7 @@ def _keep_numbers(proto: onnx.ModelProto, path: Path) -> None:
             kept[value.name] = value
     if not kept:
         given = ", ".join(value.name for value in graph.output)
-        raise ExportError(f"{path}: its outputs are strings, sequences or maps ({given}), no tensors of numbers")
+        raise ExportError(f"{path}: expected numeric tensors as outputs, found strings, sequences or maps ({given})")
     outputs, tensors = list(kept.values()), [value for value in graph.value_info if _is_tensor(value)]
     for field, values in ((graph.output, outputs), (graph.value_info, tensors)):
         copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in values]
@@ -150,14 +150,14 @@ def _is_tensor(value: onnx.ValueInfoProto) -> bool:
 
 
 def rename_clashes(model: ir.Model, heads: Collection[str]) -> dict[str, str]:
-    """Give values and nodes whose names are ours other ones, in place.
+    """Rename values and nodes whose names edgebone uses, in place.
 
     Args:
         model: The graph.
-        heads: The heads' names, under which decoding puts its nodes.
+        heads: The heads' names, which decoding uses as prefixes of its nodes.
 
     Returns:
-        The new names of outputs by their old ones.
+        New names of outputs by old name.
     """
     own = {f"{head}{suffix}" for head in heads for suffix in ("_boxes", "_classes")}
     under = tuple(f"{head}/" for head in heads)

@@ -1,4 +1,4 @@
-"""The one input that takes the picture, and the values of those beside it."""
+"""Find the input that takes the picture, and bind the values of the other inputs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from edgebone_export.errors import ExportError
 
-# What a picture can go in as; the graph converts it. NumPy has no bfloat16 to run the file itself with.
+# Element types of a picture input; the graph converts to them. NumPy has no bfloat16 to run the file itself with.
 DTYPES = {
     ir.DataType.FLOAT: np.float32,
     ir.DataType.FLOAT16: np.float16,
     ir.DataType.DOUBLE: np.float64,
     ir.DataType.UINT8: np.uint8,
 }
-# Grey comes in steps of a thousandth: a hair more than a half, so that no sum of floats decides where it lies.
+# Grey weights are multiples of a thousandth: slightly more than a half decides ties, whatever the order of summation.
 _HALF = 0.5002
-# Second inputs that publishers' exporters write, and what they are for boxes in pixels of the network's input.
+# Extra inputs of publishers' exporters, with the values that make boxes pixels of the network's input.
 _KNOWN: dict[str, Callable[[int, int], list[float]]] = {
     # RT-DETR's references/deploy, D-FINE, DEIM: width, height.
     "orig_target_sizes": lambda height, width: [width, height],
@@ -34,16 +34,16 @@ _KNOWN: dict[str, Callable[[int, int], list[float]]] = {
 
 @dataclass(frozen=True)
 class PictureInput:
-    """What a network takes.
+    """The inputs of a network.
 
     Attributes:
-        name: The input's name in the file.
+        name: Name of the picture input in the file.
         dtype: Its element type.
         planes: Whether channels come first.
-        grey: Whether there is one of them.
+        grey: Whether it takes a single channel.
         size_hw: Height and width, in pixels.
-        batch: Smallest and largest batch.
-        bound: The values of the other inputs, by name, for one picture.
+        batch: Smallest and largest batch size.
+        bound: Values of the other inputs for one picture, by name.
     """
 
     name: str
@@ -55,10 +55,10 @@ class PictureInput:
     bound: Mapping[str, NDArray[Any]]
 
     def feeds(self, pictures: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """What the file itself is run with.
+        """Return the inputs for a run of the original file.
 
         Args:
-            pictures: (n, 3 or 1, height, width): normalised float32, or bytes where the file takes them.
+            pictures: (n, 3 or 1, height, width): normalised float32, or bytes if the file takes them.
         """
         own = pictures if self.planes else pictures.transpose(0, 2, 3, 1)
         found = {self.name: np.ascontiguousarray(own, DTYPES[self.dtype])}
@@ -73,40 +73,40 @@ def find_input(
     own_size_hw: tuple[int, int] | None,
     stated: Mapping[str, Any],
 ) -> PictureInput:
-    """Find the input of the picture and give it its sizes, in place.
+    """Find the picture input and set its sizes, in place.
 
     Args:
         model: The graph.
-        path: Its file, for messages.
-        size_hw: What the user says of a free height and width.
-        batch: Smallest and largest batch that the user wants; None takes the file's own, or 1 where it is free.
-        own_size_hw: What the file's metadata says of a free height and width.
-        stated: Values of other inputs, by name: numbers, or lists of them.
+        path: Path of its file, for messages.
+        size_hw: Height and width from the user, for an input whose size is dynamic.
+        batch: Smallest and largest batch size from the user; None takes the file's own, or 1 if it is dynamic.
+        own_size_hw: Height and width from the file's metadata, for an input whose size is dynamic.
+        stated: Values of other inputs, by name: numbers, or lists of numbers.
 
     Raises:
-        ExportError: No input or several could be the picture's, another one has no value, or sizes are free or
-            contradict.
+        ExportError: No input or several could be the picture's, another input has no value, or sizes are missing or
+            contradictory.
     """
     inputs = list(model.graph.inputs)
     shapes = ", ".join(f"{value.name} {_shape_text(value)}" for value in inputs)
     unknown = stated.keys() - {str(value.name) for value in inputs}
     if unknown:
-        raise ExportError(f"{path}: there is no input {sorted(unknown)[0]} to bind; the file has {shapes}")
+        raise ExportError(f"{path}: no input {sorted(unknown)[0]} to bind; the file has {shapes}")
     free = [value for value in inputs if value.name not in stated]
     pictures = [value for value in free if _is_picture(value, 3)] or [value for value in free if _is_picture(value, 1)]
     if len(pictures) != 1:
         found = ", ".join(f"{value.dtype} {value.name} {_shape_text(value)}" for value in inputs)
         raise ExportError(
-            f"{path}: one input should take the picture: float or uint8 [batch, 3, height, width] or "
-            f"[batch, height, width, 3], or 1 channel of grey, found {found}; other numbers of channels have no way in"
+            f"{path}: expected one input for the picture: float or uint8 [batch, 3, height, width] or "
+            f"[batch, height, width, 3], or with 1 grey channel, found {found}; other channel counts are not supported"
         )
     (value,) = pictures
     others = [str(other.name) for other in inputs if other is not value]
     lost = [name for name in others if name not in stated and name not in _KNOWN]
     if lost:
         raise ExportError(
-            f"{path}: a picture goes in by one input, this network has {len(inputs)}: {shapes}; if the others are "
-            f"the same for every picture, say their values: --bind {lost[0]}=VALUE, a number or a JSON list"
+            f"{path}: a picture needs one input, but this network has {len(inputs)}: {shapes}; if the others are the "
+            f"same for every picture, pass their values: --bind {lost[0]}=VALUE, a number or a JSON list"
         )
     channels = 3 if _is_picture(value, 3) else 1
     size, batch_range, planes = _fix_sizes(value, path, channels, size_hw, batch, own_size_hw)
@@ -136,26 +136,26 @@ def _fix_sizes(
     shape, text = value.shape, f"{value.name} {_shape_text(value)}"
     assert shape is not None
     if shape[1] == shape[3] == channels:
-        raise ExportError(f"{path}: the input is {text}: whether channels are first or last cannot be told")
+        raise ExportError(f"{path}: the input is {text}: channels first or last is ambiguous")
     planes = shape[1] == channels
     first = 2 if planes else 1
     said: list[int | None] = [item if isinstance(item, int) else None for item in shape[first : first + 2]]
     if size_hw is not None and any(item not in (None, want) for item, want in zip(said, size_hw, strict=True)):
-        raise ExportError(f"{path}: the input is {text}, its size is built in; --size {_x(size_hw)} cannot change it")
+        raise ExportError(f"{path}: the input is {text} with a fixed size; --size {_x(size_hw)} cannot change it")
     if own_size_hw is not None and any(item not in (None, w) for item, w in zip(said, own_size_hw, strict=True)):
         raise ExportError(
-            f"{path}: the input is {text}, but the file's own metadata says imgsz {list(own_size_hw)}: it was changed "
-            "after it was exported; export it again, or say with --preprocess how pictures become the input"
+            f"{path}: the input is {text}, but the file's own metadata has imgsz {list(own_size_hw)}: it was changed "
+            "after its export; export it again, or pass its preprocessing with --preprocess"
         )
     height, width = size_hw or own_size_hw or said
     if height is None or width is None:
-        raise ExportError(f"{path}: the input is {text}; say its height and width: --size HEIGHTxWIDTH")
+        raise ExportError(f"{path}: the input is {text}; pass its height and width: --size HEIGHTxWIDTH")
     own = shape[0] if isinstance(shape[0], int) else None
     low, high = batch or (own or 1, own or 1)
     if own is not None and (low, high) != (own, own):
         raise ExportError(
-            f"{path}: the input is {text}, its batch of {own} is built in; --batch cannot change it: "
-            "export the network with a free batch"
+            f"{path}: the input is {text} with a fixed batch of {own}; --batch cannot change it: "
+            "export the network with a dynamic batch"
         )
     free: int | str = low if low == high else "batch"
     value.shape = ir.Shape([free, channels, height, width] if planes else [free, height, width, channels])
@@ -163,13 +163,13 @@ def _fix_sizes(
 
 
 def _array(value: ir.Value, content: Any, path: Path) -> NDArray[Any]:
-    """A bound value in its input's element type and shape, its batch being 1."""
+    """Return a bound value in its input's element type and shape, for a batch of 1."""
     name, dtype = value.name, value.dtype
     try:
         assert dtype is not None
         array = np.asarray(content, dtype.numpy())
     except (AssertionError, TypeError, ValueError, OverflowError) as error:
-        raise ExportError(f"{path}: {content!r} is no value for the input {name} {_shape_text(value)}") from error
+        raise ExportError(f"{path}: {content!r} is not a value for the input {name} {_shape_text(value)}") from error
     shape = value.shape
     if shape is None:
         return array
@@ -180,17 +180,17 @@ def _array(value: ir.Value, content: Any, path: Path) -> NDArray[Any]:
         for axis, (want, have) in enumerate(zip(shape, array.shape, strict=True))
     )
     if not fits:
-        raise ExportError(f"{path}: the input {name} is {_shape_text(value)}, its value {content} does not fit")
+        raise ExportError(f"{path}: the value {content} does not fit the input {name} {_shape_text(value)}")
     return array
 
 
 def _repeated(array: NDArray[Any], batch: int) -> NDArray[Any]:
-    """A row a picture; what has no batch, or is one for all, stays as it is."""
+    """Repeat a value for each picture; return it unchanged if it has no batch axis or is shared by all."""
     return np.repeat(array, batch, axis=0) if array.ndim > 1 and len(array) == 1 else array
 
 
 def bind(model: ir.Model, taken: PictureInput) -> None:
-    """Make constants of the inputs beside the picture's, in place: a row a picture of the batch."""
+    """Turn inputs other than the picture's into constants, in place, with one row per picture of the batch."""
     graph = model.graph
     low, high = taken.batch
     for value in [value for value in graph.inputs if value.name in taken.bound]:
@@ -217,13 +217,13 @@ def bind(model: ir.Model, taken: PictureInput) -> None:
 
 
 def grey_of(pictures: NDArray[Any], shares: Sequence[float]) -> NDArray[Any]:
-    """One channel of three: (n, 3, height, width) to (n, 1, height, width); bytes are rounded."""
+    """Reduce three channels to grey: (n, 3, height, width) to (n, 1, height, width); bytes are rounded."""
     grey = np.tensordot(np.asarray(shares, np.float32), pictures.astype(np.float32), axes=(0, 1))[:, None]
     return np.floor(grey + np.float32(_HALF)).astype(np.uint8) if pictures.dtype == np.uint8 else grey
 
 
 def put_grey_before(model: ir.Model, taken: PictureInput, shares: Sequence[float]) -> PictureInput:
-    """Have the network take three channels, of which it is given grey, in place."""
+    """Convert three input channels to grey before the network, in place."""
     graph = model.graph
     old = next(value for value in graph.inputs if value.name == taken.name)
     assert old.shape is not None
@@ -234,7 +234,7 @@ def put_grey_before(model: ir.Model, taken: PictureInput, shares: Sequence[float
     tape = ir.tape.Tape()
     weight = np.asarray(shares, np.float32).reshape((1, 3, 1, 1) if taken.planes else (3, 1))
     value = new if taken.dtype == ir.DataType.FLOAT else tape.op("Cast", [new], {"to": ir.DataType.FLOAT})
-    # Operators that every opset has in this form.
+    # Operators with the same form in every opset.
     by = tape.initializer(ir.tensor(weight), name="imported/grey/shares")
     value = tape.op("Conv" if taken.planes else "MatMul", [value, by])
     if taken.dtype == ir.DataType.UINT8:
@@ -248,7 +248,7 @@ def put_grey_before(model: ir.Model, taken: PictureInput, shares: Sequence[float
 
 
 def _put_before(graph: ir.Graph, tape: ir.tape.Tape, prefix: str, old: ir.Value, new: ir.Value) -> None:
-    """Put a tape's nodes before a graph's, and have whoever read a value read another."""
+    """Insert a tape's nodes before a graph's, and replace one value with another for all readers."""
     for index, node in enumerate(tape.nodes):
         node.name = f"{prefix}/{index}"
         node.outputs[0].name = f"{prefix}/{index}_out"

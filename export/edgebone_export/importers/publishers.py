@@ -1,4 +1,4 @@
-"""What a file says of itself: the records that its publisher's exporter wrote into it."""
+"""Read the metadata that publishers' exporters write into their files."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _RECORD = "edgebone.preprocess"
 
 @dataclass(frozen=True)
 class Said:
-    """What the file's metadata says; what it leaves open is None or empty.
+    """The file's metadata; missing values are None or empty.
 
     Attributes:
-        publisher: Whose exporter wrote it, in words; empty where the file says nothing.
-        convention: The name of its preprocessing, one of conventions' own.
-        preprocess: The whole preprocessing.
+        publisher: Publisher whose exporter wrote it, in words; empty if the file has no record.
+        convention: Name of its preprocessing, one of those in conventions.
+        preprocess: Complete preprocessing.
         labels: Class names.
         size_hw: Height and width of the network's input, in pixels.
-        task: What the network is for, in the publisher's word.
-        decoders: The decoders that read such a network; empty where any may.
-        settings: Their settings.
+        task: The network's task, in the publisher's term.
+        decoders: Decoders that read such a network; empty allows any.
+        settings: Settings of these decoders.
     """
 
     publisher: str = ""
@@ -41,7 +41,7 @@ class Said:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Ultralytics' tasks, and the decoders that read them; whatever it is, its tensors can be given as they are.
+# Ultralytics' tasks and the decoders that read them; raw reads the tensors of any task.
 _TASKS = {
     "detect": ("yolov8", "yolov5", "yolo-end2end"),
     "classify": ("classification",),
@@ -55,7 +55,7 @@ _ANY = ("raw", "embedding", "features")
 
 
 def read_metadata(metadata: Mapping[str, str]) -> Said:
-    """Read what a file says of itself.
+    """Read a file's metadata.
 
     Raises:
         ExportError: The record is damaged.
@@ -64,7 +64,7 @@ def read_metadata(metadata: Mapping[str, str]) -> Said:
         try:
             preprocess = msgspec.json.decode(metadata[_RECORD], type=Preprocess)
         except msgspec.MsgspecError as error:
-            raise ExportError(f"the file's own record of its preprocessing is damaged ({error})") from error
+            raise ExportError(f"the file's record of its preprocessing is damaged ({error})") from error
         return Said("edgebone", preprocess=preprocess, size_hw=preprocess.size_hw)
     if metadata.get("author") == "Ultralytics" and {"stride", "names", "imgsz"} <= metadata.keys():
         return _ultralytics(metadata)
@@ -72,13 +72,13 @@ def read_metadata(metadata: Mapping[str, str]) -> Said:
 
 
 def _ultralytics(metadata: Mapping[str, str]) -> Said:
-    """Ultralytics' exporter, engine/exporter.py: ``task``, ``head``, ``names``, ``imgsz``, ``kpt_shape``."""
+    """Read Ultralytics' metadata, engine/exporter.py: ``task``, ``head``, ``names``, ``imgsz``, ``kpt_shape``."""
     task = metadata.get("task", "detect")
     if task not in _TASKS:
-        raise ExportError(f"the file says that it is for the task {task!r}; known are {', '.join(_TASKS)}")
+        raise ExportError(f"the file's metadata has the task {task!r}; expected one of {', '.join(_TASKS)}")
     if task != "pose" and "kpt_shape" in metadata:
         raise ExportError(
-            f"the file says task {task}, and kpt_shape {metadata['kpt_shape'][:40]}, which pose has alone"
+            f"the file's metadata has task {task} with kpt_shape {metadata['kpt_shape'][:40]}, which only pose has"
         )
     labels, size_hw = _names(metadata["names"]), _size(metadata["imgsz"])
     decoders = (*_TASKS[task], *_ANY)
@@ -88,7 +88,7 @@ def _ultralytics(metadata: Mapping[str, str]) -> Said:
             "ultralytics", "ultralytics-classify", None, labels, size_hw, task, decoders, {"activation": "none"}
         )
     if metadata.get("head") == "RTDETRDecoder":
-        # models/rtdetr/predict.py: pictures are stretched, boxes are shares.
+        # models/rtdetr/predict.py: pictures are stretched, boxes are fractions.
         settings = {"columns": [*CENTERED, "score", "class"], "unit": "relative"}
         rows = ("yolo-end2end", *_ANY)
         return Said("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
@@ -96,25 +96,21 @@ def _ultralytics(metadata: Mapping[str, str]) -> Said:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """``{0: 'person', 1: 'bicycle'}``, as Python writes a dict."""
+    """Parse ``{0: 'person', 1: 'bicycle'}``, as Python writes a dict."""
     try:
         names = ast.literal_eval(text)
         return tuple(str(names[index]) for index in range(len(names)))
     except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
-        raise ExportError(
-            f"the file's metadata lists its class names in a form that is not known: {text[:80]}"
-        ) from error
+        raise ExportError(f"the file's metadata lists its class names in an unknown form: {text[:80]}") from error
 
 
 def _size(text: str) -> tuple[int, int]:
-    """``[640, 480]``, height and width, or ``640``."""
+    """Parse ``[640, 480]``, height and width, or ``640``."""
     try:
         found = ast.literal_eval(text)
         height, width = (found, found) if isinstance(found, int) else found
         if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
             raise ValueError(f"{height}, {width}")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ExportError(
-            f"the file's metadata gives its size (imgsz) in a form that is not known: {text[:80]}"
-        ) from error
+        raise ExportError(f"the file's metadata has its size (imgsz) in an unknown form: {text[:80]}") from error
     return height, width

@@ -1,4 +1,4 @@
-"""Opens a bundle before it is said to be fine, and holds its answers against the user's own."""
+"""Open a new bundle on the engines, and compare its answers with the user's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from edgebone.tasks.contract import Task
 from edgebone.tasks.detection import DETECTION
 from edgebone_export.errors import ExportError, ParityError
 
-# Two implementations of one network differ by less; a wrong reading leaves next to nothing.
+# Two implementations of one network differ by less; a wrong description reproduces next to nothing.
 _IOU = 0.7
 _SOUND, _LEAST = 0.9, 0.5
 
@@ -48,33 +48,34 @@ Expected = Mapping[str, str | list[_Box]]
 
 @contextmanager
 def trial_bundle(manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[Path]:
-    """The bundle in a temporary folder."""
+    """Write the bundle to a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="edgebone-import-") as folder:
         yield write_bundle(Path(folder) / "trial.bundle", manifest, files)
 
 
 def try_engines(bundle: Path) -> dict[str, str]:
-    """Open the bundle on every engine here that runs it uncompiled, and replay its golden sample.
+    """Open the bundle on every engine here that needs no compilation, and replay its golden sample.
 
     Returns:
-        What is wrong by engine; empty where it is right.
+        The error by engine; empty for success.
 
     Raises:
-        ExportError: No engine runs it.
+        ExportError: No engine can run it.
     """
     machine = this_machine()
     with open_bundle(bundle) as opened:
         sample = read_golden(opened)
         (name,) = opened.manifest.variants
         said = {}
-        # Engines that compile for minutes prove themselves when `edgebone compile` runs.
+        # Engines that compile for minutes are checked when `edgebone compile` runs.
         for engine in (row.name for row in rows() if not row.compiles_for_minutes):
             candidate = Candidate(engine, "fp32", name)
             fits = isinstance(check(candidate, machine, opened.manifest.variants[name]), Fit)
             if fits:
                 said[engine] = replay(opened, sample, candidate).detail
     if all(said.values()):
-        raise ExportError("no engine here runs it: " + "; ".join(f"{key}: {why}" for key, why in said.items()))
+        failures = "; ".join(f"{key}: {why}" for key, why in said.items())
+        raise ExportError(f"no engine on this machine can run it: {failures}")
     return said
 
 
@@ -82,32 +83,33 @@ def read_expected(path: Path) -> Expected:
     """Read the user's own answers.
 
     Args:
-        path: A JSON file: by the picture's path, seen from the file, its class's name, or a list of boxes
-            ``{"label": "dog", "bbox": [left, top, width, height]}`` in its pixels.
+        path: A JSON file that maps a picture's path, relative to the file, to its class name, or to a list of boxes
+            ``{"label": "dog", "bbox": [left, top, width, height]}`` in the picture's pixels.
 
     Raises:
-        ExportError: It cannot be read, or names no picture.
+        ExportError: It cannot be read, or lists no picture.
     """
     try:
         found = msgspec.json.decode(read_regular(path, ANNOTATIONS_BYTES), type=dict[str, str | list[_Box]])
     except (OSError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError) as error:
         raise ExportError(
-            f"{path}: no expected answers ({error}); they should be "
-            '{"dog.jpg": [{"label": "dog", "bbox": [left, top, width, height]}]}, or {"dog.jpg": "dog"} of a classifier'
+            f"{path}: not a file of expected answers ({error}); expected "
+            '{"dog.jpg": [{"label": "dog", "bbox": [left, top, width, height]}]} or, for a classifier, '
+            '{"dog.jpg": "dog"}'
         ) from error
     if not any(found.values()):
-        raise ExportError(f"{path}: it expects nothing; list pictures with boxes or a class's name")
+        raise ExportError(f"{path}: it lists no answers; list pictures with boxes or a class name")
     return found
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many of the user's own answers the bundle gives.
+    """How many of the user's own answers the bundle reproduces.
 
     Attributes:
-        found: How many.
-        of: How many there are.
-        pictures: In how many pictures.
+        found: Number of answers reproduced.
+        of: Number of answers.
+        pictures: Number of pictures.
     """
 
     found: int
@@ -115,13 +117,13 @@ class Agreement:
     pictures: int
 
     def __str__(self) -> str:
-        """``19 of 20 expected answers in 8 pictures``."""
+        """Return a text such as ``19 of 20 expected answers in 8 pictures``."""
         return f"{self.found} of {self.of} expected answers in {self.pictures} pictures"
 
     @property
     def doubt(self) -> str:
-        """What is doubtful about it, empty where nothing is."""
-        return "" if self.found >= _SOUND * self.of else f"the bundle gives only {self}"
+        """The doubt as a sentence; empty if there is none."""
+        return "" if self.found >= _SOUND * self.of else f"the bundle reproduces only {self}"
 
 
 def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
@@ -129,13 +131,13 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
 
     Args:
         bundle: The bundle.
-        expected: What :func:`read_expected` gave.
-        folder: Where the pictures lie.
+        expected: Result of :func:`read_expected`.
+        folder: Folder of the pictures.
 
     Raises:
-        ExportError: No head, or more than one, gives such answers, or they are of a class that it does not have.
-        ParityError: The bundle gives less than half of them.
-        SourceError: A picture cannot be read, or a box that is expected reaches beyond it.
+        ExportError: No head, or more than one, returns such answers, or an answer has a class that it lacks.
+        ParityError: The bundle reproduces less than half of them.
+        SourceError: A picture cannot be read, or an expected box reaches beyond it.
     """
     task: Task[Any] = CLASSIFICATION if any(isinstance(item, str) for item in expected.values()) else DETECTION
     found = of = 0
@@ -143,7 +145,7 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
         heads = model.manifest.heads
         able = list(heads_of(heads, task))
         if len(able) != 1:
-            raise ExportError(f"{len(able)} heads give such answers as are expected; the bundle has {listed(heads)}")
+            raise ExportError(f"one head must return such answers, found {len(able)}; the bundle has {listed(heads)}")
         name, head = able[0], heads[able[0]]
         for file, answers in expected.items():
             _check_names(file, answers, head)
@@ -154,8 +156,8 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
     agreement = Agreement(found, of, len(expected))
     if found < _LEAST * of:
         raise ParityError(
-            f"the bundle gives {agreement}: its pictures are prepared, or its outputs read, otherwise than where the "
-            "answers are from; look at --preprocess, --decoder and the order of --labels"
+            f"the bundle reproduces {agreement}: its preprocessing or output format differs from the one behind the "
+            "answers; check --preprocess, --decoder and the order of --labels"
         )
     return agreement
 
@@ -164,11 +166,11 @@ def _check_names(file: str, answers: str | list[_Box], head: Head) -> None:
     names = {answers} if isinstance(answers, str) else {box.label for box in answers}
     unknown = names - set(head.labels)
     if unknown:
-        raise ExportError(f"{file}: a class {sorted(unknown)[0]!r} is expected, which is no label of the bundle")
+        raise ExportError(f"{file}: the expected class {sorted(unknown)[0]!r} is not a label of the bundle")
 
 
 def _hits(results: Results, name: str, answers: str | list[_Box]) -> NDArray[np.bool_]:
-    """Which of the answers a head gives, too."""
+    """Return which of the answers a head reproduces."""
     if isinstance(answers, str):
         return np.array([CLASSIFICATION.pick(results, name).labels[0] == answers])
     if not answers:

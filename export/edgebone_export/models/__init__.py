@@ -1,1 +1,1 @@
-"""Networks by name, by module or by checkpoint."""
+"""Load networks by name, module or checkpoint."""

@@ -1,4 +1,4 @@
-"""Attention of any number of axes, written so that it can be exported."""
+"""Rewrite attention of any rank so that it can be exported."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.overrides import TorchFunctionMode
 
 
 class FlatAttention(TorchFunctionMode):
-    """Within it, scaled dot product attention has four axes: torch's ONNX exporter takes no more.
+    """Reduces scaled dot product attention to four axes, the most that torch's ONNX exporter takes.
 
-    Hiera, NesT and others attend within windows and keep these as an axis of their own beside the batch's. Both are
-    alike to attention: they become one, and two again.
+    Hiera, NesT and others attend within windows, which have an axis of their own beside the batch's. Attention treats
+    both axes alike: they are merged into one, and split again.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Call a function of torch, attention with its leading axes as one."""
+        """Call a torch function; merge the leading axes of attention."""
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and args and args[0].ndim > 4:
             return _flat(*args, **kwargs)

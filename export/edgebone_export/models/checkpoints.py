@@ -1,8 +1,8 @@
-"""Reads the weights out of what training scripts save, without unpickling code.
+"""Read weights from the files that training scripts save, without unpickling code.
 
-Known are the files of timm's, torchvision's and Lightning's training and whatever is laid out like them: a state
-dict, alone or under a name beside optimizer, epoch and arguments; the moving average of the weights (EMA) beside the
-raw ones; names that wrappers and outer modules have put something before.
+Supports files of timm's, torchvision's and Lightning's training and any with the same layout: a state dict, alone or
+under a key beside optimizer, epoch and arguments; the moving average of the weights (EMA) beside the raw ones; names
+with the prefixes of wrappers and outer modules.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from edgebone_export.errors import WeightsError
 
 Tensors = dict[str, torch.Tensor]
 
-# timm's validate.py and load_checkpoint take the first two of them before anything else in the file.
+# timm's validate.py and load_checkpoint prefer the first two to anything else in the file.
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 _PLAIN = ("state_dict", "model", "model_state_dict", "module", "net", "network", "weights")
 # Scripts nest no deeper: {"ema": {"module": {...}}}.
 _DEPTH = 3
-# What wraps a network for training and is no part of it: DataParallel, and Lightning's habit.
+# Prefixes of training wrappers around the network: DataParallel's and Lightning's.
 _WRAPPERS = ("module.", "model.")
 _COMPILED = "_orig_mod"
 
 
 class _Setting:
-    """Stands for an object of which nothing is wanted: whatever it is made of, nothing is done with it."""
+    """Stand-in for an object that is not needed; ignores its arguments and state."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -42,12 +42,12 @@ class _Setting:
 
 
 def _empty(*_: object) -> dict[object, object]:
-    """Stands for a dictionary of a class of its own."""
+    """Stand-in for a dictionary subclass."""
     return {}
 
 
-# Arguments, paths, best scores: what training scripts save beside the weights. None of it is ever made, nor imported:
-# the name in the file becomes the stand-in. NumPy's own functions would trust the bytes that they are given.
+# Arguments, paths, best scores: objects that training scripts save beside the weights. None is created or imported:
+# the name in the file maps to the stand-in. NumPy's own functions would trust the bytes that they are given.
 _STAND_INS: dict[Any, tuple[str, ...]] = {
     _Setting: (
         "argparse.Namespace",
@@ -70,7 +70,7 @@ _STAND_INS: dict[Any, tuple[str, ...]] = {
         "typing.Any",
     ),
     _empty: ("collections.defaultdict",),
-    # Made by __new__ and filled item by item, which torch does for its own dictionaries only.
+    # Created by __new__ and filled item by item, which torch does for its own dictionaries only.
     OrderedDict: (
         "lightning.fabric.utilities.data.AttributeDict",
         "lightning_fabric.utilities.data.AttributeDict",
@@ -80,26 +80,26 @@ _STAND_INS: dict[Any, tuple[str, ...]] = {
 
 
 def read_weights(path: Path, record: Weights, module: torch.nn.Module | None) -> tuple[Tensors, Weights]:
-    """Read the tensors of one network.
+    """Read one network's tensors.
 
     Args:
-        path: A file of torch.save, or of safetensors.
+        path: A file written by torch.save or safetensors.
         record: The file's record.
-        module: The network, whose names tell where in the file it is; its number of classes need not be the file's.
-            None leaves the names as they are.
+        module: The network, whose parameter names locate it in the file; its number of classes may differ from the
+            file's. None leaves the names unchanged.
 
     Returns:
-        The tensors by the network's names, and the record, which says so where they are a moving average.
+        The tensors by the network's names, and the record, which notes a moving average.
 
     Raises:
-        WeightsError: It holds no state dict or several that would do, is damaged, or holds code.
+        WeightsError: The file has no state dict or several that fit, is damaged, or contains code.
     """
     content = _read(path)
     found = next(_state_dicts(content, (), _DEPTH), None)
     if found is None:
         kept = f"{', '.join(map(str, list(content)[:8]))}" if isinstance(content, Mapping) else type(content).__name__
         raise WeightsError(
-            f"{path}: holds no tensors by name (a state dict), alone or under {', '.join(_PLAIN[:3])}; found: "
+            f"{path}: expected tensors by name (a state dict), alone or under {', '.join(_PLAIN[:3])}; found: "
             f"{kept or 'nothing'}"
         )
     keys, state = found
@@ -114,18 +114,18 @@ def read_weights(path: Path, record: Weights, module: torch.nn.Module | None) ->
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], what: str) -> None:
-    """Put tensors into a network; every name and shape must match.
+    """Load tensors into a network; every name and shape must match.
 
     Raises:
-        WeightsError: Some do not; the message lists the first of them.
+        WeightsError: Some do not; the message lists the first ones.
     """
     own = module.state_dict()
     absent = sorted(own.keys() - state.keys())
     foreign = sorted(state.keys() - own.keys())
-    # torchvision's oldest files were saved before batch norms counted their batches.
+    # torchvision's oldest files predate the batch counters of batch norms.
     absent = [name for name in absent if not name.endswith("num_batches_tracked")]
     shapes = [
-        f"{name} is {list(state[name].shape)}, should be {list(own[name].shape)}"
+        f"{name} is {list(state[name].shape)}, expected {list(own[name].shape)}"
         for name in own.keys() & state.keys()
         if own[name].shape != state[name].shape
     ]
@@ -159,16 +159,16 @@ def _read(path: Path) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """What is wrong with a file: torch's report says first how to load it all the same."""
+    """Return what is wrong with a file: torch's own message begins with how to load it regardless."""
     text = str(error)
     if found := re.search(r"GLOBAL (\S+) was not an allowed global", text):
-        return f"it holds an object of {found[1]}, which only its code can make"
+        return f"it contains an object of {found[1]}, which only code from the file can create"
     if found := re.search(r"GLOBAL (\S+) whose module \S+ is blocked", text):
         return f"it would call {found[1]}"
     if "TorchScript" in text:
         return "it is a TorchScript archive, which is a program"
     if isinstance(error, EOFError) or "PytorchStreamReader" in text:
-        return "it is damaged, or not there to its end"
+        return "it is damaged or truncated"
     if re.search(r"invalid load key|Unsupported operand|magic number", text):
         return "it was not written by torch.save"
     lines = [line.strip() for line in text.split("WeightsUnpickler error: ")[-1].splitlines() if line.strip()]
@@ -176,7 +176,7 @@ def _cause(error: Exception) -> str:
 
 
 def _state_dicts(content: object, keys: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Tensors]]:
-    """The state dicts in a file's content, best first, each with the names that it lies under."""
+    """Yield the state dicts in a file's content, best first, each with its path of keys."""
     if not isinstance(content, Mapping):
         return
     for key in (*_AVERAGED, *_PLAIN):
@@ -188,23 +188,23 @@ def _state_dicts(content: object, keys: tuple[str, ...], depth: int) -> Iterator
 
 
 def _named_as_in(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> tuple[Tensors, str]:
-    """Tensors by the names that they have in the network, and what stood before these."""
+    """Return tensors by their names in the network, and the prefix that was removed."""
     plain = {".".join(part for part in name.split(".") if part != _COMPILED): value for name, value in state.items()}
     own = [name for name in module.state_dict() if not name.endswith("num_batches_tracked")]
     if not own or all(name in plain for name in own):
         return plain, ""
-    # Where the network is a part of a larger module, its names all come with the same beginning.
+    # If the network is part of a larger module, all of its names share a prefix.
     beginnings = {name.removesuffix(own[0]) for name in plain if name.endswith(f".{own[0]}")}
     whole = sorted(beginning for beginning in beginnings if all(beginning + name in plain for name in own))
     averaged = [beginning for beginning in whole if "ema" in re.split(r"[._]", beginning.lower())]
     whole = averaged or whole
     if len(whole) > 1:
         raise WeightsError(
-            f"{path}: {len(whole)} networks in it have the right names, under {', '.join(whole)}: save one alone"
+            f"{path}: {len(whole)} networks in it have the right names, under {', '.join(whole)}: save only one"
         )
     if whole:
         return _without(plain, whole[0]), whole[0]
-    # Another network, or one in its authors' own names, which are adapted later.
+    # Another network, or its authors' own names, which are adapted later.
     for wrapper in _WRAPPERS * 2:
         if all(name.startswith(wrapper) for name in plain if name != "n_averaged"):
             plain = _without(plain, wrapper)

@@ -1,4 +1,4 @@
-"""What every provider of networks needs: what is asked of one, what it gives, and the steps that all of them share."""
+"""The contract of model providers: requests, results, and the steps that all providers share."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ Decode = Literal["graph", "host"]
 Model = str | nn.Module
 Transform = Callable[[Image.Image], torch.Tensor]
 DETECTORS_ON_BACKBONES = ("fasterrcnn", "retinanet", "fcos")
-"""The detectors that are built on a backbone of any provider."""
+"""Detectors built on a backbone of any provider."""
 
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """What is asked of a provider.
+    """A request to a provider.
 
     Attributes:
-        model: A name of torchvision or timm (``timm/NAME`` where both have it), ``package.module:callable``,
+        model: A torchvision or timm name (``timm/NAME`` where both have it), ``package.module:callable``,
             or a module.
         weights: ``default``, a publisher's name, a file, or ``random``.
-        weights_dir: A folder with publishers' files.
-        size_hw: Another input size than the weights were trained at, in pixels.
-        output_kind: ``logits``, ``embedding`` or ``features`` of a classifier; of a network of the user's own
-            ``segmentation``, or ``raw`` for all that it returns, too. None takes what the network is made for.
-        labels: Class names, instead of the library's.
-        preprocess: For a module of the user's own, which has no library to say it.
-        backbone: The backbone under ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
-        decode: Of segmentation: ``graph`` gives each pixel's best class, ``host`` the logits.
-        resize: Of classifiers: length of the picture's shorter side before the centre is cut out, in pixels.
-        kind: What the numbers are that a network gives for a picture: ``classification`` (one class holds), ``binary``
-            (one number: a label holds or not), ``multilabel`` (each holds or not), ``regression`` (values). None takes
-            classes, and refuses what could be something else.
+        weights_dir: Folder with publishers' weights files.
+        size_hw: Input height and width in pixels; None takes the size that the weights were trained at.
+        output_kind: ``logits``, ``embedding`` or ``features`` for a classifier; a network of the user's own also takes
+            ``segmentation``, or ``raw`` for all of its outputs. None selects what the network was made for.
+        labels: Class names that replace the library's.
+        preprocess: Preprocessing for a module of the user's own, which has no library to define it.
+        backbone: Backbone of ``fasterrcnn``, ``retinanet`` or ``fcos``: any name that has feature maps.
+        decode: For segmentation: ``graph`` returns each pixel's best class, ``host`` the logits.
+        resize: For classifiers: length of the picture's shorter side before the centre crop, in pixels.
+        kind: What a network's outputs mean: ``classification`` (exactly one class), ``binary`` (one number: the label
+            applies or not), ``multilabel`` (each label applies or not), ``regression`` (values). None assumes
+            classes, and rejects a network whose outputs could be something else.
     """
 
     model: Model
@@ -59,12 +59,12 @@ class ModelRequest:
 
     @property
     def name(self) -> str:
-        """The model's name; of a module at hand its class's."""
+        """The model's name; for a module, its class name."""
         return self.model if isinstance(self.model, str) else type(self.model).__name__
 
     @property
     def size(self) -> InputSize:
-        """What is said about the network's input."""
+        """The requested size of the network's input."""
         return InputSize(self.size_hw, self.resize)
 
 
@@ -79,24 +79,24 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network, ready to be traced.
+    """A network that is ready to be traced.
 
     Attributes:
         name: The architecture's name in its library.
         library: The library and its version.
-        module: In eval mode; takes float32 (n, 3, height, width), normalised as ``preprocess`` says, and
-            returns one tensor an output.
-        output_kind: What it returns.
-        outputs: The outputs' names.
-        heads: Named groups of outputs, and how each is read.
-        features: The feature maps; empty unless ``output_kind`` is ``features``.
-        preprocess: From picture to input, as the network was trained.
-        weights: The weights' record.
-        reference_transform: The library's own transform, a PIL picture to float32 (3, height, width); None
-            where the library has none.
-        library_detector: The library's own detector, whose weights ``module`` has; None for what is no detector.
-        merged: What computes the same as ``module`` in fewer layers, and is exported in its place; None for what has
-            no such form.
+        module: Module in eval mode; takes float32 (n, 3, height, width), normalised as in ``preprocess``, and
+            returns one tensor per output.
+        output_kind: Kind of its outputs.
+        outputs: Output names.
+        heads: Named groups of outputs with their decoders.
+        features: Feature maps; empty unless ``output_kind`` is ``features``.
+        preprocess: Preprocessing from picture to input, as in training.
+        weights: Record of the weights.
+        reference_transform: The library's own transform, from a PIL picture to float32 (3, height, width); None
+            if the library has none.
+        library_detector: The library's own detector with the same weights as ``module``; None for other networks.
+        merged: Equivalent of ``module`` in fewer layers, which is exported instead; None for a network without such a
+            form.
     """
 
     name: str
@@ -115,11 +115,11 @@ class Backbone:
 
 @dataclass(frozen=True)
 class InputSize:
-    """What was said about a network's input; None for what its weights were trained at.
+    """Requested input size of a network; None takes the size that its weights were trained at.
 
     Attributes:
         size_hw: Height and width, in pixels.
-        resize: Length of the picture's shorter side before ``size_hw`` is cut out of the centre, in pixels.
+        resize: Length of the picture's shorter side before the centre crop of ``size_hw``, in pixels.
     """
 
     size_hw: tuple[int, int] | None = None
@@ -128,16 +128,16 @@ class InputSize:
 
 @dataclass(frozen=True)
 class Network:
-    """A whole classifier as its library builds it, before an output is chosen.
+    """A complete classifier as its library builds it, before its output is chosen.
 
     Attributes:
-        embedding: The library's own way to one vector a picture; None where its layers are tapped.
-        maps: The library's own way to multi-scale maps; None where its layers are tapped.
-        strides: The maps' strides, where the library knows them.
-        returns: Shapes of what a network of the user's own returns for two pictures, by name; empty for a library's,
+        embedding: The library's own module for one vector per picture; None if layers are tapped instead.
+        maps: The library's own module for multi-scale maps; None if layers are tapped instead.
+        strides: Strides of the maps, if the library knows them.
+        returns: Output shapes of a network of the user's own for two pictures, by name; empty for a library's network,
             which returns logits.
-        merge: Gives a copy of a module with parallel layers as one, where that is faster; None where it is not.
-        kind: What a network's own configuration says that its numbers are; None where it says nothing.
+        merge: Returns a copy of a module with parallel layers merged, where that is faster; None where it is not.
+        kind: Meaning of the outputs according to the network's own configuration; None if it has none.
 
     The other attributes are as in :class:`Backbone`.
     """
@@ -158,57 +158,57 @@ class Network:
 
 
 class Provider(Protocol):
-    """A source of networks: a library, or the user's own code. A row of the table in ``registry.py``."""
+    """A source of networks: a library, or the user's own code; a row of the table in ``registry.py``."""
 
     def names(self) -> Sequence[str]:
-        """Every name that it lists; none where its library is not installed, or where any name would do."""
+        """Return every name of the provider; empty if its library is not installed, or if it takes any name."""
         ...
 
     def claims(self, model: Model) -> bool:
-        """Whether it, and no provider after it, answers for this model."""
+        """Return whether this provider, and none after it, has the model."""
         ...
 
     def load(self, request: ModelRequest) -> Backbone:
         """Build a network with its weights and choose its output.
 
         Args:
-            request: Of a model that it claims.
+            request: Request for a model that the provider claims.
 
         Raises:
             WeightsError: The weights cannot be found, verified or loaded.
-            ExportError: The request does not go with the network.
+            ExportError: The options do not apply to the network.
             MissingDependencyError: Its library is not installed.
         """
         ...
 
 
 def check_options(request: ModelRequest, *takes: Literal["decode", "resize", "kind", "backbone"]) -> None:
-    """Refuse options that say nothing to a network.
+    """Check that a network supports the given options.
 
     Args:
-        request: What is asked.
-        takes: The options that this network has.
+        request: The request.
+        takes: Options that this network supports.
 
     Raises:
-        ExportError: Names the first other option, and what it goes with.
+        ExportError: Another option is set; the message names it and where it applies.
     """
     model = request.name
     said = {
         "decode": (
             request.decode == "host",
-            f"--decode host goes with segmentation; {model} has nothing that the host could decode instead",
+            f"--decode host applies to segmentation; {model} has nothing to decode on the host",
         ),
         "resize": (
             request.resize is not None,
-            f"--resize goes with networks that see the centre of a picture; {model} sees all of it",
+            f"--resize applies to networks that crop the centre of a picture; {model} takes all of it",
         ),
         "kind": (
             request.kind is not None,
-            f"--kind goes with networks that give numbers for a picture; {model} finds things in it",
+            f"--kind applies to networks that return numbers for a picture; {model} finds things in it",
         ),
         "backbone": (
             request.backbone is not None,
-            f"--backbone goes with {', '.join(DETECTORS_ON_BACKBONES)}, not with {model}",
+            f"--backbone applies to {', '.join(DETECTORS_ON_BACKBONES)}, not to {model}",
         ),
     }
     for name, (is_said, refusal) in said.items():
@@ -217,43 +217,43 @@ def check_options(request: ModelRequest, *takes: Literal["decode", "resize", "ki
 
 
 def check_gives(request: ModelRequest, kind: OutputKind) -> None:
-    """Refuse what a detector or a segmentation network does not have: other outputs, a preprocessing of the user's.
+    """Check that a detector or segmentation network gets no other output kind, and no preprocessing.
 
     Raises:
-        ExportError: Says what it gives.
+        ExportError: It does; the message has the output kind that the network returns.
     """
     if request.output_kind not in (None, kind):
         raise ExportError(
-            f"{request.name} gives {kind}, not {request.output_kind}; export its backbone by its own name for that"
+            f"{request.name} returns {kind}, not {request.output_kind}; for that, export its backbone by its own name"
         )
     check_no_preprocess(request)
 
 
 def check_no_preprocess(request: ModelRequest) -> None:
-    """Refuse a preprocessing for a network whose library has its own.
+    """Reject a preprocessing for a network whose library defines it.
 
     Raises:
-        ExportError: One is given.
+        ExportError: The request has one.
     """
     if request.preprocess is not None:
-        raise ExportError(f"{request.name}: its library says how it is preprocessed; a file is for your own networks")
+        raise ExportError(f"{request.name}: its library defines the preprocessing; a file is for your own networks")
 
 
 def run_eager(module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Run a network as PyTorch does, without gradients; always a tuple of outputs."""
+    """Run a network in eager PyTorch, without gradients; always returns a tuple of outputs."""
     with torch.inference_mode():
         outputs = module(images)
     return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
 def resized(preprocess: Preprocess, size: InputSize) -> Preprocess:
-    """The same preprocessing at another size.
+    """Return a preprocessing changed to another size.
 
-    A square size keeps the crop and its margin. Another one stretches the whole picture: it is meant for
-    cameras whose pictures have that aspect.
+    A square size keeps the crop and its margin. Any other size stretches the whole picture, for cameras whose pictures
+    have that aspect.
 
     Raises:
-        ExportError: There is no crop before which a picture could be resized, or it would be larger than the picture.
+        ExportError: The preprocessing has no crop, or the crop would be larger than the resized picture.
     """
     size_hw = size.size_hw or preprocess.size_hw
     if size_hw != preprocess.size_hw:
@@ -265,17 +265,17 @@ def resized(preprocess: Preprocess, size: InputSize) -> Preprocess:
     if size.resize is None:
         return preprocess
     if preprocess.mode != "crop":
-        raise ExportError(f"--resize goes with preprocessing that crops; this one is {preprocess.mode}")
+        raise ExportError(f"--resize applies to preprocessing that crops; this one is {preprocess.mode}")
     if size.resize < max(size_hw):
         raise ExportError(
-            f"--resize {size.resize}: {size_hw[0]}x{size_hw[1]} pixels are cut out of the resized picture; give "
+            f"--resize {size.resize}: {size_hw[0]}x{size_hw[1]} pixels are cropped from the resized picture; pass "
             f"{max(size_hw)} or more, or a smaller --size"
         )
     return msgspec.structs.replace(preprocess, resize=size.resize)
 
 
 def class_count_in(state: dict[str, torch.Tensor], module: nn.Module, classes: int) -> int:
-    """How many classes a state dict was trained for, read off the network's last classifying layer.
+    """Return the number of classes of a state dict, from the network's last classifying layer.
 
     Args:
         state: The tensors.
@@ -283,7 +283,7 @@ def class_count_in(state: dict[str, torch.Tensor], module: nn.Module, classes: i
         classes: Number of classes that the network was built for.
 
     Raises:
-        WeightsError: The network has no layer with so many outputs.
+        WeightsError: The network has no layer with ``classes`` outputs.
     """
     sized = [
         name

@@ -1,4 +1,4 @@
-"""The user's own networks: ``package.module:callable``, or a module at hand."""
+"""Load the user's own networks: ``package.module:callable``, or a module."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ _EXAMPLE = (
 
 
 def names() -> tuple[str, ...]:
-    """None: any path may be one."""
+    """Return no names: any path may be a network."""
     return ()
 
 
 def claims(model: Model) -> bool:
-    """Whether it is a module at hand, or named by its import path."""
+    """Return whether the model is a module, or named by its import path."""
     return isinstance(model, nn.Module) or ":" in model
 
 
 def load(request: ModelRequest) -> Backbone:
-    """Describe the user's own network; errors as :class:`edgebone_export.models.contract.Provider` says.
+    """Describe the user's own network; raises as :class:`edgebone_export.models.contract.Provider` does.
 
     Raises:
-        UnknownModelError: It cannot be imported, or is not there.
+        UnknownModelError: It does not exist, or cannot be imported.
     """
     check_options(request, "resize", "kind")
     if request.output_kind == "detections":
         raise ExportError(
-            f"{request.name} gives logits, embedding, features, segmentation or raw, not {request.output_kind}"
+            f"{request.name} returns logits, embedding, features, segmentation or raw, not {request.output_kind}"
         )
     if isinstance(request.model, str):
         network = _build(request.model, request)
     else:
-        # The caller may go on training it: what the export changes, it changes in a copy.
+        # The caller may continue training the module, so the export changes a copy.
         network = _wrap(copy.deepcopy(request.model), request, request.preprocess)
     return with_output(network, request)
 
 
 def _build(path: str, request: ModelRequest) -> Network:
-    """Import and call what the user named; it gives a module, or a module and its ``Preprocess``."""
+    """Import and call the user's function; it returns a module, or a module and its ``Preprocess``."""
     module_name, _, attribute = path.partition(":")
-    # What lies in the working directory can be named; last, so that it is never taken for what others import.
+    # Modules in the working directory can be named; last on the path, so that they never shadow other imports.
     if "" not in sys.path:
         sys.path.append("")
     try:
@@ -78,17 +78,15 @@ def _build(path: str, request: ModelRequest) -> Network:
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Preprocess):
         made, preprocess = made[0], preprocess or made[1]
     if not isinstance(made, nn.Module):
-        raise ExportError(
-            f"{path}() gave {type(made).__name__}; it should give an nn.Module, or one with its Preprocess"
-        )
+        raise ExportError(f"{path}() returned {type(made).__name__}; expected an nn.Module, or one with its Preprocess")
     return _wrap(made, request, preprocess)
 
 
 def _wrap(module: nn.Module, request: ModelRequest, preprocess: Preprocess | None) -> Network:
-    """Describe a module at hand; ``default`` weights are those that it has."""
+    """Describe a module; ``default`` keeps its own weights."""
     name, weights = request.name, request.weights
     if preprocess is None:
-        raise ExportError(f"{name}: say how pictures become its input, --preprocess FILE.json with: {_EXAMPLE}")
+        raise ExportError(f"{name}: its preprocessing is not known: pass --preprocess FILE.json with: {_EXAMPLE}")
     if request.size_hw is not None:
         preprocess = msgspec.structs.replace(preprocess, size_hw=request.size_hw)
     preprocess = resized(preprocess, InputSize(resize=request.resize))

@@ -1,4 +1,4 @@
-"""What the numbers are that a network gives for a picture: one of several classes, labels that hold or not, values."""
+"""Determine what a network's outputs mean: one of several classes, independent labels, or values."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from edgebone_export.models.output_kinds import Kind
 
 EndsIn = Literal["softmax", "sigmoid"]
 
-# As transformers' configurations say it.
+# As in transformers' configurations.
 _PROBLEM_TYPES: dict[object, Kind] = {
     "single_label_classification": "classification",
     "multi_label_classification": "multilabel",
     "regression": "regression",
 }
 _ENDS: dict[str, EndsIn] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid"}
-# What only gives the same numbers another shape, or fewer of them.
+# Operators that only reshape values or select some of them.
 _VIEWS = ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "Clone", "Alias")
 _SUM_TOLERANCE = 1e-3
 
 
 def said_by(module: nn.Module) -> Kind | None:
-    """What a network's own configuration says, as transformers' ``config.problem_type`` does."""
+    """Return the kind in a network's own configuration, such as transformers' ``config.problem_type``."""
     return _PROBLEM_TYPES.get(getattr(getattr(module, "config", None), "problem_type", None))
 
 
 def ends_in(module: nn.Module, example: torch.Tensor) -> EndsIn | None:
-    """Whether a network gives probabilities: those of one softmax, or each from a sigmoid of its own.
+    """Return whether a network ends in a softmax, or in a sigmoid of each value.
 
     Args:
-        module: Takes ``example``, and gives one tensor (n, k), alone or in a tuple.
+        module: Takes ``example`` and returns one tensor (n, k), alone or in a tuple.
         example: (n, 3, height, width).
 
     Returns:
-        None for scores, and where PyTorch recorded no gradient to tell by.
+        None for raw scores, or if PyTorch recorded no gradient to decide by.
     """
     with torch.enable_grad():
-        # A sum, since a network may change its input in place, which PyTorch allows of nothing that has gradients.
+        # A sum, since a network may change its input in place, which PyTorch forbids for leaves with gradients.
         given = module(example.detach().requires_grad_() + 0)
     scores: torch.Tensor = given[0] if isinstance(given, (tuple, list)) else given
     step: Any = scores.grad_fn
@@ -57,44 +57,44 @@ def ends_in(module: nn.Module, example: torch.Tensor) -> EndsIn | None:
 def head_of(
     name: str, kind: Kind | None, ends: EndsIn | None, output: str, labels: Sequence[str], named: bool
 ) -> dict[str, Head]:
-    """The head that reads one output of k numbers a picture.
+    """Return the head that reads one output of k values per picture.
 
     Args:
-        name: The network's, for messages.
-        kind: What the numbers are; None takes classes where they can be nothing else.
-        ends: Whether they are probabilities already.
+        name: The network's name, for messages.
+        kind: Meaning of the values; None assumes classes if nothing else is possible.
+        ends: The softmax or sigmoid that the network ends in.
         output: The graph's output.
-        labels: A name a number.
-        named: Whether the names are more than their places.
+        labels: One name per value.
+        named: Whether the names are more than indices.
 
     Raises:
-        ExportError: They could be several things, or cannot be what is said.
+        ExportError: The meaning is ambiguous, or contradicts the network.
     """
     count = len(labels)
     if count == 1 and kind in (None, "classification"):
-        wrong = "a softmax over one class is always 100 %" if kind else "nothing says what it is"
+        wrong = "a softmax over one class is always 100 %" if kind else "its meaning is not known"
         raise ExportError(
-            f"{name} gives one number a picture, and {wrong}: say --kind binary where a label holds or not, --kind "
-            "regression for a value, or --output raw for the tensor as it is"
+            f"{name} returns one value per picture, and {wrong}: pass --kind binary if a label applies or not, --kind "
+            "regression for a value, or --output raw for the tensor itself"
         )
     if kind is None and ends == "sigmoid":
         raise ExportError(
-            f"{name} gives {count} numbers a picture, a sigmoid of each: say --kind multilabel where several labels "
-            "may hold, --kind classification where one class does, --kind regression for values, or --output raw"
+            f"{name} returns {count} values per picture, each from a sigmoid: pass --kind multilabel if several labels "
+            "may apply, --kind classification if one class does, --kind regression for values, or --output raw"
         )
     if kind == "binary" and count != 1:
         raise ExportError(
-            f"{name} gives {count} numbers a picture, and --kind binary is one: say --kind multilabel where several "
-            "labels may hold, or --kind classification where one class does"
+            f"{name} returns {count} values per picture, but --kind binary needs one: pass --kind multilabel if "
+            "several labels may apply, or --kind classification if one class does"
         )
     if kind == "multilabel" and ends == "softmax":
         raise ExportError(
-            f"{name} ends in a softmax, so that its {count} numbers add up to 1: one class holds, --kind classification"
+            f"{name} ends in a softmax, so its {count} values add up to 1: one class applies: --kind classification"
         )
     if kind == "regression":
         names = list(labels) if named else ["value"] if count == 1 else [f"value {place}" for place in range(count)]
         if len(set(names)) < count:
-            raise ExportError(f"{name}: numbers are told apart by their names, and two of the labels are the same")
+            raise ExportError(f"{name}: values are identified by their labels, and two labels are the same")
         return {"values": Head("regression@1", (output,), (), {"names": names})}
     if kind in ("binary", "multilabel"):
         texts = tuple(labels) if named or count > 1 else ("positive",)

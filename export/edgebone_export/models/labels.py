@@ -1,4 +1,4 @@
-"""Lists of class names: the line is the class, so that no line may be lost."""
+"""Read lists of class names: the line number is the class id, so no line may be lost."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from edgebone_export.errors import ExportError
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read a file with one class name a line, UTF-8.
+    """Read a UTF-8 file with one class name per line.
 
     Returns:
-        One name a line; an empty line keeps its place, as a class without a name. Empty lines at the end name nothing.
+        One name per line; an empty line is a class without a name. Empty lines at the end are dropped.
 
     Raises:
-        ExportError: The file cannot be read, or names nothing.
+        ExportError: The file cannot be read, or has no names.
     """
     with foreign(
         lambda reason: ExportError(
-            f"labels {path}: not a readable file ({reason}); give a UTF-8 file with one class name a line"
+            f"labels {path}: not a readable file ({reason}); pass a UTF-8 file with one class name per line"
         )
     ):
-        # Not splitlines(), which takes form feeds and U+2028 inside a name for ends of lines, too.
+        # Not splitlines(), which also splits at form feeds and U+2028 inside a name.
         lines = read_text(path, LABELS_BYTES).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     names = [line.strip() for line in lines]
     while names and not names[-1]:
         names.pop()
     if not names:
-        raise ExportError(f"labels {path}: the file names no class; write one a line")
+        raise ExportError(f"labels {path}: the file has no class names; write one per line")
     return tuple(names)

@@ -1,4 +1,4 @@
-"""What an export may give: the words for it, without PyTorch, so that a wrong one is refused at once."""
+"""Names of output kinds, without PyTorch, so that a wrong one is rejected at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Kind = Literal["classification", "binary", "multilabel", "regression"]
 
 
 def check_kinds(output_kind: str | None, kind: str | None) -> None:
-    """Refuse a word that is none of these.
+    """Check the names of an output kind and a kind.
 
     Raises:
-        ExportError: Names the word, those near it, and all.
+        ExportError: One is unknown; the message lists similar names and all.
     """
     for what, word, known in (("output", output_kind, get_args(OutputKind)), ("kind", kind, get_args(Kind))):
         if word is not None and word not in known:
-            raise ExportError(f"there is no {what} {word}; {did_you_mean(word, known)}choose {', '.join(known)}")
+            raise ExportError(f"no {what} {word}; {did_you_mean(word, known)}choose {', '.join(known)}")

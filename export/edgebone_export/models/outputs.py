@@ -1,4 +1,4 @@
-"""Chooses the output of a whole classifier: its logits, the embedding before them, its maps, or all that it returns."""
+"""Choose the output of a classifier: logits, the embedding before them, feature maps, or all raw outputs."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from edgebone_export.models.output_kinds import OutputKind
 
 
 def check_classifier(request: ModelRequest) -> None:
-    """Refuse what a library's classifier does not have.
+    """Check that a library's classifier supports the request.
 
     Raises:
-        ExportError: Says what it gives, or what an option goes with.
+        ExportError: It does not; the message lists the supported outputs, or where the option applies.
     """
     check_options(request, "resize", "kind")
     if request.output_kind in ("detections", "segmentation"):
         raise ExportError(
-            f"{request.name} is a classifier: it gives logits, embedding, features or raw, not {request.output_kind}"
+            f"{request.name} is a classifier: it returns logits, embedding, features or raw, not {request.output_kind}"
         )
     check_no_preprocess(request)
 
 
 def with_output(network: Network, request: ModelRequest) -> Backbone:
-    """Describe a classifier with the output that is asked for.
+    """Describe a classifier with the requested output.
 
     Args:
-        network: The whole classifier; put into eval mode.
-        request: What is asked.
+        network: The complete classifier; set to eval mode.
+        request: The request.
 
     Raises:
-        ExportError: It has no such output, or does not run, or the labels do not go with it.
+        ExportError: It has no such output or does not run, or the labels do not fit it.
     """
     network.module.eval().requires_grad_(False)
     labels, numbers = request.labels, request.kind or network.kind
@@ -120,8 +120,7 @@ def _classes(name: str, outputs: tuple[torch.Tensor, ...]) -> int:
     if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor) or outputs[0].ndim != 2:
         shapes = [list(getattr(output, "shape", ())) or type(output).__name__ for output in outputs]
         raise ExportError(
-            f"{name}: logits are one output of shape (batch, classes), the network gives {shapes}; "
-            "try --output features"
+            f"{name}: logits must be one output of shape (batch, classes), found {shapes}; try --output features"
         )
     return int(outputs[0].shape[1])
 
@@ -129,7 +128,7 @@ def _classes(name: str, outputs: tuple[torch.Tensor, ...]) -> int:
 def _labels(network: Network, labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
     if labels is not None:
         if len(labels) != classes:
-            raise ExportError(f"{network.name} has {classes} classes, but {len(labels)} labels were given")
+            raise ExportError(f"{network.name} has {classes} classes, but {len(labels)} labels were passed")
         return tuple(labels)
     return network.labels if len(network.labels) == classes else tuple(map(str, range(classes)))
 

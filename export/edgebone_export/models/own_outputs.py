@@ -1,4 +1,4 @@
-"""What networks of the user's own take and return: grey pictures, several tensors, dictionaries, maps."""
+"""Adapt inputs and outputs of the user's own networks: grey pictures, several tensors, dictionaries, maps."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from edgebone_export.models.output_kinds import Kind
 from edgebone_export.models.taps import stride_of
 
 _ALONE = "output"
-# What the graph's input is named is no name for an output.
+# The name of the graph's input cannot name an output.
 _TAKEN = "images"
-# The batch that a network is tried with: one that no other axis is likely to have.
+# The batch size of the trial run: a size that no other axis is likely to have.
 _TRIED = 2
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Grey(nn.Module):
-    """Takes pictures of three channels for a network that takes grey ones.
+    """Converts pictures of three channels to grey for a network that takes one.
 
     Args:
         module: The network.
-        shares: What each of the three counts for.
+        shares: Weight of each of the three channels.
     """
 
     def __init__(self, module: nn.Module, shares: Sequence[float]) -> None:
@@ -41,17 +41,17 @@ class Grey(nn.Module):
         self.register_buffer("shares", torch.tensor(shares).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Any:
-        """(n, 3, h, w), normalised, to what the network gives for (n, 1, h, w)."""
+        """Return the network's outputs for normalised (n, 3, h, w) reduced to (n, 1, h, w)."""
         return self.module((images * self.shares).sum(dim=1, keepdim=True))
 
 
 class Returned(nn.Module):
-    """Gives some of what a network returns, as a tuple.
+    """Returns some of a network's outputs as a tuple.
 
     Args:
         module: The network.
-        names: What, as :func:`flatten` names it.
-        flat: As (n, k), whatever axes it has after the batch.
+        names: Names of the outputs as in :func:`flatten`.
+        flat: Whether to flatten each output to (n, k).
     """
 
     def __init__(self, module: nn.Module, names: Sequence[str], flat: bool = False) -> None:
@@ -61,16 +61,16 @@ class Returned(nn.Module):
         self._flat = flat
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(n, 3, h, w) to one tensor a name."""
+        """Return one tensor per name for (n, 3, h, w)."""
         found = flatten(self.module(images))
         chosen = tuple(found[name] for name in self._names)
         return tuple(tensor.reshape(tensor.shape[0], -1) for tensor in chosen) if self._flat else chosen
 
 
 def flatten(returned: object) -> dict[str, Tensor]:
-    """Every tensor that a network returns, by name: a dictionary's keys, fields, places in a tuple.
+    """Return every tensor of a network's result by name: dictionary keys, fields, positions in a tuple.
 
-    What is no tensor, as a loss of None, is left out.
+    Anything else, such as a loss of None, is skipped.
     """
     found: dict[str, Tensor] = {}
     for path, tensor in _tensors(returned, ()):
@@ -102,14 +102,14 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
 
     Args:
         module: The network, in eval mode.
-        preprocess: How pictures become its input.
-        name: For messages.
+        preprocess: The network's preprocessing.
+        name: The network's name, for messages.
 
     Returns:
-        The network, behind a step that makes pictures grey where it takes one channel, and what it returns.
+        The network, after a conversion to grey if it takes one channel, and the shapes of its outputs.
 
     Raises:
-        ExportError: It does not run, or returns no tensors with the batch first.
+        ExportError: It does not run, or its results are not tensors with the batch first.
     """
     returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception) and not isinstance(_run(module, 1, preprocess), Exception):
@@ -122,14 +122,14 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
     odd = [f"{key} {list(shape)}" for key, shape in shapes.items() if not shape or shape[0] != _TRIED]
     if odd or not shapes:
         raise ExportError(
-            f"{name} should return tensors whose first axis is the batch; for {_TRIED} pictures it returns "
+            f"{name} must return tensors whose first axis is the batch; for {_TRIED} pictures it returned "
             f"{', '.join(odd) or type(returned).__name__}"
         )
     return module, shapes
 
 
 def _run(module: nn.Module, channels: int, preprocess: Preprocess) -> object:
-    """What it returns, or the exception that it raises: a network may raise any."""
+    """Return the network's result, or the exception that it raises; it may raise any."""
     try:
         with torch.inference_mode():
             return module(torch.zeros(_TRIED, channels, *preprocess.size_hw))
@@ -138,12 +138,12 @@ def _run(module: nn.Module, channels: int, preprocess: Preprocess) -> object:
 
 
 def default_kind(shapes: Shapes, numbers: Kind | None = None) -> Literal["logits", "raw"]:
-    """What a network gives: numbers that mean something, or its tensors as they are.
+    """Return the default output kind of a network: values with a meaning, or raw tensors.
 
     Args:
-        shapes: What it returns; empty for a library's.
-        numbers: What somebody said that its numbers are. One vector is classes even where nobody did, and one number
-            is to be asked about.
+        shapes: Output shapes; empty for a library's network.
+        numbers: Stated meaning of the values, if any. A single vector means classes even without one; a single value
+            requires one.
     """
     alone = [len(shape) == 2 or math.prod(shape[1:]) == 1 for shape in shapes.values()]
     return "logits" if numbers is not None or alone in ([], [True]) else "raw"
@@ -152,12 +152,12 @@ def default_kind(shapes: Shapes, numbers: Kind | None = None) -> Literal["logits
 def choose(
     kind: str, shapes: Shapes, size_hw: tuple[int, int], name: str, numbers: Kind | None = None
 ) -> tuple[str, ...]:
-    """Which of the tensors of a user's own network are the output that is asked for.
+    """Return the output tensors of a user's own network that match the requested kind.
 
-    None where they are not looked at: its layers are tapped, or it returns one tensor as a library's network does.
+    None if they do not matter: its layers are tapped, or it returns one tensor as a library's network does.
 
     Raises:
-        ExportError: None of them is, or several could be.
+        ExportError: No output matches, or several do.
     """
     if not shapes or kind not in ("logits", "segmentation", "features", "raw"):
         return ()
@@ -179,14 +179,14 @@ def choose(
         wanted = "(batch, classes)" if kind == "logits" else "(batch, classes, height, width)"
         found = ", ".join(f"{key} {list(shape)}" for key, shape in shapes.items())
         raise ExportError(
-            f"{name}: {kind} are one output of shape {wanted}, the network gives {found}; try --output raw, which "
-            "takes all of them as they are"
+            f"{name}: {kind} must be one output of shape {wanted}, found {found}; try --output raw, which takes all "
+            "of them unchanged"
         )
     return tuple(fits)
 
 
 def _vectors(shapes: Shapes, numbers: Kind | None) -> list[str]:
-    """The tensors that could be the numbers of a picture: vectors, whatever axes of 1 are around them."""
+    """Return the tensors that could be values of a picture: vectors, ignoring axes of size 1."""
     counts = {key: math.prod(shape[1:]) for key, shape in shapes.items() if sum(n > 1 for n in shape[1:]) <= 1}
     if "logits" in counts or len(counts) <= 1:
         return list(counts)

@@ -1,4 +1,4 @@
-"""The table of providers, and networks by name, whoever has them."""
+"""The table of providers, and loading networks from any of them by name."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def load_backbone(request: ModelRequest) -> Backbone:
     """Build a network with its weights and choose its output.
 
     Args:
-        request: What is asked; the first provider that claims the model answers.
+        request: The request; the first provider that claims the model serves it.
 
     Raises:
-        UnknownModelError: No provider has it; near names are suggested.
+        UnknownModelError: No provider has it; the message suggests similar names.
         WeightsError: The weights cannot be found, verified or loaded.
-        ExportError: The size, labels or output do not go with the network.
+        ExportError: The size, labels or output do not fit the network.
         MissingDependencyError: The provider's library is not installed.
     """
     check_kinds(request.output_kind, request.kind)
     if request.kind is not None and request.output_kind not in (None, "logits"):
-        raise ExportError(f"--kind says what the logits are; {request.output_kind} is another output")
+        raise ExportError(f"--kind applies to logits, not to {request.output_kind}")
     for provider in PROVIDERS:
         if provider.claims(request.model):
             torch.manual_seed(0)
@@ -39,29 +39,29 @@ def load_backbone(request: ModelRequest) -> Backbone:
 
 
 def unknown(name: str) -> UnknownModelError:
-    """The error for a name that no provider has, with near names of all of them.
+    """Return the error for an unknown name, with similar names of all providers.
 
     Raises:
-        UnknownModelError: The name is a file's, or a network's that comes as one.
+        UnknownModelError: The name is a file, or a network distributed as one.
     """
     check_model_name(name)
     library, _, bare = name.rpartition("/")
     items = list_models("*")
-    # A provider's prefix may be left out, or be wrong; the first that has a name answers to it.
+    # A provider's prefix may be missing or wrong; the first provider with the name is suggested.
     known: dict[str, str] = {}
     for item in [item for item in items if library and item.startswith(f"{library}/")] or items:
         known.setdefault(_bare(item), item)
     found = near(bare, known)
     found += [item for item in known if bare and bare in item and item not in found][: 5 - len(found)]
-    hint = f"did you mean {', '.join(known[item] for item in found)}?" if found else "edgebone models lists them"
-    return UnknownModelError(f"there is no model {name}; {hint}")
+    hint = f"did you mean {', '.join(known[item] for item in found)}?" if found else "edgebone models lists all names"
+    return UnknownModelError(f"no model named {name}; {hint}")
 
 
 def list_models(pattern: str) -> list[str]:
-    """Names of every provider, in the order of the table.
+    """Return the names of all providers, in table order.
 
     Args:
-        pattern: Shell wildcards; without any, a part of the name.
+        pattern: Shell wildcards; without any, a substring of the name.
     """
     if not any(character in pattern for character in "*?["):
         pattern = f"*{pattern}*"
@@ -73,8 +73,8 @@ def _bare(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-# The first that claims a model has it: a plain name is torchvision's before it is timm's. A further provider is its own
-# file and a row here.
+# The first provider that claims a model serves it: a plain name is torchvision's before it is timm's. Another provider
+# is a file of its own and a row here.
 PROVIDERS: tuple[Provider, ...] = (
     torchvision_models,
     torchvision_detectors,

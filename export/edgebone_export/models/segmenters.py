@@ -32,13 +32,13 @@ _LOGIT_STD = 2.0
 
 
 def names() -> list[str]:
-    """torchvision's segmentation networks."""
+    """Return the names of torchvision's segmentation networks."""
     found: list[str] = torchvision.models.list_models(module=torchvision.models.segmentation)
     return found
 
 
 class _Classes(nn.Module):
-    """The network's logits, or the best class of each pixel as uint8."""
+    """Returns the network's logits, or the best class of each pixel as uint8."""
 
     def __init__(self, model: nn.Module, decode: Decode) -> None:
         super().__init__()
@@ -46,20 +46,20 @@ class _Classes(nn.Module):
         self._decode = decode
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, h, w) to (n, classes, h, w), or uint8 (n, h, w)."""
+        """Map (n, 3, h, w) to (n, classes, h, w), or uint8 (n, h, w)."""
         logits: Tensor = self.model(images)["out"]
         return logits if self._decode == "host" else logits.argmax(dim=1).to(torch.uint8)
 
 
 def claims(model: Model) -> bool:
-    """Whether it is one of them."""
+    """Return whether the model is one of them."""
     return model in names()
 
 
 def load(request: ModelRequest) -> Backbone:
-    """Build a segmentation network; errors as :class:`edgebone_export.models.contract.Provider` says.
+    """Build a segmentation network; raises as :class:`edgebone_export.models.contract.Provider` does.
 
-    Without a size it is torchvision's for a 4:3 picture, cut to multiples of 8.
+    The default size is torchvision's for a 4:3 picture, rounded down to multiples of 8.
     """
     check_options(request, "decode")
     check_gives(request, "segmentation")
@@ -82,13 +82,13 @@ def load(request: ModelRequest) -> Backbone:
         count = class_count_in(state, model, len(published))
         classes = labels or (published if count == len(published) else tuple(map(str, range(count))))
         if len(classes) != count:
-            raise ExportError(f"{name} has {count} classes, but {len(classes)} labels were given")
+            raise ExportError(f"{name} has {count} classes, but {len(classes)} labels were passed")
         model = _module(name, count)
         spec = _preprocess(entry.transforms(), request.size_hw)
         # The second classifier is for training only.
         checkpoints.load_into(model, {key: value for key, value in state.items() if not key.startswith("aux")}, name)
     if decode == "graph" and len(classes) > _MOST_CLASSES:
-        raise ExportError(f"{name}: a class map holds {_MOST_CLASSES} classes, not {len(classes)}: --decode host")
+        raise ExportError(f"{name}: a class map holds {_MOST_CLASSES} classes, found {len(classes)}: --decode host")
     output = "classes" if decode == "graph" else "logits"
     return Backbone(
         name=name,
@@ -105,7 +105,7 @@ def load(request: ModelRequest) -> Backbone:
 
 
 def _module(name: str, classes: int) -> nn.Module:
-    # LR-ASPP has no second classifier to leave out.
+    # LR-ASPP has no second classifier to omit.
     second: dict[str, Any] = {} if name.startswith("lraspp") else {"aux_loss": False}
     model: nn.Module = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=classes, **second
@@ -114,7 +114,7 @@ def _module(name: str, classes: int) -> nn.Module:
 
 
 def _spread(model: nn.Module) -> None:
-    """Scale the layers that give the classes so that those of a random network differ from place to place."""
+    """Scale the classifying layers so that a random network's classes vary across the picture."""
     convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
         if layer.out_channels == convolutions[-1].out_channels:
@@ -123,7 +123,7 @@ def _spread(model: nn.Module) -> None:
 
 
 def _preprocess(transforms: Any, size_hw: tuple[int, int] | None) -> Preprocess:
-    """torchvision resizes the shorter side and leaves the longer one free; a canvas of a fixed size stands for it."""
+    """Return the preprocessing: a fixed canvas replaces torchvision's resize, which leaves the longer side free."""
     short = int(transforms.resize_size[0])
     mean = tuple(transforms.mean)
     pad = tuple(round(255 * value) for value in mean)
@@ -140,7 +140,7 @@ def _preprocess(transforms: Any, size_hw: tuple[int, int] | None) -> Preprocess:
 
 
 def _reference(transforms: Any, spec: Preprocess) -> Any:
-    """torchvision's own steps onto the canvas: resize, normalise, and the mean around it."""
+    """Return torchvision's own steps on the canvas: resize, normalise, and pad with the mean."""
     height, width = spec.size_hw
 
     def apply(picture: Any) -> Tensor:

@@ -1,6 +1,6 @@
-"""Outputs other than the last: embeddings and feature maps of networks that offer none themselves.
+"""Tap embeddings and feature maps of networks that do not return them.
 
-What to tap is found by running the network once and watching its layers.
+The layers to tap are found by running the network once and watching its layers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Reading = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Tapped(nn.Module):
-    """Runs a network and returns what some of its layers gave or took.
+    """Runs a network and returns the inputs or outputs of some of its layers.
 
     Args:
         module: The network.
         layers: Names of the layers to watch.
         takes: Return the layers' inputs instead of their outputs.
-        reading: Applied to each tensor before it is returned.
+        reading: Function applied to each tensor before it is returned.
     """
 
     def __init__(self, module: nn.Module, layers: Sequence[str], takes: bool, reading: Reading) -> None:
@@ -36,8 +36,8 @@ class Tapped(nn.Module):
         self._reading = reading
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(n, 3, h, w) float32 to one tensor a layer."""
-        # Held outside of the module: torch.export refuses tensors that a forward leaves in attributes.
+        """Return one tensor per layer for float32 (n, 3, h, w)."""
+        # Stored outside the module: torch.export rejects tensors that a forward leaves in attributes.
         seen: dict[str, torch.Tensor] = {}
 
         def watch(name: str) -> Callable[..., None]:
@@ -56,22 +56,22 @@ class Tapped(nn.Module):
 
 
 def embedding(module: nn.Module, example: torch.Tensor, name: str) -> nn.Module:
-    """The input of the last linear layer, one vector a picture.
+    """Return a module that computes the last linear layer's input, one vector per picture.
 
     Raises:
         ExportError: The network has no linear layer.
     """
     linear = [layer for layer, made, _, _ in _watch(module, example) if isinstance(made, nn.Linear)]
     if not linear:
-        raise ExportError(f"{name} ends in no linear layer, whose input would be the embedding")
+        raise ExportError(f"{name} does not end in a linear layer, whose input would be the embedding")
     return Tapped(module, linear[-1:], takes=True, reading=lambda tensor: tensor.flatten(1))
 
 
 def feature_maps(module: nn.Module, example: torch.Tensor, name: str) -> nn.Module:
-    """The last map of each stride, finest first, as (n, channels, height, width).
+    """Return a module that computes the last map of each stride, finest first, as (n, channels, height, width).
 
     Raises:
-        ExportError: The network has no maps.
+        ExportError: The network has no feature maps.
     """
     if isinstance(module, VisionTransformer):
         rows = module.image_size // module.patch_size
@@ -91,23 +91,23 @@ def feature_maps(module: nn.Module, example: torch.Tensor, name: str) -> nn.Modu
         if size and _is_scaled(size, example) and _is_stage(module, layer, shrinks)
     }
     if not last:
-        raise ExportError(f"{name} has no feature maps that could be found")
+        raise ExportError(f"no feature maps found in {name}")
     finest_first = [last[stride] for stride in sorted(last)]
     reading: Reading = (lambda tensor: tensor.permute(0, 3, 1, 2)) if channels_last else (lambda tensor: tensor)
     return Tapped(module, finest_first, takes=False, reading=reading)
 
 
 def stride_of(pixels: int, cells: int, known: Collection[int] = ()) -> int:
-    """How many pixels of the network's input one cell of a map stands for, along one side.
+    """Return the pixels of the network's input per cell of a map, along one side.
 
-    Layers round a side up or down, and without padding they lose cells at its ends: what networks halve step by step
-    has a power of two as its stride, whatever the sides' quotient is. Patches of 14 pixels are told from that by
-    dividing evenly.
+    Layers round a side up or down, and without padding lose cells at its ends: networks that halve step by step have
+    a power of two as stride, whatever the ratio of the sides. Patches of 14 pixels are recognised because they divide
+    the side evenly.
 
     Args:
         pixels: The side of the network's input.
-        cells: The map's.
-        known: The strides that the network is known to have; none where nothing is known.
+        cells: The side of the map.
+        known: Strides that the network is known to have, if any.
     """
     exponent = math.log2(pixels / cells)
     among = known or {2 ** max(0, math.floor(exponent)), 2 ** max(0, math.ceil(exponent))}
@@ -124,7 +124,7 @@ Size = tuple[int, int] | None
 def _watch(
     module: nn.Module, example: torch.Tensor, channels_last: bool = False
 ) -> list[tuple[str, nn.Module, Size, Size]]:
-    """Run once; every layer in the order in which it finished, with its maps' sizes in and out."""
+    """Run once; return every layer in order of completion, with the sizes of its input and output maps."""
     finished: list[tuple[str, nn.Module, Size, Size]] = []
 
     def size_of(value: Any, nhwc: bool) -> Size:
@@ -136,7 +136,7 @@ def _watch(
     def watch(name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, taken: Any, given: Any) -> None:
             first = taken[0] if taken else None
-            # The first layer takes the picture itself, which is channels first in every network.
+            # The first layer takes the picture itself, which has channels first in every network.
             nhwc_in = channels_last and not (isinstance(first, torch.Tensor) and first.shape[1] == 3)
             finished.append((name, layer, size_of(first, nhwc_in), size_of(given, channels_last)))
 
@@ -153,23 +153,23 @@ def _watch(
 
 
 def _before_classes(watched: list[tuple[str, nn.Module, Size, Size]]) -> list[tuple[str, nn.Module, Size, Size]]:
-    """Leave out a convolution that gives the classes, as SqueezeNet's does, and what comes after it."""
+    """Drop a convolution that computes the classes, such as SqueezeNet's, and the layers after it."""
     last = next((place for place in reversed(range(len(watched))) if hasattr(watched[place][1], "weight")), 0)
     pooled = watched and watched[-1][3] in (None, (1, 1))
     return watched[:last] if pooled and isinstance(watched[last][1], nn.Conv2d) else watched
 
 
 def _is_scaled(size: tuple[int, int], example: torch.Tensor) -> bool:
-    """Whether a map is the picture at a half of its size or less, with the same aspect."""
+    """Return whether a map is at most half the picture's size, with the same aspect."""
     down_h, down_w = example.shape[2] / size[0], example.shape[3] / size[1]
     return size != (1, 1) and min(down_h, down_w) >= 1.9 and abs(down_h - down_w) < 0.15 * down_h
 
 
 def _is_stage(module: nn.Module, layer: str, shrinks: dict[str, float]) -> bool:
-    """Whether a layer stands in a plain chain of stages, not within a block.
+    """Return whether a layer is in a plain chain of stages, not inside a block.
 
-    A chain is the network itself, a list of stages in it, or a Sequential that shrinks the maps by more than a half:
-    one that shrinks them by less is a stage, and what lies within a stage is no place to tap.
+    A chain is the network itself, a list of its stages, or a Sequential that shrinks the maps by more than a half.
+    One that shrinks them by less is a stage, and layers inside a stage are not tapped.
     """
     parents = layer.split(".")[:-1]
     chains = [".".join(parents[:depth]) for depth in range(1, len(parents) + 1)]

@@ -1,4 +1,4 @@
-"""timm's models, where timm is installed."""
+"""timm's models, if timm is installed."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from edgebone_export.models.taps import stride_of
 
 _PREFIX = "timm/"
 _HUB_TIMEOUT_S = 10
-# Networks that are trained with parallel layers, and faster with these merged (benchmarks/merged_layers.py).
+# Networks trained with parallel layers that run faster merged (benchmarks/merged_layers.py).
 _FASTER_MERGED = ("mobileone_", "fastvit_", "ghostnetv3_")
 
 
 def names() -> list[str]:
-    """timm's models as ``timm/NAME``; none where it is not installed."""
+    """Return timm's models as ``timm/NAME``; empty if it is not installed."""
     return [f"{_PREFIX}{name}" for name in _known() or ()]
 
 
 def claims(model: Model) -> bool:
-    """Whether timm has the model, with or without ``timm/``; where it is not installed, whether ``timm/`` is said.
+    """Return whether timm has the model, with or without ``timm/``; if not installed, whether it starts with ``timm/``.
 
     A tag after a dot is allowed.
     """
@@ -45,7 +45,7 @@ def claims(model: Model) -> bool:
 
 
 def _known() -> list[str] | None:
-    """None where timm is not installed."""
+    """Return timm's model names; None if it is not installed."""
     try:
         import timm
     except ModuleNotFoundError:
@@ -55,7 +55,7 @@ def _known() -> list[str] | None:
 
 
 def load(request: ModelRequest) -> Backbone:
-    """Build a classifier; errors as :class:`edgebone_export.models.contract.Provider` says."""
+    """Build a classifier; raises as :class:`edgebone_export.models.contract.Provider` does."""
     check_classifier(request)
     return with_output(_build(request), request)
 
@@ -92,7 +92,7 @@ def _build(request: ModelRequest) -> Network:
 
 
 def merge(module: nn.Module) -> nn.Module:
-    """A copy in which layers that only training keeps apart are one each (timm's reparameterisation).
+    """Return a copy with training-time parallel layers merged (timm's reparameterisation).
 
     Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again", https://arxiv.org/abs/2101.03697.
     """
@@ -103,7 +103,7 @@ def merge(module: nn.Module) -> nn.Module:
 
 
 def _size_argument(name: str, size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Transformers are built for one size; convolutional networks take any and have no such argument."""
+    """Return the size argument: transformers are built for one size, convolutional networks take any."""
     import timm
 
     try:
@@ -114,14 +114,14 @@ def _size_argument(name: str, size_hw: tuple[int, int]) -> dict[str, Any]:
 
 
 def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
-    """From timm's data configuration to the manifest's terms.
+    """Convert timm's data configuration to the manifest's preprocessing.
 
     Raises:
-        ExportError: The configuration is of a kind that a bundle cannot describe.
+        ExportError: A bundle cannot describe the configuration.
     """
     channels, height, width = data["input_size"]
     if channels != 3:
-        raise ExportError(f"timm/{name} takes {channels} channels; pictures have 3")
+        raise ExportError(f"timm/{name} takes {channels} channels, but pictures have 3")
     mode, share = data.get("crop_mode") or "center", data["crop_pct"]
     resize: int | tuple[int, int]
     if mode == "center" and height == width:
@@ -129,7 +129,7 @@ def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
     elif mode == "squash":
         resize = (math.floor(height / share), math.floor(width / share))
     else:
-        raise ExportError(f"timm/{name} crops by mode {mode} to {height}x{width}, which a bundle cannot describe")
+        raise ExportError(f"timm/{name} crops in mode {mode} to {height}x{width}, which a bundle cannot describe")
     return Preprocess(
         mode="crop",
         size_hw=(height, width),
@@ -152,14 +152,14 @@ def _with_weights(name: str, module: Any, request: ModelRequest, sized: dict[str
         path, record = weights_.own_file(Path(weights))
     else:
         raise WeightsError(
-            f"timm/{name}: no file {weights}; timm's weights are chosen by a tag in the model's name, such as "
-            f"{name.split('.')[0]}.{config.get('tag') or 'TAG'}; otherwise give a file or random"
+            f"timm/{name}: no file {weights}; timm's weights are selected by a tag in the model's name, such as "
+            f"{name.split('.')[0]}.{config.get('tag') or 'TAG'}; otherwise pass a file or random"
         )
     state, record = checkpoints.read_weights(path, record, module)
     classes = class_count_in(state, module, module.num_classes)
     if classes != module.num_classes:
         module = timm.create_model(name, pretrained=False, num_classes=classes, **sized)
-    # Some architectures publish weights in their authors' own layout, and bring the function that adapts them.
+    # Some architectures publish weights in their authors' own layout, with a function that converts them.
     adapt = vars(sys.modules[type(module).__module__]).get("checkpoint_filter_fn")
     checkpoints.load_into(module, adapt(state, module) if adapt else state, f"timm/{name}")
     return module, record
@@ -173,11 +173,11 @@ def _published(name: str, config: dict[str, Any]) -> weights_.PublishedFile:
         file = config["url"].split("/")[-1]
         download = weights_.download_url(config["url"])
         return weights_.PublishedFile(tagged, file, weights_.hash_in_name(file), download)
-    raise WeightsError(f"timm/{name} has no published weights; give a file, or random")
+    raise WeightsError(f"timm/{name} has no published weights; pass a file or random")
 
 
 def _from_hub(tagged: str, repository: str) -> weights_.PublishedFile:
-    """The model hub records a file's SHA-256 beside it; without a connection there is no record."""
+    """Return a file of the model hub, which alone records its SHA-256."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     file = "model.safetensors"
@@ -191,8 +191,8 @@ def _from_hub(tagged: str, repository: str) -> weights_.PublishedFile:
     except Exception as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise WeightsError(
-            f"weights {tagged}: the model hub cannot be reached ({reason[:120]}), and it alone records their hash; "
-            "give the file: --weights FILE, or --weights random for a test"
+            f"weights {tagged}: the model hub, which alone records their hash, cannot be reached ({reason[:120]}); "
+            "pass the file: --weights FILE, or --weights random for a test"
         ) from error
     return weights_.PublishedFile(tagged, f"{tagged}.safetensors", recorded.strip('"'), fetch)
 
@@ -215,7 +215,7 @@ def _reference(data: dict[str, Any], preprocess: Preprocess) -> Any:
     if preprocess.mode != "crop" or preprocess.size_hw != tuple(data["input_size"][1:]):
         return None
     if isinstance(preprocess.resize, int):
-        # timm rounds size / crop_pct down: the half keeps that from landing one pixel short.
+        # timm rounds size / crop_pct down: adding a half keeps the result from being one pixel short.
         data = {**data, "crop_mode": "center", "crop_pct": preprocess.size_hw[0] / (preprocess.resize + 0.5)}
     return timm.data.create_transform(**data, is_training=False)
 

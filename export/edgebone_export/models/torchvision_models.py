@@ -24,18 +24,18 @@ _RESCALES_ITSELF = ("googlenet", "inception_v3")
 
 
 def names() -> list[str]:
-    """torchvision's classification models."""
+    """Return the names of torchvision's classification models."""
     found: list[str] = torchvision.models.list_models(module=torchvision.models)
     return found
 
 
 def claims(model: Model) -> bool:
-    """Whether it is one of them."""
+    """Return whether the model is one of them."""
     return model in names()
 
 
 def load(request: ModelRequest) -> Backbone:
-    """Build a classifier; errors as :class:`edgebone_export.models.contract.Provider` says."""
+    """Build a classifier; raises as :class:`edgebone_export.models.contract.Provider` does."""
     check_classifier(request)
     return with_output(_build(request), request)
 
@@ -76,10 +76,10 @@ def _build(request: ModelRequest) -> Network:
 
 
 def preprocess_of(transforms: Any) -> Preprocess:
-    """Read the preprocessing off a weights entry's own transforms.
+    """Read the preprocessing from a weights entry's own transforms.
 
     Raises:
-        ExportError: The transforms are of a kind that a bundle cannot describe.
+        ExportError: A bundle cannot describe the transforms.
     """
     try:
         crop, resize = list(transforms.crop_size), list(transforms.resize_size)
@@ -94,14 +94,14 @@ def preprocess_of(transforms: Any) -> Preprocess:
             resize=resize[0] if len(resize) == 1 else (resize[0], resize[1]),
         )
     except (AttributeError, ValueError) as error:
-        raise ExportError(f"the transforms {transforms} cannot be put into a bundle ({error})") from error
+        raise ExportError(f"the transforms {transforms} cannot be described in a bundle ({error})") from error
 
 
 def find_entry(name: str, weights: str) -> WeightsEnum:
-    """The published weights of a model that a user's word means; the default ones for a file and for random.
+    """Return a model's published weights by the user's name for them; the default ones for a file and random.
 
     Raises:
-        WeightsError: There are none of that name.
+        WeightsError: The model has none of that name.
     """
     entries = list(torchvision.models.get_model_weights(name))
     if weights in ("default", "random") or is_file(weights):
@@ -112,7 +112,7 @@ def find_entry(name: str, weights: str) -> WeightsEnum:
             return entry
     names = ["default", *(entry.name for entry in entries)]
     raise WeightsError(
-        f"{name} has no weights {weights}, and there is no such file; {did_you_mean(weights, names)}"
+        f"{name} has no weights {weights}, and no such file exists; {did_you_mean(weights, names)}"
         f"choose {', '.join(names)}, a file, or random"
     )
 
@@ -122,15 +122,15 @@ def resolve(entry: WeightsEnum, weights_dir: Path | None) -> tuple[Path, Weights
     try:
         return weights_.resolve(_published(entry), weights_dir)
     except WeightsError as error:
-        # Never taken instead, unasked: other weights are another network.
+        # Never substituted unasked: other weights make another network.
         others = [other.name for other in type(entry) if other != entry and weights_.has_wheel(_published(other).file)]
         if not others:
             raise
-        raise WeightsError(f"{error}; a package index is enough for --weights {others[0]}") from error
+        raise WeightsError(f"{error}; --weights {others[0]} needs only a package index") from error
 
 
 def is_file(weights: str) -> bool:
-    """Whether the user's word for weights means a file."""
+    """Return whether the user's name for weights is a file."""
     return Path(weights).suffix in (".pth", ".pt", ".bin", ".ckpt", ".safetensors") or Path(weights).is_file()
 
 
@@ -150,7 +150,7 @@ def _module(name: str, classes: int) -> nn.Module:
 
 
 def _reference(entry: WeightsEnum, preprocess: Preprocess) -> Any:
-    """torchvision's own transform at the chosen size; it has none that stretches."""
+    """Return torchvision's own transform at the chosen size; None for a stretch, which it does not have."""
     if preprocess.mode != "crop":
         return None
     return functools.partial(entry.transforms, crop_size=preprocess.size_hw[0], resize_size=preprocess.resize)()

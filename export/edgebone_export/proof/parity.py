@@ -1,4 +1,4 @@
-"""How far a variant's raw outputs are from FP32's, for the manifest: figures, not a verdict."""
+"""Measure how far a variant's raw outputs are from FP32's, for the manifest: figures, not a verdict."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def measure_parity(
     """Compare the outputs of several runs.
 
     Args:
-        have: The variant's outputs by name, one a run.
-        want: FP32's.
-        heads: The bundle's, which say what outputs are.
+        have: The variant's outputs by name, one mapping per run.
+        want: FP32's outputs in the same form.
+        heads: The bundle's heads, which define how outputs are compared.
     """
     found: list[Difference] = []
     for head in heads.values():

@@ -1,4 +1,4 @@
-"""Does the exported graph compute what PyTorch computes, and is its input what PyTorch would be fed?"""
+"""Verify that the exported graph matches PyTorch, and that its preprocessing matches the library's."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from edgebone.tasks.detection import DETECTION
 from edgebone_export.errors import ExportError, ParityError
 from edgebone_export.models.contract import Backbone, Transform, run_eager
 
-# Boxes that no threshold would ever show are not looked for.
+# Boxes below any practical threshold are not compared.
 _LEAST_SCORE = 1e-3
-# Pillow and torchvision round alike but for rare pixels; a wrong size or filter is off by tens.
+# Pillow and torchvision round the same except for rare pixels; a wrong size or filter is off by tens.
 _MOST_STEPS = 4
 _MOST_MEAN_STEPS = 0.5
 # FP32 rounding alone makes outputs differ by about this much.
@@ -39,15 +39,15 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Reference:
-    """What PyTorch answers.
+    """Inputs, and PyTorch's outputs for them.
 
     Attributes:
         uint8: Network inputs as the runtime makes them: (n, height, width, 3).
-        floats: The same, normalised, as the original network takes it: float32 (n, 3, height, width) of PyTorch.
+        floats: The same inputs, normalised, as the original network takes them: float32 (n, 3, height, width).
         outputs: Eager PyTorch's outputs by name, each (n, …).
-        comparisons: How outputs are compared, by name: ``values``, unless said otherwise; ``scores`` of
-            classes, whose best one is compared, too; ``boxes`` (n, k, 6); maps of ``classes``.
-        made_by: What gave the outputs, for messages.
+        comparisons: How outputs are compared, by name; ``values`` if not listed: ``scores`` of classes, whose
+            best class is compared too; ``boxes`` (n, k, 6); maps of ``classes``.
+        made_by: What computed the outputs, for messages.
     """
 
     uint8: NDArray[np.uint8]
@@ -59,12 +59,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class PreprocessParity:
-    """The runtime's preprocessing against the library's own transform, in steps of 255.
+    """The runtime's preprocessing compared with the library's own transform, in steps of 255.
 
     Attributes:
         max_steps: Largest difference of a pixel.
         mean_steps: Mean difference.
-        pictures: How many were compared.
+        pictures: Number of pictures compared.
     """
 
     max_steps: float
@@ -73,7 +73,7 @@ class PreprocessParity:
 
 
 def first_pictures(reference: Reference, count: int) -> Reference:
-    """The same for the first pictures alone."""
+    """Return a reference limited to the first pictures."""
     return replace(
         reference,
         uint8=reference.uint8[:count],
@@ -83,7 +83,7 @@ def first_pictures(reference: Reference, count: int) -> Reference:
 
 
 def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) -> Reference:
-    """Preprocess pictures as the runtime does, and run them through eager PyTorch.
+    """Preprocess pictures as the runtime does and run them through eager PyTorch.
 
     Raises:
         ExportError: PyTorch's own outputs are not finite, or the same for every picture.
@@ -96,20 +96,20 @@ def make_reference(backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]) ->
     outputs = _eager(backbone.module, floats, backbone.outputs)
     for name, values in outputs.items():
         if not np.isfinite(values).all():
-            raise ExportError(f"{backbone.name}: PyTorch itself gives NaN or infinity in {name}; check the weights")
+            raise ExportError(f"{backbone.name}: PyTorch itself returns NaN or infinity in {name}; check the weights")
         if len(values) > 1 and np.ptp(values, axis=0).max() <= _SAME * max(float(np.abs(values).max()), 1e-12):
             raise ExportError(
-                f"{backbone.name}: PyTorch gives the same {name} for every picture, so that comparing the graph "
-                "with it would prove nothing; check the weights"
+                f"{backbone.name}: PyTorch returns the same {name} for every picture, so a comparison with the "
+                "graph would prove nothing; check the weights"
             )
     return Reference(inputs, floats, outputs, comparisons_of(backbone.heads, outputs))
 
 
 def check_merged(backbone: Backbone, reference: Reference) -> Parity:
-    """Hold the network with merged layers against the one that was trained, both in eager PyTorch.
+    """Compare the network with merged layers with the trained one, both in eager PyTorch.
 
     Raises:
-        ParityError: An output is off; says which and by how much.
+        ParityError: An output differs; the message names it and the difference.
     """
     assert backbone.merged is not None
     return _compare(_eager(backbone.merged, reference.floats, backbone.outputs), reference)
@@ -122,12 +122,12 @@ def _eager(module: torch.nn.Module, floats: NDArray[np.floating], names: Sequenc
 
 @dataclass(frozen=True)
 class DetectionParity:
-    """Detections through the runtime's decoder against the library's own detector, on the same network inputs.
+    """Detections of the runtime's decoder compared with the library's own detector, on the same network inputs.
 
     Attributes:
-        matched: Share of the boxes that the other side has too, the smaller of both directions, 0 to 1.
-        boxes: How many boxes the library found.
-        pictures: In how many pictures.
+        matched: Share of boxes found by both sides, the smaller of both directions, 0 to 1.
+        boxes: Number of boxes that the library found.
+        pictures: Number of pictures.
     """
 
     matched: float
@@ -136,10 +136,10 @@ class DetectionParity:
 
 
 def check_against_library(backbone: Backbone, reference: Reference) -> DetectionParity:
-    """Hold the static form, decoded and suppressed as the runtime does, against the library's own detector.
+    """Compare the static form, decoded and suppressed as in the runtime, with the library's own detector.
 
     Raises:
-        ParityError: Less than 99 % of the boxes are the same.
+        ParityError: Less than 99 % of the boxes match.
     """
     from edgebone_export.models.detectors.torchvision_detectors import library_boxes
 
@@ -158,52 +158,52 @@ def check_against_library(backbone: Backbone, reference: Reference) -> Detection
         full = len(theirs) >= int(head.params["max_detections"])
         if full:
             ours = ours[ours[:, 4] >= theirs[:, 4].min()]
-        # torchvision lists boxes that were clipped to nothing; the runtime shows none of them, so that others may
-        # have their places.
+        # torchvision lists boxes that were clipped to nothing; the runtime shows none of them, which leaves room for
+        # others.
         theirs = theirs[(theirs[:, 2] > theirs[:, 0]) & (theirs[:, 3] > theirs[:, 1])]
         share = matched_share(ours, theirs, min_score=least, full=full)
         weight = max(len(theirs), len(ours))
         found, total, boxes = found + share * weight, total + weight, boxes + len(theirs)
-    # An untrained head finds nothing, on either side: that is the same, though it proves little.
+    # An untrained head finds nothing on either side: a match, though it proves little.
     matched = round(found / total, 5) if total else 1.0
     parity = DetectionParity(matched, boxes, len(reference.floats))
     if parity.matched < FP32.matched:
         raise ParityError(
-            f"{backbone.name}: only {100 * parity.matched:.1f} % of the boxes are those of the library's own detector "
-            f"(at least {100 * FP32.matched:.0f} % should be)"
+            f"{backbone.name}: only {100 * parity.matched:.1f} % of the boxes match the library's own detector (at "
+            f"least {100 * FP32.matched:.0f} % expected)"
         )
     return parity
 
 
 def comparisons_of(heads: Mapping[str, Head], outputs: Outputs) -> dict[str, Comparison]:
-    """How the heads' outputs are compared, by output name."""
+    """Return the comparison of each of the heads' outputs, by output name."""
     return {name: comparison_of(head, outputs[name].dtype) for head in heads.values() for name in head.outputs}
 
 
 def normalize(spec: Preprocess, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 (n, h, w, 3) to normalised float32 (n, 3, h, w), as the libraries' transforms do."""
+    """Convert uint8 (n, h, w, 3) to normalised float32 (n, 3, h, w), as the libraries' transforms do."""
     scaled = inputs.astype(np.float32) / np.float32(255)
     normal = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32)
 
 
 def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> Parity:
-    """Hold onnxruntime's outputs of a graph against PyTorch's.
+    """Compare onnxruntime's outputs of a graph with PyTorch's.
 
-    The graph may still take normalised floats, or already uint8. A dynamic batch is tried at its smallest and
-    its largest size.
+    The graph may take normalised floats or uint8. A dynamic batch is tested at its smallest and its largest
+    size.
 
     Args:
         graph: The ONNX file's bytes.
-        reference: What PyTorch answers.
-        batch: Smallest and largest batch.
+        reference: Inputs, and PyTorch's outputs for them.
+        batch: Smallest and largest batch size.
 
     Raises:
-        ParityError: An output is off; says which and by how much.
+        ParityError: An output differs; the message names it and the difference.
     """
     with OnnxRuntimeEngine(graph) as engine:
         wanted = engine.inputs[0]
-        # A foreign network may take bytes with the channels first.
+        # An imported network may take bytes with the channels first.
         as_bytes = wanted.dtype == "uint8" and wanted.shape[3] == 3
         inputs = reference.uint8 if as_bytes else reference.floats
         results = [run_all(engine, inputs, size) for size in sorted(set(batch))]
@@ -211,17 +211,17 @@ def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> P
 
 
 def own_rounding(backbone: Backbone, reference: Reference) -> str:
-    """What is to be added to a refusal where the network itself magnifies rounding; nothing where it does not.
+    """Return text to append to an error if the network itself magnifies rounding, else an empty string.
 
-    PyTorch is held against itself in double precision, on the first picture.
+    PyTorch is compared with itself in double precision, on the first picture.
     """
     if not {"boxes", "classes"}.isdisjoint(reference.comparisons.values()):
-        # What is chosen jumps, however little the scores differ.
+        # Selections jump, however little the scores differ.
         return ""
     try:
         exact = run_eager(copy.deepcopy(backbone.module).double(), torch.from_numpy(reference.floats[:1]).double())
     except Exception:
-        # A network that makes tensors of its own in single precision has no double.
+        # A network that creates single-precision tensors itself cannot run in double.
         return ""
     worst = max(
         compare(values[:1], output.numpy(), "values", FP32).max_rel or 0.0
@@ -229,17 +229,17 @@ def own_rounding(backbone: Backbone, reference: Reference) -> str:
     )
     if not worst > FP32.max_rel:
         return ""
-    advice = "; random weights may do that: give trained ones" if backbone.weights.name == "random" else ""
+    advice = "; random weights can cause this: pass trained ones" if backbone.weights.name == "random" else ""
     return (
-        f"; the network magnifies rounding: in double precision PyTorch's own answer differs by {worst:.2g} "
-        f"(relative), so that no graph could be held against it{advice}"
+        f"; the network magnifies rounding: in double precision PyTorch's own output differs by {worst:.2g} "
+        f"(relative), so no graph can match it{advice}"
     )
 
 
 def _compare(outputs: Outputs, reference: Reference) -> Parity:
     wanted = reference.outputs
     if outputs.keys() != wanted.keys():
-        raise ParityError(f"outputs are named {sorted(outputs)}, should be {sorted(wanted)}")
+        raise ParityError(f"expected outputs {sorted(wanted)}, found {sorted(outputs)}")
     return _worst([_compare_one(name, outputs[name], reference) for name in wanted])
 
 
@@ -247,7 +247,7 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
     want, made_by = reference.outputs[name], reference.made_by
     how = reference.comparisons.get(name, "values")
     if have.shape != want.shape:
-        raise ParityError(f"output {name} has shape {list(have.shape)}, {made_by} gives {list(want.shape)}")
+        raise ParityError(f"output {name} has shape {list(have.shape)}, expected {made_by}'s {list(want.shape)}")
     found = compare(have, want, how, FP32, _LEAST_SCORE)
     if not found.finite:
         raise ParityError(f"output {name} has NaN or infinity where {made_by} has none")
@@ -255,8 +255,8 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
         scores = compare(_sorted_scores(have), _sorted_scores(want), "values", FP32)
         if found.matched < FP32.matched:
             raise ParityError(
-                f"output {name}: only {100 * found.matched:.1f} % of a picture's boxes are {made_by}'s (at least "
-                f"{100 * FP32.matched:.0f} % should be); scores differ by {scores.max_abs:.3g}"
+                f"output {name}: only {100 * found.matched:.1f} % of a picture's boxes match {made_by}'s (at least "
+                f"{100 * FP32.matched:.0f} % expected); scores differ by {scores.max_abs:.3g}"
             )
         return _parity(scores, len(have), found.matched, made_by)
     if found.equal is not None:
@@ -264,10 +264,10 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
         if equal < FP32.equal:
             raise ParityError(
                 f"output {name}: only {100 * equal:.2f} % of a picture's pixels have {made_by}'s class (at least "
-                f"{100 * FP32.equal:g} % should have)"
+                f"{100 * FP32.equal:g} % expected)"
             )
         return Parity(1 - equal, 1 - equal, equal, len(have), None, equal, made_by)
-    # A best class that differs is no error of its own: within this tolerance only ties can differ.
+    # A different best class is no error in itself: within this tolerance only ties can differ.
     if not values_within(found, FP32):
         raise ParityError(
             f"output {name} differs from {made_by}'s by {found.max_abs:.3g} (relative {found.max_rel:.3g}, allowed "
@@ -277,7 +277,7 @@ def _compare_one(name: str, have: NDArray[Any], reference: Reference) -> Parity:
 
 
 def _parity(found: Difference, pictures: int, matched: float | None, made_by: str) -> Parity:
-    """The manifest's figures of values that were compared."""
+    """Return the manifest's figures of a comparison."""
     assert found.max_abs is not None and found.max_rel is not None and found.cosine is not None
     return Parity(found.max_abs, found.max_rel, found.cosine, pictures, found.top1, matched, made_by)
 
@@ -303,10 +303,10 @@ def _worst(parities: Sequence[Parity]) -> Parity:
 def check_preprocess(
     spec: Preprocess, transform: Transform, pictures: Sequence[NDArray[np.uint8]], name: str
 ) -> PreprocessParity:
-    """Hold the runtime's preprocessing against the library's own transform.
+    """Compare the runtime's preprocessing with the library's own transform.
 
     Raises:
-        ParityError: They are further apart than rounding explains.
+        ParityError: They differ by more than rounding explains.
     """
     most, means = 0.0, []
     out = np.zeros((*spec.size_hw, 3), np.uint8)
@@ -317,7 +317,7 @@ def check_preprocess(
         theirs = transform(Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))).numpy()
         if ours.shape != theirs.shape:
             raise ParityError(
-                f"{name}: the library's transform gives {list(theirs.shape)}, the bundle's preprocessing "
+                f"{name}: the library's transform returns {list(theirs.shape)}, the bundle's preprocessing "
                 f"{list(ours.shape)}"
             )
         steps = np.abs(ours - theirs) * std * 255
@@ -326,7 +326,7 @@ def check_preprocess(
     parity = PreprocessParity(round(most, 3), round(float(np.mean(means)), 5), len(pictures))
     if parity.max_steps > _MOST_STEPS or parity.mean_steps > _MOST_MEAN_STEPS:
         raise ParityError(
-            f"{name}: preprocessing is off from the library's own transform by up to {parity.max_steps} of 255, "
+            f"{name}: preprocessing differs from the library's own transform by up to {parity.max_steps} of 255, "
             f"{parity.mean_steps} on average (allowed: {_MOST_STEPS}, {_MOST_MEAN_STEPS})"
         )
     return parity

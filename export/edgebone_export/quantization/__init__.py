@@ -1,1 +1,1 @@
-"""Fewer bits: half precision and quantized variants of a bundle, under an accuracy budget."""
+"""Make half-precision and quantized variants of a bundle within an accuracy budget."""

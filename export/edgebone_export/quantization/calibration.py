@@ -1,4 +1,4 @@
-"""Pictures that ranges are measured on: a folder, a labelled set or a video."""
+"""Read calibration pictures from a folder, a labelled set or a video."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edgebone.evaluate.evaluation_set import prepared
 from edgebone.evaluate.pictures import find_pictures, spread, video_frames
 from edgebone_export.errors import ExportError
 
-# Fewer say little about a network's ranges.
+# Fewer pictures say little about a network's ranges.
 FEW = 16
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Network inputs to measure on.
+    """Network inputs for calibration.
 
     Attributes:
-        name: The folder's or file's name.
-        inputs: uint8, (n, height, width, 3), as the runtime makes them.
+        name: Name of the folder or file.
+        inputs: uint8 (n, height, width, 3), as the runtime makes them.
     """
 
     name: str
@@ -36,20 +36,20 @@ class Calibration:
 def read_calibration(
     source: Path, spec: Preprocess, count: int, notice: Callable[[str], None] = lambda _: None
 ) -> Calibration:
-    """Prepare pictures, spread evenly over what there is.
+    """Preprocess pictures, evenly spaced over the source.
 
     Args:
-        source: A folder of pictures (with or without subfolders), a labelled set (CSV or COCO's JSON), or a video.
+        source: Folder of pictures (with or without subfolders), a labelled set (CSV or COCO's JSON), or a video.
         spec: The bundle's preprocessing.
-        count: How many are wanted.
-        notice: Called with a line where fewer can be had, or some cannot be read.
+        count: Number of pictures.
+        notice: Called with a line if there are fewer, or some cannot be read.
 
     Raises:
-        SourceError: There is nothing there, or nothing that can be read.
+        SourceError: The source is missing, or has no readable pictures.
         ExportError: ``count`` is not positive.
     """
     if count < 1:
-        raise ExportError(f"calibration needs pictures, not {count} of them")
+        raise ExportError(f"calibration needs 1 picture or more, found {count}")
     paths = find_pictures(source)
     chosen: Sequence[Path | NDArray[np.uint8]]
     chosen = video_frames(source, count) if paths is None else spread(paths, count)
@@ -69,9 +69,9 @@ def read_calibration(
         notice(f"left out: {why}")
     if not found:
         available = len(chosen if paths is None else paths)
-        raise SourceError(f"{source}: none of its {available} pictures can be read; nothing to calibrate on")
+        raise SourceError(f"{source}: none of its {available} pictures can be read, so calibration is not possible")
     if found < count:
-        notice(f"{source}: {found} calibration pictures instead of the {count} asked for")
+        notice(f"{source}: found {found} calibration pictures, not the {count} requested")
     elif found < FEW:
-        notice(f"{found} calibration pictures say little about a network's ranges; 100 or more are usual")
+        notice(f"{found} calibration pictures say little about a network's ranges; use 100 or more")
     return Calibration(source.name, inputs[:found])

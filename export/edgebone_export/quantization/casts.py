@@ -1,6 +1,6 @@
-"""Half precision, written into the graph as casts: what would overflow or lose itself stays in FP32.
+"""Write half precision into the graph as casts; values that would overflow or underflow stay in FP32.
 
-Flags of a builder are no way to say it: TensorRT 11 takes precision from the graph alone, and TensorRT 10 can.
+Builder flags cannot express this: TensorRT 11 takes precision from the graph only, and TensorRT 10 can.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from edgebone_export.quantization.observe import Observed
 
 HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
-# The first opset in which convolutions have the type.
+# The first opset in which convolutions support the type.
 LEAST_OPSET = {"fp16": 13, "bf16": 22}
 
-# They add up many values or take them to powers: engines compute them in FP32 for next to nothing.
+# These sum many values or raise them to powers: engines compute them in FP32 at almost no cost.
 _ALWAYS_FP32 = frozenset(
     {
         "LayerNormalization", "InstanceNormalization", "GroupNormalization", "BatchNormalization", "LpNormalization",
@@ -33,29 +33,29 @@ _ALWAYS_FP32 = frozenset(
 # Found by compiling with TensorRT-RTX 1.7.
 _NO_BF16 = frozenset({"ConvTranspose", "HardSwish", "HardSigmoid"})
 _REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "GlobalAveragePool"})
-# Their other inputs keep a type of their own.
+# Their other inputs keep their own types.
 _FIRST_INPUT_ONLY = frozenset({"Resize", "Upsample"})
-# FP16's largest number, with two bits to spare for pictures that are not in the calibration set.
+# FP16's largest number, less two bits of margin for pictures outside the calibration set.
 _FP16_SAFE = 65504 / 4
 _FP16_LARGEST = 65504
-# Below FP16's least normal number precision fades.
+# Below FP16's smallest normal number precision fades.
 _FP16_LEAST = 2.0**-14
 
 
 def find_half_layers(
     proto: onnx.ModelProto, observed: Mapping[str, Observed], precision: str
 ) -> tuple[list[str], dict[str, str]]:
-    """Which nodes can compute in half precision, by what was measured.
+    """Find the nodes that can compute in half precision, from measured activations.
 
-    What lies behind the last operator with weights stays in FP32: FP16 rounds 1000 to 0.5, which is half a pixel.
+    Nodes after the last operator with weights stay in FP32: FP16 rounds 1000 to 0.5, which is half a pixel.
 
     Args:
         proto: The FP32 graph.
-        observed: Every float32 activation.
+        observed: Statistics of every float32 activation.
         precision: ``fp16`` or ``bf16``.
 
     Returns:
-        Names of those that can, and the others' reasons by name.
+        Names of these nodes, and the reasons against the others by name.
     """
     model = ir.from_proto(proto)
     inner = inner_nodes(model)
@@ -74,9 +74,9 @@ def find_half_layers(
 
 
 def _reason(node: ir.Node, observed: Mapping[str, Observed], precision: str) -> str:
-    """Why a node must stay in FP32; empty where it need not."""
+    """Return why a node must stay in FP32; empty if it need not."""
     if node.op_type in _ALWAYS_FP32:
-        return f"{node.op_type} adds up or takes powers"
+        return f"{node.op_type} sums values or raises them to powers"
     if precision == "bf16" and node.op_type in _NO_BF16:
         return f"TensorRT has no BF16 kernel for {node.op_type}"
     if precision == "bf16":
@@ -88,27 +88,27 @@ def _reason(node: ir.Node, observed: Mapping[str, Observed], precision: str) -> 
             seen = observed[str(value.name)]
             largest = max(abs(seen.low), abs(seen.high))
             if largest > _FP16_SAFE:
-                return f"{value.name} reaches {largest:.3g}, FP16 ends at {_FP16_LARGEST}"
+                return f"{value.name} reaches {largest:.3g}, above FP16's {_FP16_LARGEST}"
             if 0 < largest < _FP16_LEAST:
-                return f"{value.name} is at most {largest:.2g}, which FP16 rounds away"
+                return f"{value.name} is at most {largest:.2g}, too small for FP16"
             if node.op_type in _REDUCTIONS and value is node.inputs[0] and largest * _count(value) > _FP16_LARGEST:
                 return f"the sum over {value.name} may reach {largest * _count(value):.3g}"
         elif (tensor := ir.convenience.get_const_tensor(value)) is not None and tensor.dtype == ir.DataType.FLOAT:
             magnitudes = np.abs(tensor.numpy())
             least = magnitudes[magnitudes > 0].max(initial=0)
             if magnitudes.max(initial=0) > _FP16_LARGEST or 0 < least < _FP16_LEAST:
-                return f"the constant {value.name} is out of FP16's range"
+                return f"the constant {value.name} is outside FP16's range"
     return ""
 
 
 def _count(value: ir.Value) -> int:
-    """How many values a reduction may add up: those of one channel."""
+    """Return how many values a reduction may sum: those of one channel."""
     shape = [size for size in (value.shape or ()) if isinstance(size, int)]
     return max(int(np.prod(shape[-2:], dtype=np.int64)) if shape else 1, 1)
 
 
 def half_points(proto: onnx.ModelProto, low: Sequence[str], precision: str) -> list[Points]:
-    """Where half precision rounds, node by node: the constants that it reads, and what it gives."""
+    """Return where half precision rounds, node by node: the constants that a node reads, and its outputs."""
     model = ir.from_proto(proto)
     nodes = by_name(model.graph)
     return [
@@ -124,11 +124,11 @@ def half_points(proto: onnx.ModelProto, low: Sequence[str], precision: str) -> l
 
 
 def lower_to_half(proto: onnx.ModelProto, low: Collection[str], precision: str) -> bytes:
-    """Let nodes compute in half precision; the graph's inputs and outputs keep their types.
+    """Make nodes compute in half precision; the graph's inputs and outputs keep their types.
 
     Args:
-        proto: The FP32 graph; stays as it is.
-        low: The nodes' names.
+        proto: The FP32 graph; not changed.
+        low: Names of the nodes.
         precision: ``fp16`` or ``bf16``.
 
     Returns:
@@ -180,10 +180,10 @@ def lower_to_half(proto: onnx.ModelProto, low: Collection[str], precision: str) 
 
 
 def simulate_half(proto: onnx.ModelProto, low: Collection[str], precision: str) -> bytes:
-    """The same network in FP32, with each value rounded that :func:`lower_to_half` computes in half precision.
+    """Return the network in FP32, rounding each value that :func:`lower_to_half` computes in half precision.
 
-    Engines for CPUs have no kernels in half precision, or leave out the rounding between two of them. What a GPU
-    gives is this, but for the order of its sums, which it keeps in FP32.
+    Engines for CPUs have no half-precision kernels, or omit the rounding between two of them. The result equals a
+    GPU's except for the order of sums, which a GPU keeps in FP32.
     """
     model = ir.from_proto(proto)
     half = HALVES[precision]
@@ -221,7 +221,7 @@ def _restore_outputs(model: ir.Model, lowered: Collection[ir.Value]) -> None:
 
 
 def _rename_output(model: ir.Model, old: ir.Value, new: ir.Value) -> None:
-    """Let a value take an output's place and name, if that is one."""
+    """Replace an output with a value under the same name."""
     for place, output in enumerate(model.graph.outputs):
         if output is old:
             name = old.name

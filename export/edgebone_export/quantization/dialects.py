@@ -1,4 +1,4 @@
-"""Whose form of quantization: the same network, written in the way that each engine computes fast and right."""
+"""Dialects of quantization: the form that each engine computes fast and correctly."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import onnx_ir as ir
 
 from edgebone.engines.table import readers_of
 
-# Operators with weights: what is worth lowering.
+# Operators with weights are worth lowering.
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-# They move values without computing: one scale holds before and after.
+# These move values without computing: one scale holds before and after.
 MOVING = frozenset(
     {"MaxPool", "Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "Gather", "Resize"}
 )
-# They clip: an integer's own ends do that for nothing.
+# These clip, which an integer's range does for free.
 CLIPPING = frozenset({"Clip", "Relu"})
 
 
@@ -23,15 +23,15 @@ class Dialect:
     """How scales are chosen and where they are written.
 
     Attributes:
-        name: Its name in the manifest.
+        name: Name in the manifest.
         precision: ``int8``, ``fp8`` or ``int4``.
-        engines: The engines that read it.
-        activation: The type of activations; None leaves them in FP32.
-        weight: The type of weights.
+        engines: Engines that read it.
+        activation: Type of activations; None leaves them in FP32.
+        weight: Type of weights.
         symmetric: Whether activations have a zero-point of 0.
-        ops: The operators that are lowered.
-        outputs: Whether an operator's output is quantized right behind it, so that its integer kernel fuses.
-        bias: Whether the bias is quantized, too.
+        ops: Operators to lower.
+        outputs: Whether an operator's output is quantized directly after it, so that its integer kernel fuses.
+        bias: Whether the bias is quantized too.
         opset: The oldest opset that can express it.
     """
 
@@ -47,8 +47,8 @@ class Dialect:
     opset: int
 
 
-# onnxruntime's kernels on x86 multiply uint8 by int8; int8 by int8 takes three times as long. An operator only
-# becomes an integer kernel with quantized values at its inputs and its outputs, and an int32 bias.
+# onnxruntime's kernels on x86 multiply uint8 by int8; int8 by int8 takes three times as long. An operator becomes an
+# integer kernel only with quantized inputs and outputs and an int32 bias.
 ONNXRUNTIME = Dialect(
     name="onnxruntime",
     precision="int8",
@@ -65,7 +65,7 @@ ONNXRUNTIME = Dialect(
     opset=13,
 )
 
-# TensorRT takes int8 by int8 with zero-points of 0 only. It fuses what follows a convolution by itself: scales stand
+# TensorRT takes int8 by int8 with zero-points of 0 only. It fuses the operators after a convolution itself: scales go
 # before operators with weights, and on the branch of a residual addition that no convolution computes. Its bias is
 # FP32. (NVIDIA, "Working with quantized types", TensorRT documentation.)
 TENSORRT = Dialect(
@@ -81,7 +81,7 @@ TENSORRT = Dialect(
     opset=13,
 )
 
-# For GPUs that have FP8 (compute capability 8.9 and later).
+# For GPUs with FP8 (compute capability 8.9 and later).
 TENSORRT_FP8 = replace(
     TENSORRT,
     precision="fp8",
@@ -91,5 +91,5 @@ TENSORRT_FP8 = replace(
     opset=19,
 )
 
-# Weights alone, in blocks: for networks that are bound by reading them.
+# Weights only, in blocks: for networks that are bound by reading them.
 TENSORRT_INT4 = replace(TENSORRT_FP8, precision="int4", activation=None, weight=ir.DataType.INT4, opset=21)

@@ -1,6 +1,6 @@
-"""What rounding each layer costs: one FP32 graph in which every layer's rounding is switched on by itself.
+"""Measure the rounding error of each layer with one FP32 graph, in which each layer's rounding has its own switch.
 
-Hundreds of layers are tried one by one, and a session for each would take minutes to build alone.
+Hundreds of layers are tried one by one; building a session for each would take minutes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from edgebone_export.quantization.insert import Ranges, activation_grid, find_pl
 from edgebone_export.quantization.layers import Layer, last_layers
 
 _SWITCHES = "edgebone_switches"
-# What trying all layers one by one may take, about.
+# Approximate time limit for trying all layers one by one.
 _EACH_S = 120.0
 
-# Gives the nodes that round a value; the last one's first output is the result.
+# Returns the nodes that round a value; the last one's first output is the result.
 Rounding = Callable[[ir.Model, ir.Value], list[ir.Node]]
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where one layer rounds.
+    """The places where one layer rounds.
 
     Attributes:
-        layer: The layer's name.
-        reads: Node's name and place of each input that only this node reads rounded.
-        values: Names of the values that all read rounded.
-        weights: Node's name, place, and the rounded constant in its stead.
+        layer: Name of the layer.
+        reads: Node name and index of each input that only this node reads rounded.
+        values: Names of the values that all nodes read rounded.
+        weights: Node name, input index, and the rounded constant for that input.
     """
 
     layer: str
@@ -55,15 +55,15 @@ def emulate_dialect(
     inputs: NDArray[np.uint8],
     batch: int = 1,
 ) -> Emulation:
-    """A dialect's rounding of an FP32 graph, layer by layer.
+    """Emulate a dialect's rounding of an FP32 graph, layer by layer.
 
     Args:
         proto: The graph.
-        layers: The layers that it lowers.
+        layers: The layers to lower.
         dialect: The dialect.
         ranges: Low and high of each activation.
         inputs: uint8 pictures (n, height, width, 3).
-        batch: Pictures a run.
+        batch: Pictures per run.
     """
     model = ir.from_proto(proto)
     nodes = by_name(model.graph)
@@ -81,7 +81,7 @@ def emulate_dialect(
 
 
 def _quantized_rounding(dialect: Dialect, ranges: Ranges, shared: Mapping[str, str]) -> Rounding:
-    """Rounds to the dialect's grid."""
+    """Return a rounding to the dialect's grid."""
 
     def nodes(model: ir.Model, value: ir.Value) -> list[ir.Node]:
         name = str(value.name)
@@ -98,7 +98,7 @@ def _quantized_rounding(dialect: Dialect, ranges: Ranges, shared: Mapping[str, s
 
 
 def cast_rounding(dtype: ir.DataType) -> Rounding:
-    """Rounds to FP16 or BF16."""
+    """Return a rounding to FP16 or BF16."""
 
     def nodes(model: ir.Model, value: ir.Value) -> list[ir.Node]:
         there = ir.node("Cast", [value], {"to": int(dtype)})
@@ -108,14 +108,14 @@ def cast_rounding(dtype: ir.DataType) -> Rounding:
 
 
 class Emulation:
-    """A network whose layers' rounding can be switched, on some pictures.
+    """A network on some pictures, with a switch for each layer's rounding.
 
     Args:
         proto: The FP32 graph.
-        points: Where each layer rounds.
-        rounding: How.
+        points: The places where each layer rounds.
+        rounding: How to round.
         inputs: uint8 pictures (n, height, width, 3).
-        batch: Pictures a run.
+        batch: Pictures per run.
     """
 
     def __init__(
@@ -134,14 +134,14 @@ class Emulation:
         self._exact = self._run(())
 
     def error(self, active: Collection[str], pictures: int | None = None) -> float:
-        """The noise that rounding these layers adds to what leaves the last layers, over the signal's power.
+        """Return the noise that rounding these layers adds to the last layers' outputs, over the signal's power.
 
         Args:
-            active: The layers' names.
-            pictures: How many of the runs to look at; None for all.
+            active: Names of the layers.
+            pictures: Number of runs to use; None for all.
 
         Returns:
-            The worst of these layers' mean over the pictures: 0 for none; infinite where something overflows.
+            The worst last layer's mean over the pictures: 0 for no layers; infinite on overflow.
         """
         found = self._run(active, pictures)
         shares = []
@@ -155,9 +155,9 @@ class Emulation:
         return max(shares)
 
     def each(self) -> dict[str, float]:
-        """The error of each layer's rounding alone, worst first.
+        """Return the error of rounding each layer alone, worst first.
 
-        Large networks have hundreds of layers that take a while each: they are tried on fewer pictures, at least one.
+        Large networks have hundreds of slow layers: they are tried on fewer pictures, at least one.
         """
         started = time.monotonic()
         self._run((), 1)
@@ -182,7 +182,7 @@ def _switchable(proto: onnx.ModelProto, points: Sequence[Points], rounding: Roun
     switches = ir.Value(name=_SWITCHES, shape=ir.Shape([len(points)]), type=ir.TensorType(ir.DataType.BOOL))
     model.graph.inputs.append(switches)
     opset = model.opset_imports.get("", 18)
-    # Before opset 18 the number of parts goes without saying.
+    # Before opset 18 the number of parts is implicit.
     count = [ir.AttrInt64("num_outputs", len(points))] if opset >= 18 else []
     split = ir.Node("", "Split", [switches], count, num_outputs=len(points), name="switches_split")
     for index, output in enumerate(split.outputs):
@@ -205,7 +205,7 @@ def _switchable(proto: onnx.ModelProto, points: Sequence[Points], rounding: Roun
             choice = _rounding_if(model, switch, value, rounding, f"{name}_{place}_read")
             model.graph.insert_before(node, choice)
             node.replace_input_with(place, choice.outputs[0])
-    # Afterwards, so that a read above rounds what is perhaps rounded already: on one grid, that is the same.
+    # Last, so that a read above may round a rounded value again: on one grid, that changes nothing.
     for point, switch in zip(points, split.outputs, strict=True):
         for output in nodes[point.layer].outputs:
             if output.name not in point.values:

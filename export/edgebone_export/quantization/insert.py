@@ -1,4 +1,4 @@
-"""Writes quantization into a graph: QuantizeLinear and DequantizeLinear, where and how a dialect wants them."""
+"""Insert QuantizeLinear and DequantizeLinear into a graph as a dialect requires."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from edgebone_export.quantization.observe import Observed
 Ranges = Mapping[str, tuple[float, float]]
 
 _FP8_LARGEST = 448.0
-# A step that is smaller than this is noise of a tensor that is all but zero, and would overflow an int32 bias.
+# A smaller step is noise of an almost zero tensor, and would overflow an int32 bias.
 _LEAST_STEP = 1e-12
 _INT32_LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a tensor is rounded to.
+    """The grid that a tensor is rounded to.
 
     Attributes:
-        scale: The step, float32; one a tensor, or one a channel.
-        zero_point: The integer that stands for 0, of the quantized type.
-        axis: The channels' axis; None for one step a tensor.
+        scale: Step size, float32; one per tensor, or one per channel.
+        zero_point: The integer that represents 0, of the quantized type.
+        axis: Channel axis; None for one step per tensor.
     """
 
     scale: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Grid:
 
 
 def activation_grid(low: float, high: float, dialect: Dialect) -> Grid:
-    """The grid of an activation with a range that holds 0."""
+    """Return the grid of an activation whose range includes 0."""
     largest = max(-low, high)
     if dialect.activation == ir.DataType.FLOAT8E4M3FN:
         scale = max(largest / _FP8_LARGEST, _LEAST_STEP)
@@ -52,7 +52,7 @@ def activation_grid(low: float, high: float, dialect: Dialect) -> Grid:
 
 
 def weight_grid(weight: NDArray[np.float32], axis: int, dialect: Dialect) -> Grid:
-    """The grid of a weight: a step an output channel, zero-point 0."""
+    """Return the grid of a weight: one step per output channel, zero-point 0."""
     others = tuple(place for place in range(weight.ndim) if place != axis)
     largest = np.abs(weight).max(axis=others)
     limit, kind = (_FP8_LARGEST, ml_dtypes.float8_e4m3fn) if dialect.precision == "fp8" else (127.0, np.int8)
@@ -61,25 +61,25 @@ def weight_grid(weight: NDArray[np.float32], axis: int, dialect: Dialect) -> Gri
 
 
 def round_to(values: NDArray[np.float32], grid: Grid) -> NDArray[np.generic]:
-    """Values as the grid's integers, or FP8."""
+    """Quantize values to the grid's integers, or FP8."""
     scaled = values / _steps(grid, values.ndim)
     kind = grid.zero_point.dtype
     if kind == ml_dtypes.float8_e4m3fn:
         rounded: NDArray[np.generic] = scaled.astype(kind)
         return rounded
     limits = np.iinfo(kind)  # type: ignore[type-var]
-    # -128 has no counterpart: TensorRT and onnxruntime both keep weights to 127.
+    # -128 has no positive counterpart: TensorRT and onnxruntime both limit weights to ±127.
     return np.clip(np.round(scaled), -127 if limits.min < 0 else 0, limits.max).astype(kind)
 
 
 def restore(values: NDArray[np.generic], grid: Grid) -> NDArray[np.float32]:
-    """The real numbers that the integers stand for."""
+    """Dequantize integers."""
     result: NDArray[np.float32] = values.astype(np.float32) * _steps(grid, values.ndim)
     return result
 
 
 def _steps(grid: Grid, dimensions: int) -> NDArray[np.float32]:
-    """The steps, in a shape that goes with values of so many dimensions."""
+    """Return the steps in a shape that broadcasts to values of ``dimensions`` axes."""
     shape = [1] * dimensions
     if grid.axis is not None:
         shape[grid.axis] = -1
@@ -87,7 +87,7 @@ def _steps(grid: Grid, dimensions: int) -> NDArray[np.float32]:
 
 
 def rounded_weight(node: ir.Node, layer: Layer, dialect: Dialect) -> NDArray[np.float32]:
-    """The real numbers that a layer's weight is rounded to."""
+    """Return a layer's weight, rounded."""
     weight = weight_of(node)
     assert weight is not None
     if dialect.weight != ir.DataType.INT4:
@@ -100,12 +100,12 @@ def rounded_weight(node: ir.Node, layer: Layer, dialect: Dialect) -> NDArray[np.
 
 @dataclass(frozen=True)
 class Places:
-    """Where a dialect wants rounding.
+    """The places where a dialect rounds.
 
     Attributes:
-        inputs: Node and place of each input that reads a rounded value.
-        outputs: Names of the values that are rounded for all who read them.
-        shared: Name of the value whose range another one has, too.
+        inputs: Node and index of each input that reads a rounded value.
+        outputs: Names of the values that are rounded for all readers.
+        shared: Name of the value whose range another value shares.
     """
 
     inputs: tuple[tuple[ir.Node, int], ...]
@@ -114,7 +114,7 @@ class Places:
 
 
 def find_places(model: ir.Model, layers: Iterable[Layer], dialect: Dialect) -> Places:
-    """Where activations are rounded when these layers are lowered."""
+    """Find where activations are rounded when these layers are lowered."""
     nodes = by_name(model.graph)
     chosen = list(layers)
     lowered = {layer.name for layer in chosen}
@@ -143,16 +143,16 @@ def find_places(model: ir.Model, layers: Iterable[Layer], dialect: Dialect) -> P
 
 
 def _is_restored(value: ir.Value) -> bool:
-    """Whether a value comes from integers already."""
+    """Return whether a value is already dequantized."""
     producer = value.producer()
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 
 def _ends(node: ir.Node, layer: Layer, model: ir.Model) -> bool:
-    """Whether a node's output leaves the lowered part: rounding it again would only lose."""
+    """Return whether a node's output leaves the lowered part: rounding it again would only lose accuracy."""
     if any(output in model.graph.outputs for output in node.outputs):
         return True
-    # onnxruntime's integer matrix products may give floats.
+    # onnxruntime's integer matrix products may return floats.
     return layer.op_type in ("Gemm", "MatMul") and not _feeds_kernel(node)
 
 
@@ -165,13 +165,13 @@ def _feeds_kernel(node: ir.Node) -> bool:
 
 
 def _is_clipped(output: ir.Value, lowered: Collection[str]) -> bool:
-    """Whether the only reader clips, and is lowered: then the clip's own rounding is enough."""
+    """Return whether the only reader is a lowered clip, whose own rounding is enough."""
     readers = users(output)
     return len(readers) == 1 and readers[0][0].op_type in CLIPPING and readers[0][0].name in lowered
 
 
 def _taken_in(value: ir.Value, lowered: Collection[str]) -> bool:
-    """Whether a lowered operator computes a value that only a clip reads."""
+    """Return whether a lowered operator computes a value that only a clip reads."""
     producer = value.producer()
     return producer is not None and producer.name in lowered and _is_clipped(value, lowered)
 
@@ -183,16 +183,16 @@ def quantize_graph(
     ranges: Ranges,
     observed: Mapping[str, Observed],
 ) -> bytes:
-    """Lower layers of an FP32 graph.
+    """Quantize layers of an FP32 graph.
 
     Args:
-        proto: The graph; stays as it is.
-        layers: What is lowered.
-        dialect: How.
-        ranges: Low and high of each activation, 0 between them.
-        observed: The activations that layers with weights read: by their means, the bias makes up for what rounding
-            the weights shifts on average (Nagel et al., "Data-free quantization through weight equalization and
-            bias correction", ICCV 2019).
+        proto: The graph; not changed.
+        layers: The layers to lower.
+        dialect: The dialect.
+        ranges: Low and high of each activation, with 0 between them.
+        observed: Statistics of the activations that layers with weights read: their means let the bias compensate the
+            average shift from rounding the weights (Nagel et al., "Data-free quantization through weight equalization
+            and bias correction", ICCV 2019).
 
     Returns:
         The ONNX file.
@@ -226,7 +226,7 @@ def quantize_graph(
 
 
 class _Rounded:
-    """Makes the pair of nodes that rounds a value, once a value."""
+    """Makes the pair of nodes that rounds a value, once per value."""
 
     def __init__(self, model: ir.Model, dialect: Dialect, ranges: Ranges, shared: Mapping[str, str]) -> None:
         self._model = model
@@ -283,7 +283,7 @@ def _lower_weight(
     if dialect.bias and node.op_type in ("Conv", "Gemm"):
         step = float(rounded.grid(str(source.name)).scale)
         if bias is not None:
-            # A bias that is huge beside the steps of input and weight would not fit its int32.
+            # A bias that is huge relative to the steps of input and weight would not fit its int32.
             least = np.abs(bias) / (step * (_INT32_LARGEST // 2))
             grid = Grid(np.maximum(grid.scale, least.astype(np.float32)), grid.zero_point, grid.axis)
     integers = round_to(weight, grid)
@@ -348,7 +348,7 @@ def _set_weight(
 
 
 def _int4(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.generic], NDArray[np.float32], None]:
-    """A matrix in blocks along its inputs: -7 to 7, a step a block."""
+    """Quantize a matrix in blocks along its inputs: -7 to 7, one step per block."""
     by_input = weight if axis == 1 else weight.T
     blocks = by_input.reshape(-1, INT4_BLOCK, by_input.shape[1])
     largest = np.abs(blocks).max(axis=1, keepdims=True)
@@ -361,7 +361,7 @@ def _int4(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.generic], 
 
 
 def _shift(node: ir.Node, error: NDArray[np.float32], seen: Observed) -> NDArray[np.float64] | None:
-    """What the weights' rounding adds to each output channel on average."""
+    """Return the average shift of each output channel from rounding the weights."""
     if node.op_type == "Conv":
         mean = seen.second_mean
         outputs, inputs = error.shape[:2]
@@ -381,7 +381,7 @@ def _shift(node: ir.Node, error: NDArray[np.float32], seen: Observed) -> NDArray
 
 
 def _correct_addition(model: ir.Model, node: ir.Node, shift: NDArray[np.float64]) -> None:
-    """A matrix product has no bias of its own: the addition behind it may have one."""
+    """Correct the bias in the addition after a matrix product, which has none of its own."""
     readers = users(node.outputs[0])
     if len(readers) != 1 or readers[0][0].op_type != "Add":
         return

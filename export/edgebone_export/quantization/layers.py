@@ -1,4 +1,4 @@
-"""Which operators of a graph a dialect can lower."""
+"""Find the operators of a graph that a dialect can lower."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SAMPLING = frozenset({"GridSample", "RoiAlign"})
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator that can be lowered by itself.
+    """One operator that can be lowered on its own.
 
     Attributes:
-        name: Its node's name.
+        name: Name of its node.
         op_type: The operator.
-        activations: Places of the inputs that are computed.
-        weight: Place of the input that is a constant matrix or kernel; None where there is none.
-        axis: The weight's axis of output channels.
+        activations: Indices of the computed inputs.
+        weight: Index of the input that is a constant matrix or kernel; None if there is none.
+        axis: Output channel axis of the weight.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Layer:
 def find_layers(
     model: ir.Model, dialect: Dialect, activations: Collection[str], stem: Collection[str] = ()
 ) -> list[Layer]:
-    """The operators that are lowered: those with weights, and between them what the dialect has kernels for.
+    """Find the operators to lower: those with weights, and those between them that the dialect has kernels for.
 
-    What lies behind the last operator with weights stays in FP32: eight bits would round boxes to a 256th of
+    Operators after the last one with weights stay in FP32: eight bits would round boxes to a 256th of
     the picture.
 
     Args:
         model: The FP32 graph.
         dialect: The dialect.
-        activations: Names of the float32 values that are computed.
+        activations: Names of the computed float32 values.
         stem: Names of the nodes that move the picture's bytes to the first layer.
     """
     inner = inner_nodes(model)
@@ -65,10 +65,10 @@ def find_layers(
 
 
 def inner_nodes(model: ir.Model) -> set[ir.Node]:
-    """The nodes with weights, and what lies between two of them, but for arithmetic on coordinates.
+    """Return the nodes with weights, and those between two of them except arithmetic on coordinates.
 
-    A detector in two stages computes boxes between its stages: eight bits round them to a 256th of the picture, and
-    FP16 rounds 1000 to half a pixel.
+    A two-stage detector computes boxes between its stages: eight bits round them to a 256th of the picture, and FP16
+    rounds 1000 to half a pixel.
     """
     between = _with_weights_upstream(model) & _with_weights_downstream(model)
     weighted = {node for node in model.graph if _weighted(node)}
@@ -76,18 +76,18 @@ def inner_nodes(model: ir.Model) -> set[ir.Node]:
 
 
 def last_layers(model: ir.Model) -> list[ir.Value]:
-    """What the operators with weights give that no other one comes after: what heads are read from."""
+    """Return the outputs of the last operators with weights, which heads are read from."""
     before = _with_weights_downstream(model)
     return [node.outputs[0] for node in model.graph if _weighted(node) and node not in before]
 
 
 def _after_selection(model: ir.Model) -> set[ir.Node]:
-    """What is computed of the chosen few, until features are sampled or a layer with weights reads it."""
+    """Return the nodes from a selection to the sampling of features or a layer with weights."""
     found: set[ir.Node] = set()
     for node in model.graph:
         sources = [None if value is None else value.producer() for value in node.inputs]
         if node.op_type in _SAMPLING:
-            # What is sampled counts, not where.
+            # The sampled features matter, not the positions.
             sources = sources[:1]
         if node.op_type in _SELECTION or (not _weighted(node) and any(source in found for source in sources if source)):
             found.add(node)
@@ -95,7 +95,7 @@ def _after_selection(model: ir.Model) -> set[ir.Node]:
 
 
 def _before_sampling(model: ir.Model) -> set[ir.Node]:
-    """What computes the places that features are sampled at, back to the layer with weights that it comes from."""
+    """Return the nodes that compute sampling positions, back to a layer with weights."""
     found: set[ir.Node] = set()
     values = [value for node in model.graph if node.op_type in _SAMPLING for value in node.inputs[1:]]
     while values:
@@ -132,13 +132,13 @@ def _layer(node: ir.Node, places: tuple[int, ...], dialect: Dialect) -> Layer | 
 
 
 def _residual_branch(node: ir.Node, places: tuple[int, ...]) -> int | None:
-    """The input of an addition that no convolution computes alone, if the other is one's."""
+    """Return the input of a residual addition that no convolution computes, if one computes the other."""
     if len(places) != 2:
         return None
     own = [_is_convolution(node.inputs[place]) for place in places]
     if not any(own):
         return None
-    # Of two convolutions, one takes the addition in; the other's result is read like any branch.
+    # Of two convolutions, one fuses the addition; the other's result is read like any branch.
     return places[1] if own[0] else places[0]
 
 
@@ -148,7 +148,7 @@ def _is_convolution(value: ir.Value | None) -> bool:
 
 
 def weight_of(node: ir.Node) -> NDArray[np.float32] | None:
-    """The constant float32 kernel or matrix of an operator, or None."""
+    """Return the constant float32 kernel or matrix of an operator, or None."""
     tensor = _weight_tensor(node)
     return None if tensor is None else tensor.numpy()
 
@@ -164,7 +164,7 @@ def _weight_tensor(node: ir.Node) -> ir.TensorProtocol | None:
 
 
 def channel_axis(node: ir.Node) -> int:
-    """The axis of a weight that counts output channels."""
+    """Return the output channel axis of a weight."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "Gemm":
@@ -193,5 +193,5 @@ def _with_weights_downstream(model: ir.Model) -> set[ir.Node]:
 
 
 def _weighted(node: ir.Node) -> bool:
-    # The tensor alone: its values, which may be hundreds of megabytes, are not asked for.
+    # The tensor only: its values may be hundreds of megabytes.
     return node.op_type in WEIGHTED and _weight_tensor(node) is not None

@@ -1,4 +1,4 @@
-"""INT8 for OpenVINO, by Intel's Neural Network Compression Framework (NNCF)."""
+"""Quantize to INT8 for OpenVINO with Intel's Neural Network Compression Framework (NNCF)."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from edgebone_export.errors import ExportError
 def quantize_with_nncf(
     proto: onnx.ModelProto, inputs: NDArray[np.uint8], kept: Collection[str], batch: int = 1
 ) -> bytes:
-    """Quantize an FP32 graph, with NNCF's fast bias correction.
+    """Quantize an FP32 graph with NNCF's fast bias correction.
 
-    The result is ONNX again: OpenVINO runs it as fast as its own format or faster, and a bundle has one format.
+    The result is ONNX: OpenVINO runs it as fast as its own format or faster, and a bundle has one format.
 
     Args:
-        proto: The graph; stays as it is.
+        proto: The graph; not changed.
         inputs: Calibration pictures, uint8 (n, height, width, 3).
-        kept: Names of nodes that stay in FP32.
-        batch: Pictures a run.
+        kept: Names of nodes to leave in FP32.
+        batch: Pictures per run.
 
     Raises:
         MissingDependencyError: nncf is not installed.
         ExportError: NNCF cannot quantize the graph.
     """
-    # It imports torch where that is installed, which then remarks on the GPU that is not there.
+    # nncf imports torch if installed, which then warns about a missing GPU.
     logging.getLogger("torch").setLevel(logging.ERROR)
     try:
         import nncf
     except ModuleNotFoundError as error:
         raise missing("nncf", "quantize", "INT8 for OpenVINO") from error
-    # Not by nncf.set_log_level, which sets the levels of whoever listens to it, too.
+    # Not with nncf.set_log_level, which also changes the levels of its handlers.
     logging.getLogger("nncf").setLevel(logging.CRITICAL)
     name = proto.graph.input[0].name
     copy = onnx.ModelProto()
@@ -55,7 +55,7 @@ def quantize_with_nncf(
     ):
         options["model_type"] = nncf.ModelType.TRANSFORMER
     try:
-        # It draws progress bars on stdout.
+        # nncf draws progress bars on stdout.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = nncf.quantize(copy, nncf.Dataset(pictures, lambda one: {name: one}), **options)

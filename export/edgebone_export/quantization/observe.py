@@ -1,4 +1,4 @@
-"""What the activations are: their extremes, a sample of their values, and their mean a channel."""
+"""Measure activations: extremes, a sample of values, and the mean per channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone_export.errors import ExportError
 from edgebone_export.graphs.edit import sizes
 
-# Values of one picture that are kept of one tensor, for percentiles and histograms.
+# Values kept per picture and tensor, for percentiles and histograms.
 _SAMPLE = 2048
 # Tensors are fetched in groups of this many bytes: all of a detector's at once would be gigabytes.
 _GROUP_BYTES = 1 << 29
@@ -22,15 +22,15 @@ _GROUP_BYTES = 1 << 29
 
 @dataclass(frozen=True)
 class Observed:
-    """One tensor over all calibration pictures.
+    """Statistics of one tensor over all calibration pictures.
 
     Attributes:
         low: Smallest value.
         high: Largest value.
         sample: Some of its values, float32, 1-D.
-        second_mean: Mean along the second axis, which convolutions count channels by, float64; the mean of all
-            where there is no such axis.
-        last_mean: Mean along the last axis, which matrix products count channels by.
+        second_mean: Mean along the second axis, the channel axis of convolutions, float64; the mean of all if there is
+            no such axis.
+        last_mean: Mean along the last axis, the channel axis of matrix products.
     """
 
     low: float
@@ -41,7 +41,7 @@ class Observed:
 
     @property
     def constant(self) -> bool:
-        """Whether it never changes."""
+        """Whether the value never changes."""
         return self.low == self.high
 
 
@@ -52,17 +52,17 @@ def observe(
     batch: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Observed]:
-    """Run the pictures and look at the tensors.
+    """Run the pictures and collect statistics of tensors.
 
     Args:
         proto: The FP32 graph.
-        tensors: Names of float32 values in it.
-        inputs: uint8, (n, height, width, 3).
-        batch: Pictures a run.
-        progress: Called with a line now and then.
+        tensors: Names of float32 values in the graph.
+        inputs: uint8 (n, height, width, 3).
+        batch: Pictures per run.
+        progress: Called with a line from time to time.
 
     Raises:
-        ExportError: A tensor is NaN or infinite; names the node that computes it.
+        ExportError: A tensor is NaN or infinite; the message names the node that computes it.
     """
     found: dict[str, Observed] = {}
     makers = {name: node for node in proto.graph.node for name in node.output}
@@ -109,7 +109,7 @@ def _observe_group(
                     node = makers[name]
                     raise ExportError(
                         f"the FP32 network itself computes NaN or infinity on a calibration picture: in {name}, by "
-                        f"node {node.name} ({node.op_type}); leave the picture out, or check the weights"
+                        f"node {node.name} ({node.op_type}); remove the picture, or check the weights"
                     )
                 low[name], high[name] = min(low[name], least), max(high[name], most)
                 flat = values.ravel()
@@ -132,7 +132,7 @@ def _mean(values: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
 
 
 def with_outputs(proto: onnx.ModelProto, tensors: Iterable[str]) -> bytes:
-    """The graph with further outputs."""
+    """Return the graph with additional outputs."""
     extended = onnx.ModelProto()
     extended.CopyFrom(proto)
     there = {output.name for output in extended.graph.output}

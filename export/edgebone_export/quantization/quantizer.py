@@ -1,4 +1,4 @@
-"""The accuracy gate: variants with fewer bits come into a bundle only when they hold the budget and gain speed."""
+"""The accuracy gate: add lower-precision variants to a bundle only if they meet the budget and are faster."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from edgebone_export.quantization.search import NotFound, search
 from edgebone_export.quantization.speed import speedup
 
 FP32 = "fp32"
-# A variant that is not this much faster is not worth what it costs.
+# The smallest speedup that is worth a variant.
 LEAST_SPEEDUP = 1.02
 _PARITY_PICTURES = 8
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one variant.
+    """The result of one variant.
 
     Attributes:
         name: The variant's name.
-        kept: Whether it is in the bundle now.
-        reason: Why, in words.
-        accuracy: What it costs; None where it could not be made.
-        speedup: How many times as fast as FP32 it is on its engine here; None where that could not be timed.
-        size_bytes: Size of its file; 0 where it was not kept.
-        fp32_layers: Names of layers that were left in FP32.
+        kept: Whether it was added to the bundle.
+        reason: The reason, in words.
+        accuracy: Its accuracy; None if it could not be made.
+        speedup: Speed relative to FP32 on its engine on this machine; None if it cannot be timed.
+        size_bytes: Size of its file; 0 if not kept.
+        fp32_layers: Names of the layers left in FP32.
     """
 
     name: str
@@ -78,40 +78,40 @@ def quantize(
     progress: Callable[[str], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Add variants with fewer bits to a bundle, each under the accuracy budget.
+    """Add lower-precision variants to a bundle, each within the accuracy budget.
 
-    A variant that loses too much is tried again with its costliest layers in FP32. One that still does, or that is
-    not faster on its engine, is not kept, and the bundle stays as it was.
+    A variant that loses too much is retried with its costliest layers in FP32. One that still does, or that is not
+    faster on its engine, is not kept, and the bundle is not changed.
 
     Args:
         path: The bundle.
-        calibrate: Pictures to measure ranges on: a folder, a labelled set, or a video.
-        evaluate: Labels as ``edgebone eval`` takes them, or pictures alone, on which agreement with FP32 is counted;
-            None takes ``calibrate``.
-        variants: Precision and target of each variant; ``recipes.RECIPES`` has those that there are.
-        max_drop: Points of 100 that may be lost of top-1, AP, mIoU or agreement.
-        pictures: How many pictures to calibrate on.
-        method: How ranges are found; None takes the best of all.
-        head: The head that the labels are for.
-        images: The pictures of boxes and areas, where they do not lie beside their labels.
-        progress: Called with a line a step.
-        notice: Called with what the user should know.
+        calibrate: Calibration pictures: a folder, a labelled set, or a video.
+        evaluate: Labels in the form of ``edgebone eval``, or pictures only, which measure agreement with FP32; None
+            takes ``calibrate``.
+        variants: Precision and target of each variant; ``recipes.RECIPES`` lists all.
+        max_drop: Largest loss of top-1, AP, mIoU or agreement, in points of 100.
+        pictures: Number of calibration pictures.
+        method: How to choose ranges; None takes the best method.
+        head: Head that the labels belong to.
+        images: Folder of the labelled pictures, if not beside the labels of boxes and areas.
+        progress: Called with one line per step.
+        notice: Called with notices to the user.
 
     Returns:
-        One outcome a variant.
+        One outcome per variant.
 
     Raises:
-        SourceError: There is nothing to calibrate or evaluate on.
-        ExportError: The bundle is quantized already, or the network computes NaN.
+        SourceError: There are no pictures to calibrate or evaluate on.
+        ExportError: The bundle is already quantized, or the network computes NaN.
         MissingDependencyError: A package for one of the variants is not installed.
         OutputError: The bundle cannot be written.
     """
     if calibrate is None:
         raise SourceError(
-            "fewer bits need pictures to measure on: give --calibrate DIR, with pictures like those of the camera"
+            "quantization needs pictures to measure on: pass --calibrate DIR with pictures like the camera's"
         )
     if not 0 <= max_drop <= 100:
-        raise ExportError(f"a budget is 0 to 100 points, not {max_drop:g}")
+        raise ExportError(f"a budget must be 0 to 100 points, found {max_drop:g}")
     _check_words(variants)
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
@@ -152,23 +152,23 @@ def quantize(
 def _check_words(variants: Sequence[tuple[str, str]]) -> None:
     unknown = [f"{precision} for {target}" for precision, target in variants if (precision, target) not in RECIPES]
     if unknown or not variants:
-        raise ExportError(f"there is no variant {', '.join(unknown) or 'asked for'}; there are {KNOWN}")
+        raise ExportError(f"no variant {', '.join(unknown) or 'requested'}; choose from {KNOWN}")
 
 
 def _fp32(manifest: Manifest, where: str) -> Variant:
     if FP32 not in manifest.variants:
-        raise ExportError(f"{where}: it has no FP32 variant to start from, only {', '.join(manifest.variants)}")
+        raise ExportError(f"{where}: it needs an FP32 variant to start from, found only {', '.join(manifest.variants)}")
     return manifest.variants[FP32]
 
 
 @dataclass(frozen=True)
 class Made:
-    """A variant that is to be written.
+    """A variant to write.
 
     Attributes:
-        variant: Its record.
+        variant: Manifest record.
         content: The ONNX file.
-        golden: An NPZ of what it answers to the golden input.
+        golden: NPZ of its outputs for the golden input.
     """
 
     variant: Variant
@@ -194,7 +194,7 @@ def _try(
     with recipe.open(found.content, found.kept) as engine:
         gain = round(_gain(recipe, engine, source), 3) if recipe.timed else None
         if gain is not None and gain < LEAST_SPEEDUP:
-            reason = f"it holds the budget, but is {gain:.2f}x as fast as FP32 on {recipe.engines[0]} here: not kept"
+            reason = f"it meets the budget, but is {gain:.2f}x as fast as FP32 on {recipe.engines[0]} here: not kept"
             return Outcome(recipe.name, False, reason, accuracy, gain, 0, found.kept), None
         parity = measure_parity(
             _outputs(engine, rehearsal.inputs), _outputs(fp32, rehearsal.inputs), manifest.graph_heads
@@ -247,7 +247,7 @@ def _outputs(engine: Engine, inputs: NDArray[np.uint8]) -> list[Mapping[str, Arr
 
 
 def _write(path: str | os.PathLike[str], then: Manifest, made: Mapping[str, Made]) -> None:
-    """Put variants into the bundle as it is now."""
+    """Add variants to the current bundle."""
 
     def add_variants(now: Manifest) -> Update:
         check_unchanged(path, then, now, {FP32})
@@ -257,7 +257,7 @@ def _write(path: str | os.PathLike[str], then: Manifest, made: Mapping[str, Made
 
 
 def _added(manifest: Manifest, made: Mapping[str, Made]) -> Update:
-    """The bundle with variants; engines, plans and frame variants of ones that they replace go."""
+    """Return the bundle with variants, without engines, plans and frame variants of the ones they replace."""
     frames = {name: item for name, item in manifest.frame_variants.items() if item.variant in made}
     stale = {key for key, engine in manifest.engines.items() if engine.variant in (*made, *frames)}
     changed = msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""From observed values to the range that eight bits are spread over."""
+"""Choose the range that eight bits cover from observed values."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edgebone_export.quantization.observe import Observed
 Method = Literal["minmax", "entropy", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# What onnxruntime and TensorRT call the 99.99th percentile, of both sides together.
+# onnxruntime's and TensorRT's 99.99th percentile, of both sides together.
 _OUTLIERS_PERCENT = 0.01
 _STEPS = 255
 _BINS, _QUANTIZED_BINS, _STRIDE = 2048, 128, 16
 
 
 def find_range(observed: Observed, method: Method) -> tuple[float, float]:
-    """Smallest and largest value that are represented; what lies outside is clipped.
+    """Return the smallest and largest representable value; values outside are clipped.
 
-    ``minmax`` clips nothing; ``percentile`` one value in ten thousand; ``mse`` looks for the range with the least
+    ``minmax`` clips nothing; ``percentile`` one value in ten thousand; ``mse`` finds the range with the least
     mean squared error, ``entropy`` for the one that keeps the most information (S. Migacz, "8-bit inference with
     TensorRT", GTC 2017).
 
@@ -57,7 +57,7 @@ def _least_error(sample: NDArray[np.float32], low: float, high: float) -> tuple[
 
 def _most_information(sample: NDArray[np.float32], largest: float) -> float:
     counts, edges = np.histogram(np.abs(sample), bins=_BINS, range=(0, largest))
-    # ReLU leaves half of all values at exactly 0, which any range represents: they say nothing about it.
+    # ReLU leaves half of all values at exactly 0, which any range represents: they are ignored.
     counts[0] = counts[1]
     best, threshold = np.inf, largest
     for bins in range(_QUANTIZED_BINS, _BINS + 1, _STRIDE):

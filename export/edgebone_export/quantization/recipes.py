@@ -1,4 +1,4 @@
-"""Ways to fewer bits: each makes a variant in which some layers may be left in FP32, and can be tried."""
+"""Quantization recipes: each makes a variant, with some layers optionally in FP32, that can be evaluated."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from edgebone_export.quantization.observe import Observed, observe
 from edgebone_export.quantization.ranges import METHODS, Method, find_range
 from edgebone_export.quantization.stem import Stem, integer_stem
 
-# Pictures on which layers are compared with each other: their order shows on few.
+# Pictures for ranking layers: a few are enough for the order.
 _PICTURES_A_LAYER = 4
 
 Progress = Callable[[str], None]
 
 
 class Recipe(Protocol):
-    """One way to fewer bits."""
+    """One way to a lower precision."""
 
     @property
     def name(self) -> str:
@@ -52,54 +52,54 @@ class Recipe(Protocol):
 
     @property
     def precision(self) -> str:
-        """The least type that it computes in."""
+        """The lowest precision that it computes in."""
 
     @property
     def dialect(self) -> str:
-        """Whose form it is written in."""
+        """The dialect that it is written in."""
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """The engines that it is for."""
+        """The engines that can run it."""
 
     @property
     def method(self) -> str:
-        """How ranges were found."""
+        """How ranges were chosen."""
 
     @property
     def proof(self) -> str:
-        """Where it is judged, in words."""
+        """Where it is evaluated, in words."""
 
     @property
     def timed(self) -> bool:
-        """Whether it can be timed here."""
+        """Whether it can be timed on this machine."""
 
     @property
     def layers(self) -> list[str]:
         """Names of the layers that can be lowered."""
 
     def make(self, kept: Collection[str]) -> bytes:
-        """The ONNX file with all layers lowered but those kept."""
+        """Return the ONNX file with all layers lowered except those kept."""
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
-        """What computes the variant as its target will."""
+        """Return an engine that computes the variant as its target will."""
 
     def costs(self) -> dict[str, float]:
-        """What lowering each layer alone costs: noise over signal at the last layers, worst first."""
+        """Return the cost of lowering each layer alone: noise over signal at the last layers, worst first."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What all recipes of a bundle start from.
+    """The common input of all recipes of a bundle.
 
     Attributes:
         content: The FP32 ONNX file.
-        where: The bundle, for messages.
-        calibration: Pictures to measure ranges on.
-        batch: Smallest and largest batch.
-        method: How ranges are found; None tries all, and takes the one with the least error.
-        progress: Called with a line as a step begins.
-        graphs: What was measured, so that recipes of one form measure it once.
+        where: Name of the bundle, for messages.
+        calibration: Calibration pictures.
+        batch: Smallest and largest batch size.
+        method: How to choose ranges; None tries all and takes the one with the least error.
+        progress: Called with one line as each step starts.
+        graphs: Measured graphs, so that recipes of the same form measure once.
     """
 
     content: bytes
@@ -111,23 +111,23 @@ class Source:
     graphs: dict[tuple[int, bool], _Measured] = field(default_factory=dict, compare=False)
 
     def graph(self, opset: int, stem: bool) -> _Measured:
-        """The graph in a form, with its activations: of an opset or newer, with or without an integer stem."""
+        """Return the measured graph at an opset or newer, with or without an integer stem."""
         return self.graphs.setdefault((opset, stem), _Measured(self, opset, stem))
 
     @cached_property
     def twin(self) -> QdqRecipe:
-        """onnxruntime's INT8, whose layers and costs NNCF's recipe shares."""
+        """The INT8 recipe for onnxruntime, whose layers and costs NNCF's recipe shares."""
         return QdqRecipe(self, ONNXRUNTIME)
 
     @property
     def few(self) -> NDArray[np.uint8]:
-        """Some calibration pictures, spread over all."""
+        """Some calibration pictures, evenly spaced."""
         inputs = self.calibration.inputs
         return inputs[:: max(1, len(inputs) // _PICTURES_A_LAYER)][:_PICTURES_A_LAYER]
 
 
 class _Measured:
-    """Graph and observations, measured at first use: a recipe that is not asked for costs nothing."""
+    """A graph and its observations, measured on first use."""
 
     def __init__(self, source: Source, opset: int, stem: bool) -> None:
         self._source = source
@@ -150,7 +150,7 @@ class _Measured:
 
 
 class QdqRecipe:
-    """Integers or FP8, by QuantizeLinear and DequantizeLinear in the form of a dialect."""
+    """Integers or FP8, with QuantizeLinear and DequantizeLinear in a dialect's form."""
 
     def __init__(self, source: Source, dialect: Dialect) -> None:
         self.precision = dialect.precision
@@ -169,8 +169,8 @@ class QdqRecipe:
         found = find_layers(ir.from_proto(stem.proto), self._dialect, set(self._graph.activations), stem.nodes)
         if not found:
             raise ExportError(
-                f"{self._source.where}: no operator of the network can be lowered to {self.name} "
-                f"({', '.join(sorted(self._dialect.ops & {'Conv', 'Gemm', 'MatMul'}))} with constant weights can)"
+                f"{self._source.where}: no operator of the network can be lowered to {self.name}; it needs one of "
+                f"{', '.join(sorted(self._dialect.ops & {'Conv', 'Gemm', 'MatMul'}))} with constant weights"
             )
         constant = [name for name, item in self._graph.observed.items() if item.constant and name not in stem.ranges]
         if constant:
@@ -181,7 +181,7 @@ class QdqRecipe:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers that can be lowered; those that move the picture's bytes lose nothing."""
+        """Names of the layers that can be lowered, except those that move the picture's bytes without loss."""
         return [layer.name for layer in self._layers if layer.name not in self._graph.stem.nodes]
 
     @cached_property
@@ -194,7 +194,7 @@ class QdqRecipe:
             ranges = self._ranges(method)
             if len(methods) == 1:
                 return method, ranges
-            self._source.progress(f"{self.name}: ranges by {method}")
+            self._source.progress(f"{self.name}: ranges with {method}")
             emulation = self._emulate(ranges)
             tried.append((emulation.error(set(self.layers)), method, ranges))
             emulation.close()
@@ -211,22 +211,22 @@ class QdqRecipe:
 
     @property
     def method(self) -> str:
-        """How ranges were found."""
+        """How ranges were chosen."""
         return self._chosen[0]
 
     def make(self, kept: Collection[str]) -> bytes:
-        """The ONNX file with all layers lowered but those kept."""
+        """Return the ONNX file with all layers lowered except those kept."""
         lowered = [layer for layer in self._layers if layer.name not in kept]
         return quantize_graph(self._graph.stem.proto, lowered, self._dialect, self._chosen[1], self._graph.observed)
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
-        """onnxruntime: with its integer kernels for its own dialect, operator by operator for others'."""
+        """Open in onnxruntime: with integer kernels for its own dialect, operator by operator for others."""
         return OnnxRuntimeEngine(
             content, precision=self.precision, batch_range=self._source.batch, as_written=not self.timed
         )
 
     def costs(self) -> dict[str, float]:
-        """What lowering each layer alone costs."""
+        """Return the cost of lowering each layer alone."""
         return self._costs
 
     @cached_property
@@ -236,7 +236,7 @@ class QdqRecipe:
 
 
 class CastRecipe:
-    """FP16 or BF16, by casts."""
+    """FP16 or BF16, with casts."""
 
     dialect = "casts"
     method = "measured"
@@ -258,11 +258,11 @@ class CastRecipe:
         return found
 
     def make(self, kept: Collection[str]) -> bytes:
-        """The ONNX file."""
+        """Return the ONNX file."""
         return lower_to_half(self._graph.stem.proto, self._lowered(kept), self.precision)
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
-        """onnxruntime in FP32, rounding where the variant does."""
+        """Open in onnxruntime in FP32, rounding where the variant does."""
         simulated = simulate_half(self._graph.stem.proto, self._lowered(kept), self.precision)
         return OnnxRuntimeEngine(simulated, precision=self.precision, batch_range=self._source.batch, as_written=True)
 
@@ -270,7 +270,7 @@ class CastRecipe:
         return [name for name in self.layers if name not in kept]
 
     def costs(self) -> dict[str, float]:
-        """What lowering each node alone costs."""
+        """Return the cost of lowering each node alone."""
         proto = self._graph.stem.proto
         emulation = Emulation(
             proto,
@@ -283,7 +283,7 @@ class CastRecipe:
 
 
 class NncfRecipe:
-    """INT8 for OpenVINO, by Intel's NNCF."""
+    """INT8 for OpenVINO, with Intel's NNCF."""
 
     name = "int8-openvino"
     precision = "int8"
@@ -295,7 +295,7 @@ class NncfRecipe:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        # onnxruntime's dialect names the same layers, and costs alike.
+        # onnxruntime's dialect has the same layers, with similar costs.
         self._twin = source.twin
         self._graph = source.graph(TENSORRT.opset, False)
 
@@ -306,28 +306,28 @@ class NncfRecipe:
 
     @cached_property
     def _outside(self) -> frozenset[str]:
-        """What NNCF would round, too, though nothing gains from it: what decodes boxes."""
+        """Nodes that NNCF would also round without any gain: those that decode boxes."""
         model = ir.from_proto(self._graph.stem.proto)
         inner = inner_nodes(model)
         return frozenset(str(node.name) for node in model.graph if node not in inner)
 
     def make(self, kept: Collection[str]) -> bytes:
-        """The ONNX file with all layers lowered but those kept."""
+        """Return the ONNX file with all layers lowered except those kept."""
         inputs = self._source.calibration.inputs
         return quantize_with_nncf(self._graph.stem.proto, inputs, {*kept, *self._outside}, self._source.batch[0])
 
     def open(self, content: bytes, kept: Collection[str]) -> AsyncEngine:
-        """OpenVINO."""
+        """Open in OpenVINO."""
         low = self._source.batch[0]
         return open_model(Candidate("openvino", "int8", self.name), content, (low, low))
 
     def costs(self) -> dict[str, float]:
-        """What lowering each layer alone costs."""
+        """Return the cost of lowering each layer alone."""
         return self._twin.costs()
 
 
 def _each(emulation: Emulation, name: str, count: int, progress: Progress) -> dict[str, float]:
-    progress(f"{name}: what each of {count} layers costs")
+    progress(f"{name}: measuring the cost of each of {count} layers")
     try:
         return emulation.each()
     finally:
@@ -335,15 +335,15 @@ def _each(emulation: Emulation, name: str, count: int, progress: Progress) -> di
 
 
 def make_recipe(source: Source, precision: str, target: str) -> Recipe:
-    """The recipe for a precision on a target.
+    """Return the recipe for a precision on a target.
 
     Args:
-        source: What it starts from.
+        source: The bundle's source.
         precision: ``int8``, ``fp16``, ``bf16``, ``fp8`` or ``int4``.
         target: ``onnxruntime``, ``openvino`` or ``tensorrt``.
 
     Raises:
-        EngineError: The target does not compute in it; names those that do.
+        EngineError: The target does not support the precision; the message names targets that do.
     """
     if precision in HALVES and target == "tensorrt":
         return CastRecipe(source, precision)
@@ -358,7 +358,7 @@ def make_recipe(source: Source, precision: str, target: str) -> Recipe:
     }
     if (precision, target) not in dialects:
         able = sorted({name for own, name in RECIPES if own == precision})
-        raise EngineError(f"{target} does not compute in {precision}; these do: {', '.join(able) or 'none'}")
+        raise EngineError(f"{target} does not support {precision}; these do: {', '.join(able) or 'none'}")
     return QdqRecipe(source, dialects[precision, target])
 
 

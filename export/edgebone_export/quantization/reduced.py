@@ -1,4 +1,4 @@
-"""How often a network gives FP32's answers when an engine computes it in BF16: what lets a device take it unasked."""
+"""Measure how often BF16 returns FP32's answers, which lets a device use BF16 unasked."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from edgebone_export.quantization.emulation import cast_rounding
 
 PRECISION = "bf16"
 _ROUNDING = cast_rounding(ir.DataType.BFLOAT16)
-# From then on a cast may be to BF16.
+# The first opset with casts to BF16.
 _CAST_OPSET = 13
-# Where FP32 itself is in doubt, either answer is as good.
+# If FP32 itself is in doubt, either answer is correct.
 _DOUBT = 0.05
 _SCORE, _IOU, _SCORE_WITHIN = 0.5, 0.9, 0.15
-# Boxes and pixels are many, and some lie on an edge; of pictures that are not in doubt each one counts.
+# Some of the many boxes and pixels are on an edge; every picture that is not in doubt counts.
 _ALL, _MOST = 1.0, 0.99
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -46,17 +46,17 @@ _Compare = Callable[[str, Head, Outputs, Outputs, tuple[int, int]], tuple[int, i
 
 
 def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], outputs: Outputs) -> Manifest:
-    """The manifest of an FP32 graph, with how often BF16 gives its answers.
+    """Add to an FP32 graph's manifest how often BF16 returns the same answers.
 
-    It is measured by the first engine that computes in BF16 here, and elsewhere by rounding every value of
-    the graph. Heads whose answers are numbers (embeddings, features, values) have no bound that a device could trust:
-    their bundles say nothing, and are computed in FP32.
+    Measured on the first engine that computes in BF16 on this machine, else by rounding every value of the graph.
+    Heads that return numbers (embeddings, features, values) have no bound that a device could trust: their bundles have
+    no such record, and run in FP32.
 
     Args:
-        manifest: Of one FP32 variant.
-        graph: Its file's bytes.
+        manifest: Manifest with one FP32 variant.
+        graph: Bytes of its ONNX file.
         inputs: The pictures as the network takes them: uint8 (n, height, width, 3).
-        outputs: What FP32 answers, by name, each (n, …).
+        outputs: FP32 outputs by name, each (n, …).
     """
     ((name, variant),) = manifest.variants.items()
     size_hw = manifest.preprocess.size_hw
@@ -65,7 +65,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     try:
         found, by = _in_bf16(graph, variant, inputs)
     except EdgeboneError:
-        # An engine that cannot run it so will not be asked to.
+        # An engine that cannot run it in BF16 is never asked to.
         return manifest
     agreements = []
     for key, head in manifest.heads.items():
@@ -81,12 +81,12 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
 
 
 def tells(manifest: Manifest) -> bool:
-    """Whether all heads have answers that can be the same or not, as classes and boxes can."""
+    """Return whether all heads return discrete answers, such as classes and boxes."""
     return all(_kind(name, head) is not None for name, head in manifest.heads.items())
 
 
 def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple[Outputs, str]:
-    """What the graph answers in BF16, and what computed it."""
+    """Return the graph's outputs in BF16, and the engine that computed them."""
     machine = this_machine()
     for row in ROWS:
         candidate = Candidate(row.name, PRECISION, variant.file)
@@ -99,9 +99,9 @@ def _in_bf16(graph: bytes, variant: Variant, inputs: NDArray[np.uint8]) -> tuple
 
 
 def rounded(graph: bytes) -> bytes:
-    """An FP32 graph with the weights rounded to BF16, and each value that leads to another operator with weights.
+    """Return an FP32 graph with weights, and values that lead to another operator with weights, rounded to BF16.
 
-    What follows the last of them is computed in FP32 by engines, too.
+    Engines compute the nodes after the last one in FP32 too.
     """
     proto = at_least(onnx.load_from_string(graph), _CAST_OPSET, _CAST_OPSET, "the network")
     model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
@@ -122,7 +122,7 @@ def rounded(graph: bytes) -> bytes:
 
 
 def _round(model: ir.Model, value: ir.Value, place: ir.Node, before: bool) -> None:
-    """Have whoever reads a value read it rounded."""
+    """Make all readers of a value read it rounded."""
     if value.dtype != ir.DataType.FLOAT:
         return
     readers = users(value)
@@ -133,7 +133,7 @@ def _round(model: ir.Model, value: ir.Value, place: ir.Node, before: bool) -> No
 
 
 def _classes(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
-    """Pictures whose best class leads clearly."""
+    """Compare pictures whose best class leads clearly."""
     (output,) = head.outputs
     rows = [probabilities(row.astype(np.float32), head.params["activation"]) for row in want[output]]
     best = [np.sort(row)[::-1] for row in rows]
@@ -143,7 +143,7 @@ def _classes(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, 
 
 
 def _labels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
-    """Labels whose probability is clear of its threshold."""
+    """Compare labels whose probability is well off its threshold."""
     (output,) = head.outputs
     activation = head.params.get("activation", "sigmoid")
     thresholds = np.asarray(head.params.get("thresholds") or [0.5] * len(head.labels), np.float32)
@@ -156,7 +156,7 @@ def _labels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, i
 
 
 def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Boxes that are clearly seen, in either list, as the runtime shows them."""
+    """Compare boxes that are clearly detected in either list, as the runtime shows them."""
     specs = [TensorSpec(item, want[item].dtype.name, ("batch", *want[item].shape[1:])) for item in head.outputs]
     whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
     decode = make_decoder(name, head, specs, size_hw, score=0.01)
@@ -167,7 +167,7 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
     same = answers = 0
     for index in range(len(want[head.outputs[0]])):
         ours, theirs = shown(have, index), shown(want, index)
-        # A picture in which nothing is clear is compared by what comes nearest to it.
+        # A picture with no clear box is compared by its best one.
         least = min(_SCORE, float(theirs.confidence.max(initial=0.0)) / 2)
         for looked_for, among in ((ours, theirs), (theirs, ours)):
             clear = looked_for.confidence >= max(least, 0.01)
@@ -179,7 +179,7 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
 
 
 def _pixels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
-    """The class of every pixel."""
+    """Compare the class of every pixel."""
     (output,) = head.outputs
     if want[output].dtype.kind == "f":
         have, want = ({output: _best_class(item[output], head)} for item in (have, want))
@@ -202,8 +202,8 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
 
 
 def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
-    """How a head's answers are compared, and what share of them must be the same; None of numbers."""
-    # Every detector shows boxes; what the others' outputs mean is their own.
+    """Return how a head's answers are compared and the share that must match; None for numbers."""
+    # Every detector shows boxes; other decoders are listed one by one.
     if spec_of(name, head).box_reader is not None:
         return _boxes, _MOST
     return _KINDS.get(head.decoder)

@@ -1,4 +1,4 @@
-"""Looks for the variant with the fewest layers left in FP32 that holds the accuracy budget."""
+"""Search for the variant with the fewest FP32 layers that meets the accuracy budget."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from edgebone.core.errors import EngineError
 from edgebone.evaluate.rehearsal import Rehearsal, Score
 from edgebone_export.quantization.recipes import Recipe
 
-# A network that is mostly FP32 gains nothing from the rest.
+# A network that is mostly FP32 gains nothing from lowering the rest.
 _MOST_KEPT = 0.75
-# Layers that are named where the budget does not hold.
+# Number of layers named in the message if the budget is not met.
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class Found:
-    """A variant that holds the budget.
+    """A variant that meets the budget.
 
     Attributes:
         content: The ONNX file.
         kept: Names of the layers left in FP32.
-        score: How it did.
+        score: Its score.
     """
 
     content: bytes
@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True)
 class NotFound:
-    """No variant holds the budget; ``reason`` says by how much, and which layers cost most."""
+    """No variant meets the budget; ``reason`` has the loss and the costliest layers."""
 
     reason: str
 
@@ -40,16 +40,16 @@ class NotFound:
 def search(
     recipe: Recipe, rehearsal: Rehearsal, max_drop: float, progress: Callable[[str], None] = lambda _: None
 ) -> Found | NotFound:
-    """Lower all layers; where that costs too much, put the costliest ones back until the budget holds.
+    """Lower all layers; if that loses too much, restore the costliest ones to FP32 until the budget is met.
 
-    The number to put back is doubled until it does, and then halved in between: some ten variants are tried, not one
-    a layer.
+    The number restored is doubled until the budget is met, then bisected: about ten variants are tried instead of one
+    per layer.
 
     Args:
-        recipe: The way to fewer bits.
+        recipe: The quantization recipe.
         rehearsal: The evaluation set, with FP32's score.
-        max_drop: Points of the metric that may be lost.
-        progress: Called with a line a variant.
+        max_drop: Largest loss of the metric, in points.
+        progress: Called with one line per variant.
     """
     total = len(recipe.layers)
 
@@ -69,7 +69,7 @@ def search(
         return Found(content, kept, score)
 
     def holds(found: Found) -> bool:
-        # A rounding error of the sum is no loss.
+        # A rounding error of the sum does not count as a loss.
         return rehearsal.baseline.value - found.score.value <= max_drop + 1e-9
 
     first = attempt(())
@@ -89,9 +89,9 @@ def search(
         lost = rehearsal.baseline.value - first.score.value
         worst = ", ".join(f"{name} ({cost:.2g})" for name, cost in list(costs.items())[:_NAMED])
         return NotFound(
-            f"it loses {lost:.2f} points of {rehearsal.data.metric} with every layer lowered, {max_drop:g} are "
-            f"allowed, and {failing} of {total} layers left in FP32 do not bring it back; the costliest layers (noise "
-            f"over signal): {worst}"
+            f"it loses {lost:.2f} points of {rehearsal.data.metric} with every layer lowered, but the budget is "
+            f"{max_drop:g}, and leaving {failing} of {total} layers in FP32 does not recover it; the costliest layers "
+            f"(noise over signal): {worst}"
         )
     passing = number
     while passing - failing > max(1, passing // 8):

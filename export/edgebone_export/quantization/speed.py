@@ -1,4 +1,4 @@
-"""Is it faster? Two engines, turn by turn, on one picture."""
+"""Compare the speed of two engines in alternate turns on one picture."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _TURNS, _TURN_S = 7, 0.15
 
 
 def speedup(fast: Engine, plain: Engine, picture: NDArray[np.uint8]) -> float:
-    """How many times as fast one engine is as another: the median over turns of the ratio of their medians.
+    """Return the speed of one engine relative to another: the median over turns of the ratio of their medians.
 
     Args:
         fast: The engine that should be faster.
-        plain: The other one.
+        plain: The engine to compare with.
         picture: A network input, uint8 (batch, height, width, 3).
     """
     for engine in (fast, plain):

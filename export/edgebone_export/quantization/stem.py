@@ -1,4 +1,4 @@
-"""Feeds the picture's own bytes to the first integer kernel, instead of floats that are rounded back to bytes."""
+"""Feed the picture's bytes to the first integer kernel directly, instead of floats that are rounded back to bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edgebone_export.quantization.layers import weight_of
 
 @dataclass(frozen=True)
 class Stem:
-    """A graph whose picture enters as bytes.
+    """A graph that takes the picture as bytes.
 
     Attributes:
         proto: The graph.
-        ranges: Low and high of the values that are the picture's bytes, less a constant: their step is exactly 1.
+        ranges: Low and high of the values that are the picture's bytes less a constant; their step is exactly 1.
         nodes: Names of the nodes that move these bytes to the first layer.
     """
 
@@ -30,11 +30,11 @@ class Stem:
 
 
 def integer_stem(proto: onnx.ModelProto) -> Stem:
-    """Read the uint8 input by a DequantizeLinear in place of a Cast, and take a subtracted mean into the first layer.
+    """Read the uint8 input with a DequantizeLinear instead of a Cast, and fold a subtracted mean into the first layer.
 
-    The mean differs a channel, a zero-point does not: the zero-point is the middle of the means, and what remains is
-    added to the bias. Only at the picture's border, where zeros are padded, the result is another one, by at most the
-    distance of a mean from the middle. A graph of another form is given back as it is.
+    The mean differs per channel, a zero-point does not: the zero-point is the middle of the means, and the remainder is
+    added to the bias. The result differs only at the picture's border, where zeros are padded, by at most the distance
+    of a mean from the middle. A graph of another form is returned unchanged.
     """
     model = ir.from_proto(proto)
     picture = model.graph.inputs[0]
@@ -66,7 +66,7 @@ def integer_stem(proto: onnx.ModelProto) -> Stem:
 
 
 def _take_in_mean(model: ir.Model, cast: ir.Node) -> int:
-    """Remove a subtraction of a mean a channel before convolutions; gives the zero-point that stands for it."""
+    """Remove a per-channel mean subtraction before convolutions; return the zero-point that replaces it."""
     value = cast.outputs[0]
     readers = users(value)
     while len(readers) == 1 and readers[0][0].op_type == "Transpose":

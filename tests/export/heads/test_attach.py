@@ -216,7 +216,7 @@ def test_taps_follow_the_weights_and_no_names() -> None:
 REFUSED: dict[str, tuple[Callable[[HeadFile, Path], HeadFile], str]] = {
     "another backbone": (
         lambda head, folder: linear_head(write_network(folder / "other", classifier(seed=9, batch="batch")), "fruit"),
-        "fruit.head: the head does not go with .*: it was fitted on another backbone: network with weights random, "
+        "fruit.head: the head does not fit .*: it was fitted on another backbone: network with weights random, "
         "whose embedding has the fingerprint [0-9a-f]{12}…, not [0-9a-f]{12}…",
     ),
     "another preprocessing": (
@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[Callable[[HeadFile, Path], HeadFile], str]] = {
     ),
     "a name that is taken": (
         lambda head, _: changed(head, name="classification"),
-        r"it has a head classification already; give the new one another name \(NAME=fruit.head\)",
+        r"already has a head classification; rename the new one \(NAME=fruit.head\)",
     ),
 }
 
@@ -335,7 +335,7 @@ def test_heads_are_named_once_and_nothing_is_written_where_one_is_in_the_way(net
 def test_the_networks_own_head_may_go_and_others_stay(network: Path, tmp_path: Path, engine: str) -> None:
     head = linear_head(network, "fruit")
     joined = attach(network, [head], tmp_path / "joined").path
-    with pytest.raises(ExportError, match="head classification is the network's own; there is no artefact"):
+    with pytest.raises(ExportError, match="head classification is the network's own, so it has no artefact"):
         detach(joined, ["classification"], tmp_path / "b", save=tmp_path / "folder")
     with pytest.raises(ExportError, match="no head would be left"):
         detach(joined, ["fruit", "classification"], tmp_path / "b")
@@ -475,7 +475,7 @@ def test_what_was_counted_goes_with_the_head_and_is_counted_anew_by_a_fit(
         path, tmp_path / "numbers.csv", tmp_path / "strict", Settings("regression"), max_drop=0, progress=steps.append
     )
     assert set(accuracies(strict.path)) == {tensorrt}
-    assert any("is left out" in step for step in steps)
+    assert any("is omitted" in step for step in steps)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_the_front_is_what_none_beats() -> None:
 def test_advice_says_what_a_step_along_the_front_brings_and_costs() -> None:
     rows = [row("small", 0.8, 2.0, (0.75, 0.84)), row("large", 0.82, 5.0, (0.77, 0.86))]
     assert advice(rows)[1] == (
-        "large gets 2.0 points more right than small (their intervals overlap) and takes 2.50 times as long"
+        "large is 2.0 points more accurate than small (their intervals overlap) and takes 2.50 times as long"
     )
     rows[1] = row("large", 0.95, 5.0, (0.9, 0.98))
     assert "overlap" not in advice(rows)[1]
@@ -61,7 +61,7 @@ def test_backbones_are_compared_and_one_that_fails_does_not_lose_the_others(
         "--plot", plot, "--keep-bundles", kept, "--json",
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "edgebone: no_such_net: there is no model no_such_net" in done.stderr
+    assert "edgebone: no_such_net: no model named no_such_net" in done.stderr
     found = json.loads(done.stdout)
     assert {item["name"] for item in found["rows"]} == {str(path) for path in bundles}
     assert found["machine"]["cores"] == Machine.probe().cores
@@ -97,7 +97,7 @@ def test_a_table_for_people_names_the_front(bundles: list[Path], tmp_path: Path)
 @pytest.mark.parametrize(
     ("names", "kind", "said"),
     [
-        ((), "linear", "no backbone to compare"),
+        ((), "linear", "no backbones to compare"),
         (("resnet18", "resnet18"), "linear", "comes twice"),
         (("resnet18",), "embedding", "have no accuracy to compare"),
     ],

@@ -386,25 +386,25 @@ NONE: Boxes = (np.empty((0, 4), np.float32), np.empty(0, np.int64))
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": ("one",)}, "2 to 255 labels, the background one of them, got 1"),
-        ({"labels": ("a", "b")}, r"has class 3, there are 2 labels \(0 to 1\); 255 is what does not count"),
+        ({"labels": ("one",)}, "2 to 255 labels including the background, found 1"),
+        ({"labels": ("a", "b")}, r"has class 3, but there are 2 labels \(0 to 1\); 255 marks pixels to ignore"),
         ({"train_masks": "smaller"}, "features_s2 has 16x16 cells of 2 pixels, which is not 16x16"),
-        ({"train_masks": "fewer"}, "features_s2 has maps of 80 pictures, where 79 are wanted"),
+        ({"train_masks": "fewer"}, "features_s2: expected maps of 79 pictures, found 80"),
         ({"train_masks": "empty"}, r"one class only \(background\)"),
-        ({"train_masks": "ignored"}, r"one class only \(none that counts\)"),
-        ({"train_masks": "wide"}, r"masks are uint8 \(n, height, width\), got int64 \[80, 32, 32\]"),
+        ({"train_masks": "ignored"}, r"one class only \(none that is not ignored\)"),
+        ({"train_masks": "wide"}, r"masks must be uint8 \(n, height, width\), found int64 \[80, 32, 32\]"),
         ({"train_maps": {}}, "no maps; a dense head reads one tap or more"),
-        ({"train_maps": "vectors"}, "reads maps, named features_s8 for stride 8, not 'embedding'"),
+        ({"train_maps": "vectors"}, "reads maps, such as features_s8 for stride 8; found 'embedding'"),
         (
             {"held_out_maps": "one tap"},
             "features_s4 missing; the training pictures have the taps features_s2, features",
         ),
         ({"held_out_maps": "narrow"}, r"features_s4 has maps \[3, 8, 8\], the training pictures \[32, 8, 8\]"),
-        ({"held_out_masks": None}, "only one of them was given"),
-        ({"decoder_kind": "unet"}, "lraspp or linear, not 'unet'"),
-        ({"epochs": 0}, "epochs must be above 0, got 0"),
-        ({"output_stride": 0}, "output_stride must be above 0, got 0"),
-        ({"picture": np.arange(3)}, "80 rows of maps need the number of a picture each"),
+        ({"held_out_masks": None}, "found only one of them"),
+        ({"decoder_kind": "unet"}, "lraspp or linear, found 'unet'"),
+        ({"epochs": 0}, "epochs must be above 0, found 0"),
+        ({"output_stride": 0}, "output_stride must be above 0, found 0"),
+        ({"picture": np.arange(3)}, "expected a picture number for each of 80 rows of maps"),
     ],
 )
 def test_what_no_segmentation_can_be_fitted_on_is_refused(case: Case, change: dict[str, Any], words: str) -> None:
@@ -439,11 +439,11 @@ def test_what_no_segmentation_can_be_fitted_on_is_refused(case: Case, change: di
     ("boxes", "words"),
     [
         ([NONE] * 10, "training pictures have no boxes at all"),
-        ([one((1, 1, 9, 9), 2)] * 10, r"row 0 has class 2, there are 2 labels \(0 to 1\)"),
+        ([one((1, 1, 9, 9), 2)] * 10, r"row 0 has class 2, but there are 2 labels \(0 to 1\)"),
         ([one((9, 9, 1, 1))] * 10, r"a box \[9.0, 9.0, 1.0, 1.0\] without an area in the network's input of 32x32"),
         ([one((40, 40, 60, 60))] * 10, "without an area in the network's input"),
-        ([one((1, 1, 9, 9))] * 9, "features_s2 has maps of 10 pictures, where 9 are wanted"),
-        ([(np.zeros((2, 5), np.float32), np.zeros(2, np.int64))] * 10, r"boxes \[2, 5\] and classes \[2\]"),
+        ([one((1, 1, 9, 9))] * 9, "features_s2: expected maps of 9 pictures, found 10"),
+        ([(np.zeros((2, 5), np.float32), np.zeros(2, np.int64))] * 10, r"found \[2, 5\] and \[2\]"),
     ],
 )
 def test_what_no_detector_can_be_fitted_on_is_refused(case: Case, boxes: list[Boxes], words: str) -> None:
@@ -454,9 +454,9 @@ def test_what_no_detector_can_be_fitted_on_is_refused(case: Case, boxes: list[Bo
 
 def test_what_no_anomaly_head_can_be_fitted_on_is_refused(case: Case) -> None:
     few = {name: array[:4] for name, array in case.maps.items()}
-    with pytest.raises(ExportError, match="4 normal pictures: an anomaly head needs 5 or more"):
+    with pytest.raises(ExportError, match="an anomaly head needs 5 normal pictures, better 50; found 4"):
         fit_anomaly(few, held_out_normal=case.maps)
-    with pytest.raises(ExportError, match="4 normal pictures: an anomaly head needs 5 or more"):
+    with pytest.raises(ExportError, match="an anomaly head needs 5 normal pictures, better 50; found 4"):
         fit_anomaly(case.maps, held_out_normal=few, picture=np.arange(80) // 20)
     with pytest.raises(ExportError, match="anomalous pictures: features_s4 missing"):
         fit_anomaly(case.maps, held_out_normal=case.maps, held_out_anomalous={"features_s2": few["features_s2"]})
@@ -464,9 +464,9 @@ def test_what_no_anomaly_head_can_be_fitted_on_is_refused(case: Case) -> None:
         fit_anomaly(case.maps, held_out_normal=case.maps, false_alarm_rate=1)
     broken = {name: array.copy() for name, array in case.maps.items()}
     broken["features_s2"][3, 0, 0, 0] = np.nan
-    with pytest.raises(ExportError, match="NaN or infinity; check what the backbone gives"):
+    with pytest.raises(ExportError, match="NaN or infinity; check the backbone's output"):
         fit_anomaly(broken, held_out_normal=case.maps)
-    with pytest.raises(ExportError, match="the loss is no number; check the maps for NaN"):
+    with pytest.raises(ExportError, match="the loss is not finite; check the maps for NaN"):
         fit_segmentation(broken, case.masks, None, None, AREAS, decoder_kind="linear", epochs=1)
 
 
@@ -478,7 +478,7 @@ def test_a_graph_that_is_not_the_module_is_refused(case: Case) -> None:
             scale = 1.0 if torch.compiler.is_exporting() else 1.01
             return sum(item.mean(dim=(1, 2, 3)) for item in maps) * scale + 1
 
-    with pytest.raises(ParityError, match="output score, batch 1: the graph is off by"):
+    with pytest.raises(ParityError, match="output score, batch 1: the graph differs from the fitted module by"):
         write_graph(Fickle(), case.maps, ["score"])
 
 

@@ -170,18 +170,18 @@ def test_a_class_with_one_picture_is_learned_from_and_reported(bundle: Path, tmp
         path.unlink()
     done = program("fit", bundle, "--data", data, "-o", tmp_path / "out.bundle")
     assert done.returncode == 0, done.stderr
-    assert "never tested, for want of a second picture: green" in done.stdout
+    assert "not tested, since it needs a second picture: green" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("what", "said"),
     [
         ("case", "case"),
-        ("empty", "needs a folder a class"),
+        ("empty", "expected a folder of pictures per class"),
         ("one class", "one class only"),
         ("nothing readable", "none of"),
         ("nowhere", "nowhere"),
-        ("loose", "1 pictures lie beside the folders of the classes, such as loose.png"),
+        ("loose", "1 pictures lie beside the class folders, such as loose.png"),
     ],
 )
 def test_data_that_cannot_be_fitted_on_is_refused(bundle: Path, tmp_path: Path, what: str, said: str) -> None:
@@ -283,7 +283,7 @@ def test_a_setting_that_a_kind_does_not_have_is_refused_before_the_work(bundle: 
     for settings, said in (
         (Settings("mlp", options={"hiden": 3}), "kind mlp has no hiden; did you mean hidden"),
         (Settings(options={"epochs": 3}), "kind linear has no epochs; it has positive, sensitivity"),
-        (Settings("forst"), "there is no head forst; choose linear, logistic"),
+        (Settings("forst"), "no kind of head forst; choose linear, logistic"),
     ):
         with pytest.raises(ExportError, match=said):
             fit(bundle, tmp_path, tmp_path / "a.head", settings)
@@ -410,8 +410,8 @@ def test_what_cannot_work_is_said_before_the_work(bundle: Path, tmp_path: Path) 
     data = write_folder(tmp_path / "data", 3)
     steps: list[str] = []
     for where, settings, keep, said in (
-        ("out.bundle", Settings(), True, "it has a head classification already; give the new one another with --name"),
-        ("a.head", Settings(variant="int7"), False, "there is no variant int7, only fp32"),
+        ("out.bundle", Settings(), True, "already has a head classification; rename the new one with --name"),
+        ("a.head", Settings(variant="int7"), False, "no variant int7; the bundle has fp32"),
         ("data/red/0.png/a.head", Settings(), False, "part of its path is a file"),
     ):
         with pytest.raises(EdgeboneError) as refusal:

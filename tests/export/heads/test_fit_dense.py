@@ -106,7 +106,7 @@ def test_normal_pictures_become_a_head_that_finds_odd_ones(bundle: Path, tmp_pat
         "fit", bundle, "--data", tmp_path / "normal", "--head", "anomaly", "--anomalous", tmp_path / "odd", "-o", out
     )
     assert done.returncode == 0, done.stderr
-    assert "odd pictures: 100.0 %" in done.stdout
+    assert "anomalous pictures: 100.0 %" in done.stdout
     assert "broken.png" in done.stderr
     assert "normal-0.png" in done.stderr
     with edgebone.load(out) as model:

@@ -321,7 +321,7 @@ def test_what_the_file_says_of_itself_is_taken(tmp_path: Path) -> None:
         (1, 1, 1),
     )
     broken = {**ULTRALYTICS, "names": "{0: 'person', 2: __import__('os')}"}
-    with pytest.raises(ExportError, match="class names in a form that is not known"):
+    with pytest.raises(ExportError, match="class names in an unknown form"):
         import_onnx(net.save(tmp_path / "m.onnx", broken), tmp_path / "c", heads=HeadSpec("yolov8"))
 
 
@@ -337,7 +337,7 @@ def test_preprocessing_may_be_a_file(tmp_path: Path) -> None:
     with open_bundle(tmp_path / "b") as bundle:
         assert msgspec.to_builtins(bundle.manifest.preprocess)["pad_value"] == (1, 2, 3)
     (tmp_path / "p.json").write_text(json.dumps({**said, "size_hw": [32, 32]}))
-    with pytest.raises(ExportError, match=r"says size_hw \[32, 32\], the network's input is \[64, 96\]"):
+    with pytest.raises(ExportError, match=r"has size_hw \[32, 32\], but the network's input is \[64, 96\]"):
         import_onnx(file, tmp_path / "c", heads=head, preprocess=str(tmp_path / "p.json"))
     with pytest.raises(ExportError, match=r"no such preprocessing; did you mean ultralytics\? there are yolox"):
         import_onnx(file, tmp_path / "c", heads=head, preprocess="yolo")
@@ -357,21 +357,21 @@ def test_what_cannot_be_imported_is_refused_and_named(tmp_path: Path) -> None:
     for name, content in (("junk.onnx", b"\x00\x01junk" * 100), ("empty.onnx", b"")):
         (tmp_path / name).write_bytes(content)
         refused(f"{name}: not an ONNX file", tmp_path / name, target)
-    refused("say how pictures become the network's input.*yolox, ultralytics", good, target, preprocess=None)
+    refused("the preprocessing is not known: pass --preprocess yolox, ultralytics", good, target, preprocess=None)
     refused("--size 32x32 cannot change it", good, target, size_hw=(32, 32))
-    refused("batch of 1 is built in", good, target, batch=(1, 4))
+    refused("fixed batch of 1", good, target, batch=(1, 4))
     free = family("yolov8", tmp_path / "free.onnx", free={2: "h", 3: "w"})
-    refused(r"\[1, 3, h, w\]; say its height and width: --size", free, target)
+    refused(r"\[1, 3, h, w\]; pass its height and width: --size", free, target)
 
 
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (HeadSpec("yolov8"), "needs the classes' names: --labels"),
+        (HeadSpec("yolov8"), "needs class names: --labels"),
         (HeadSpec("yolov8", labels=("a", "b")), r"\[batch, 6, boxes\] \(4 \+ 2 labels\).*'batch', 7, 96"),
-        (HeadSpec("yolo", labels=LABELS), "there is no decoder yolo; did you mean yolox.*choose yolox"),
-        (HeadSpec("yolov8", ("o",), LABELS), r"there is no output o; the file has out \[7, 96\]"),
-        ({"cars": HeadSpec("yolov8", (), LABELS)}, "say which outputs it reads: cars=yolov8:OUTPUT"),
+        (HeadSpec("yolo", labels=LABELS), "no decoder yolo; did you mean yolox.*choose yolox"),
+        (HeadSpec("yolov8", ("o",), LABELS), r"no output o; the file has out \[7, 96\]"),
+        ({"cars": HeadSpec("yolov8", (), LABELS)}, "name the outputs that it reads: cars=yolov8:OUTPUT"),
         (HeadSpec("yolov8", (), LABELS, {"iou": 7}), "iou must be 0 to 1, got 7"),
         (HeadSpec("yolo-end2end", (), LABELS), r"\(batch, k, 6\).*'batch', 7, 96"),
     ],
@@ -391,7 +391,7 @@ def test_an_unknown_opset_is_refused(tmp_path: Path) -> None:
     model = onnx.load(family("yolov8", tmp_path / "m.onnx"))
     model.opset_import[0].version = 99
     onnx.save(model, tmp_path / "m.onnx")
-    refused("opset 99 is unknown here", tmp_path / "m.onnx", tmp_path / "b")
+    refused("opset 99 is not supported", tmp_path / "m.onnx", tmp_path / "b")
     model.opset_import[0].version = 17
     model.graph.node[0].op_type = "Convolve"
     onnx.save(model, tmp_path / "m.onnx")
@@ -423,7 +423,7 @@ def test_data_in_other_files_is_taken_from_beside_the_file_only(tmp_path: Path) 
     with open_bundle(tmp_path / "b") as one, open_bundle(tmp_path / "p") as other:
         assert one.manifest.model.parameters == other.manifest.model.parameters
     (folder / "m.data").rename(tmp_path / "secret.data")
-    refused("is kept in m.data, which is missing", folder / "m.onnx", tmp_path / "c")
+    refused("is stored in m.data, which is missing", folder / "m.onnx", tmp_path / "c")
     model = onnx.load(folder / "m.onnx", load_external_data=False)
     for location in ("../secret.data", str(tmp_path / "secret.data")):
         for tensor in model.graph.initializer:
@@ -431,7 +431,7 @@ def test_data_in_other_files_is_taken_from_beside_the_file_only(tmp_path: Path) 
                 if entry.key == "location":
                     entry.value = location
         (folder / "m.onnx").write_bytes(model.SerializeToString())
-        refused("outside of the file's folder; refused", folder / "m.onnx", tmp_path / "c")
+        refused("outside the file's folder", folder / "m.onnx", tmp_path / "c")
 
 
 def test_an_existing_bundle_is_replaced_only_when_asked(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_the_embedding_is_what_the_last_layer_takes(name: str, size: int) -> Non
 
 
 def test_an_unknown_name_suggests_near_ones() -> None:
-    with pytest.raises(UnknownModelError, match=r"there is no model resnet5; did you mean .*resnet50"):
+    with pytest.raises(UnknownModelError, match=r"no model named resnet5; did you mean .*resnet50"):
         load_backbone(ModelRequest("resnet5", weights="random"))
     with pytest.raises(UnknownModelError, match=r"did you mean .*mobilenet_v2"):
         load_backbone(ModelRequest("mobilnet_v2", weights="random"))
@@ -211,11 +211,11 @@ def test_a_further_provider_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"decode": "host"}, "--decode host goes with segmentation; Sequential has nothing"),
-        ({"backbone": "resnet18"}, "--backbone goes with fasterrcnn, retinanet, fcos, not with Sequential"),
+        ({"decode": "host"}, "--decode host applies to segmentation; Sequential has nothing"),
+        ({"backbone": "resnet18"}, "--backbone applies to fasterrcnn, retinanet, fcos, not to Sequential"),
         (
             {"output_kind": "detections"},
-            "Sequential gives logits, embedding, features, segmentation or raw, not detections",
+            "Sequential returns logits, embedding, features, segmentation or raw, not detections",
         ),
     ],
 )
@@ -240,7 +240,9 @@ def test_weights_that_cannot_be_had_point_to_those_that_can(tmp_path: Path, monk
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(weights, "download_url", unreachable)
-    with pytest.raises(WeightsError, match=r"IMAGENET1K_V2 .*not found.* index is enough for --weights IMAGENET1K_V1"):
+    with pytest.raises(
+        WeightsError, match=r"IMAGENET1K_V2 .*not found.* --weights IMAGENET1K_V1 needs only a package index"
+    ):
         load_backbone(ModelRequest("mobilenet_v2"))
 
 
@@ -286,7 +288,7 @@ def test_a_crop_without_margin_is_what_the_librarys_own_transform_gives(name: st
     [
         ("mobilenet_v2", None, "224x224 pixels are cut out"),
         ("mobilenet_v2", (96, 160), "this one is stretch"),
-        ("fcn_resnet50", None, "sees all of it"),
+        ("fcn_resnet50", None, "takes all of it"),
     ],
 )
 def test_a_resize_that_cannot_be_meant_is_refused(name: str, size_hw: tuple[int, int] | None, said: str) -> None:
@@ -333,8 +335,8 @@ def test_a_module_at_hand_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("test_backbones:tiny", ExportError, "say how pictures become its input, --preprocess"),
-        ("test_backbones:not_a_module", ExportError, "gave str; it should give an nn.Module"),
+        ("test_backbones:tiny", ExportError, "its preprocessing is not known: pass --preprocess"),
+        ("test_backbones:not_a_module", ExportError, "returned str; expected an nn.Module"),
         ("test_backbones:breaks", ExportError, "failed: ValueError: no such configuration"),
         ("test_backbones:gone", UnknownModelError, "cannot be imported"),
         ("no_such_package:net", UnknownModelError, "cannot be imported: No module named 'no_such_package'"),
@@ -371,7 +373,7 @@ def test_a_timm_model_whose_crop_a_bundle_cannot_describe_is_refused() -> None:
         "mean": (0, 0, 0),
         "std": (1, 1, 1),
     }
-    with pytest.raises(ExportError, match="crops by mode border"):
+    with pytest.raises(ExportError, match="crops in mode border"):
         preprocess_of("net", data)
     assert preprocess_of("net", {**data, "crop_mode": "squash"}).resize == (248, 248)
 

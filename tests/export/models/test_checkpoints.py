@@ -143,7 +143,7 @@ class OfMyOwn:
 def test_a_pickle_with_code_is_refused_and_not_run(beside: bool, tmp_path: Path) -> None:
     marker, path = tmp_path / "ran", tmp_path / "evil.pth"
     torch.save({"model": RAW, "args": argparse.Namespace(evil=Evil(marker))} if beside else Evil(marker), path)
-    with pytest.raises(WeightsError, match=r"not a weights file that is safe to load: it holds an object of "):
+    with pytest.raises(WeightsError, match=r"not a weights file that is safe to load: it contains an object of "):
         checkpoints.read_weights(path, OWN, None)
     path.write_bytes(pickle.dumps(Evil(marker)))
     with pytest.raises(WeightsError):
@@ -167,14 +167,23 @@ def test_nothing_is_made_of_what_the_weights_come_with(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (lambda path: path.write_bytes(b""), "it is damaged, or not there to its end"),
+        (lambda path: path.write_bytes(b""), "it is damaged or truncated"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n"), "it was not written by torch.save"),
-        (lambda path: torch.save({"net": OfMyOwn()}, path), r"an object of \S*OfMyOwn, which only its code can make"),
-        (lambda path: torch.save(network(0.0), path), r"an object of torch\.nn\.modules\.\S+, which only its code"),
+        (
+            lambda path: torch.save({"net": OfMyOwn()}, path),
+            r"an object of \S*OfMyOwn, which only code from the file can create",
+        ),
+        (
+            lambda path: torch.save(network(0.0), path),
+            r"an object of torch\.nn\.modules\.\S+, which only code from the file",
+        ),
         (lambda path: torch.jit.script(nn.Linear(1, 1)).save(path), "it is a TorchScript archive"),
-        (lambda path: torch.save({"epoch": 3, "best": {"score": 1.0}}, path), r"no tensors by name .*: epoch, best"),
-        (lambda path: torch.save([1, 2], path), r"no tensors by name .*found: list"),
-        (lambda path: cut(path), "it is damaged, or not there to its end"),
+        (
+            lambda path: torch.save({"epoch": 3, "best": {"score": 1.0}}, path),
+            r"expected tensors by name .*: epoch, best",
+        ),
+        (lambda path: torch.save([1, 2], path), r"expected tensors by name .*found: list"),
+        (lambda path: cut(path), "it is damaged or truncated"),
     ],
 )
 def test_a_file_that_will_not_do_says_why_in_one_line(content, cause: str, tmp_path: Path) -> None:
@@ -208,4 +217,4 @@ def test_weights_that_do_not_fit_say_what_is_missing_foreign_and_misshapen() -> 
     message = str(caught.value)
     assert "missing: 1.bias, 1.weight" in message
     assert "not in the network: head.weight" in message
-    assert "0.weight is [3, 9], should be [3, 2]" in message
+    assert "0.weight is [3, 9], expected [3, 2]" in message

@@ -245,7 +245,7 @@ def test_the_static_form_finds_what_torchvision_finds(name: str) -> None:
         for parameter in backbone.library_detector.head.parameters() if size_hw is None else ():
             parameter.mul_(0.5)
     if size_hw is None:
-        with pytest.raises(ParityError, match="of the boxes are those of the library's own detector"):
+        with pytest.raises(ParityError, match="of the boxes match the library's own detector"):
             check_against_library(backbone, reference)
 
 
@@ -336,13 +336,13 @@ def test_published_weights_are_built_as_torchvision_builds_them(
     [
         ("fasterrcnn", {}, "fasterrcnn needs a backbone: --backbone mobilenet_v3_large"),
         ("fasterrcnn", {"backbone": "vit_b_16", "size_hw": (224, 224)}, r"feature maps of strides \[16\].*two or more"),
-        ("resnet18", {"backbone": "resnet18"}, "--backbone goes with fasterrcnn, retinanet, fcos"),
+        ("resnet18", {"backbone": "resnet18"}, "--backbone applies to fasterrcnn, retinanet, fcos"),
         ("ssd300_vgg16", {"size_hw": (320, 320)}, "has an input of 300x300"),
         ("ssdlite320_mobilenet_v3_large", {"output_kind": "logits"}, "gives detections, not logits"),
         ("lraspp_mobilenet_v3_large", {"output_kind": "features"}, "gives segmentation, not features"),
         ("resnet18", {"output_kind": "detections"}, "resnet18 is a classifier"),
-        ("fcos_resnet50_fpn", {"decode": "host"}, "--decode host goes with segmentation"),
-        ("fcos_resnet50_fpn", {"weights": "COCO_V1", "labels": ("a",)}, "labels go with weights of yours"),
+        ("fcos_resnet50_fpn", {"decode": "host"}, "--decode host applies to segmentation"),
+        ("fcos_resnet50_fpn", {"weights": "COCO_V1", "labels": ("a",)}, "to use other labels, pass your own weights"),
     ],
 )
 def test_what_does_not_go_together_is_refused(name: str, settings: dict[str, object], words: str) -> None:

@@ -96,7 +96,7 @@ def test_one_number_may_be_a_value() -> None:
 @pytest.mark.parametrize("shape", list(ONE)[:4])
 @pytest.mark.parametrize("asked", [{}, {"output_kind": "logits"}])
 def test_one_number_that_nobody_speaks_of_is_asked_about(shape: str, asked: dict[str, Any]) -> None:
-    with pytest.raises(ExportError, match=r"one number a picture, .*--kind binary .*--kind regression .*--output raw"):
+    with pytest.raises(ExportError, match=r"one value per picture, .*--kind binary .*--kind regression .*--output raw"):
         load_backbone(ModelRequest(Net(ONE[shape], 1), preprocess=SPEC, **asked))
 
 
@@ -112,7 +112,7 @@ def test_a_sigmoid_of_the_networks_own_is_not_taken_twice(end: Any) -> None:
     found, numbers = answer(Net(end), kind="multilabel")
     np.testing.assert_allclose(found.probabilities, sigmoid(numbers), atol=1e-5)
     assert found.labels == ("0", "2")
-    with pytest.raises(ExportError, match="3 numbers a picture, a sigmoid of each: say --kind multilabel"):
+    with pytest.raises(ExportError, match="3 values per picture, each from a sigmoid: pass --kind multilabel"):
         load_backbone(ModelRequest(Net(end), preprocess=SPEC))
 
 
@@ -147,17 +147,21 @@ def test_a_configuration_as_transformers_has_it_says_the_kind(problem_type: str 
 @pytest.mark.parametrize(
     ("net", "asked", "words"),
     [
-        (Net(lambda v: v), {"kind": "binary"}, "3 numbers a picture, and --kind binary is one: .*--kind multilabel"),
+        (
+            Net(lambda v: v),
+            {"kind": "binary"},
+            "3 values per picture, but --kind binary needs one: .*--kind multilabel",
+        ),
         (
             Net(lambda v: v, 1),
             {"kind": "classification"},
-            "a softmax over one class is always 100 %: say --kind binary",
+            "a softmax over one class is always 100 %: pass --kind binary",
         ),
         (Net(lambda v: v.softmax(1)), {"kind": "multilabel"}, "ends in a softmax, .*--kind classification"),
-        (Net(lambda v: v), {"kind": "multilabel", "output_kind": "features"}, "--kind says what the logits are"),
-        (Net(lambda v: v), {"kind": "regression", "labels": ["a", "b", "a"]}, "two of the labels are the same"),
+        (Net(lambda v: v), {"kind": "multilabel", "output_kind": "features"}, "--kind applies to logits"),
+        (Net(lambda v: v), {"kind": "regression", "labels": ["a", "b", "a"]}, "two labels are the same"),
         (Net(lambda v: v), {"kind": "other"}, "no kind other; choose classification, binary, multilabel, regression"),
-        ("ssd300_vgg16", {"kind": "binary"}, "--kind goes with networks that give numbers for a picture"),
+        ("ssd300_vgg16", {"kind": "binary"}, "--kind applies to networks that return numbers for a picture"),
     ],
 )
 def test_a_kind_that_cannot_be_is_refused(net: Any, asked: dict[str, Any], words: str) -> None:
@@ -170,7 +174,7 @@ def test_trained_weights_of_one_number(tmp_path: Path) -> None:
     torch.save(timm.create_model("lcnet_035", num_classes=1).state_dict(), tmp_path / "timm.pth")
     torch.save(torchvision.models.squeezenet1_1(num_classes=1).state_dict(), tmp_path / "torchvision.pth")
     for model, weights in {"timm/lcnet_035": "timm.pth", "squeezenet1_1": "torchvision.pth"}.items():
-        with pytest.raises(ExportError, match=r"gives one number a picture, .*--kind binary"):
+        with pytest.raises(ExportError, match=r"returns one value per picture, .*--kind binary"):
             load_backbone(ModelRequest(model, weights=str(tmp_path / weights), size_hw=(64, 64)))
     command = ["export", "timm/lcnet_035", "--weights", tmp_path / "timm.pth", "--size", "64x64", "--kind", "binary"]
     (tmp_path / "labels.txt").write_text("defect\n")

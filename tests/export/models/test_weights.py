@@ -71,20 +71,20 @@ def test_eight_digits_are_not_enough_where_the_whole_hash_is_known(
     # What an attacker finds who tries 2^32 files: the same eight digits.
     forged = whole[:8] + hashlib.sha256(b"").hexdigest()[8:]
     monkeypatch.setattr(weights, "sha256_of", lambda _: forged)
-    with pytest.raises(WeightsError, match=f"should begin with {whole}"):
+    with pytest.raises(WeightsError, match=f"should start with {whole}"):
         weights.resolve(published(file.name), tmp_path)
 
 
 def test_a_damaged_file_is_refused_with_both_hashes(tmp_path: Path, hub: Path) -> None:
     file = save(tmp_path / "net.pth")
     file.write_bytes(file.read_bytes() + b"x")
-    with pytest.raises(WeightsError, match=rf"{file.name}: sha256 should begin with \w{{8}}, found \w{{16}}"):
+    with pytest.raises(WeightsError, match=rf"{file.name}: sha256 should start with \w{{8}}, found \w{{16}}"):
         weights.resolve(published(file.name), tmp_path)
 
 
 def test_a_damaged_download_does_not_reach_the_cache(tmp_path: Path, hub: Path) -> None:
     file = save(tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="sha256 should begin"):
+    with pytest.raises(WeightsError, match="sha256 should start"):
         weights.resolve(published(file.name, lambda target: target.write_bytes(b"other")), None)
     assert list(hub.iterdir()) == []
 
@@ -129,7 +129,7 @@ def test_a_users_own_file_is_recorded_as_such_and_a_hash_in_its_name_is_held_to(
     _, record = weights.own_file(own)
     assert "no publisher's hash" in record.verified
     assert record.sha256 == hashlib.sha256(own.read_bytes()).hexdigest()
-    with pytest.raises(WeightsError, match="should begin with 0123abcd"):
+    with pytest.raises(WeightsError, match="should start with 0123abcd"):
         weights.own_file(own.rename(tmp_path / "best-0123abcd.pth"))
     with pytest.raises(WeightsError, match="no such weights file"):
         weights.own_file(tmp_path / "gone.pth")

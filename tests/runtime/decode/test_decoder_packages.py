@@ -98,7 +98,7 @@ def test_the_commands_of_the_page_import_a_network_with_the_decoder(tmp_path: Pa
     assert done.stdout == "photo.jpg: 1 green (best 100.0 %)\n"
     done = edgebone(*lines[0][:3], "c.bundle", "--decoder", "paddle@2", cwd=tmp_path, env=installed)
     assert done.returncode == 8
-    assert "there is no decoder paddle@2" in done.stderr
+    assert "no decoder paddle@2" in done.stderr
 
 
 def test_a_decoder_that_nobody_brings_is_said_with_those_that_are_here(

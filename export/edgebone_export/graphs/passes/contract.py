@@ -1,4 +1,4 @@
-"""The contract of a pass, and the loop that holds each one to it."""
+"""The contract of a graph pass, and the loop that runs and checks passes."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ Checked = TypeVar("Checked")
 
 
 class GraphPass(Protocol):
-    """One change of a graph."""
+    """One change to a graph."""
 
     @property
     def name(self) -> str:
-        """What it does, in a word or two."""
+        """A short name of the change."""
 
     def requires(self, model: ir.Model) -> None:
-        """Raise ExportError where the graph is not one that the pass can work on."""
+        """Raise ExportError if the pass cannot work on the graph."""
 
     def apply(self, model: ir.Model) -> ir.Model:
-        """Change the graph, in place or not, and give it."""
+        """Change the graph, in place or not, and return it."""
 
     def ensures(self, model: ir.Model) -> None:
-        """Raise ExportError where the changed graph is not what the pass promises."""
+        """Raise ExportError if the changed graph breaks the pass's promise."""
 
 
 @dataclass(frozen=True)
 class PassRecord(Generic[Checked]):
-    """One pass that was run.
+    """The record of one pass.
 
     Attributes:
-        name: The pass's name, or where the graph before the first comes from.
-        seconds: How long it took, without the check.
-        nodes: Nodes in the graph afterwards.
-        checked: What the check found.
+        name: The pass's name, or the origin of the graph before the first pass.
+        seconds: Duration without the check.
+        nodes: Number of nodes after the pass.
+        checked: The check's result.
     """
 
     name: str
@@ -55,13 +55,13 @@ def run_passes(
 
     Args:
         model: The graph.
-        passes: What to run.
-        check: Raises ParityError where the graph no longer computes what it should.
-        first: What the graph comes from, for its record before the first pass.
+        passes: Passes to run.
+        check: Raises ParityError if the graph's outputs have changed.
+        first: Origin of the graph, for the record before the first pass.
 
     Raises:
-        ExportError: A pass's requirement or promise does not hold; names the pass and those before it.
-        ParityError: The check failed; names the pass and those before it.
+        ExportError: A pass's requirement or promise does not hold; the message names it and the passes before it.
+        ParityError: The check failed; the message names the pass and those before it.
     """
     records = [PassRecord(first, 0.0, _nodes(model), _checked(model, first, [], check))]
     for graph_pass in passes:
@@ -92,5 +92,5 @@ def _nodes(model: ir.Model) -> int:
 
 
 def count_nodes(model: ir.Model, op_type: str) -> int:
-    """How many nodes of a type the graph has."""
+    """Return the number of nodes of a type."""
     return sum(node.op_type == op_type for node in model.graph)

@@ -1,4 +1,4 @@
-"""Writes into the graph what it is, so that the file says it even without its bundle."""
+"""Write metadata into the graph, so that the file can be identified without its bundle."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from edgebone_export.errors import ExportError
 
 @dataclass(frozen=True)
 class Describe:
-    """Names the producer, adds metadata, drops what the exporter left for its own debugging.
+    """Set the producer, add metadata, and drop the exporter's debugging information.
 
     Attributes:
-        metadata: Text by key.
+        metadata: Metadata text by key.
     """
 
     metadata: dict[str, str]
     name: str = "describe"
 
     def requires(self, model: ir.Model) -> None:
-        """Nothing."""
+        """Accept any graph."""
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Write in place."""
@@ -35,7 +35,7 @@ class Describe:
         return model
 
     def ensures(self, model: ir.Model) -> None:
-        """The graph is valid ONNX, and small enough for one file."""
+        """Check that the graph is valid ONNX and fits in one file."""
         proto = ir.to_proto(model)
         if proto.ByteSize() > ONNX_BYTES:
             raise ExportError(f"the graph is {proto.ByteSize() / 2**30:.2f} GiB; one ONNX file holds at most 2")

@@ -1,4 +1,4 @@
-"""Folds constants and batch norms, with onnxscript's optimiser."""
+"""Fold constants and batch norms with onnxscript's optimiser."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from edgebone_export.graphs.passes.contract import count_nodes
 
 @dataclass(frozen=True)
 class FoldConstants:
-    """Computes what does not depend on the input once and for all.
+    """Precompute everything that does not depend on the input.
 
     Attributes:
-        layer_norms: Layer norms that must stay one node each.
+        layer_norms: Number of layer norms, each of which must stay one node.
     """
 
     layer_norms: int
     name: str = "fold constants"
 
     def requires(self, model: ir.Model) -> None:
-        """The graph has nodes."""
+        """Check that the graph has nodes."""
         if not len(model.graph):
             raise ExportError("the graph is empty")
 
@@ -32,19 +32,19 @@ class FoldConstants:
         modules = _modules_by_output(model)
         onnxscript.optimizer.optimize(model)
         for node in model.graph:
-            # Nodes that were fused have new names, without the PyTorch module that the trace put there.
+            # Fused nodes get new names, without the PyTorch module that the trace put there.
             module = modules.get(str(node.outputs[0].name), "")
             if module and "/" not in (node.name or ""):
                 node.name = f"{module}/{node.name}"
         return model
 
     def ensures(self, model: ir.Model) -> None:
-        """No layer norm was taken apart."""
+        """Check that no layer norm was decomposed."""
         require_layer_norms(model, self.layer_norms)
 
 
 def _modules_by_output(model: ir.Model) -> dict[str, str]:
-    """The PyTorch module that computes each value; a batch norm's is the convolution's that takes it in."""
+    """Return the PyTorch module that computes each value; a fused batch norm has its convolution's."""
     found: dict[str, str] = {}
     for node in model.graph:
         source = node.inputs[0] if node.inputs else None
@@ -56,10 +56,10 @@ def _modules_by_output(model: ir.Model) -> dict[str, str]:
 
 
 def require_layer_norms(model: ir.Model, expected: int) -> None:
-    """Refuse a graph with fewer LayerNormalization nodes than PyTorch had layer norms.
+    """Check that a graph has a LayerNormalization node for each of PyTorch's layer norms.
 
-    Taken apart into Pow, ReduceMean and Div, a layer norm overflows in FP16 from |x| of about 256 squared on.
+    Decomposed into Pow, ReduceMean and Div, a layer norm overflows in FP16 once |x| reaches about 256 (256 squared).
     """
     found = count_nodes(model, "LayerNormalization")
     if found < expected:
-        raise ExportError(f"the graph has {found} LayerNormalization nodes, PyTorch had {expected} layer norms")
+        raise ExportError(f"the graph has {found} LayerNormalization nodes; PyTorch has {expected} layer norms")

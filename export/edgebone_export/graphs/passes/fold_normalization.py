@@ -1,4 +1,4 @@
-"""Folds the normalisation into the first layer, where that changes nothing but rounding."""
+"""Fold normalisation into the first layer where only rounding changes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from edgebone_export.graphs.passes.uint8_input import SCALE, SUBTRACT
 
 @dataclass(frozen=True)
 class FoldNormalization:
-    """Takes the scale, and where there is no padding the offset, into the first convolution.
+    """Fold the scale, and without padding also the offset, into the first convolution.
 
-    A scale always folds: the zeros that a convolution pads with stay zeros when scaled. An offset does not
-    fold into a padded convolution, since the padding stands for the mean, not for black.
+    A scale always folds: zero padding stays zero when scaled. An offset does not
+    fold into a padded convolution, since the padding represents the mean, not black.
     """
 
     name: str = "fold normalisation"
 
     def requires(self, model: ir.Model) -> None:
-        """Nothing: a graph whose first layer is no convolution stays as it is."""
+        """Accept any graph: one whose first layer is no convolution is left unchanged."""
 
     def apply(self, model: ir.Model) -> ir.Model:
-        """Fold what can be folded, in place."""
+        """Fold scale and offset in place where possible."""
         scale = _node(model, SCALE)
         if scale is not None and (convs := _only_convs(scale)):
             factor = _array(scale.inputs[1])
@@ -44,7 +44,7 @@ class FoldNormalization:
         return model
 
     def ensures(self, model: ir.Model) -> None:
-        """What was folded is gone from the graph, and the rest is still there in its order."""
+        """Check that the remaining normalisation nodes are in order."""
         names = [node.name for node in model.graph if node.name in (SUBTRACT, SCALE)]
         if names not in ([], [SUBTRACT], [SCALE], [SUBTRACT, SCALE]):
             raise ExportError(f"the normalisation is out of order: {names}")
@@ -55,7 +55,7 @@ def _node(model: ir.Model, name: str) -> ir.Node | None:
 
 
 def _only_convs(node: ir.Node) -> list[ir.Node]:
-    """The convolutions that use a node's output, if nothing else does and their weights can be changed."""
+    """Return the convolutions that use a node's output, if nothing else does and their weights can be changed."""
     users = [use.node for use in node.outputs[0].uses()]
     good = all(
         user.op_type == "Conv"
@@ -80,7 +80,7 @@ def _array(value: ir.Value | None) -> np.ndarray:
 
 
 def _replace_weight(model: ir.Model, conv: ir.Node, place: int, values: np.ndarray) -> None:
-    """Give a convolution constants of its own: another layer may share the old ones."""
+    """Replace a convolution's weight with a new constant: another layer may share the old one."""
     name = f"{conv.outputs[0].name}_normalized_{place}"
     array = values.astype(np.float32)
     value = ir.Value(
@@ -96,14 +96,14 @@ def _replace_weight(model: ir.Model, conv: ir.Node, place: int, values: np.ndarr
 
 
 def _bypass(model: ir.Model, node: ir.Node) -> None:
-    """Take a node out: what used its output uses its first input."""
+    """Remove a node and connect its users to its first input."""
     assert node.inputs[0] is not None
     ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
     model.graph.remove(node, safe=True)
 
 
 def _drop_unused(model: ir.Model) -> None:
-    """Remove the constants that folding left without use."""
+    """Remove constants that folding left unused."""
     for name, value in list(model.graph.initializers.items()):
         if not value.uses() and value not in model.graph.outputs:
             del model.graph.initializers[name]

@@ -1,4 +1,4 @@
-"""Removes and fuses what is left over, with onnxslim."""
+"""Remove and fuse remaining nodes with onnxslim."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edgebone_export.graphs.passes.fold_constants import require_layer_norms
 
 @dataclass(frozen=True)
 class Slim:
-    """Shape inference, dead code, common subexpressions, batch norms into convolutions.
+    """Infer shapes, remove dead code and common subexpressions, fuse batch norms into convolutions.
 
     Attributes:
-        layer_norms: Layer norms that must stay one node each.
-        foreign: Whether the graph is another exporter's, and stays as it is where onnxslim does not take it.
+        layer_norms: Number of layer norms, each of which must stay one node.
+        foreign: Whether another exporter wrote the graph; it is then left unchanged if onnxslim fails.
     """
 
     layer_norms: int
@@ -26,23 +26,23 @@ class Slim:
     name: str = "slim"
 
     def requires(self, model: ir.Model) -> None:
-        """Nothing."""
+        """Accept any graph."""
 
     def apply(self, model: ir.Model) -> ir.Model:
-        """Give a new graph."""
+        """Return a new graph."""
         places = {value.name: place for place, node in enumerate(model.graph) for value in node.outputs}
         try:
             slimmed: ir.Model = ir.from_proto(onnxslim.slim(ir.to_proto(model)))
         except Exception as error:
             if self.foreign:
                 return model
-            raise ExportError(f"onnxslim does not take the graph: {in_one_line(error)}") from error
+            raise ExportError(f"onnxslim failed on the graph: {in_one_line(error)}") from error
         slimmed.ir_version = model.ir_version
         _in_order(slimmed.graph, places)
         return slimmed
 
     def ensures(self, model: ir.Model) -> None:
-        """Layer norms are whole; of our own graph no batch norm is left that a convolution could have taken in."""
+        """Check that layer norms are intact and, in our own graphs, that no fusable batch norm is left."""
         require_layer_norms(model, self.layer_norms)
         if self.foreign:
             return
@@ -54,14 +54,14 @@ class Slim:
             if source is None or source.op_type != "Conv" or value.is_graph_output():
                 continue
             if len(value.uses()) == 1:
-                raise ExportError(f"{node.name}: a BatchNormalization is left behind {source.name}")
+                raise ExportError(f"{node.name}: a BatchNormalization was left after {source.name}")
 
 
 def _in_order(graph: ir.Graph, places: Mapping[str | None, int]) -> None:
-    """Put nodes back in the order of before: which maps of a stride are the last ones hangs on it.
+    """Restore the original node order: it decides which feature maps of a stride are the last ones.
 
-    What was fused has the name of what it ends with; so has the node before one that did nothing and was removed, but
-    its other users may come earlier. There the order of before gives way.
+    A fused node has the output name of its last part. So does the node before a removed no-op, whose other users may
+    come earlier; topological order takes precedence there.
     """
     nodes = list(graph)
     found = [max((places.get(value.name, -1) for value in node.outputs), default=-1) for node in nodes]

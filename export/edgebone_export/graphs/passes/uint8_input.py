@@ -1,4 +1,4 @@
-"""Moves normalisation into the graph, so that it takes raw uint8 pictures."""
+"""Move normalisation into the graph, so that it takes raw uint8 pictures."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataTy
 
 @dataclass(frozen=True)
 class Uint8Input:
-    """Replaces the float input by a uint8 NHWC one, followed by (x - 255 mean) / (255 std).
+    """Replace the float input with a uint8 NHWC one, followed by (x - 255 mean) / (255 std).
 
-    A mean of zero, or a standard deviation of 1/255, adds nothing to the graph. A network that takes bytes already
+    A mean of zero, or a standard deviation of 1/255, adds nothing to the graph. A network that already takes bytes
     normalises them itself.
 
     Attributes:
-        preprocess: Says mean and standard deviation.
+        preprocess: Preprocessing with mean and standard deviation.
     """
 
     preprocess: Preprocess
     name: str = "uint8 input"
 
     def requires(self, model: ir.Model) -> None:
-        """One float input of shape (n, 3, height, width) or (n, height, width, 3)."""
+        """Check for one float input of shape (n, 3, height, width) or (n, height, width, 3)."""
         inputs = model.graph.inputs
         height, width = self.preprocess.size_hw
         shape = inputs[0].shape if len(inputs) == 1 else None
@@ -40,11 +40,11 @@ class Uint8Input:
             or list(shape[1:]) not in ([3, height, width], [height, width, 3])
         ):
             raise ExportError(
-                f"the input should be float32 (n, 3, {height}, {width}), found {[str(value) for value in inputs]}"
+                f"expected one input float32 (n, 3, {height}, {width}), found {[str(value) for value in inputs]}"
             )
 
     def apply(self, model: ir.Model) -> ir.Model:
-        """Put up to six nodes before the network."""
+        """Insert up to six nodes before the network."""
         graph = model.graph
         old = graph.inputs[0]
         assert old.shape is not None and old.name is not None and old.dtype is not None
@@ -67,7 +67,7 @@ class Uint8Input:
             nodes.append(node)
             return node.outputs[0]
 
-        # Transposing bytes would move a quarter of the memory, but TensorRT casts uint8, and does nothing else with it.
+        # Transposing bytes would move a quarter of the memory, but the only uint8 operation in TensorRT is a cast.
         value = add("Cast", "normalize_cast", new, dtype=ir.DataType.FLOAT, to=ir.DataType.FLOAT)
         if planes:
             value = add("Transpose", "normalize_transpose", value, dtype=ir.DataType.FLOAT, perm=[0, 3, 1, 2])
@@ -88,10 +88,10 @@ class Uint8Input:
         return model
 
     def ensures(self, model: ir.Model) -> None:
-        """One uint8 input, channels last."""
+        """Check for one uint8 input, channels last."""
         (new,) = model.graph.inputs
         if new.dtype != ir.DataType.UINT8 or new.shape is None or new.shape[3] != 3:
-            raise ExportError(f"the input should be uint8 (n, height, width, 3), found {new}")
+            raise ExportError(f"expected an input uint8 (n, height, width, 3), found {new}")
 
 
 def _constant(graph: ir.Graph, name: str, per_channel: np.ndarray, shape: tuple[int, ...]) -> ir.Value:

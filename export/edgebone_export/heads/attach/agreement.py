@@ -1,4 +1,4 @@
-"""Whether a network gives the same answers with fewer bits when it has other heads."""
+"""Measure whether a network with other heads returns the same answers at lower precision."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def measure_agreement(
     pictures: Sequence[Path] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
-    """Hold BF16 against FP32 in a network whose heads have changed.
+    """Compare BF16 with FP32 in a network whose heads have changed.
 
     Detached heads are not part of the network's graph: their outputs on a backbone of fewer bits are not
     measured, and such a bundle is computed in FP32.
 
     Args:
-        manifest: The new bundle's.
-        files: Its files, with the graph of its FP32 variant.
-        pictures: Some that the heads are for, of which at most 32 are taken, evenly; None takes made ones.
-        progress: Called with a line where anything is measured.
+        manifest: Manifest of the new bundle.
+        files: Files of the new bundle, with the graph of its FP32 variant.
+        pictures: Pictures for the heads, of which at most 32 are used, evenly spaced; synthetic ones if None.
+        progress: Called with a line if anything is measured.
 
     Returns:
-        The manifest, with the agreement in its FP32 variant where that says something.
+        The manifest, with the agreement in its FP32 variant if it was measured.
     """
     name = reference_variant(manifest)
     variant = manifest.variants[name]
@@ -56,7 +56,7 @@ def measure_agreement(
         with OnnxRuntimeEngine(graph, batch_range=variant.batch) as engine:
             outputs = run_all(engine, pixels, variant.batch[0])
     except EngineError:
-        # Nothing proves it here; the bundle is as good without.
+        # It cannot be measured here; the bundle is valid without it.
         return manifest
     alone = msgspec.structs.replace(manifest, variants={name: variant})
     measured = with_agreement(alone, graph, pixels, outputs).variants

@@ -1,4 +1,4 @@
-"""From a fitted head to an artefact that knows what it was fitted on."""
+"""Make an artefact of a fitted head that records what it was fitted on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def make_artefact(
     reads: Sequence[Reading] | Sequence[str],
     candidate: Candidate,
 ) -> HeadFile:
-    """Tie a head to the backbone whose features it was fitted on.
+    """Tie a head to the backbone that it was fitted on.
 
     Args:
-        name: The head's name.
-        fitted: The head.
-        bundle: The backbone's bundle.
-        taps: Its taps.
-        reads: What ``vector`` was made of; or the taps that the head reads itself.
-        candidate: What computed the features.
+        name: Name of the head.
+        fitted: The fitted head.
+        bundle: Bundle of the backbone.
+        taps: Taps of the backbone.
+        reads: Readings that make ``vector``; or the taps that the head reads directly.
+        candidate: The variant, engine and precision that computed the features.
     """
     manifest = bundle.manifest
     readings = [item for item in reads if isinstance(item, Reading)]

@@ -1,4 +1,4 @@
-"""Attaches heads to a bundle and takes them off: one backbone, as many answers as there are heads."""
+"""Attach heads to a bundle and detach them: one backbone, one answer per head."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from edgebone_export.heads.features.taps import reference_variant, taps_of, valu
 
 @dataclass(frozen=True)
 class Attached:
-    """What became of a bundle.
+    """The result of attaching or detaching heads.
 
     Attributes:
-        path: The bundle that was written.
-        heads: Its heads' names.
-        max_abs: Largest difference between an attached head's outputs and those of the head alone, by variant, on the
+        path: Path of the written bundle.
+        heads: Names of its heads.
+        max_abs: Largest difference between attached heads' outputs and the same heads run alone, by variant, on the
             golden picture.
-        left_out: Variants that are not in it any more, with the reason.
+        left_out: Omitted variants, with the reason.
     """
 
     path: Path
@@ -72,27 +72,27 @@ def attach(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Attached:
-    """Write a bundle whose backbone is shared by its own heads and further ones.
+    """Write a bundle whose backbone is shared by its own heads and additional ones.
 
-    Every head is proved against the head alone, on the golden picture, in every variant. Frame variants are made anew
-    with the heads; compiled engines and plans are of another graph, and are left out.
+    Every head is compared with the same head run alone, on the golden picture, in every variant. Frame variants are
+    rebuilt with the heads; compiled engines and plans belong to another graph and are omitted.
 
     Args:
         path: The bundle.
-        heads: Artefacts that were fitted on this backbone; by name, where they shall have others than their own.
-        output: The bundle to write.
-        detached: Leave the heads as graphs of their own, which the runtime runs behind the backbone: at a rate of their
-            own, and to be swapped while it serves. Else they become part of the one graph, which is the fastest.
-        drop: Heads that the bundle has, and that shall not be in the new one.
-        accuracies: What was counted of the new heads, by variant; only these variants are kept. None keeps all, and
-            what was counted of the old heads, if none of them goes.
-        pictures: Some that the heads are for: BF16 is held against FP32 on them. None takes made ones.
+        heads: Artefacts fitted on this backbone; by name to rename them.
+        output: Path of the new bundle.
+        detached: Keep the heads as graphs of their own, which the runtime runs after the backbone, at a rate of their
+            own, and can swap while serving. Otherwise they become part of the single graph, which is fastest.
+        drop: Heads of the bundle to remove.
+        accuracies: Accuracy of the new heads by variant; only these variants are kept. None keeps all variants, and the
+            accuracies of the old heads if none is removed.
+        pictures: Pictures for the heads, on which BF16 is compared with FP32; synthetic ones if None.
         overwrite: Replace an existing bundle.
-        progress: Called with a line a step.
+        progress: Called with one line per step.
 
     Raises:
-        ExportError: A head was fitted on another backbone or another preprocessing, or its name is taken.
-        ParityError: An attached head does not give what it gives alone.
+        ExportError: A head was fitted on another backbone or preprocessing, or its name is in use.
+        ParityError: An attached head's outputs differ from those of the head alone.
         BundleError: A bundle or an artefact cannot be read.
         OutputError: The bundle cannot be written.
     """
@@ -120,7 +120,7 @@ def attach(
 
 
 def _with_accuracies(manifest: Manifest, accuracies: Mapping[str, Accuracy | None]) -> Manifest:
-    """The manifest with what was counted by variant, instead of what was counted of other heads."""
+    """Return the manifest with new accuracies by variant, instead of those of other heads."""
     variants = {
         key: msgspec.structs.replace(item, accuracy=None if item.precision == "fp32" else accuracies.get(key))
         for key, item in manifest.variants.items()
@@ -141,25 +141,25 @@ def detach(
 
     Args:
         path: The bundle.
-        names: The heads that go.
-        output: The bundle to write.
-        save: A folder for the artefacts of those that go, ``NAME.head``; None for none.
-        overwrite: Replace what exists.
-        progress: Called with a line a step.
+        names: Names of the heads to remove.
+        output: Path of the new bundle.
+        save: Folder for the artefacts of removed heads, ``NAME.head``; None saves none.
+        overwrite: Replace existing files.
+        progress: Called with one line per step.
 
     Raises:
-        ExportError: There is no such head, or none would be left.
+        ExportError: A head does not exist, or none would be left.
         BundleError: The bundle cannot be read.
-        OutputError: Something cannot be written.
+        OutputError: The bundle or an artefact cannot be written.
     """
     check_target(Path(output), overwrite)
     names = list(dict.fromkeys(names))
     with open_bundle(path) as bundle:
         if not names:
-            raise ExportError(f"{path}: no head is named that should go; it has {', '.join(bundle.manifest.heads)}")
+            raise ExportError(f"{path}: name the heads to detach; it has {', '.join(bundle.manifest.heads)}")
         _check_there(bundle, names)
         if set(names) == set(bundle.manifest.heads):
-            raise ExportError(f"{path}: no head would be left; a bundle has at least one")
+            raise ExportError(f"{path}: no head would be left; a bundle needs at least one")
         taken = {} if save is None else {Path(save) / f"{name}.head": _taken_off(bundle, name) for name in names}
         for file in taken:
             check_head_target(file, overwrite)
@@ -168,7 +168,7 @@ def detach(
         for file, artefact in taken.items():
             write_head(file, artefact.manifest, artefact.graph, overwrite)
         progress("write")
-        # What was counted may have been of a head that goes.
+        # The accuracies may be those of a removed head.
         manifest = measure_agreement(_with_accuracies(made.manifest, {}), made.files, progress=progress)
         target = write_bundle(output, manifest, made.files, overwrite, made_of=bundle)
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
@@ -176,7 +176,7 @@ def detach(
 
 def _taken_off(bundle: Bundle, name: str) -> HeadFile:
     if not bundle.manifest.heads[name].file:
-        raise ExportError(f"{bundle.path}: head {name} is the network's own; there is no artefact of it to save")
+        raise ExportError(f"{bundle.path}: head {name} is the network's own, so it has no artefact to save")
     return renamed(bundle_head(bundle, name), name)
 
 
@@ -189,7 +189,7 @@ def _by_name(
         artefact = item if isinstance(item, HeadFile) else read_head(item)
         name = check_head_name(name or artefact.manifest.name)
         if name in named:
-            raise ExportError(f"two heads are named {name}; give one another name: NAME={artefact.where}")
+            raise ExportError(f"two heads are named {name}; rename one: NAME={artefact.where}")
         named[name] = artefact
     return named
 
@@ -200,12 +200,12 @@ def _check(bundle: Bundle, heads: Mapping[str, HeadFile], taps: dict[str, Tap], 
     for name, artefact in heads.items():
         if name in manifest.heads and name not in drop:
             raise ExportError(
-                f"{bundle.path}: it has a head {name} already; give the new one another name (NAME={artefact.where}), "
-                f"or take the old one off: edgebone detach"
+                f"{bundle.path}: already has a head {name}; rename the new one (NAME={artefact.where}), or remove the "
+                f"old one: edgebone detach"
             )
         reason = refusal(artefact.manifest.reads, taps, artefact.manifest.backbone, manifest.preprocess)
         if reason:
-            raise ExportError(f"{artefact.where}: the head does not go with {bundle.path}: {reason}")
+            raise ExportError(f"{artefact.where}: the head does not fit {bundle.path}: {reason}")
 
 
 def _check_there(bundle: Bundle, names: Collection[str]) -> None:
@@ -213,7 +213,7 @@ def _check_there(bundle: Bundle, names: Collection[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         hint = did_you_mean(unknown[0], known)
-        raise ExportError(f"{bundle.path}: there is no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
+        raise ExportError(f"{bundle.path}: no head {', '.join(unknown)}; {hint}it has {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -226,16 +226,16 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Change:
-    """A bundle with heads added and dropped.
+    """A change of a bundle's heads.
 
     Attributes:
-        bundle: The bundle as it is.
-        taps: What can be read of it.
+        bundle: The current bundle.
+        taps: Taps of the bundle.
         add: Heads to add, by name.
-        detached: Whether they stay graphs of their own.
-        drop: Heads that go.
-        variants: The variants that stay.
-        progress: Called with a line a step.
+        detached: Whether the added heads stay graphs of their own.
+        drop: Names of the heads to remove.
+        variants: The variants to keep.
+        progress: Called with one line per step.
     """
 
     bundle: Bundle
@@ -247,7 +247,7 @@ class _Change:
     progress: Callable[[str], None]
 
     def make(self) -> _Made:
-        """Every file of the new bundle."""
+        """Make every file of the new bundle."""
         manifest = self.bundle.manifest
         golden = read_golden(self.bundle)
         files: dict[str, bytes] = {manifest.golden.image: self.bundle.read(manifest.golden.image)}
@@ -257,7 +257,7 @@ class _Change:
             files[name] = self.bundle.read(name)
         reference = reference_variant(manifest)
         if manifest.engines or manifest.plans:
-            self.progress("compiled engines and plans are of another graph: compile and tune the new bundle")
+            self.progress("compiled engines and plans belong to the old graph: compile and tune the new bundle")
         outputs: dict[str, TensorSpec] = {}
         present: set[str] = set()
         variants: dict[str, Variant] = {}
@@ -266,23 +266,23 @@ class _Change:
         for name, variant in self.variants.items():
             self.progress(f"{name}: joining the graphs")
             content, outputs, values = self._graph(variant.file, f"{self.bundle.path}, {name}")
-            self.progress(f"{name}: each head against the head alone")
+            self.progress(f"{name}: comparing each head with the head alone")
             try:
                 answers, max_abs[name] = self._prove(name, variant, content, golden.network_input, outputs)
             except EngineError as error:
                 if name == reference:
                     raise
-                left_out[name] = f"onnxruntime does not run it here, so that its heads cannot be proved: {error}"
+                left_out[name] = f"onnxruntime cannot run it here, so its heads cannot be verified: {error}"
                 continue
             if name == reference:
                 present = values
             old = dict(read_recorded(self.bundle, name))
             recorded = {key: array for key, array in old.items() if key in outputs or self._is_kept_head(key, kept)}
-            # What FP32 recorded is the bundle's own recording, with the input.
+            # FP32's recording is the bundle's own golden sample, with the input.
             own = {} if variant.golden else {"input": golden.network_input}
             files[variant.golden or manifest.golden.tensors] = _npz(own | recorded | answers)
             files[variant.file] = content
-            # What was counted with fewer bits was counted of other heads.
+            # Accuracies of lower precisions are those of other heads.
             variants[name] = msgspec.structs.replace(variant, reduced={})
         frames = {key: item for key, item in manifest.frame_variants.items() if item.variant in variants}
         for key, frame in frames.items():
@@ -315,7 +315,7 @@ class _Change:
         return msgspec.structs.replace(head, outputs=outputs, file=f"heads/{name}.head", detached=self.detached)
 
     def _taps(self, present: Collection[str], outputs: Mapping[str, TensorSpec]) -> dict[str, Tap]:
-        """The taps that the graph still has; those that detached heads read have an output."""
+        """Return the taps that the graph still has; those that detached heads read have an output."""
         return {
             name: msgspec.structs.replace(tap, output=f"tap/{name}" if f"tap/{name}" in outputs else "")
             for name, tap in self.taps.items()
@@ -323,7 +323,7 @@ class _Change:
         }
 
     def _graph(self, file: str, where: str) -> tuple[bytes, dict[str, TensorSpec], set[str]]:
-        """A variant's graph with the change, what it gives, and the names of its values."""
+        """Return a variant's changed graph, its outputs, and the names of its values."""
         manifest = self.bundle.manifest
         model = open_backbone(self.bundle.read(file), where)
         wanted = self._kept_outputs()
@@ -333,7 +333,7 @@ class _Change:
             for name, artefact in self.add.items()
         }
         gone = [str(value.name) for value in model.graph.outputs if value.name not in specs]
-        # First: a new head may have the name of one that goes.
+        # First: a new head may have the name of a removed one.
         remove_outputs(model, gone, [value for values in reads.values() for value in values.values()])
         for name, artefact in self.add.items():
             if self.detached:
@@ -344,7 +344,7 @@ class _Change:
         return checked_bytes(model, f"{where}: the graph with its heads"), specs, set(values_of(model))
 
     def _kept_outputs(self) -> set[str]:
-        """The graph's outputs that kept heads need."""
+        """Return the graph's outputs that kept heads need."""
         manifest = self.bundle.manifest
         kept = {name: head for name, head in manifest.heads.items() if name not in self.drop}
         detached = [name for name, head in kept.items() if head.detached]
@@ -355,7 +355,7 @@ class _Change:
     def _prove(
         self, name: str, variant: Variant, content: bytes, golden: NDArray[np.uint8], outputs: Mapping[str, TensorSpec]
     ) -> tuple[dict[str, Array], float]:
-        """What the new graph gives for the golden picture, and how far its heads are from the same heads alone."""
+        """Return the new graph's outputs for the golden picture, and its heads' differences from the heads alone."""
         if not self.add:
             return {}, 0.0
         feeds = filled(golden, variant.batch[0])
@@ -378,7 +378,7 @@ class _Change:
         return answers, largest
 
     def _tap_values(self, variant: Variant, feeds: NDArray[np.uint8]) -> dict[str, Array]:
-        """What the heads read, from the backbone's graph without them."""
+        """Return the heads' inputs, from the backbone's graph without them."""
         where = f"{self.bundle.path}, {variant.file}"
         reads = sorted({key for artefact in self.add.values() for key in artefact.manifest.reads})
         content, specs = graph_with_taps(self.bundle.read(variant.file), {key: self.taps[key] for key in reads}, where)
@@ -388,26 +388,26 @@ class _Change:
 
 
 def bundle_head(bundle: Bundle, name: str) -> HeadFile:
-    """The artefact of an attached head."""
+    """Return the artefact of an attached head."""
     file = bundle.manifest.heads[name].file
     return parse_head(bundle.read(file), f"{bundle.path}, {file}")
 
 
 def _compare(have: Array, wanted: Array, head: Head, full: bool, where: str) -> float:
-    """Hold an attached head's output against the same head's alone; gives the largest difference.
+    """Compare an attached head's output with the head's alone; return the largest difference.
 
     Raises:
-        ParityError: It is another.
+        ParityError: They differ.
     """
     if have.shape != wanted.shape:
-        raise ParityError(f"{where}: shape {list(have.shape)} instead of {list(wanted.shape)}")
+        raise ParityError(f"{where}: expected shape {list(wanted.shape)}, found {list(have.shape)}")
     off = float(np.abs(have.astype(np.float64) - wanted).max(initial=0.0))
     tolerance = HEAD if full else REDUCED_HEAD
     found = compare_shown(have, wanted, head, tolerance)
     wrong = fault(found, tolerance)
     if wrong or not values_within(found, tolerance):
         cosine = 1.0 if found.cosine is None else found.cosine
-        raise ParityError(f"{where}: off by {off:.3g} from the head alone (cosine {cosine:.6f}) {wrong}".rstrip())
+        raise ParityError(f"{where}: differs by {off:.3g} from the head alone (cosine {cosine:.6f}) {wrong}".rstrip())
     return off
 
 

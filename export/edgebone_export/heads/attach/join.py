@@ -1,4 +1,4 @@
-"""Surgery on graphs: a head's nodes behind a backbone's, a tap as an output, and what nothing reads taken out."""
+"""Edit graphs: join a head to a backbone, add taps as outputs, remove unused nodes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from edgebone_export.heads.features.taps import read_graph, values_of
 
 
 def open_backbone(content: bytes, where: str) -> ir.Model:
-    """Read a variant's graph, and bring it to the opset that heads are written in if it is older.
+    """Read a variant's graph, and convert it to the opset of heads if it is older.
 
     Raises:
-        ExportError: It cannot become that opset.
+        ExportError: It cannot be converted to that opset.
     """
     return read_graph(at_least(onnx.load_from_string(content), OPSET, OPSET, where))
 
 
 def tap_value(model: ir.Model, name: str, tap: Tap, where: str) -> ir.Value:
-    """The float32 value of a tap: a vector, or maps; a transformer's tokens are made into maps.
+    """Return the float32 value of a tap: a vector, or maps; a transformer's tokens are converted to maps.
 
     Raises:
         ExportError: The graph has no such value.
     """
     value = values_of(model).get(tap.value)
     if value is None:
-        raise ExportError(f"{where}: its graph has no value {tap.value}, which is {name} of the FP32 graph")
+        raise ExportError(f"{where}: its graph has no value {tap.value}, which is tap {name} in the FP32 graph")
     if value.dtype != ir.DataType.FLOAT:
         value = _append(model, "Cast", [value], f"{name}/float", to=ir.DataType.FLOAT)
     if value.shape is not None and len(value.shape) == 3 and len(tap.shape) == 3:
@@ -42,12 +42,12 @@ def tap_value(model: ir.Model, name: str, tap: Tap, where: str) -> ir.Value:
 
 
 def _maps(model: ir.Model, tokens: ir.Value, name: str, shape: tuple[int, ...]) -> ir.Value:
-    """(batch, tokens, channels) to (batch, channels, height, width): the last tokens are the patches, row by row."""
+    """Reshape (batch, tokens, channels) to (batch, channels, height, width): the last tokens are patches, by rows."""
     channels, height, width = shape
 
     made = values_of(model).get(f"{name}/maps")
     if made is not None:
-        # For another head.
+        # Added for another head.
         return made
 
     def numbers(label: str, values: Sequence[int]) -> ir.Value:
@@ -60,7 +60,7 @@ def _maps(model: ir.Model, tokens: ir.Value, name: str, shape: tuple[int, ...]) 
 
 
 def _append(model: ir.Model, op: str, inputs: Sequence[ir.Value], name: str, **attributes: object) -> ir.Value:
-    """Add a node at the end; one of that name, made for another head, serves again."""
+    """Append a node; reuse one of the same name, added for another head."""
     known = values_of(model).get(name)
     if known is not None:
         return known
@@ -74,14 +74,14 @@ def _append(model: ir.Model, op: str, inputs: Sequence[ir.Value], name: str, **a
 def join(
     model: ir.Model, name: str, graph: bytes, reads: Mapping[str, ir.Value], outputs: Sequence[TensorSpec]
 ) -> list[TensorSpec]:
-    """Put a head's nodes behind a backbone's.
+    """Append a head's nodes to a backbone's.
 
     Args:
         model: The backbone's graph; changed in place.
-        name: The head's name, which its nodes, values and outputs are named after.
+        name: Name of the head, the prefix of its nodes, values and outputs.
         graph: The head's ONNX file.
         reads: The backbone's value for each of the head's inputs.
-        outputs: What the head gives.
+        outputs: Outputs of the head.
 
     Returns:
         The new outputs of the graph, ``name/output``, with the backbone's batch.
@@ -121,7 +121,7 @@ def join(
 
 
 def expose(model: ir.Model, name: str, value: ir.Value, shape: Sequence[int]) -> TensorSpec:
-    """Give a tap's value as a float32 output of the graph, named ``tap/NAME``."""
+    """Add a tap's value as a float32 output of the graph, named ``tap/NAME``."""
     output = f"tap/{name}"
     given = _append(model, "Identity", [value], output)
     spec = TensorSpec(output, "float32", (_batch(model), *shape))
@@ -133,13 +133,13 @@ def expose(model: ir.Model, name: str, value: ir.Value, shape: Sequence[int]) ->
 
 def _batch(model: ir.Model) -> int | str:
     shape = model.graph.inputs[0].shape
-    assert shape is not None, "a bundle's graph says the shape of its input"
+    assert shape is not None, "a bundle's graph has the shape of its input"
     size = shape[0]
     return size if isinstance(size, int) else str(size.value or "batch")
 
 
 def remove_outputs(model: ir.Model, names: Sequence[str], needed: Sequence[ir.Value] = ()) -> None:
-    """Take outputs away, and every node and constant that only they needed; those of ``needed`` values stay."""
+    """Remove outputs, and every node and constant that only they needed, except those of ``needed`` values."""
     kept = [value for value in model.graph.outputs if value.name not in names]
     model.graph.outputs.clear()
     model.graph.outputs.extend([*kept, *needed])
@@ -149,12 +149,12 @@ def remove_outputs(model: ir.Model, names: Sequence[str], needed: Sequence[ir.Va
 
 
 def graph_with_taps(content: bytes, taps: Mapping[str, Tap], where: str) -> tuple[bytes, dict[str, TensorSpec]]:
-    """A graph that gives taps and nothing else.
+    """Return a graph whose only outputs are taps.
 
     Args:
         content: A variant's ONNX file.
-        taps: The taps, by name.
-        where: The variant, for messages.
+        taps: Taps by name.
+        where: Name of the variant, for messages.
 
     Returns:
         The ONNX file, and its output of each tap.

@@ -1,1 +1,1 @@
-"""Labelled pictures that heads are fitted on."""
+"""Read labelled pictures for fitting heads."""

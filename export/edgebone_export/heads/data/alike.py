@@ -1,4 +1,4 @@
-"""Which pictures look alike: shots of one shelf, frames of one scene. Splitting them flatters every figure."""
+"""Group pictures that look alike, such as shots of one shelf: splitting such a group flatters every figure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from edgebone_export.heads.features.fitted import Features
 
-# One less the cosine of standardised features. Below it were the shots of one shelf of groceries; of photographs that
-# have nothing to do with each other (500 of ImageNet's classes, MobileNetV2) nine in ten stayed alone.
+# One less the cosine of standardised features. Shots of one shelf of groceries were below it; of unrelated photographs
+# (500 of ImageNet's classes, MobileNetV2) nine in ten stayed alone.
 _ALIKE = 0.4
-# Beyond it, the table of distances would be what takes the time and the memory.
+# For more pictures, the table of distances would take too much time and memory.
 _MOST_PICTURES = 3000
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Pictures by how alike they look.
+    """Groups of pictures that look alike.
 
     Attributes:
         group: int64, (n,): the group of each picture.
-        inseparable: The strata whose pictures all looked alike, and were parted all the same: there would be nothing
-            to measure on otherwise.
+        inseparable: Strata whose pictures all look alike and were split regardless, since nothing would be left to
+            measure on otherwise.
     """
 
     group: NDArray[np.int64]
@@ -31,14 +31,14 @@ class Alike:
 
 
 def groups_alike(x: Features, strata: NDArray[np.int64]) -> Alike:
-    """Group pictures by how alike they look, whatever their classes: average linkage on standardised features.
+    """Group pictures that look alike, whatever their classes, by average linkage on standardised features.
 
     Args:
-        x: float32, (n, d): one row a picture. Of more than some thousand only those that are the same are grouped.
-        strata: int64, (n,): class ids, or whatever shall be on both sides of a split.
+        x: float32 (n, d), one row per picture. With more than a few thousand, only identical rows are grouped.
+        strata: int64 (n,): class ids, or other strata that should be on both sides of a split.
 
     Returns:
-        The groups. Pictures with the same features are always in one.
+        The groups. Pictures with the same features are always in the same group.
     """
     first: dict[bytes, int] = {}
     same = np.asarray([first.setdefault(row.tobytes(), len(first)) for row in x], np.int64)

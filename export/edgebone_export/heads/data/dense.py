@@ -1,4 +1,4 @@
-"""Reads what heads on maps are fitted on: pictures with masks, with boxes, or just normal ones."""
+"""Read data for heads on maps: pictures with masks, with boxes, or normal pictures only."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from edgebone_export.models.labels import read_labels
 
 @dataclass(frozen=True)
 class Dense:
-    """Pictures, and how each one's target looks in the network's input.
+    """Pictures, and each one's target in the network's input.
 
     Attributes:
-        pictures: Files.
+        pictures: Picture files.
         labels: Class names by class id; none for normal pictures.
-        target: From a picture's place, its geometry, and whether it is mirrored, to a mask or boxes in pixels of the
+        target: Maps a picture's index, its geometry, and whether it is mirrored, to a mask or boxes in pixels of the
             network's input.
-        sizes_wh: The pictures' widths and heights as the annotations state them; empty where these state none.
+        sizes_wh: Widths and heights of the pictures from the annotations; empty if these have none.
     """
 
     pictures: tuple[Path, ...]
@@ -45,7 +45,7 @@ class Dense:
 
 
 def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> Dense:
-    """A folder of masks, or one with ``images`` and ``masks`` in it; names from ``labels`` or ``labels.txt``.
+    """Read a folder of masks, or one with ``images`` and ``masks``; class names from ``labels`` or ``labels.txt``.
 
     Raises:
         SourceError: A folder, a picture or the names are missing, or a mask cannot be read.
@@ -55,14 +55,14 @@ def read_segmentation(data: Path, images: Path | None, labels: Path | None) -> D
     pairs = read_masks(data, images)
     file = labels or next((path for path in (data / "labels.txt", data.parent / "labels.txt") if path.is_file()), None)
     if file is None:
-        raise SourceError(f"{data}: no labels.txt with a class name a line in it; say them with --labels FILE")
+        raise SourceError(f"{data}: expected a labels.txt with one class name per line; or pass --labels FILE")
     names = read_labels(file)
     if "" in names:
         raise ExportError(
-            f"{file}: line {names.index('') + 1} is empty; line n names the masks' value n - 1: write one"
+            f"{file}: line {names.index('') + 1} is empty; line n names the masks' value n - 1: write a name"
         )
     if len(names) < 2 or len(set(names)) != len(names):
-        raise ExportError(f"{file}: two class names or more are needed, each once, the background's first")
+        raise ExportError(f"{file}: expected two or more different class names, the background's first")
     check_spelling(file, names)
 
     def target(row: int, geometry: Geometry, mirrored: bool) -> NDArray[np.uint8]:
@@ -98,21 +98,21 @@ class _Instances(msgspec.Struct, frozen=True):
 
 
 def read_detection(data: Path, images: Path | None) -> Dense:
-    """COCO's annotations: the file, or a folder with ``instances.json`` in it. Crowds are left out.
+    """Read COCO annotations: the file, or a folder with ``instances.json``. Crowds are skipped.
 
     Raises:
-        SourceError: It is no annotation file, or a picture or category that it speaks of is missing.
+        SourceError: It is not an annotation file, or it refers to a missing picture or category.
         ExportError: Names of categories differ only in case.
     """
     file = data / "instances.json" if data.is_dir() else data
-    with foreign(lambda reason: SourceError(f"{file}: not COCO's annotations ({reason}); give an instances.json")):
+    with foreign(lambda reason: SourceError(f"{file}: not COCO annotations ({reason}); pass an instances.json")):
         found = msgspec.json.decode(read_regular(file, limits.ANNOTATIONS_BYTES), type=_Instances)
     folder = images or file.parent / "images"
     paths = {picture.id: folder / picture.file_name for picture in found.images}
     lost = [path for path in paths.values() if not is_regular(path)]
     if lost or not paths:
         what = f"{len(lost)} of its pictures are missing, such as {lost[0]}" if lost else "it lists no pictures"
-        raise SourceError(f"{file}: {what}; say where they are with --images DIR")
+        raise SourceError(f"{file}: {what}; pass their folder with --images DIR")
     categories = sorted(found.categories, key=lambda category: category.id)
     check_spelling(file, (category.name for category in categories))
     place = {category.id: index for index, category in enumerate(categories)}
@@ -120,7 +120,7 @@ def read_detection(data: Path, images: Path | None) -> Dense:
     for item in found.annotations:
         if item.category_id not in place or item.image_id not in boxes:
             raise SourceError(
-                f"{file}: a box is of category {item.category_id} in picture {item.image_id}, one of which is not there"
+                f"{file}: a box has category {item.category_id} and picture {item.image_id}, one of which is missing"
             )
         if not item.iscrowd:
             boxes[item.image_id].append((place[item.category_id], item.bbox))
@@ -134,7 +134,7 @@ def read_detection(data: Path, images: Path | None) -> Dense:
         corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).reshape(-1, 2, 2)
         height, width = geometry.network_hw
         xyxy = geometry.to_network(corners).reshape(-1, 4).clip(0, (width, height, width, height))
-        # What the crop cut away, or left less than a pixel of, cannot be found.
+        # Boxes that the crop removes, or reduces to less than a pixel, cannot be found.
         seen = ((xyxy[:, 2:] - xyxy[:, :2]) >= 1).all(axis=1)
         return xyxy[seen].astype(np.float32), np.asarray([index for index, _ in own], np.int64)[seen]
 
@@ -144,12 +144,12 @@ def read_detection(data: Path, images: Path | None) -> Dense:
 
 
 def read_normal(data: Path) -> Dense:
-    """Every picture under a folder.
+    """Read every picture under a folder.
 
     Raises:
-        SourceError: There is none.
+        SourceError: The folder has none.
     """
     pictures = find_pictures(data) or []
     if not pictures:
-        raise SourceError(f"{data}: a folder of pictures is needed, not a video")
+        raise SourceError(f"{data}: expected a folder of pictures, found a video")
     return Dense(tuple(pictures), (), lambda _row, _geometry, _mirrored: None)

@@ -1,4 +1,4 @@
-"""Masks of pictures, brought to the pixels of the network's input."""
+"""Map masks of pictures to the pixels of the network's input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IGNORED = 255
 
 
 def mask_to_network(mask: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """The class of the nearest pixel for each pixel of the network's input; 255 where the picture does not reach."""
+    """Return the nearest class for each pixel of the network's input; 255 outside the picture."""
     rows, rows_inside = _nearest(geometry, mask.shape[0], 0)
     columns, columns_inside = _nearest(geometry, mask.shape[1], 1)
     made = mask[rows][:, columns]
@@ -23,6 +23,6 @@ def mask_to_network(mask: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.u
 def _nearest(geometry: Geometry, size: int, axis: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     centers = np.arange(geometry.network_hw[axis]) + 0.5
     source = (centers - geometry.offset_xy[1 - axis]) / geometry.scale_xy[1 - axis]
-    # A mask may be of another size than its picture.
+    # A mask may have another size than its picture.
     place = np.floor(source * size / geometry.source_hw[axis]).astype(np.int64)
     return np.clip(place, 0, size - 1), (place >= 0) & (place < size)

@@ -1,4 +1,4 @@
-"""What each kind of heads is fitted on and measured on."""
+"""Read the training and validation data of each kind of head."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Pictures = TypeVar("Pictures", Labelled, Dense)
 
 @dataclass(frozen=True)
 class Sets(Generic[Pictures]):
-    """Pictures with what they should lead to.
+    """Pictures with their targets.
 
     Attributes:
-        train: What is fitted on, and held out of where there is no ``val``.
-        val: What is measured on; None where a share of ``train`` is held out.
-        odd: Further pictures to measure on, which are unlike all that is fitted on; None where there are none.
+        train: Training data; a share is held out if there is no ``val``.
+        val: Data to measure on; None if a share of ``train`` is held out.
+        odd: Anomalous pictures to measure on; None if there are none.
     """
 
     train: Pictures
@@ -36,22 +36,22 @@ class Sets(Generic[Pictures]):
 
 
 def classes(data: Path, val: Path | None, _: HeadSettings) -> Sets[Labelled]:
-    """Pictures of one class each; see :func:`edgebone_export.heads.data.labelled.read_labelled`."""
+    """Read pictures of one class each; see :func:`edgebone_export.heads.data.labelled.read_labelled`."""
     return _labelled(data, val, "classes")
 
 
 def classes_or_none(data: Path, val: Path | None, _: HeadSettings) -> Sets[Labelled]:
-    """The same, or just pictures."""
+    """Read pictures of one class each, or pictures without classes."""
     return _labelled(data, val, "classes" if has_classes(data) else "none")
 
 
 def several_labels(data: Path, val: Path | None, _: HeadSettings) -> Sets[Labelled]:
-    """Pictures of several labels each."""
+    """Read pictures of several labels each."""
     return _labelled(data, val, "labels")
 
 
 def values(data: Path, val: Path | None, settings: RegressionSettings) -> Sets[Labelled]:
-    """Pictures with numbers."""
+    """Read pictures with numbers."""
     return _labelled(data, val, "values", settings.columns or ())
 
 
@@ -61,7 +61,7 @@ def _labelled(data: Path, val: Path | None, task: Task, columns: tuple[str, ...]
 
 
 def masks(data: Path, val: Path | None, settings: SegmentationSettings) -> Sets[Dense]:
-    """Pictures with masks; see :func:`edgebone_export.heads.data.dense.read_segmentation`."""
+    """Read pictures with masks; see :func:`edgebone_export.heads.data.dense.read_segmentation`."""
     return Sets(
         read_segmentation(data, settings.images, settings.labels),
         None if val is None else read_segmentation(val, settings.val_images, settings.labels),
@@ -69,7 +69,7 @@ def masks(data: Path, val: Path | None, settings: SegmentationSettings) -> Sets[
 
 
 def boxes(data: Path, val: Path | None, settings: DetectionSettings) -> Sets[Dense]:
-    """Pictures with boxes, of the sizes that their annotations state.
+    """Read pictures with boxes, and check the sizes in the annotations.
 
     See :func:`edgebone_export.heads.data.dense.read_detection`.
     """
@@ -78,12 +78,12 @@ def boxes(data: Path, val: Path | None, settings: DetectionSettings) -> Sets[Den
 
 def _boxes(data: Path, images: Path | None) -> Dense:
     found = read_detection(data, images)
-    # Here, where the pictures are going to be opened anyway: annotations alone open none.
+    # Sizes are checked here, where the pictures will be opened anyway; reading annotations opens none.
     check_sizes(data, zip(found.pictures, found.sizes_wh, strict=True))
     return found
 
 
 def normal(data: Path, val: Path | None, settings: AnomalySettings) -> Sets[Dense]:
-    """Normal pictures, and odd ones to measure on."""
+    """Read normal pictures, and anomalous ones to measure on."""
     odd = settings.anomalous
     return Sets(read_normal(data), None if val is None else read_normal(val), None if odd is None else read_normal(odd))

@@ -1,4 +1,4 @@
-"""Augmented views of a picture: what a head shall not care about, shown to it while it is fitted."""
+"""Augmented views of a picture: variations that a head learns to ignore."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _GRAY_OF_BGR = (0.114, 0.587, 0.299)
 
 
 def views_of(picture: Picture, count: int, seed: int) -> Iterator[Picture]:
-    """So many views: the picture itself, its mirror image, then random cuts of it, turned and in other light.
+    """Yield ``count`` views: the picture, its mirror image, then random crops, rotated and with other lighting.
 
     Args:
-        picture: uint8, (height, width, 3), BGR.
-        count: How many; 1 is the picture alone.
-        seed: Of the random ones. The same picture, seed and place give the same view.
+        picture: uint8 (height, width, 3), BGR.
+        count: Number of views; 1 is the picture alone.
+        seed: Seed of the random views. The same picture, seed and index yield the same view.
     """
     yield picture
     if count > 1:
@@ -36,7 +36,7 @@ def views_of(picture: Picture, count: int, seed: int) -> Iterator[Picture]:
 
 
 def _random_view(picture: Picture, rng: np.random.Generator) -> Picture:
-    """A cut of 45 to 100 % of the area, turned by up to 15 degrees, half of them mirrored, in another light."""
+    """Crop 45 to 100 % of the area, rotate by up to 15 degrees, mirror half of them, change the lighting."""
     height, width = picture.shape[:2]
     area = rng.uniform(*_AREA)
     aspect = np.exp(rng.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
@@ -57,13 +57,13 @@ def _random_view(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _lit(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Brightness, contrast and saturation by up to a fifth, each channel by up to 7 %."""
+    """Change brightness, contrast and saturation by up to a fifth, each channel by up to 7 %."""
     brightness, contrast, saturation = rng.uniform(1 - _LIGHT, 1 + _LIGHT, 3)
     tint = rng.uniform(1 - _TINT, 1 + _TINT, 3)
     gray = picture.astype(np.float32) @ np.asarray(_GRAY_OF_BGR, np.float32)
     mean = np.float32(gray.mean())
-    # Channel by channel in memory that is used again: NumPy takes four times as long over pixels of three numbers. The
-    # steps are single ones of float32, in this order, on which every digit of the features depends.
+    # Channel by channel in reused memory: NumPy takes four times as long over pixels of three numbers. The steps are
+    # single float32 operations in this order, on which every digit of the features depends.
     lit = []
     light = np.empty_like(gray)
     for channel, factor in zip(cv2.split(picture), (brightness * tint).astype(np.float32), strict=True):

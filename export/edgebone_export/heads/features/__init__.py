@@ -1,1 +1,1 @@
-"""What heads read: a frozen backbone's features."""
+"""Compute the features of a frozen backbone that heads read."""

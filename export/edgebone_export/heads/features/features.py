@@ -1,4 +1,4 @@
-"""The frozen backbone's features of pictures, through the very engine that will run, computed once and kept."""
+"""Compute a frozen backbone's features with the engine that will run it, and cache them."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from edgebone_export.heads.data.views import views_of
 from edgebone_export.heads.features.fitted import VECTOR
 from edgebone_export.heads.features.readings import Reading, pooling_graph, width
 
-# Part of every key: raise it when what is computed from the same parts becomes another.
+# Part of every key: raise it when the same inputs lead to other features.
 _VERSION = 2
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a backbone gives for pictures.
+    """A backbone's features of pictures.
 
     Attributes:
-        arrays: By name, ``vector`` or a tap: float32, (rows, …), one row a view.
-        picture: int64, (rows,): each row's place among the pictures that were asked for.
-        unreadable: The places of pictures that could not be read, and why.
-        from_cache: How many pictures were not computed anew.
-        sha256: Each picture's hash, by place; of what could be read.
+        arrays: Arrays by name, ``vector`` or a tap: float32 (rows, …), one row per view.
+        picture: int64 (rows,): each row's index among the requested pictures.
+        unreadable: Indices of pictures that could not be read, with the reason.
+        from_cache: Number of pictures found in the cache.
+        sha256: Hash of each readable picture, by index.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -59,7 +59,7 @@ class Features:
     sha256: dict[int, str]
 
     def others_than(self, known: Collection[str]) -> tuple[NDArray[np.int64], list[int]]:
-        """The rows of pictures whose hashes are not among the known ones, and the places of those whose are."""
+        """Return the rows of pictures with unknown hashes, and the indices of pictures with known ones."""
         again = [place for place, digest in self.sha256.items() if digest in known]
         return np.flatnonzero(~np.isin(self.picture, again)), again
 
@@ -71,11 +71,11 @@ class FeatureEngine:
         bundle: An open bundle.
         candidate: Variant, engine and precision.
         taps: The bundle's taps.
-        reads: Readings, which give one ``vector``; or names of taps, which give themselves.
+        reads: Readings, which make one ``vector``; or names of taps.
 
     Raises:
         ExportError: The variant's graph has no such tap.
-        EngineError: The engine refuses the graph.
+        EngineError: The engine rejects the graph.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class FeatureEngine:
         self._engine: AsyncEngine = open_model(candidate, graph, variant.batch)
 
     def run(self, inputs: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Features of network inputs, uint8 (n, height, width, 3): float32 arrays (n, …) by name."""
+        """Return features of network inputs, uint8 (n, height, width, 3), as float32 arrays (n, …) by name."""
         low, high = self._batch
         outputs = run_all(self._engine, inputs, high, low)
         return {name: outputs[output] for name, output in self._outputs.items()}
@@ -126,21 +126,21 @@ class FeatureEngine:
 
 
 def pick(bundle: Bundle, engine: str, precision: str | None, variant: str | None = None) -> Candidate:
-    """What features are computed with: what `edgebone.load` would take, or a variant on the first engine that runs it.
+    """Choose what computes features: what `edgebone.load` would choose, or a variant on the first engine that runs it.
 
     Raises:
-        EngineError: Unknown engine, precision or variant.
-        NoEngineError: Nothing here runs it.
+        EngineError: The engine, precision or variant is unknown.
+        NoEngineError: No engine on this machine runs it.
     """
     manifest, machine = bundle.manifest, this_machine(engine)
     if variant is not None and variant not in manifest.variants:
-        raise EngineError(f"{bundle.path}: there is no variant {variant}, only {', '.join(manifest.variants)}")
+        raise EngineError(f"{bundle.path}: no variant {variant}; the bundle has {', '.join(manifest.variants)}")
     if (engine, precision, variant) == ("auto", None, None):
         plan = planned(manifest, machine)
         if plan is not None:
             choice = plan_first(plan, choose(candidates(manifest), machine, manifest.variants), machine, manifest)
             if choice.fits[0].candidate is plan:
-                # How it is run changes no number.
+                # How it is run does not change the result.
                 return Candidate(plan.engine, plan.precision, plan.variant)
     options = candidates(manifest, engine, precision or (manifest.variants[variant].precision if variant else "fp32"))
     if variant is not None:
@@ -157,17 +157,17 @@ def extract(
     cache: Path | None = None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Features:
-    """Features of pictures, from the cache where they are in it.
+    """Return features of pictures, from the cache if possible.
 
     Args:
-        engine: What computes them.
-        pictures: Files.
-        views: Views a picture; 1 is the picture alone.
-        seed: Of the random views.
-        cache: A folder in which features are kept, a file a picture, by the content of the picture and by all that
-            they were computed with; None for none. A file that is damaged is computed anew. Where the network takes one
-            picture at a time, what is kept for several views serves for fewer, too.
-        progress: Told how many of how many are done.
+        engine: Engine that computes them.
+        pictures: Picture files.
+        views: Views per picture; 1 is the picture alone.
+        seed: Seed of the random views.
+        cache: Folder of cached features, one file per picture, keyed by the picture's content and everything else that
+            determines them; None for no cache. A damaged file is recomputed. If the network takes one picture at a
+            time, features cached for several views also serve for fewer.
+        progress: Called with the number of pictures done and their total.
 
     Raises:
         SourceError: None of the pictures can be read.
@@ -215,7 +215,7 @@ def _of_picture(
         if kept is not None and all(len(array) >= views for array in kept.values()):
             return {name: array[:views] for name, array in kept.items()}, digest, True
     inputs = np.zeros((views, *engine.preprocess.size_hw, 3), np.uint8)
-    # The picture's own hash seeds its views: they stay the same in whatever order pictures come.
+    # The picture's own hash seeds its views, so they do not depend on the order of pictures.
     own_seed = (seed << 32) + int(digest[:8], 16)
     try:
         for view, out in zip(views_of(read_image(path, content), views, own_seed), inputs, strict=True):
@@ -231,11 +231,11 @@ def _of_picture(
 
 
 def _places(engine: FeatureEngine, folder: Path, digest: str, views: int, seed: int) -> list[Cached]:
-    """Where a picture's features may be kept: the first is where these are."""
+    """Return the cache files that may have a picture's features; the first is the one to write."""
     # The first two views are the picture and its mirror image, whatever the seed.
     seeds = [seed] if views > 2 else [None, seed]
     if engine.one_at_a_time:
-        # So a view's numbers do not depend on how many follow it: what was kept for more of them serves for fewer.
+        # A view does not depend on how many follow it, so features cached for more views serve for fewer.
         return [cached(folder / digest[:2], engine.space, digest, own) for own in seeds]
     return [cached(folder / digest[:2], engine.space, digest, seeds[0], views)]
 
@@ -252,7 +252,7 @@ def _keep(place: Cached, arrays: Mapping[str, Array]) -> None:
     recorded = io.BytesIO()
     named: dict[str, Any] = dict(arrays)
     np.savez(recorded, **named)
-    # A full disk costs time at the next fit, and nothing else.
+    # A full disk only costs time at the next fit.
     with suppress(OSError):
         place.keep(recorded.getvalue())
 
@@ -269,7 +269,7 @@ def _with_vector(
 
 
 def _versions(engine: str) -> str:
-    """The package that computes: another one may round in another way."""
+    """Return the version of the computing package: another one may round differently."""
     spec = find(engine)
     here = this_machine(engine).packages
     versions = [here[name] for name in (spec.packages if spec else ()) if name in here]
@@ -277,5 +277,5 @@ def _versions(engine: str) -> str:
 
 
 def default_cache() -> Path | None:
-    """The user's cache of features, or None where there is no place to write to."""
+    """Return the user's cache folder of features, or None if it cannot be written."""
     return cache_folder("features")

@@ -1,4 +1,4 @@
-"""What a head is fitted on, and what fitting gives: a small graph, how it is read, and what was measured."""
+"""Inputs of a fit, and its result: a small graph, its decoder, and the measurements."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from edgebone.core.tensors import TensorSpec
 
 Features = NDArray[np.float32]
 VECTOR = "vector"
-"""The one input of a head on vectors."""
+"""The single input of a head on vectors."""
 OPSET = 18
-"""The opset that heads are written in."""
+"""The opset of heads."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Feature vectors with what they should lead to.
+    """Feature vectors with their targets.
 
     Attributes:
-        x: float32, shape (n, d): one row a view of a picture.
+        x: float32 (n, d), one row per view of a picture.
         y: Shape (n,) int64 class ids; (n, labels) bool for independent labels; (n, values) float64 for regression.
-        picture: int64, shape (n,): the number of the picture that each row is a view of. Rows of one picture must
+        picture: int64 (n,): the number of the picture that each row is a view of. Rows of one picture must
             never be on both sides of a split.
-        alike: int64, shape (n,): the same number for pictures that look alike, such as shots of one shelf; they must
-            not be on both sides of a split, either. None where that is not known.
+        alike: int64 (n,): equal for pictures that look alike, such as shots of one shelf; they must not be on both
+            sides of a split either. None if unknown.
     """
 
     x: Features
@@ -38,26 +38,26 @@ class Samples:
 
     @property
     def group(self) -> NDArray[np.int64]:
-        """int64, shape (n,): what must be on one side of a split."""
+        """int64 (n,): equal for rows that must be on one side of a split."""
         return self.picture if self.alike is None else self.alike
 
     def take(self, rows: NDArray[Any]) -> Samples:
-        """The samples of some rows, by index or by mask."""
+        """Return the samples of some rows, by index or mask."""
         alike = None if self.alike is None else self.alike[rows]
         return Samples(self.x[rows], self.y[rows], self.picture[rows], alike)
 
 
 @dataclass(frozen=True)
 class OnVectors:
-    """What a kind on vectors is fitted on.
+    """The input of a fit on vectors.
 
     Attributes:
-        kind: The kind's name.
-        train: The samples to fit on.
-        held_out: Those to measure on; None where there are none.
-        names: Class names, labels or names of values; none where there are no targets.
-        seed: Of all that is random.
-        progress: Called with a line a step.
+        kind: Name of the kind of head.
+        train: Training samples.
+        held_out: Samples to measure on; None if there are none.
+        names: Class names, labels or names of values; empty without targets.
+        seed: Random seed.
+        progress: Called with one line per step.
     """
 
     kind: str
@@ -70,12 +70,12 @@ class OnVectors:
 
 @dataclass(frozen=True)
 class MapsOfPictures:
-    """Maps of pictures with their targets, a row a view.
+    """Maps of pictures with their targets, one row per view.
 
     Attributes:
-        maps: float16, (n, channels, height, width), by tap.
-        targets: A mask or boxes a row, in pixels of the network's input; None where there are none.
-        picture: int64, (n,): the number of the picture that each row is a view of.
+        maps: float16 (n, channels, height, width), by tap.
+        targets: One mask or set of boxes per row, in pixels of the network's input; None if there are none.
+        picture: int64 (n,): the number of the picture that each row is a view of.
     """
 
     maps: dict[str, NDArray[np.float16]]
@@ -85,16 +85,16 @@ class MapsOfPictures:
 
 @dataclass(frozen=True)
 class OnMaps:
-    """What a kind on maps is fitted on.
+    """The input of a fit on maps.
 
     Attributes:
-        train: The pictures to fit on.
-        held_out: Those to measure on.
-        odd: Maps of further pictures to measure on, unlike all others; None where there are none.
+        train: Training pictures.
+        held_out: Pictures to measure on.
+        odd: Maps of anomalous pictures to measure on; None if there are none.
         labels: Class names by class id; none for normal pictures.
         size_hw: Height and width of the network's input, in pixels.
-        seed: Of all that is random.
-        progress: Called with a line a step.
+        seed: Random seed.
+        progress: Called with one line per step.
     """
 
     train: MapsOfPictures
@@ -108,17 +108,17 @@ class OnMaps:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head that is not tied to a backbone yet.
+    """A fitted head that is not yet tied to a backbone.
 
     Attributes:
-        graph: An ONNX file, opset 18, float32 inputs with the free batch axis ``batch`` first. A head on vectors has
-            the input ``vector`` (batch, d); one on maps has an input a tap, by the tap's name (``features_s8``: batch,
-            channels, height, width).
-        outputs: What the graph gives, in the decoder's order; their first axis is ``batch``.
+        graph: ONNX file, opset 18, float32 inputs with the dynamic batch axis ``batch`` first. A head on vectors has
+            the input ``vector`` (batch, d); one on maps has one input per tap, with the tap's name (``features_s8``:
+            batch, channels, height, width).
+        outputs: Outputs of the graph, in the decoder's order; their first axis is ``batch``.
         decoder: The decoder's ``name@version``.
-        labels: Class names by class id; empty where there are no classes.
+        labels: Class names by class id; empty without classes.
         params: The decoder's settings.
-        report: What was measured, as JSON values.
+        report: Measurements as JSON values.
     """
 
     graph: bytes

@@ -1,4 +1,4 @@
-"""What a head on vectors reads of a backbone: taps, pooled to one vector a picture, as a graph of its own."""
+"""Readings: pool a backbone's taps to one vector per picture, in a graph of its own."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from edgebone_export.heads.features.taps import EMBEDDING
 
 Pool = Literal["none", "avg", "gem"]
 _FINEST_STRIDE = 8
-# Generalised mean of Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation" (2019).
+# Generalised mean from Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation" (2019).
 _GEM_POWER = 3.0
 _GEM_LEAST = 1e-4
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One tap and how it becomes a vector: ``none`` for one that is, the mean, or the generalised mean of maps."""
+    """One tap and its pooling to a vector: ``none`` for a vector, the mean or the generalised mean for maps."""
 
     tap: str
     pool: Pool
 
     def __str__(self) -> str:
-        """``features_s16:gem``."""
+        """Return a text such as ``features_s16:gem``."""
         return self.tap if self.pool == "none" else f"{self.tap}:{self.pool}"
 
 
 def default_readings(taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
-    """What has served best: the vector before the scores, and two pools of the maps at strides 8 and 16.
+    """Return the default readings: the vector before the scores, and two pools of the maps at strides 8 and 16.
 
-    Texture and small print are gone from a network's last maps; products and defects differ by them.
+    A network's last maps have lost texture and small print, by which products and defects differ.
     """
     maps = [name for name in taps if taps[name].stride]
     found = [Reading(EMBEDDING, "none")] if EMBEDDING in taps else [Reading(maps[-1], "avg")]
@@ -48,10 +48,10 @@ def default_readings(taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
 
 
 def parse_readings(text: str, taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
-    """``embedding,features_s16:avg,features_s16:gem`` to readings.
+    """Parse readings such as ``embedding,features_s16:avg,features_s16:gem``.
 
     Raises:
-        ExportError: There is no such tap or pool.
+        ExportError: A tap or pool does not exist.
     """
     found = []
     for word in text.split(","):
@@ -61,18 +61,18 @@ def parse_readings(text: str, taps: Mapping[str, Tap]) -> tuple[Reading, ...]:
             raise ExportError(f"the backbone has no {name or 'tap without a name'}; {hint}it has {', '.join(taps)}")
         pools = ("none",) if not taps[name].stride else ("avg", "gem")
         if (pool or pools[0]) not in pools:
-            raise ExportError(f"{name} is read as {' or '.join(pools)}, not {pool}")
+            raise ExportError(f"{name} can be read as {' or '.join(pools)}, not {pool}")
         found.append(Reading(name, pool or pools[0]))  # type: ignore[arg-type]
     return tuple(dict.fromkeys(found))
 
 
 def width(readings: Sequence[Reading], taps: Mapping[str, Tap]) -> int:
-    """How many numbers the readings are together."""
+    """Return the total length of the readings."""
     return sum(taps[item.tap].shape[0] for item in readings)
 
 
 def pooling_graph(readings: Sequence[Reading], taps: Mapping[str, Tap]) -> bytes:
-    """An ONNX file from taps, by name, to ``vector``: float32 (batch, d), the readings one after the other."""
+    """Return an ONNX file from taps, by name, to ``vector``: float32 (batch, d), the readings concatenated."""
     output = helper.make_tensor_value_info(VECTOR, TensorProto.FLOAT, ["batch", width(readings, taps)])
     model = helper.make_model(
         helper.make_graph(_pooling_nodes(readings), "pooling", _inputs(readings, taps), [output], _constants()),
@@ -84,7 +84,7 @@ def pooling_graph(readings: Sequence[Reading], taps: Mapping[str, Tap]) -> bytes
 
 
 def with_pooling(head: bytes, readings: Sequence[Reading], taps: Mapping[str, Tap]) -> bytes:
-    """A head on ``vector`` behind its readings: its inputs are taps then."""
+    """Return a head on ``vector`` joined after its readings, so that its inputs are taps."""
     model = onnx.load_from_string(head)
     nodes = _pooling_nodes(readings)
     inputs = _inputs(readings, taps)
@@ -133,7 +133,7 @@ def _pooling_nodes(readings: Sequence[Reading]) -> list[Any]:
                 helper.make_node("Pow", [f"{part}/mean", "pool/root"], [part], part),
             ]
         parts.append(part)
-    # A single part is given its name by an Identity, so that the head's input has one whatever is read.
+    # An Identity renames a single part, so that the head's input always has the same name.
     if len(parts) == 1:
         return [*nodes, helper.make_node("Identity", parts, [VECTOR], "pool/vector")]
     return [*nodes, helper.make_node("Concat", parts, [VECTOR], "pool/vector", axis=1)]

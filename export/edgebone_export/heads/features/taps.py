@@ -1,4 +1,4 @@
-"""Where heads can read a frozen backbone: places in its graph, found by what the graph does, not by names."""
+"""Find the taps of a frozen backbone that heads can read, from the graph's structure instead of names."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ EMBEDDING = "embedding"
 _MAPS = "features_s"
 _STRIDES = (2, 4, 8, 16, 32, 64)
 _LEAST_CHANNELS = 8
-# A class token, one of distillation, up to eight registers.
+# A class token, a distillation token, up to eight registers.
 _MOST_WHOLE_TOKENS = 10
-# Between the scores and the layer that computes them.
+# Operators between the scores and the layer that computes them.
 _AFTER_SCORES = frozenset({"Add", "Softmax", "Sigmoid", "Identity", "Cast", "Reshape", "Flatten", "Squeeze"})
 
 
 def read_graph(proto: onnx.ModelProto) -> ir.Model:
-    """A graph with the shapes and types of all values that can be inferred."""
+    """Read a graph and infer the shapes and types of its values where possible."""
     return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
 
 
 def taps_of(bundle: Bundle) -> dict[str, Tap]:
-    """What heads can read of a bundle: what it says itself, or what its graph in the highest precision shows.
+    """Return the taps of a bundle: those in its manifest, or those found in its graph of the highest precision.
 
     Raises:
-        ExportError: There is nothing to read.
+        ExportError: The graph has no taps.
     """
     manifest = bundle.manifest
     if manifest.taps:
@@ -44,12 +44,12 @@ def taps_of(bundle: Bundle) -> dict[str, Tap]:
     model = read_graph(onnx.load_from_string(bundle.read(manifest.variants[reference_variant(manifest)].file)))
     found = find_taps(model, manifest.preprocess.size_hw, manifest.graph_heads)
     if not found:
-        raise ExportError(f"{bundle.path}: no vector and no maps were found in its graph that a head could read")
+        raise ExportError(f"{bundle.path}: its graph has no vector and no maps that a head could read")
     return found
 
 
 def reference_variant(manifest: Manifest) -> str:
-    """The variant that fingerprints are taken of: FP32, or the first where there is none."""
+    """Return the variant for fingerprints: FP32, or the first if there is none."""
     fp32 = [name for name, item in manifest.variants.items() if item.precision == "fp32"]
     return (fp32 or list(manifest.variants))[0]
 
@@ -57,14 +57,14 @@ def reference_variant(manifest: Manifest) -> str:
 def find_taps(model: ir.Model, size_hw: tuple[int, int], heads: Mapping[str, Head]) -> dict[str, Tap]:
     """Find the vector before the scores, and the last maps of each stride.
 
-    The outputs of heads that give an embedding or feature maps are taken as they are. Otherwise maps are values that
-    all that follows passes through, such as the end of a ResNet's stage; where the graph has forked, as a detector's
-    has, they are the last ones that several nodes read.
+    The outputs of heads that return an embedding or feature maps are used directly. Otherwise maps are values that all
+    later nodes depend on, such as the end of a ResNet's stage; where the graph has branched, as in a detector, they are
+    the last values with several readers.
 
     Args:
         model: A graph from :func:`read_graph`.
         size_hw: Height and width of the network's input, in pixels.
-        heads: The heads whose outputs the graph gives.
+        heads: The heads that read the graph's outputs.
 
     Returns:
         Taps by name: ``embedding``, and ``features_s8`` for maps of stride 8, finest first.
@@ -93,12 +93,12 @@ def find_taps(model: ir.Model, size_hw: tuple[int, int], heads: Mapping[str, Hea
 
 
 def values_of(model: ir.Model) -> dict[str, ir.Value]:
-    """Every value that a graph's nodes compute, by name."""
+    """Return every value that a graph's nodes compute, by name."""
     return {str(value.name): value for node in model.graph for value in node.outputs if value.name}
 
 
 def fingerprints(model: ir.Model, names: Iterable[str]) -> dict[str, str]:
-    """A hash of all that leads to a value: operators, attributes, weights and how they are joined, but no names.
+    """Hash everything that a value depends on: operators, attributes, weights and connections, but no names.
 
     Args:
         model: The graph.
@@ -147,7 +147,7 @@ def _attribute_bytes(attribute: ir.Attr) -> bytes:
 
 
 def _candidates(model: ir.Model) -> Iterator[ir.Value]:
-    """Values to take maps from, the less wanted first: those with several readers, then those that all goes through."""
+    """Yield candidate maps, the less preferred first: values with several readers, then bottlenecks of the graph."""
     forks: list[ir.Value] = []
     cuts: list[ir.Value] = []
     moving: set[int] = set()
@@ -155,7 +155,7 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
     for value in model.graph.inputs:
         waiting[id(value)] = len(value.uses())
     outputs = {id(value) for value in model.graph.outputs}
-    # What an import appended to decode is named after its output: it reads scores, and no features.
+    # Nodes of an import's decoding are named after their output: they read scores, not features.
     decoding = tuple(f"{value.name}/" for value in model.graph.outputs)
     for node in model.graph:
         for taken in dict.fromkeys(node.inputs):
@@ -164,7 +164,7 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
                 if waiting[id(taken)] <= 0 and id(taken) not in outputs:
                     del waiting[id(taken)]
         if not any(value is not None and (value.is_graph_input() or id(value) in moving) for value in node.inputs):
-            # A constant that is computed: nothing of the picture passes through it.
+            # A computed constant, which does not depend on the picture.
             continue
         moving.update(id(value) for value in node.outputs)
         own = not (node.name or "").startswith(decoding)
@@ -181,7 +181,7 @@ def _candidates(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def _vector(model: ir.Model, heads: Mapping[str, Head]) -> ir.Value | None:
-    """What the last layer before class scores takes, where that is a vector a picture."""
+    """Return the input of the last layer before class scores, if it is one vector per picture."""
     scores = [name for key in heads_of(heads, CLASSIFICATION) for name in heads[key].outputs]
     for value in model.graph.outputs:
         node = value.producer()
@@ -196,15 +196,15 @@ def _vector(model: ir.Model, heads: Mapping[str, Head]) -> ir.Value | None:
 
 
 def _sizes(value: ir.Value) -> tuple[int, ...]:
-    """The value's shape without the batch; nothing where a size is free."""
+    """Return the value's shape without the batch; empty if a size is dynamic."""
     sizes = tuple(size for size in value.shape[1:] if isinstance(size, int)) if value.shape is not None else ()
     return sizes if value.shape is not None and len(sizes) == len(value.shape) - 1 else ()
 
 
 def _place(value: ir.Value, size_hw: tuple[int, int]) -> tuple[int, tuple[int, ...]]:
-    """Stride and (channels, height, width) of a value that is maps of the picture; stride 0 of any other.
+    """Return stride and (channels, height, width) of a value with maps of the picture; stride 0 for others.
 
-    A transformer's tokens are maps, too: a row a patch, after the tokens that stand for the whole picture.
+    A transformer's tokens are maps too: one row per patch, after the tokens of the whole picture.
     """
     sizes = _sizes(value)
     for stride in _STRIDES:

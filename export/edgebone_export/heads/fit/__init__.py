@@ -1,1 +1,1 @@
-"""Fit a head of any kind."""
+"""Fit heads of any kind."""

@@ -1,4 +1,4 @@
-"""The same head on several backbones: what each is worth, and what it costs on this machine."""
+"""Compare the same head on several backbones: accuracy and cost on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgebone_export.heads.fit.work import Settings
 from edgebone_export.heads.kinds import find_kind, names_of
 
 _BUNDLE = ".bundle"
-# Frames of one model in a row; the first two are not counted: another model's threads are still spinning.
+# Consecutive frames of one model; the first two are not counted: another model's threads are still spinning.
 _TURN = 7
 _WARM_UP = 2
 
@@ -37,19 +37,19 @@ class Compared(msgspec.Struct, frozen=True):
     """One backbone with the head on it.
 
     Attributes:
-        name: As it was asked for.
-        accuracy: Share of held-out pictures that are right, 0 to 1.
-        interval95: Wilson's interval of it.
-        held_out: How many pictures were held out.
-        cross_validation: Share that is right in cross-validation on the others; None where there was none.
-        p50_ms: Median time of a picture, preprocessing, network with head, and decoding.
-        p90_ms: What nine of ten take at most.
+        name: Name as requested.
+        accuracy: Share of held-out pictures classified correctly, 0 to 1.
+        interval95: Wilson interval of the accuracy.
+        held_out: Number of held-out pictures.
+        cross_validation: Accuracy in cross-validation on the others; None if there was none.
+        p50_ms: Median time per picture: preprocessing, network with head, and decoding.
+        p90_ms: 90th percentile of the time.
         engine: Engine and precision.
         megabytes: The fitted bundle's size, in 1000² bytes.
-        features_s: Seconds for the features of all pictures; few, where they were in the cache.
+        features_s: Seconds for the features of all pictures; short if they were cached.
         fit_s: Seconds for the head.
-        on_front: Whether no other is at least as accurate and faster, or more accurate and as fast.
-        bundle: Where the fitted bundle is; empty where it was not kept.
+        on_front: Whether no other backbone is at least as accurate and faster, or more accurate and as fast.
+        bundle: Path of the fitted bundle; empty if not kept.
     """
 
     name: str
@@ -68,21 +68,21 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """A backbone that could not be compared, and why."""
+    """A backbone that could not be compared, with the reason."""
 
     name: str
     reason: str
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """All of them.
+    """The comparison of all backbones.
 
     Attributes:
-        machine: Where it was measured.
-        data: What the heads were fitted on.
-        head: The kind of head.
-        rows: The backbones, fastest first.
-        failed: Those that could not be compared.
+        machine: Machine of the measurements.
+        data: Data that the heads were fitted on.
+        head: Kind of head.
+        rows: Backbones, fastest first.
+        failed: Backbones that could not be compared.
     """
 
     machine: Machine
@@ -94,14 +94,14 @@ class Comparison(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Backbones:
-    """Where the backbones come from, and go to.
+    """The backbones to compare, and where to keep them.
 
     Attributes:
-        names: What `edgebone export` knows, or bundles.
-        weights: As `edgebone export` takes them; not for bundles.
-        weights_dir: A folder with publishers' weights files.
-        keep: A folder for the exported and the fitted bundles; None keeps none. What is exported there is not
-            exported again.
+        names: Model names of `edgebone export`, or bundles.
+        weights: Weights as in `edgebone export`; not used for bundles.
+        weights_dir: Folder with publishers' weights files.
+        keep: Folder for the exported and the fitted bundles; None keeps none. Bundles already exported there are
+            reused.
     """
 
     names: tuple[str, ...]
@@ -128,31 +128,31 @@ def compare(
 ) -> Comparison:
     """Fit the same head on several backbones, and time them in turns.
 
-    Every head sees the same pictures, and is measured on the same ones.
+    Every head is fitted on the same pictures, and measured on the same ones.
 
     Args:
-        data: What to fit on: a folder with a folder a class, or a CSV.
-        backbones: Which.
-        settings: Of the fit; a classifier's.
-        seconds: Time to measure each one's latency for.
-        progress: Called with a line a step.
-        count: Called with how many of how many pictures are done.
+        data: Data to fit on: a folder with one subfolder per class, or a CSV.
+        backbones: The backbones.
+        settings: Settings of the fit of a classifier.
+        seconds: Duration of each latency measurement.
+        progress: Called with one line per step.
+        count: Called with the number of pictures done and their total.
 
     Raises:
-        ExportError: It says nothing to compare by: the head is no classifier, a name comes twice, or is none.
-        SourceError: The data is not there, or none of it can be read.
+        ExportError: The head is not a classifier, no backbone is named, or one is named twice.
+        SourceError: The data is missing, or none of it can be read.
     """
     names = [_file_name(name) for name in backbones.names]
     if not names or not all(names):
-        raise ExportError("there is no backbone to compare; name some: --backbones mobilenet_v2,resnet50")
+        raise ExportError("no backbones to compare; pass some: --backbones mobilenet_v2,resnet50")
     twice = [name for name, file in zip(backbones.names, names, strict=True) if names.count(file) > 1]
     if twice:
-        raise ExportError(f"backbone {twice[0]} comes twice")
+        raise ExportError(f"backbone {twice[0]} is listed twice")
     kind, comparable = find_kind(settings.kind), names_of("classification")
     if kind.name not in comparable:
         raise ExportError(f"heads of the kind {kind.name} have no accuracy to compare; {', '.join(comparable)} do")
     kind.make_settings(settings.options)
-    # What is wrong with the data is wrong for all.
+    # An error of the data applies to all backbones.
     first = read_labelled(data, "classes").pictures[0]
     if settings.val is not None:
         read_labelled(settings.val, "classes")
@@ -175,22 +175,22 @@ def compare(
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which of (cost, worth) no other point beats: none costs no more, is worth no less, and differs."""
+    """Return which (cost, worth) points are not dominated by a point of no more cost and no less worth."""
     return [
         not any(cost <= own[0] and worth >= own[1] and (cost, worth) != own for cost, worth in points) for own in points
     ]
 
 
 def advice(rows: Sequence[Compared]) -> list[str]:
-    """What the figures say, in a sentence for each step along the front, from the fastest on."""
+    """Return one sentence for each step along the Pareto front, from the fastest on."""
     front = [row for row in rows if row.on_front]
     lines = [f"{front[0].name} is the fastest" + (", and none is more accurate" if len(front) == 1 else "")]
     for cheaper, dearer in itertools.pairwise(front):
         apart = dearer.interval95[0] > cheaper.interval95[1]
         lines.append(
-            f"{dearer.name} gets {100 * (dearer.accuracy - cheaper.accuracy):.1f} points more right than {cheaper.name}"
-            f"{'' if apart else ' (their intervals overlap)'} and takes {dearer.p50_ms / cheaper.p50_ms:.2f} times as "
-            "long"
+            f"{dearer.name} is {100 * (dearer.accuracy - cheaper.accuracy):.1f} points more accurate than "
+            f"{cheaper.name}{'' if apart else ' (their intervals overlap)'} and takes "
+            f"{dearer.p50_ms / cheaper.p50_ms:.2f} times as long"
         )
     return lines
 
@@ -215,7 +215,7 @@ def _fit_one(
 
     bundle, file = Path(name), _file_name(name)
     if not bundle.exists():
-        # What was exported with other weights is another backbone.
+        # An export with other weights is another backbone.
         weights = "" if backbones.weights == "default" else f".{_file_name(Path(backbones.weights).name)}"
         bundle = folder / f"{file}{weights}{_BUNDLE}"
         if not bundle.exists():
@@ -223,14 +223,14 @@ def _fit_one(
     target = folder / f"{file}.fitted{_BUNDLE}"
     report = fit(bundle, data, target, settings, overwrite=True, progress=say, count=count)
     if report.head.manifest.report.get("held_out") is None:
-        raise ExportError("no picture was held out to measure on; give more pictures a class, or --val")
+        raise ExportError("no picture was held out to measure on; pass more pictures per class, or --val")
     return _Fitted(name, report, target)
 
 
 def _in_turns(
     bundles: Sequence[Path], settings: Settings, picture: NDArray[np.uint8], seconds: float
 ) -> list[list[int]]:
-    """Nanoseconds of each picture, by bundle: all of them take turns, in an order that changes."""
+    """Return nanoseconds per picture, by bundle; all bundles take turns in a changing order."""
     times: list[list[int]] = [[] for _ in bundles]
     with ExitStack() as stack:
         models = [

@@ -1,4 +1,4 @@
-"""Draws backbones as accuracy against latency."""
+"""Plot the accuracy of backbones against latency."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edgebone.core.errors import missing
 from edgebone.core.writing import write_whole, writing
 from edgebone_export.heads.fit.compare import Comparison
 
-# From so many times the fastest on, a linear axis crowds the fast ones.
+# Above this ratio of slowest to fastest, a linear axis crowds the fast ones.
 _WIDE = 4.0
 
 
 def plot_comparison(found: Comparison, path: Path) -> None:
-    """Write a picture: median latency to the right, held-out accuracy with its interval upwards, the front as a line.
+    """Write a plot: median latency on x, held-out accuracy with its interval on y, the Pareto front as a line.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -44,7 +44,7 @@ def plot_comparison(found: Comparison, path: Path) -> None:
         axes.annotate(row.name, (row.p50_ms, y), xytext=(6, 6), textcoords="offset points", fontsize=9, color=color)
     front = [row for row in found.rows if row.on_front]
     axes.plot([row.p50_ms for row in front], [100 * row.accuracy for row in front], color="tab:green", linewidth=1)
-    axes.set_xlabel("median time of a picture, ms")
+    axes.set_xlabel("median time per picture, ms")
     axes.set_ylabel(f"accuracy on {found.rows[0].held_out} held-out pictures, % (95 % interval)")
     axes.set_title(f"{found.head} heads on {found.data}; {found.machine}", fontsize=9)
     axes.grid(alpha=0.3)

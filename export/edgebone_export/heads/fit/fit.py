@@ -1,4 +1,4 @@
-"""The whole fit: pictures, frozen features through the engine, a head, what it is worth, and the bundle with it."""
+"""Run a whole fit: pictures, features from the engine, a head, its accuracy, and the bundle with it."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from edgebone_export.heads.fit.work import LINEAR, Settings, Work
 from edgebone_export.heads.kinds import HeadKind, find_kind
 
 MAX_DROP = 1.0
-"""Points of accuracy that a variant may lose against FP32 before it is left out of the bundle with the head."""
+"""Points of accuracy that a variant may lose against FP32 before it is omitted from the bundle."""
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit made.
+    """The result of a fit.
 
     Attributes:
         head: The artefact.
-        path: What was written: a bundle, or the artefact alone.
-        attached: What became of the bundle; None where only the artefact was written.
-        accuracies: Accuracy by variant, or agreement with FP32 where there is none; None for a variant that nothing
-            here runs. Of the artefact alone only that of the variant that it was fitted on.
-        reads: What the head reads.
-        candidate: What computed the features.
-        unreadable: Pictures that could not be read, and why.
-        leaked: Held-out pictures that are among those to fit on, too, and were taken out.
-        contradictory: Pictures to fit on that are there several times, with different targets.
-        from_cache: How many pictures' features were there already, of how many.
+        path: Path of the written bundle, or of the artefact.
+        attached: Result of attaching the head; None if only the artefact was written.
+        accuracies: Accuracy by variant, or agreement with FP32 where there is none; None for a variant that no engine
+            here runs. For an artefact, only that of the variant that it was fitted on.
+        reads: The head's readings.
+        candidate: Variant, engine and precision that computed the features.
+        unreadable: Pictures that could not be read, with the reason.
+        leaked: Held-out pictures that were removed because they are also training pictures.
+        contradictory: Training pictures that occur several times with different targets.
+        from_cache: Number of pictures with cached features, and their total.
         features_s: Seconds for features.
-        fit_s: Seconds for the head, from features at hand.
+        fit_s: Seconds for the head, from computed features.
     """
 
     head: HeadFile
@@ -79,22 +79,22 @@ def fit(
     """Fit a head on a frozen backbone's features, and write the bundle with it.
 
     Args:
-        path: The backbone's bundle.
-        data: What to fit on: a folder with a folder a class, or a CSV; a folder with masks, COCO's JSON, or a folder
-            of normal pictures for heads on maps.
-        output: The bundle to write, with the head attached; or the artefact alone, where it ends in ``.head``.
-        settings: What is wanted.
-        keep: Keep the heads that the bundle has; else the new one is the only one.
+        path: Bundle of the backbone.
+        data: Data to fit on: a folder with one subfolder per class, or a CSV; for heads on maps a folder with masks,
+            COCO's JSON, or a folder of normal pictures.
+        output: Path of the bundle with the head attached; or, if it ends in ``.head``, of the artefact alone.
+        settings: Settings of the fit.
+        keep: Keep the heads of the bundle; otherwise the new head is the only one.
         detached: Attach the head as a graph of its own; see :func:`edgebone_export.heads.attach.attach.attach`.
-        max_drop: Points of 100 that a variant with fewer bits may lose of the head's accuracy before it is left out.
-        cache: Where features are kept; ``default`` is the user's cache, None keeps none.
-        overwrite: Replace what exists.
-        progress: Called with a line a step.
-        count: Called with how many of how many pictures are done.
+        max_drop: Points of 100 that a lower-precision variant may lose of the head's accuracy before it is omitted.
+        cache: Folder of cached features; ``default`` is the user's cache, None disables it.
+        overwrite: Replace existing files.
+        progress: Called with one line per step.
+        count: Called with the number of pictures done and their total.
 
     Raises:
-        ExportError: The data does not allow what is wanted.
-        SourceError: The data is not there, or none of it can be read.
+        ExportError: The data does not suit the settings.
+        SourceError: The data is missing, or none of it can be read.
         BundleError: The bundle cannot be read.
         OutputError: The result cannot be written.
     """
@@ -110,7 +110,7 @@ def fit(
     name = check_head_name(settings.name or kind.head)
     with open_bundle(path) as bundle:
         if keep and not alone and name in bundle.manifest.heads:
-            raise ExportError(f"{bundle.path}: it has a head {name} already; give the new one another with --name")
+            raise ExportError(f"{bundle.path}: already has a head {name}; rename the new one with --name")
         candidate = pick(bundle, settings.engine, settings.precision, settings.variant)
         folder = default_cache() if cache == "default" else cache
         work = Work(bundle, taps_of(bundle), candidate, kind, settings, own, folder, progress, count, alone)
@@ -148,23 +148,21 @@ def fit(
 
 def _check(settings: Settings, kind: HeadKind) -> None:
     if not 0 < settings.hold_out < 1:
-        raise ExportError(f"a share between 0 and 1 is held out, not {settings.hold_out:g}")
-    # Of the picture and its mirror image alone masks and boxes are known.
+        raise ExportError(f"the held-out share must be between 0 and 1, found {settings.hold_out:g}")
+    # Masks and boxes are known only for the picture and its mirror image.
     most = 2 if kind.fitted_on == "maps" else MOST
     if not 1 <= settings.views <= most:
-        raise ExportError(
-            f"a head of the kind {kind.name} is fitted on 1 to {most} views a picture, not {settings.views}"
-        )
+        raise ExportError(f"heads of the kind {kind.name} take 1 to {most} views per picture, found {settings.views}")
 
 
 def _within_budget(
     accuracies: Mapping[str, Accuracy | None], max_drop: float, fitted_on: str, progress: Callable[[str], None]
 ) -> dict[str, Accuracy | None]:
-    """The variants that may stay."""
+    """Return the accuracies of the variants to keep."""
     held: dict[str, Accuracy | None] = {}
     for key, found in accuracies.items():
         if found is None or found.drop <= max_drop or key == fitted_on:
             held[key] = found
         else:
-            progress(f"variant {key} is left out: {found.drop:.2f} points below FP32, {max_drop:g} are allowed")
+            progress(f"variant {key} is omitted: {found.drop:.2f} points below FP32, {max_drop:g} allowed")
     return held

@@ -1,4 +1,4 @@
-"""The part of a fit that heads on maps have of their own: masks and boxes, in pixels of the network's input."""
+"""The steps of a fit for heads on maps: masks and boxes in pixels of the network's input."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     """Fit a segmentation, detection or anomaly head.
 
     Raises:
-        ExportError: The backbone gives no maps, or the data does not allow what is wanted.
-        SourceError: The data is not there, or none of it can be read.
+        ExportError: The backbone has no maps, or the data does not suit the settings.
+        SourceError: The data is missing, or none of it can be read.
     """
     settings = work.settings
     reads = _reads(work)
@@ -38,11 +38,11 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
     train, val, anomalous = sets.train, sets.val, sets.odd
     if val is not None and val.labels != train.labels:
         raise ExportError(
-            f"{settings.val}: has the classes {', '.join(val.labels)}, the pictures to fit on {', '.join(train.labels)}"
+            f"{settings.val}: has the classes {', '.join(val.labels)}, the training pictures {', '.join(train.labels)}"
         )
     began = time.perf_counter()
     with FeatureEngine(work.bundle, work.candidate, work.taps, reads) as engine:
-        work.progress(f"maps of {len(train.pictures)} pictures, by {work.candidate}")
+        work.progress(f"maps of {len(train.pictures)} pictures, with {work.candidate}")
         seen = work.features(engine, train.pictures, settings.views)
         unseen = odd = None
         if val is not None:
@@ -72,7 +72,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
         leaked += [str(anomalous.pictures[place]) for place in again]
         odd_maps = {name: array[odd_rows].astype(np.float16) for name, array in odd.arrays.items()}
     if not len(held_part.targets):
-        raise ExportError("no held-out picture is left to measure on; give others with --val")
+        raise ExportError("no held-out picture is left to measure on; pass others with --val")
     work.progress(f"fitting: {settings.kind} on {', '.join(reads)}")
     fit_part = _with_targets(seen, train, preprocess, rows)
     given = OnMaps(fit_part, held_part, odd_maps, train.labels, preprocess.size_hw, settings.seed, work.progress)
@@ -105,7 +105,7 @@ def fit_on_maps(work: Work, data: Path) -> Fitted:
 
 
 def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows to fit on, and those that are held out: of these the pictures themselves. No scene is on both sides."""
+    """Return training rows and held-out rows without augmented views; no scene is on both sides."""
     first = np.unique(seen.picture, return_index=True)[1]
     means = [array[first].mean(axis=(2, 3), dtype=np.float32) for array in seen.arrays.values()]
     strata = np.zeros(len(first), np.int64)
@@ -113,31 +113,29 @@ def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDAr
     rows, held = parted(seen.picture, strata, group, settings.hold_out, settings.seed)
     if not 0 < len(held) < len(first):
         raise ExportError(
-            f"of {len(first)} pictures {len(held)} would be held out; give more pictures, --val or another --hold-out"
+            f"of {len(first)} pictures {len(held)} would be held out; pass more pictures, --val or another --hold-out"
         )
     return rows, held
 
 
 def _reads(work: Work) -> tuple[str, ...]:
-    """The taps that are read: those that were named, or those that have served best among the backbone's."""
+    """Return the taps to read: those named, or the kind's preferred ones of the backbone."""
     kind, taps = work.kind, work.taps
     maps = [name for name, tap in taps.items() if tap.stride]
     if not maps:
-        raise ExportError(
-            f"a {kind.name} head reads maps, and this backbone has none, only {', '.join(taps) or 'nothing'}"
-        )
+        raise ExportError(f"a {kind.name} head reads maps, but this backbone has only {', '.join(taps) or 'nothing'}")
     if work.settings.read is None:
         usual = tuple(name for name in maps if stride_of(name) in kind.strides)
         return usual or tuple(maps[-1:])
     names = tuple(dict.fromkeys(word.strip() for word in work.settings.read.split(",")))
     for name in names:
         if ":" in name or name not in maps:
-            raise ExportError(f"a {kind.name} head reads whole maps, {', '.join(maps)}, not {name or 'nothing'}")
+            raise ExportError(f"a {kind.name} head reads whole maps, {', '.join(maps)}; found {name or 'nothing'}")
     return names
 
 
 def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows: NDArray[np.int64]) -> MapsOfPictures:
-    """Some rows with their targets; the second view of a picture is its mirror image."""
+    """Return some rows with their targets; the second view of a picture is its mirror image."""
     targets: list[Any] = []
     done = -1
     for row in rows:
@@ -145,6 +143,6 @@ def _with_targets(features: Features, data: Dense, preprocess: Preprocess, rows:
         height, width = read_image(data.pictures[place]).shape[:2]
         targets.append(data.target(place, plan(preprocess, height, width), place == done))
         done = place
-    # Half precision is enough to learn from, and dense maps fill the memory.
+    # Half precision is enough for training, and dense maps fill the memory.
     maps = {name: array[rows].astype(np.float16) for name, array in features.arrays.items()}
     return MapsOfPictures(maps, targets, features.picture[rows])

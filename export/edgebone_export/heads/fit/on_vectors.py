@@ -1,4 +1,4 @@
-"""The part of a fit that heads on vectors have of their own: classes, labels and numbers of pictures."""
+"""The steps of a fit for heads on vectors: classes, labels and numbers of pictures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     """Fit a classifier, or a head of several labels, numbers or an embedding.
 
     Raises:
-        ExportError: The data does not allow what is wanted.
-        SourceError: The data is not there, or none of it can be read.
+        ExportError: The data does not suit the settings.
+        SourceError: The data is missing, or none of it can be read.
     """
     settings = work.settings
     sets: Sets[Labelled] = work.kind.load(work.kind.data)(data, settings.val, work.own)
@@ -37,7 +37,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
     began = time.perf_counter()
     with FeatureEngine(work.bundle, work.candidate, work.taps, readings) as engine:
         views = f", {settings.views} views each" if settings.views > 1 else ""
-        work.progress(f"features of {len(train.pictures)} pictures{views}, by {work.candidate}")
+        work.progress(f"features of {len(train.pictures)} pictures{views}, with {work.candidate}")
         seen = work.features(engine, train.pictures, settings.views)
         unseen = None
         if val is not None:
@@ -59,7 +59,7 @@ def fit_on_vectors(work: Work, data: Path) -> Fitted:
         held_out, held_pictures = samples.take(np.empty(0, np.int64)), train.pictures
     else:
         samples, held_out = _parted(samples, settings)
-        # Of a class that has one scene left, pictures are all that can be parted.
+        # A class with only one scene can only be split by pictures.
         samples, _ = _alike(samples)
         held_pictures = train.pictures
     work.progress(f"fitting: {settings.kind} on {len(samples.x)} rows of {samples.x.shape[1]} features")
@@ -106,21 +106,21 @@ def _samples(features: Features, labelled: Labelled) -> Samples:
 
 
 def _strata(y: NDArray[Any]) -> NDArray[np.int64]:
-    """What a split should have about the same share of on both sides."""
+    """Return the strata that should have about the same share on both sides of a split."""
     if y.dtype == np.bool_:
         return rarest_label(y)
     return np.asarray(y, np.int64) if y.ndim == 1 else np.zeros(len(y), np.int64)
 
 
 def _alike(samples: Samples) -> tuple[Samples, Alike]:
-    """Which pictures look alike, so that no split parts them."""
+    """Group pictures that look alike, so that no split separates them."""
     numbers, first = np.unique(samples.picture, return_index=True)
     alike = groups_alike(samples.x[first], _strata(samples.y[first]))
     return replace(samples, alike=alike.group[np.searchsorted(numbers, samples.picture)]), alike
 
 
 def _parted(samples: Samples, settings: Settings) -> tuple[Samples, Samples]:
-    """What is fitted on, and what is held out: of these the pictures themselves, without augmented views."""
+    """Return training samples, and held-out samples without augmented views."""
     first = np.unique(samples.picture, return_index=True)[1]
     strata = _strata(samples.y[first])
     rows, held = parted(samples.picture, strata, samples.group[first], settings.hold_out, settings.seed)
@@ -128,7 +128,7 @@ def _parted(samples: Samples, settings: Settings) -> tuple[Samples, Samples]:
 
 
 def _contradictory(features: Features, labelled: Labelled) -> tuple[str, ...]:
-    """Pictures of the same content that shall lead to different things."""
+    """Return pictures of the same content with different targets."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, digest in features.sha256.items():
         places[digest].append(place)
@@ -149,7 +149,7 @@ def _accuracies(
     held_pictures: tuple[Path, ...],
     data: str,
 ) -> dict[str, Accuracy | None]:
-    """What variants are worth: by the held-out pictures or, where there are none, those that were fitted on."""
+    """Return the accuracy of variants, on the held-out pictures or, if there are none, on the training ones."""
     first = np.unique(train.picture, return_index=True)[1]
     samples = train.take(first) if held_out is None else held_out
     pictures = train_pictures if held_out is None else held_pictures

@@ -1,4 +1,4 @@
-"""What a report says, in lines for a person."""
+"""Format a report as text lines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edgebone_export.heads.kinds import find_kind, names_of
 
 
 def report_text(report: Mapping[str, Any]) -> list[str]:
-    """Write a fitted head's report as lines, the most important first.
+    """Format a fitted head's report as lines, the most important first.
 
     Args:
-        report: ``FittedHead.report``, of a fit or of one of the functions that fit.
+        report: ``FittedHead.report``, from a fit or one of the fitting functions.
     """
-    # Its functions alone do not know which row they are of: their lines are those of the task's first.
+    # Fitting functions do not know their row of the table: the first row of the task formats their report.
     kind = find_kind(report["head"] if "head" in report else names_of(report["task"])[0])
     lines: list[str] = kind.load(kind.lines)(report)
     return lines

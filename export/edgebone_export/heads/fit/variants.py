@@ -1,4 +1,4 @@
-"""What a head is worth on each variant of its backbone: fewer bits give other features."""
+"""Measure a head on each variant of its backbone: lower precision changes features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgebone_export.heads.features.fitted import FittedHead
 from edgebone_export.heads.features.readings import Reading
 from edgebone_export.heads.fit.work import Work
 
-# Pictures that a variant is held against FP32 by, where nothing is counted.
+# Number of pictures for comparing a variant with FP32 without labels.
 _MOST_PICTURES = 200
 _BATCH = 8
 
@@ -38,20 +38,20 @@ def accuracy_by_variant(
     data: str,
     truth: NDArray[np.int64] | None = None,
 ) -> dict[str, Accuracy | None]:
-    """Run a head behind every variant, each on an engine that runs it here.
+    """Run a head after every variant, each on an engine that runs it on this machine.
 
     Args:
         work: The fit.
-        reads: What the head reads.
+        reads: The head's readings.
         head: The head.
         pictures: Readable files.
-        features: What the variant that was fitted on gives for them, by the head's inputs, a row a picture.
-        data: The name of the set that they are of.
-        truth: Class ids, (n,), to count a classifier's top-1; None to say how often variants agree with FP32.
+        features: Features of them from the variant that was fitted on, by the head's inputs, one row per picture.
+        data: Name of the data set.
+        truth: Class ids (n,) for a classifier's top-1; None measures agreement with FP32.
 
     Returns:
-        By variant; None for one that nothing here runs. Only the one that was fitted on where the artefact alone is
-        wanted.
+        Accuracy by variant; None for one that no engine here runs. Without a bundle to write, only that of the variant
+        that was fitted on.
 
     Raises:
         EngineError: An engine fails.
@@ -71,7 +71,7 @@ def accuracy_by_variant(
             try:
                 candidate = pick(work.bundle, "auto", None, name)
             except NoEngineError:
-                work.progress(f"variant {name} is not measured: no engine here runs it")
+                work.progress(f"variant {name} is not measured: no engine on this machine runs it")
                 found[name] = None
                 continue
             with FeatureEngine(work.bundle, candidate, work.taps, reads) as backbone:
@@ -87,7 +87,7 @@ def accuracy_by_variant(
 def _answers(
     engine: OnnxRuntimeEngine, head: FittedHead, features: Mapping[str, NDArray[Any]], size_hw: tuple[int, int]
 ) -> list[Result]:
-    """What the head says, decoded, in pixels of the network's input."""
+    """Return the head's decoded answers, in pixels of the network's input."""
     whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
     decode = make_decoder("head", _entry(head), list(head.outputs), size_hw)
     answers: list[Result] = []

@@ -1,4 +1,4 @@
-"""What the parts of a fit share: what was said, what is at hand, and what comes of it."""
+"""Types that the steps of a fit share: settings, inputs, and result."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from edgebone_export.heads.kinds import HeadKind, HeadSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be said about a fit; what is left out is chosen.
+    """Settings of a fit; missing ones are chosen automatically.
 
     Attributes:
-        kind: The name of one of ``edgebone_export.heads.kinds.kinds()``.
-        name: The head's name; None for what it does.
-        val: Pictures to measure on, labelled as those to fit on; None holds out ``hold_out`` of them.
-        hold_out: The share that is held out, 0 to 1.
-        read: What it reads, such as ``embedding,features_s16:avg``; None takes what has served best.
-        views: Augmented views a picture, while fitting; 1 for the picture alone.
-        engine: The engine that features are computed with.
-        precision: Its precision.
-        variant: The bundle's variant; None takes what the engine takes.
-        options: The settings that this kind has of its own, by their names in its row's ``settings``: ``positive`` or
-            ``sensitivity`` of a classifier, ``columns`` of a regression, ``images`` of a detection.
-        seed: Of all that is random.
+        kind: Name of one of ``edgebone_export.heads.kinds.kinds()``.
+        name: Name of the head; None takes the kind's default.
+        val: Pictures to measure on, labelled like the training ones; None holds out ``hold_out`` of those.
+        hold_out: Share to hold out, 0 to 1.
+        read: Readings, such as ``embedding,features_s16:avg``; None takes the defaults.
+        views: Augmented views per training picture; 1 is the picture alone.
+        engine: Engine that computes features.
+        precision: Precision of the engine.
+        variant: Variant of the bundle; None takes the engine's choice.
+        options: Settings of this kind only, by their names in its row's ``settings``: ``positive`` or ``sensitivity``
+            of a classifier, ``columns`` of a regression, ``images`` of a detection.
+        seed: Random seed.
     """
 
     kind: str = "linear"
@@ -50,24 +50,24 @@ class Settings:
 
 
 LINEAR = Settings()
-"""A linear classifier; all else is chosen."""
+"""A linear classifier with all other settings chosen automatically."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the parts of a fit share.
+    """The shared inputs of the steps of a fit.
 
     Attributes:
         bundle: The open bundle.
-        taps: Its taps.
-        candidate: What computes features.
-        kind: The row of the kind that is fitted.
-        settings: What was said.
-        own: What was said of the settings that the kind has of its own.
-        cache: The folder of features; None for none.
-        progress: Called with a line a step.
-        count: Called with how many of how many pictures are done.
-        alone: Whether the artefact is all that is wanted.
+        taps: Taps of the bundle.
+        candidate: Variant, engine and precision that compute features.
+        kind: Table row of the kind to fit.
+        settings: Settings of the fit.
+        own: Settings of this kind only.
+        cache: Folder of cached features; None for no cache.
+        progress: Called with one line per step.
+        count: Called with the number of pictures done and their total.
+        alone: Whether only the artefact is written.
     """
 
     bundle: Bundle
@@ -82,7 +82,7 @@ class Work:
     alone: bool = False
 
     def features(self, engine: FeatureEngine, pictures: Sequence[Path], views: int) -> Features:
-        """Features of pictures, with this work's cache and progress."""
+        """Return features of pictures, with this fit's cache and progress."""
         return extract(engine, pictures, views=views, seed=self.settings.seed, cache=self.cache, progress=self.count)
 
     def fit(self, given: OnVectors | OnMaps) -> FittedHead:
@@ -101,10 +101,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head, and what is to be told about how it came about.
+    """A fitted head and how it was measured.
 
     Attributes:
-        pictures: What it was measured on: those that were held out, where some were.
+        pictures: Pictures that it was measured on: the held-out ones, if any.
     """
 
     head: FittedHead

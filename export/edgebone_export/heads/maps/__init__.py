@@ -1,1 +1,1 @@
-"""Heads on feature maps: detection, segmentation, anomaly."""
+"""Fit heads on feature maps: detection, segmentation, anomaly."""

@@ -1,4 +1,4 @@
-"""Fits an anomaly head: a memory of what patches of normal pictures look like."""
+"""Fit an anomaly head: a memory of patches of normal pictures."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from edgebone_export.heads.vectors.metrics import auroc, share
 
 _OUTPUTS = ("score", "anomaly_map")
 _LEAST_PICTURES = 5
-# Parts that the normal pictures are split into, for the threshold.
+# Number of parts that the normal pictures are split into for the threshold.
 _PARTS = 5
 _BATCH = 8
-# Of so many patches the memory is chosen; more take longer and add little.
+# Number of patches that the memory is chosen from; more take longer and add little.
 _CANDIDATES = 30_000
 _Vectors = NDArray[np.float32]
 
@@ -52,35 +52,35 @@ def fit_anomaly(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Remember patches of normal pictures; what is far from all of them is an anomaly.
+    """Memorise patches of normal pictures; patches far from all of them are anomalies.
 
-    Source: PatchCore (Roth et al. 2022, https://arxiv.org/abs/2106.08265). Its score is the weighed distance of one
-    patch; here it is the mean over the patches that are farthest off. The threshold is taken from the pictures to train
-    on, each scored by a memory of the others (in five parts); the held-out ones are only measured on.
+    Source: PatchCore (Roth et al. 2022, https://arxiv.org/abs/2106.08265), whose score is the weighted distance of one
+    patch; here it is the mean over the farthest patches. The threshold comes from the training pictures, each scored by
+    a memory of the others (in five parts); the held-out ones are only measured on.
 
     Args:
-        train_maps: Maps of normal pictures by tap; the head reads all of them. Only a batch is read at a time, so
-            ``np.memmap`` will do.
-        held_out_normal: The same taps of other normal pictures, to measure on.
-        held_out_anomalous: The same taps of pictures that are not normal, to measure on; None where there are none.
-        picture: (n,): the picture that each row to train on is a view of; None where each is one of its own.
-        coreset: How many patches are remembered at most; the time that the head takes grows with it.
-        dimensions: Length of a patch's vector at most.
-        false_alarm_rate: The share of normal pictures that may be taken for anomalous, between 0 and 1.
-        seed: The same seed gives the same head.
-        progress: Called with a line a step.
+        train_maps: Maps of normal pictures by tap; the head reads all of them. Only one batch is read at a time, so
+            ``np.memmap`` works.
+        held_out_normal: Maps of other normal pictures at the same taps, to measure on.
+        held_out_anomalous: Maps of anomalous pictures at the same taps, to measure on; None if there are none.
+        picture: (n,): the picture that each training row is a view of; None if each row is a picture of its own.
+        coreset: Largest number of patches to memorise; the head's run time grows with it.
+        dimensions: Largest length of a patch's vector.
+        false_alarm_rate: Accepted share of normal pictures that raise an alarm, between 0 and 1.
+        seed: The same seed produces the same head.
+        progress: Called with one line per step.
 
     Returns:
-        A head that gives scores, float32 (batch,), and distances, float32 (batch, height, width), for ``anomaly@1``.
+        A head that returns scores, float32 (batch,), and distances, float32 (batch, height, width), for ``anomaly@1``.
 
     Raises:
-        ExportError: Maps that do not fit together, too few normal pictures, or a setting that cannot be meant.
+        ExportError: Maps do not match, there are too few normal pictures, or a setting is not valid.
     """
     started = time.monotonic()
     if coreset < 1 or dimensions < 1 or not 0 < false_alarm_rate < 1:
         raise ExportError(
-            f"an anomaly head remembers 1 patch or more, of 1 dimension or more, and has a false alarm rate between 0 "
-            f"and 1, not {coreset}, {dimensions} and {false_alarm_rate:g}"
+            f"an anomaly head needs 1 patch or more, 1 dimension or more, and a false alarm rate between 0 and 1, "
+            f"found {coreset}, {dimensions} and {false_alarm_rate:g}"
         )
     others = {"held-out normal pictures": held_out_normal}
     if held_out_anomalous is not None:
@@ -91,7 +91,7 @@ def fit_anomaly(
     numbers = numbers_of(picture, counts["normal pictures"])
     pictures = len(np.unique(numbers))
     if pictures < _LEAST_PICTURES:
-        raise ExportError(f"{pictures} normal pictures: an anomaly head needs {_LEAST_PICTURES} or more, better 50")
+        raise ExportError(f"an anomaly head needs {_LEAST_PICTURES} normal pictures, better 50; found {pictures}")
     patches = Patches(channel_statistics(train_maps, seed), dimensions, seed)
     vectors, owner = _sampled(patches, train_maps, numbers, seed)
     finest = train_maps[finest_first(train_maps)[0]]
@@ -104,7 +104,7 @@ def fit_anomaly(
     net = remember(np.ones(len(vectors), np.bool_))
     progress("scores of normal pictures, each by a memory of others")
     parts = np.array_split(np.random.default_rng(seed).permutation(np.unique(numbers)), _PARTS)
-    # Of a picture's views only the picture itself, which comes first: a mirror image says nothing new.
+    # Only the first view, the picture itself: a mirror image adds nothing.
     own_rows = np.unique(numbers, return_index=True)[1]
     known_normal = np.concatenate(
         [
@@ -146,13 +146,13 @@ def fit_anomaly(
 
 
 def _spread(scores: NDArray[np.float64]) -> dict[str, float]:
-    """The scores' quartiles."""
+    """Return the scores' quartiles."""
     names = ("least", "lower_quartile", "median", "upper_quartile", "most")
     return dict(zip(names, np.quantile(scores, (0, 0.25, 0.5, 0.75, 1)).round(6).tolist(), strict=True))
 
 
 def _sampled(patches: Patches, maps: Maps, picture: NDArray[np.int64], seed: int) -> tuple[_Vectors, NDArray[np.int64]]:
-    """Vectors of patches, as many of each row: (m, dimensions), and the picture that each is of: (m,)."""
+    """Return vectors of patches, the same number per row: (m, dimensions), and the picture of each: (m,)."""
     rows = len(next(iter(maps.values())))
     each = max(1, _CANDIDATES // rows)
     rng = np.random.default_rng(seed)
@@ -163,20 +163,20 @@ def _sampled(patches: Patches, maps: Maps, picture: NDArray[np.int64], seed: int
         found += [picture[:, rng.permutation(picture.shape[1])[:each]].T for picture in cells]
     whole = np.concatenate(found)
     if not np.isfinite(whole).all():
-        raise ExportError("the normal pictures' maps hold NaN or infinity; check what the backbone gives")
+        raise ExportError("the normal pictures' maps contain NaN or infinity; check the backbone's output")
     return np.ascontiguousarray(whole), np.repeat(picture, [len(item) for item in found])
 
 
 def greedy_coreset(vectors: _Vectors, size: int, seed: int) -> _Vectors:
-    """Vectors that leave none of the others far from all of them: always the farthest one next (Sener, Savarese 2018).
+    """Choose vectors that cover all others, always the farthest one next (Sener, Savarese 2018).
 
     Args:
         vectors: (n, d).
-        size: How many to choose; all where there are no more.
-        seed: Of the first.
+        size: Number of vectors to choose; all if there are no more.
+        seed: Seed of the first vector.
 
     Returns:
-        (size, d); fewer where the others are all there already.
+        (size, d); fewer if all others are duplicates.
     """
     if len(vectors) <= size:
         return vectors
@@ -193,22 +193,22 @@ def greedy_coreset(vectors: _Vectors, size: int, seed: int) -> _Vectors:
 
 
 def _scores(net: nn.Module, maps: Maps, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """The score of each picture, or of some rows."""
+    """Return the score of each picture, or of some rows."""
     wanted = np.arange(len(next(iter(maps.values())))) if rows is None else rows
     parts = [run(net, read(maps, wanted[start : start + _BATCH]))[0] for start in range(0, len(wanted), _BATCH)]
     return np.asarray(torch.cat(parts).numpy(), np.float64)
 
 
 def threshold_of(normal: NDArray[np.float64], false_alarm_rate: float) -> tuple[float, str]:
-    """The score above which a share of normal pictures lies, from those that are at hand.
+    """Return the score that a given share of normal pictures exceeds, estimated from a sample.
 
-    With enough of them it is the one that a further picture exceeds with that probability at most, whatever the
-    scores' distribution (split conformal, Vovk et al. 2005). Fewer cannot show a rate so small: then the logarithms are
-    taken to be normally distributed, and none of the pictures at hand may be an alarm.
+    With enough pictures it is the score that a new one exceeds with at most that probability, whatever the scores'
+    distribution (split conformal, Vovk et al. 2005). Fewer cannot show so small a rate: then the logarithms are assumed
+    to be normally distributed, and no picture of the sample may raise an alarm.
 
     Args:
         normal: Scores of normal pictures, above 0.
-        false_alarm_rate: The share, between 0 and 1.
+        false_alarm_rate: Share of alarms, between 0 and 1.
 
     Returns:
         The threshold, and how it was found, in words.
@@ -234,14 +234,14 @@ def fit_asked(given: OnMaps, settings: AnomalySettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of an anomaly head as text lines."""
     normal, odd = report["held_out"]["normal"], report["held_out"]["anomalous"]
     lines = [
         f"anomaly, {report['kind']}: {report['patches']} patches of {report['train']['pictures']} normal pictures, "
         f"{report['seconds']:.1f} s",
         f"threshold {number_text(report['threshold'])}: {report['threshold_by']}",
-        f"held out: {share_text(normal['false_alarms'])} of normal pictures taken for odd ones",
+        f"held out: {share_text(normal['false_alarms'])} of normal pictures raise an alarm",
     ]
     if odd is not None:
-        lines.append(f"odd pictures: {share_text(odd['found'])} found, AUROC {number_text(odd['auroc'])}")
+        lines.append(f"anomalous pictures: {share_text(odd['found'])} found, AUROC {number_text(odd['auroc'])}")
     return lines

@@ -1,4 +1,4 @@
-"""Fits a detection head: a small single-stage detector on the maps of a frozen backbone."""
+"""Fit a detection head: a small single-stage detector on the maps of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from edgebone_export.heads.maps.training import Rows, Schedule, check_positive, 
 from edgebone_export.heads.report import Report, map_line, measured_on, number_text, percent_text
 
 _OUTPUT = "boxes"
-# Looks at the validation pictures, each of which counts COCO's AP.
+# Number of validations, each of which computes COCO's AP.
 _LOOKS = 20
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Some rows of maps with their boxes, and how many pictures they are views of."""
+    """Some rows of maps with their boxes, and the number of pictures that they are views of."""
 
     maps: Maps
     boxes: Sequence[Boxes]
@@ -55,7 +55,7 @@ class _Pictures:
 
     @property
     def own(self) -> list[Boxes]:
-        """The boxes of these rows."""
+        """Return the boxes of these rows."""
         return [self.boxes[row] for row in self.rows]
 
 
@@ -80,38 +80,36 @@ def fit_detection(
 ) -> FittedHead:
     """Fit FCOS's head with separable convolutions.
 
-    A fifth of the pictures to train on is set aside for validation: the weights with the best AP on them are kept, and
-    the least score of a box that is shown is the one with the best F1 on them. The held-out pictures are only
-    measured on.
+    A fifth of the training pictures is set aside for validation: the weights with the best AP on them are kept, and the
+    score threshold for shown boxes is the one with the best F1 on them. The held-out pictures are only measured on.
 
     Args:
-        train_maps: Maps by tap; the head reads all of them, each being a level. Only a batch is read at a time, so
-            ``np.memmap`` will do.
-        train_boxes: A row each: float32 (k, 4) as left, top, right, bottom in pixels of the network's input, and int64
-            (k,) class ids; (0, 4) and (0,) where there are none.
-        held_out_maps: The same taps of other pictures, to measure on; None where there are none.
+        train_maps: Maps by tap, each of which is a level of the head. Only one batch is read at a time, so
+            ``np.memmap`` works.
+        train_boxes: One pair per row: float32 (k, 4) as left, top, right, bottom in pixels of the network's input, and
+            int64 (k,) class ids; (0, 4) and (0,) without boxes.
+        held_out_maps: Maps of other pictures at the same taps, to measure on; None if there are none.
         held_out_boxes: Their boxes.
         labels: Class names by class id.
         size_hw: Height and width of the network's input, in pixels.
-        picture: (n,): the picture that each row to train on is a view of; None where each is one of its own. All views
-            of a picture are trained on, or all are for validation.
+        picture: (n,): the picture that each training row is a view of; None if each row is a picture of its own. All
+            views of a picture are on the same side of the validation split.
         width: Channels of the head.
         blocks: Convolutions of each of its two towers.
-        boxes: How many boxes leave the graph at most.
+        boxes: Largest number of boxes that the graph returns.
         epochs: Passes over the pictures.
-        batch: Pictures a step.
-        learning_rate: Of AdamW at the start.
+        batch: Pictures per step.
+        learning_rate: Initial learning rate of AdamW.
         iou: A box that overlaps a better one of its class by more than this is dropped on the host, 0 to 1.
-        seed: The same seed gives the same head on the same machine.
-        progress: Called with a line a look at the validation pictures.
+        seed: The same seed produces the same head on the same machine.
+        progress: Called with one line per validation.
 
     Returns:
-        A head that gives its best boxes, float32 (batch, boxes, 6), for ``boxes@1``. Its report has COCO's figures
-        for the pictures for ``validation`` and, where there are any, for those ``held_out``; ``f1`` is of the boxes
-        that are shown.
+        A head that returns its best boxes, float32 (batch, boxes, 6), for ``boxes@1``. Its report has COCO's figures
+        for the ``validation`` pictures and, if there are any, for those ``held_out``; ``f1`` is of the boxes shown.
 
     Raises:
-        ExportError: Maps, boxes and labels do not fit together, or there are no boxes.
+        ExportError: Maps, boxes and labels do not match, or there are no boxes.
         MissingDependencyError: faster-coco-eval is not installed.
     """
     started = time.monotonic()
@@ -190,7 +188,7 @@ def _sides(
     picture: NDArray[np.int64] | None,
     seed: int,
 ) -> tuple[_Pictures, _Pictures, _Pictures | None]:
-    """What is learned from, what chooses the weights, and what is only measured on."""
+    """Return the pictures to train on, to choose weights on, and only to measure on."""
     _check(train_maps, train_boxes, labels, size_hw, "training pictures")
     numbers = numbers_of(picture, len(train_boxes))
     fit, validation = (
@@ -202,7 +200,7 @@ def _sides(
         check_same_taps(held_out_maps, train_maps, "held-out pictures")
         held = _Pictures(held_out_maps, held_out_boxes, np.arange(len(held_out_boxes)), len(held_out_boxes))
     elif held_out_maps is not None or held_out_boxes is not None:
-        raise ExportError("held-out pictures have maps and boxes; only one of them was given")
+        raise ExportError("held-out pictures need both maps and boxes; found only one of them")
     for pictures, what in ((fit, "training"), (validation, "validation"), (held, "held-out")):
         if pictures is not None and not sum(len(ids) for _, ids in pictures.own):
             raise ExportError(
@@ -213,25 +211,25 @@ def _sides(
 
 
 def _check(maps: Maps, boxes: Sequence[Boxes], labels: Sequence[str], size_hw: tuple[int, int], what: str) -> None:
-    """Refuse boxes that cannot be.
+    """Check that boxes are valid.
 
     Raises:
-        ExportError: Another shape or class than there can be, or a box without an area in the picture.
+        ExportError: A shape or class is not valid, or a box has no area in the picture.
     """
     if not labels:
-        raise ExportError("a detection head has at least one label")
+        raise ExportError("a detection head needs at least one label")
     check_maps(maps, what, len(boxes), size_hw)
     for row, (xyxy, class_id) in enumerate(boxes):
         where = f"{what}: row {row}"
         if xyxy.ndim != 2 or xyxy.shape[1] != 4 or class_id.shape != (len(xyxy),):
             raise ExportError(
-                f"{where} has boxes {list(xyxy.shape)} and classes {list(class_id.shape)}; (k, 4) and (k,)"
+                f"{where}: expected boxes (k, 4) and classes (k,), found {list(xyxy.shape)} and {list(class_id.shape)}"
             )
         if not len(xyxy):
             continue
         if not 0 <= class_id.min() <= class_id.max() < len(labels):
             raise ExportError(
-                f"{where} has class {class_id.max()}, there are {len(labels)} labels (0 to {len(labels) - 1})"
+                f"{where} has class {class_id.max()}, but there are {len(labels)} labels (0 to {len(labels) - 1})"
             )
         inside = xyxy.clip(0, (size_hw[1], size_hw[0], size_hw[1], size_hw[0]))
         bad = ~(inside[:, 2:] > inside[:, :2]).all(axis=1)
@@ -243,7 +241,7 @@ def _check(maps: Maps, boxes: Sequence[Boxes], labels: Sequence[str], size_hw: t
 
 
 def _counts(boxes: Sequence[Boxes], labels: Sequence[str]) -> dict[str, int]:
-    """How many boxes each class has."""
+    """Return the number of boxes of each class."""
     counts = np.bincount(np.concatenate([ids for _, ids in boxes]), minlength=len(labels))
     return dict(zip(labels, counts.tolist(), strict=True))
 
@@ -258,13 +256,13 @@ def fit_asked(given: OnMaps, settings: DetectionSettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of a detection head as text lines."""
     return [
         map_line(report),
         *(
             f"{name}: AP {percent_text(found['AP'])}, AP50 {percent_text(found['AP50'])} on {found['pictures']} "
-            f"pictures with {sum(found['boxes'].values())} boxes; F1 {number_text(found['f1'])} of boxes from score "
-            f"{number_text(report['score'])} on"
+            f"pictures with {sum(found['boxes'].values())} boxes; F1 {number_text(found['f1'])} for scores of "
+            f"{number_text(report['score'])} or more"
             for name, found in measured_on(report)
         ),
     ]

@@ -1,4 +1,4 @@
-"""Counting boxes against annotations, by the same code that evaluates a bundle."""
+"""Compare boxes with annotations, using the code that evaluates a bundle."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from edgebone.tasks.detection import LEAST_SCORE
 from edgebone_export.need_packages import need
 
 Boxes = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Of one picture: (k, 4) as left, top, right, bottom in network pixels, and (k,) class ids."""
+"""Boxes of one picture: (k, 4) as left, top, right, bottom in network pixels, and (k,) class ids."""
 _HIT_IOU = 0.5
 
 
 def check_counting() -> None:
-    """Check that average precision can be counted.
+    """Check that average precision can be computed.
 
     Raises:
         MissingDependencyError: faster-coco-eval is not installed.
@@ -38,7 +38,7 @@ def check_counting() -> None:
 def decoder(
     labels: Sequence[str], boxes: int, size_hw: tuple[int, int], iou: float
 ) -> Callable[[NDArray[np.float32]], Detections]:
-    """What reads one picture's (boxes, 6) as the runtime does, in network pixels, at a score that counting wants."""
+    """Return a decoder of one picture's (boxes, 6) as in the runtime, in network pixels, at the score for counting."""
     head = Head("boxes@1", ("boxes",), tuple(labels), {"score": LEAST_SCORE, "iou": iou, "max_detections": boxes})
     decode = make_decoder("boxes", head, [TensorSpec("boxes", "float32", ("batch", boxes, 6))], size_hw)
     whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
@@ -46,7 +46,7 @@ def decoder(
 
 
 class _Answers:
-    """Detections by the number that stands for the picture's file."""
+    """Detections by the index that replaces the picture's file."""
 
     max_batch = 1
 
@@ -60,11 +60,11 @@ class _Answers:
 def average_precision(
     found: Sequence[Detections], truth: Sequence[Boxes], labels: Sequence[str], size_hw: tuple[int, int]
 ) -> dict[str, float]:
-    """COCO's figures, 0 to 1; those that there is nothing to count of are left out.
+    """Return COCO's figures, 0 to 1; those without anything to count are omitted.
 
     Args:
-        found: One a picture.
-        truth: One a picture; one box at least in all.
+        found: Detections of each picture.
+        truth: Annotated boxes of each picture; at least one box in total.
         labels: Class names.
         size_hw: Height and width of the pictures, in pixels.
     """
@@ -103,7 +103,7 @@ def average_precision(
 
 
 def best_score(found: Sequence[Detections], truth: Sequence[Boxes]) -> tuple[float, float]:
-    """The least score that gives the best F1 at an overlap of a half, and that F1."""
+    """Return the score threshold with the best F1 at an IoU of 0.5, and that F1."""
     scores, hits = _matched(found, truth)
     if not hits.any():
         return 0.5, 0.0
@@ -116,7 +116,7 @@ def best_score(found: Sequence[Detections], truth: Sequence[Boxes]) -> tuple[flo
 
 
 def f1_at(least: float, found: Sequence[Detections], truth: Sequence[Boxes]) -> float:
-    """The F1, at an overlap of a half, of the boxes with a score of ``least`` or more."""
+    """Return the F1, at an IoU of 0.5, of the boxes with a score of ``least`` or more."""
     scores, hits = _matched(found, truth)
     shown = scores >= least
     return round(2 * float(hits[shown].sum()) / max(float(shown.sum()) + _count(truth), 1.0), 6)
@@ -127,9 +127,9 @@ def _count(truth: Sequence[Boxes]) -> int:
 
 
 def _matched(found: Sequence[Detections], truth: Sequence[Boxes]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Each found box's score, and whether it is right.
+    """Return each found box's score, and whether it is right.
 
-    Each takes the best one of its class that is still free, best scores first, as COCO has it.
+    Each box takes the best free annotation of its class, highest scores first, as in COCO.
     """
     scores, hits = [], []
     for result, (xyxy, class_id) in zip(found, truth, strict=True):

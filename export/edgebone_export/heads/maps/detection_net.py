@@ -1,4 +1,4 @@
-"""A small single-stage detector on the maps of a frozen backbone, and the graph that gives its boxes."""
+"""A small single-stage detector on the maps of a frozen backbone, and the graph that returns its boxes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from edgebone_export.heads.maps.layers import Standardized, resize, separable
 from edgebone_export.models.detectors.boxes import clip, to_rows
 
-# Focal loss begins with everything being background (Lin et al. 2017, section 4.1).
+# Focal loss starts with everything as background (Lin et al. 2017, section 4.1).
 _FIRST_PROBABILITY = 0.01
-# exp() of it is four hundred cells, more than any map has, and fits into FP16.
+# exp() of it is four hundred cells, more than any map has, and fits in FP16.
 _LARGEST_LOG = 6.0
 
 
 def locations(strides: Sequence[int], cells_hw: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """The centres of all cells, level after level, row by row.
+    """Return the centres of all cells, level by level, row by row.
 
     Returns:
         Network pixels (cells, 2) as x, y; the cells' strides (cells,).
@@ -33,7 +33,7 @@ def locations(strides: Sequence[int], cells_hw: Sequence[tuple[int, int]]) -> tu
 
 
 class _Tower(nn.Module):
-    """Separable convolutions that the levels share, with batch norms that they do not: levels differ in scale.
+    """Separable convolutions shared by the levels, with a batch norm per level: levels differ in scale.
 
     Folded, each level has weights of its own.
     """
@@ -45,7 +45,7 @@ class _Tower(nn.Module):
         self._levels = levels
 
     def forward(self, maps: Tensor, level: int) -> Tensor:
-        """Maps of one level to maps of the same shape."""
+        """Map one level's maps to maps of the same shape."""
         for index, block in enumerate(self.blocks):
             maps = torch.relu(self.norms[index * self._levels + level](block(maps)))
         return maps
@@ -58,7 +58,7 @@ class DetectorNet(nn.Module):
 
     Args:
         statistics: Mean and deviation of each level's channels, finest level first.
-        strides: Network pixels per cell, one a level.
+        strides: Network pixels per cell, one per level.
         cells_hw: Height and width of the levels' maps.
         classes: Number of classes.
         width: Channels of the towers.
@@ -84,14 +84,14 @@ class DetectorNet(nn.Module):
         self.scales = nn.Parameter(torch.full((len(strides),), math.log(4.0)))
         first = -math.log((1 - _FIRST_PROBABILITY) / _FIRST_PROBABILITY)
         for layer, bias in ((self.classes, first), (self.sides, 0.0), (self.centerness, 0.0)):
-            assert layer.bias is not None, "a convolution has a bias unless it is told not to"
+            assert layer.bias is not None, "a convolution has a bias by default"
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, bias)
         self.strides = tuple(strides)
         self.cells_hw = tuple(cells_hw)
 
     def levels(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Class logits (n, classes, h, w), distances to the sides in pixels (n, 4, h, w), centreness logits."""
+        """Return class logits (n, classes, h, w), distances to the sides in pixels (n, 4, h, w), centreness logits."""
         pyramid = [lateral(item) for lateral, item in zip(self.laterals, maps, strict=True)]
         for level in range(len(pyramid) - 2, -1, -1):
             pyramid[level] = pyramid[level] + resize(pyramid[level + 1], self.cells_hw[level])
@@ -105,9 +105,9 @@ class DetectorNet(nn.Module):
         return found
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps of each level, finest first, to logits (n, cells, classes), sides (n, cells, 4), centreness (n, cells).
+        """Map levels, finest first, to logits (n, cells, classes), sides (n, cells, 4), centreness (n, cells).
 
-        The sides are the distances in network pixels from a cell's centre to the left, the top, the right, the bottom.
+        The sides are distances in network pixels from a cell's centre to left, top, right, bottom.
         """
         levels = self.levels(maps)
         logits, sides, centerness = (torch.cat([item[part].flatten(2) for item in levels], dim=2) for part in range(3))
@@ -115,15 +115,15 @@ class DetectorNet(nn.Module):
 
 
 class BestBoxes(nn.Module):
-    """A detector that gives its best boxes, one class each, without the last suppression.
+    """Returns a detector's best boxes, one class each, without the last suppression.
 
     Args:
         net: The detector.
         size_hw: Height and width of the network's input, in pixels.
-        boxes: How many boxes leave it; fewer where there are fewer cells.
+        boxes: Number of boxes to return; fewer if there are fewer cells.
 
     Attributes:
-        boxes: How many do.
+        boxes: Number of boxes that it returns.
     """
 
     def __init__(self, net: DetectorNet, size_hw: tuple[int, int], boxes: int) -> None:
@@ -139,10 +139,10 @@ class BestBoxes(nn.Module):
         self.register_buffer("outward", torch.tensor([-1.0, -1.0, 1.0, 1.0])[:, None])
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Maps of each level, finest first, to (n, boxes, 6): left, top, right, bottom, score, class; best first."""
+        """Map each level's maps, finest first, to (n, boxes, 6): left, top, right, bottom, score, class; best first."""
         best, classes, sides, centerness = [], [], [], []
         for cells, (logits, distances, centers) in zip(self._cells, self.net.levels(maps), strict=True):
-            # Reshaped by numbers, so that the graph need not ask for shapes.
+            # Reshaped with constants, so that the graph computes no shapes.
             best.append(logits.amax(dim=1).reshape(-1, cells))
             classes.append(logits.argmax(dim=1).reshape(-1, cells))
             sides.append(distances.reshape(-1, 4, cells))

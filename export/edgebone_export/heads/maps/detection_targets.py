@@ -1,4 +1,4 @@
-"""What a single-stage detector shall give at each cell, and how far it is from giving it."""
+"""Targets of a single-stage detector at each cell, and the loss."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BACKGROUND = -1
-# A cell learns of a box if it is so near to its centre, in cells (FCOS's centre sampling).
+# Largest distance in cells from a cell to the centre of its box (FCOS's centre sampling).
 _RADIUS = 1.5
-# A level learns of boxes whose farthest side is at most so many cells away (FCOS, section 3.2).
+# Largest distance in cells to the farthest side of a level's boxes (FCOS, section 3.2).
 _REACH = 8.0
 _FOCAL_ALPHA, _FOCAL_GAMMA = 0.25, 2.0
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the cells of pictures shall give.
+    """Targets of the cells of pictures.
 
     Attributes:
-        classes: int64, (n, cells): a class id, or ``BACKGROUND``.
-        sides: float32, (n, cells, 4): distances in pixels to the sides of the cell's box; where there is none, ones.
+        classes: int64 (n, cells): a class id, or ``BACKGROUND``.
+        sides: float32 (n, cells, 4): distances in pixels to the sides of the cell's box; ones without a box.
     """
 
     classes: Tensor
@@ -31,12 +31,12 @@ class Targets:
 
 
 def assign(boxes: Sequence[tuple[Tensor, Tensor]], centers: Tensor, strides: Tensor) -> Targets:
-    """Give each cell the smallest of the boxes that it is responsible for (Tian et al. 2019, section 3.1 and 3.2).
+    """Assign each cell the smallest box that it is responsible for (Tian et al. 2019, section 3.1 and 3.2).
 
-    A box that no cell is responsible for, as it is smaller than a cell, is given to the nearest cell of its level.
+    A box smaller than a cell, for which no cell is responsible, is assigned to the nearest cell of its level.
 
     Args:
-        boxes: A picture each: float32 (k, 4) as left, top, right, bottom in network pixels, and int64 (k,) class ids.
+        boxes: Per picture: float32 (k, 4) as left, top, right, bottom in network pixels, and int64 (k,) class ids.
         centers: Centres of the cells, (cells, 2), in network pixels.
         strides: Strides of the cells, (cells,).
     """
@@ -48,7 +48,7 @@ def _assign(xyxy: Tensor, class_id: Tensor, centers: Tensor, strides: Tensor) ->
     classes = torch.full((len(centers),), BACKGROUND, dtype=torch.int64)
     if not len(xyxy):
         return Targets(classes, torch.ones(len(centers), 4))
-    # (cells, boxes, 4): how far inside of each side a centre lies.
+    # (cells, boxes, 4): distance of each centre inside each side.
     sides = torch.cat([centers[:, None] - xyxy[None, :, :2], xyxy[None, :, 2:] - centers[:, None]], dim=-1)
     middle = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     off = (centers[:, None] - middle[None]).abs().amax(dim=-1)
@@ -56,7 +56,7 @@ def _assign(xyxy: Tensor, class_id: Tensor, centers: Tensor, strides: Tensor) ->
     levels = torch.unique(strides)
     reach = _REACH * strides
     reach[strides == levels[-1]] = torch.inf
-    # A level begins where the finer one ends; the finest has no beginning.
+    # A level's range starts where the finer one's ends; the finest has no lower limit.
     finer = torch.cat([torch.zeros(1), _REACH * levels[:-1]])
     least = finer[torch.searchsorted(levels, strides)]
     of_level = (farthest >= least[:, None]) & (farthest <= reach[:, None])
@@ -76,7 +76,7 @@ def _assign(xyxy: Tensor, class_id: Tensor, centers: Tensor, strides: Tensor) ->
 
 
 def loss(logits: Tensor, sides: Tensor, centerness: Tensor, targets: Targets) -> Tensor:
-    """Focal loss of the classes, GIoU of the boxes, cross-entropy of the centreness; a sum a box, not a picture.
+    """Focal loss of the classes, GIoU of the boxes, cross-entropy of the centreness; a sum per box, not per picture.
 
     Sources: Lin et al. 2017, https://arxiv.org/abs/1708.02002; Rezatofighi et al. 2019,
     https://arxiv.org/abs/1902.09630; Tian et al. 2019, https://arxiv.org/abs/1904.01355.
@@ -85,7 +85,7 @@ def loss(logits: Tensor, sides: Tensor, centerness: Tensor, targets: Targets) ->
         logits: (n, cells, classes).
         sides: (n, cells, 4), above 0.
         centerness: (n, cells), logits.
-        targets: What they should be.
+        targets: The targets.
     """
     of_box = targets.classes >= 0
     count = max(1, int(of_box.sum()))
@@ -100,20 +100,20 @@ def loss(logits: Tensor, sides: Tensor, centerness: Tensor, targets: Targets) ->
         return focal
     own, true = sides[of_box], targets.sides[of_box]
     centered = centerness_of(true)
-    # Boxes seen from far off their centre count less, as they will be suppressed.
+    # Boxes predicted far from their centre count less, as they will be suppressed.
     overlap = (giou_loss(own, true) * centered).sum() / centered.sum()
     return focal + overlap + F.binary_cross_entropy_with_logits(centerness[of_box], centered)
 
 
 def centerness_of(sides: Tensor) -> Tensor:
-    """How central a cell is to its box, 0 to 1 (Tian et al. 2019, equation 3), from the sides (n, 4)."""
+    """Return how central a cell is in its box, 0 to 1 (Tian et al. 2019, equation 3), from the sides (n, 4)."""
     pairs = sides.reshape(-1, 2, 2)
     shares = pairs.amin(dim=1) / pairs.amax(dim=1)
     return torch.sqrt(shares.prod(dim=1))
 
 
 def giou_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - GIoU, 0 to 2, of boxes around the same point, given by their sides' distances (n, 4) from it."""
+    """Return 1 - GIoU, 0 to 2, of boxes around the same point, described by the distances of their sides (n, 4)."""
     area_a, area_b = ((item[:, :2] + item[:, 2:]).prod(dim=1) for item in (a, b))
     inner, outer = torch.minimum(a, b), torch.maximum(a, b)
     shared = (inner[:, :2] + inner[:, 2:]).prod(dim=1)

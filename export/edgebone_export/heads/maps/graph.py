@@ -1,4 +1,4 @@
-"""From a fitted PyTorch module on maps to the ONNX graph of a head, held against the module itself."""
+"""Export a fitted PyTorch module on maps to a head's ONNX graph, and verify it against the module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.trace import BATCH, write_onnx
 from edgebone_export.heads.maps.feature_maps import Maps, finest_first, read
 
-# One picture, as a camera gives them, and several; never the two that the graph was traced with.
+# One picture, as from a camera, and several; never the two that the graph was traced with.
 _PROVED_BATCHES = (1, 3)
 
 
@@ -30,7 +30,7 @@ class DenseGraph:
 
     Attributes:
         content: The ONNX file.
-        outputs: What it gives, in order.
+        outputs: Outputs of the graph, in order.
     """
 
     content: bytes
@@ -38,22 +38,22 @@ class DenseGraph:
 
 
 def write_graph(net: nn.Module, maps: Maps, outputs: Sequence[str], box_score: float | None = None) -> DenseGraph:
-    """Write a module as ONNX, batch norms folded, and prove the file in onnxruntime.
+    """Write a module as ONNX with batch norms folded, and verify the file in onnxruntime.
 
     Args:
-        net: Takes the maps of every tap, finest first, as float32 (batch, channels, height, width) each; gives a
-            tensor, or a tuple of them. It is put into eval mode.
-        maps: Maps by tap; the first rows are what the graph is proved on.
-        outputs: The names of what the module gives.
-        box_score: Of a module that gives boxes, the least score of one that is shown.
+        net: Takes the maps of every tap, finest first, as float32 (batch, channels, height, width) each; returns a
+            tensor or a tuple of tensors. It is set to eval mode.
+        maps: Maps by tap; the graph is verified on the first rows.
+        outputs: Names of the module's outputs.
+        box_score: For a module that returns boxes: the score threshold for shown boxes.
 
     Raises:
-        ExportError: torch cannot write it.
-        ParityError: The graph does not compute what the module computes.
+        ExportError: torch cannot export the module.
+        ParityError: The graph does not match the module.
     """
     net = net.eval().requires_grad_(False)
     taps = finest_first(maps)
-    # torch.export takes sizes of 0 and 1 for constants: the free batch is traced with another one.
+    # torch.export treats sizes 0 and 1 as constants, so the dynamic batch is traced with another size.
     example = tuple(item.contiguous() for item in read(maps, [0, 0]))
     free = tuple({0: torch.export.Dim(BATCH)} for _ in taps)
     _, model = write_onnx(net, example, (free,), taps, outputs, "the head")
@@ -67,15 +67,15 @@ def write_graph(net: nn.Module, maps: Maps, outputs: Sequence[str], box_score: f
 
 
 def _name_batch(model: ir.Model) -> tuple[TensorSpec, ...]:
-    """Call the free axis ``batch`` at the borders, where torch numbers its symbols; gives the outputs."""
+    """Name the dynamic axis ``batch`` in inputs and outputs, where torch numbers its symbols; return the outputs."""
     for value in (*model.graph.inputs, *model.graph.outputs):
         assert value.shape is not None, "torch.export knows the shape of inputs and outputs"
         value.shape = ir.Shape([BATCH, *value.shape[1:]])
     specs = []
     for value in model.graph.outputs:
-        assert value.shape is not None and value.dtype is not None, "the shape was given above"
+        assert value.shape is not None and value.dtype is not None, "the shape was set above"
         sizes = [size for size in value.shape[1:] if isinstance(size, int)]
-        assert len(sizes) == len(value.shape) - 1, f"only the batch of {value.name} is free"
+        assert len(sizes) == len(value.shape) - 1, f"only the batch of {value.name} is dynamic"
         specs.append(TensorSpec(str(value.name), value.dtype.numpy().name, (BATCH, *sizes)))
     return tuple(specs)
 
@@ -92,7 +92,7 @@ def _prove(content: bytes, net: nn.Module, maps: Maps, outputs: Sequence[str], b
 
 
 def run(net: nn.Module, taken: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Run a module in eval mode without gradients; always a tuple of outputs."""
+    """Run a module in eval mode without gradients; always returns a tuple of outputs."""
     net.eval()
     with torch.inference_mode():
         given = net(*taken)
@@ -100,9 +100,9 @@ def run(net: nn.Module, taken: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _compare(have: Array, wanted: Array, box_score: float | None, where: str) -> None:
-    """Hold the graph's output against the module's: boxes are looked for, classes counted, numbers compared."""
+    """Compare the graph's output with the module's: boxes are matched, classes counted, numbers compared."""
     if have.shape != wanted.shape:
-        raise ParityError(f"{where}: shape {list(have.shape)} instead of {list(wanted.shape)}")
+        raise ParityError(f"{where}: expected shape {list(wanted.shape)}, found {list(have.shape)}")
     for row in range(len(wanted)):
         given, fitted = have[row : row + 1], wanted[row : row + 1]
         if box_score is None:
@@ -111,9 +111,9 @@ def _compare(have: Array, wanted: Array, box_score: float | None, where: str) ->
             found = compare(given, fitted, "boxes", HEAD, nearest_score(fitted, box_score))
         wrong = fault(found, HEAD)
         if wrong:
-            raise ParityError(f"{where}: the graph is not what was fitted: {wrong}")
+            raise ParityError(f"{where}: the graph differs from the fitted module: {wrong}")
         if not values_within(found, HEAD):
             raise ParityError(
-                f"{where}: the graph is off by {found.max_abs:.3g} from what was fitted; tolerance is "
-                f"{HEAD.max_abs:g}, times the largest value where that is above one"
+                f"{where}: the graph differs from the fitted module by {found.max_abs:.3g}; the tolerance is "
+                f"{HEAD.max_abs:g}, times the largest value if that is above one"
             )

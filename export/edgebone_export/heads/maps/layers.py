@@ -1,4 +1,4 @@
-"""The layers that dense heads are built of; all that is folded at the end becomes a convolution's own weights."""
+"""Layers of dense heads; normalisation is folded into the weights of convolutions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class Standardized(nn.Module):
-    """A 1x1 convolution on maps whose channels are brought to mean 0 and spread 1.
+    """A 1x1 convolution on maps whose channels are standardised to mean 0 and deviation 1.
 
-    The standardising is done to the weights, not to the maps, so that nothing of it is left in the graph.
+    The standardisation is applied to the weights, not the maps, so it leaves no nodes in the graph.
 
     Args:
-        mean: Of each channel, (channels,).
-        deviation: Of each channel, (channels,), above 0.
+        mean: Mean of each channel, (channels,).
+        deviation: Standard deviation of each channel, (channels,), above 0.
         outputs: Number of output channels.
-        bias: Whether the outputs have an offset of their own.
+        bias: Whether to add a bias to the outputs.
     """
 
     def __init__(self, mean: Tensor, deviation: Tensor, outputs: int, bias: bool = True) -> None:
@@ -30,14 +30,14 @@ class Standardized(nn.Module):
         self.register_buffer("deviation", deviation[None, :, None, None])
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, channels, h, w) to (n, outputs, h, w)."""
+        """Map (n, channels, h, w) to (n, outputs, h, w)."""
         weight = self.weight / self.deviation
         offset = -(weight * self.mean).sum(dim=(1, 2, 3))
         return F.conv2d(maps, weight, offset if self.bias is None else self.bias + offset)
 
 
 def separable(width: int) -> list[nn.Module]:
-    """A depthwise 3x3 and a 1x1 convolution, width to width; a batch norm is to follow."""
+    """Return a depthwise 3x3 and a 1x1 convolution, width to width, for a following batch norm."""
     return [
         nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
         nn.Conv2d(width, width, 1, bias=False),
@@ -45,7 +45,7 @@ def separable(width: int) -> list[nn.Module]:
 
 
 def resize(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Linear between the cells' centres, to (n, channels, height, width)."""
+    """Resize maps to (n, channels, height, width), linearly between the cells' centres."""
     if tuple(maps.shape[2:]) == tuple(size_hw):
         return maps
     return F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Fits a segmentation head: a light decoder on the maps of a frozen backbone."""
+"""Fit a segmentation head: a light decoder on the maps of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ from edgebone_export.heads.maps.training import Rows, Schedule, check_positive, 
 from edgebone_export.heads.report import Report, map_line, measured_on, number_text, percent_text
 
 _OUTPUT = "classes"
-# Class maps are bytes, and 255 is "do not count".
+# Class maps are bytes, and 255 means "ignore".
 _MOST_CLASSES = 255
-# Looks at the validation pictures without a better mIoU.
+# Number of validations without a better mIoU before training stops.
 _PATIENCE = 8
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Some rows of maps with their masks, and how many pictures they are views of."""
+    """Some rows of maps with their masks, and the number of pictures that they are views of."""
 
     maps: Maps
     masks: Masks
@@ -74,47 +74,47 @@ def fit_segmentation(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit a decoder with cross-entropy and Dice, rare classes counting more.
+    """Fit a decoder with cross-entropy and Dice, weighting rare classes higher.
 
-    A fifth of the pictures to train on is set aside for validation: the weights that do best on them are kept. The
-    held-out pictures are only measured on.
+    A fifth of the training pictures is set aside for validation: the best weights on them are kept. The held-out
+    pictures are only measured on.
 
     Args:
-        train_maps: Maps by tap; the head reads all of them. Only a batch is read at a time, so ``np.memmap`` will do.
-        train_masks: uint8, (n, height, width) in pixels of the network's input: class ids, 255 where nothing counts.
-        held_out_maps: The same taps of other pictures, to measure on; None where there are none.
+        train_maps: Maps by tap; the head reads all of them. Only one batch is read at a time, so ``np.memmap`` works.
+        train_masks: uint8 (n, height, width) in pixels of the network's input: class ids, 255 to ignore a pixel.
+        held_out_maps: Maps of other pictures at the same taps, to measure on; None if there are none.
         held_out_masks: Their masks.
         labels: Class names by class id.
-        picture: (n,): the picture that each row to train on is a view of; None where each is one of its own. All views
-            of a picture are trained on, or all are for validation.
+        picture: (n,): the picture that each training row is a view of; None if each row is a picture of its own. All
+            views of a picture are on the same side of the validation split.
         decoder_kind: ``lraspp``, or ``linear``, a 1x1 convolution on the concatenated maps.
         width: Channels of ``lraspp``.
         output_stride: Pixels of the network's input per cell of the class map.
-        epochs: At most so many passes over the pictures; fewer where they bring nothing any more.
-        batch: Pictures a step.
-        learning_rate: Of AdamW at the start.
-        seed: The same seed gives the same head on the same machine.
-        progress: Called with a line an epoch.
+        epochs: Largest number of passes over the pictures; fewer if they no longer improve the head.
+        batch: Pictures per step.
+        learning_rate: Initial learning rate of AdamW.
+        seed: The same seed produces the same head on the same machine.
+        progress: Called with one line per epoch.
 
     Returns:
-        A head that gives the best class of each cell, uint8 (batch, height, width), for ``segmentation@1``. Its report
-        has ``miou``, ``iou`` and ``border_f1`` by label, counted in pixels of the network's input, for the pictures for
-        ``validation`` and, where there are any, for those ``held_out``.
+        A head that returns the best class of each cell, uint8 (batch, height, width), for ``segmentation@1``. Its
+        report has ``miou``, ``iou`` and ``border_f1`` by label, in pixels of the network's input, for the
+        ``validation`` pictures and, if there are any, for those ``held_out``.
 
     Raises:
-        ExportError: Maps, masks and labels do not fit together, or there is nothing to learn.
+        ExportError: Maps, masks and labels do not match, or there is nothing to learn.
     """
     started = time.monotonic()
     if decoder_kind not in get_args(DecoderKind):
-        raise ExportError(f"a segmentation head is {' or '.join(get_args(DecoderKind))}, not {decoder_kind!r}")
+        raise ExportError(f"a segmentation head must be {' or '.join(get_args(DecoderKind))}, found {decoder_kind!r}")
     check_positive(width=width, output_stride=output_stride)
     schedule = Schedule(epochs, batch, learning_rate, patience=_PATIENCE)
     fit, validation, held = _sides(train_maps, train_masks, held_out_maps, held_out_masks, labels, picture, seed)
     pixels = _pixels(fit, len(labels))
     present = [label for label, count in zip(labels, pixels, strict=True) if count]
     if len(present) < 2:
-        names = ", ".join(present) or "none that counts"
-        raise ExportError(f"the training masks have one class only ({names}); a segmentation head tells two or more")
+        names = ", ".join(present) or "none that is not ignored"
+        raise ExportError(f"the training masks have one class only ({names}); a segmentation head needs two or more")
     shares = torch.tensor(pixels / pixels.sum(), dtype=torch.float32)
     size_hw = (int(train_masks.shape[1]), int(train_masks.shape[2]))
     cells_hw = (max(1, round(size_hw[0] / output_stride)), max(1, round(size_hw[1] / output_stride)))
@@ -157,24 +157,24 @@ def fit_segmentation(
 
 
 def _check(maps: Maps, masks: Masks, labels: Sequence[str], what: str) -> None:
-    """Refuse masks that are no class maps of these pictures.
+    """Check that masks are class maps of these pictures.
 
     Raises:
-        ExportError: Another shape, dtype or class than there can be.
+        ExportError: A shape, dtype or class is not valid.
     """
     if not 2 <= len(labels) <= _MOST_CLASSES:
         raise ExportError(
-            f"a segmentation head has 2 to {_MOST_CLASSES} labels, the background one of them, got {len(labels)}"
+            f"a segmentation head needs 2 to {_MOST_CLASSES} labels including the background, found {len(labels)}"
         )
     if masks.ndim != 3 or masks.dtype != np.uint8:
-        raise ExportError(f"{what}: masks are uint8 (n, height, width), got {masks.dtype} {list(masks.shape)}")
+        raise ExportError(f"{what}: masks must be uint8 (n, height, width), found {masks.dtype} {list(masks.shape)}")
     check_maps(maps, what, len(masks), (int(masks.shape[1]), int(masks.shape[2])))
     for row, mask in enumerate(masks):
         most = int(mask[mask != IGNORED].max(initial=0))
         if most >= len(labels):
             raise ExportError(
-                f"{what}: mask {row} has class {most}, there are {len(labels)} labels (0 to {len(labels) - 1}); "
-                f"{IGNORED} is what does not count"
+                f"{what}: mask {row} has class {most}, but there are {len(labels)} labels (0 to {len(labels) - 1}); "
+                f"{IGNORED} marks pixels to ignore"
             )
 
 
@@ -187,7 +187,7 @@ def _sides(
     picture: NDArray[np.int64] | None,
     seed: int,
 ) -> tuple[_Pictures, _Pictures, _Pictures | None]:
-    """What is learned from, what chooses the weights, and what is only measured on."""
+    """Return the pictures to train on, to choose weights on, and only to measure on."""
     _check(train_maps, train_masks, labels, "training pictures")
     numbers = numbers_of(picture, len(train_masks))
     fit, validation = (
@@ -196,7 +196,7 @@ def _sides(
     if held_out_maps is None and held_out_masks is None:
         return fit, validation, None
     if held_out_maps is None or held_out_masks is None:
-        raise ExportError("held-out pictures have maps and masks; only one of them was given")
+        raise ExportError("held-out pictures need both maps and masks; found only one of them")
     _check(held_out_maps, held_out_masks, labels, "held-out pictures")
     check_same_taps(held_out_maps, train_maps, "held-out pictures")
     held = _Pictures(held_out_maps, held_out_masks, np.arange(len(held_out_masks)), len(held_out_masks))
@@ -204,7 +204,7 @@ def _sides(
 
 
 def _pixels(pictures: _Pictures, classes: int) -> NDArray[np.float64]:
-    """How many pixels each class has in the masks."""
+    """Return the number of pixels of each class in the masks."""
     counts = np.zeros(256)
     for row in pictures.rows:
         counts += np.bincount(pictures.masks[row].ravel(), minlength=256)
@@ -212,20 +212,20 @@ def _pixels(pictures: _Pictures, classes: int) -> NDArray[np.float64]:
 
 
 def _class_weights(shares: Tensor) -> Tensor:
-    """One over the root of each class's share, so that a pixel weighs 1 on average.
+    """Return one over the root of each class's share, scaled so that a pixel weighs 1 on average.
 
-    The root: weighed by the share itself, thin things are found twice as wide as they are.
+    Weights from the share itself, without the root, find thin things twice as wide as they are.
     """
     weights = torch.where(shares > 0, shares.rsqrt(), 0.0)
     return weights / (weights * shares).sum()
 
 
 def _loss(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy, and Dice (Milletari et al. 2016, https://arxiv.org/abs/1606.04797) of the classes that are there.
+    """Return cross-entropy plus Dice (Milletari et al. 2016, https://arxiv.org/abs/1606.04797) of present classes.
 
     Args:
         logits: (n, classes, h, w).
-        truth: int64, (n, h, w), 255 where nothing counts.
+        truth: int64 (n, h, w), 255 for ignored pixels.
         weights: (classes,).
     """
     counted = truth != IGNORED
@@ -241,14 +241,14 @@ def _loss(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
 
 
 def _looked_at(net: Classes, pictures: _Pictures, batch: int) -> Iterator[tuple[Rows, Masks]]:
-    """Rows, and the class maps (n, h, w) that a decoder gives for them."""
+    """Yield rows and a decoder's class maps (n, h, w) for them."""
     for start in range(0, len(pictures.rows), batch):
         rows = pictures.rows[start : start + batch]
         yield rows, np.asarray(run(net, read(pictures.maps, rows))[0].numpy())
 
 
 def _figures(net: Classes, pictures: _Pictures, labels: Sequence[str], batch: int) -> dict[str, Any]:
-    """What is measured in pixels of the network's input."""
+    """Return the figures, measured in pixels of the network's input."""
     size_hw = (int(pictures.masks.shape[1]), int(pictures.masks.shape[2]))
     counts = np.zeros((len(labels), len(labels)), np.int64)
 
@@ -280,7 +280,7 @@ def fit_asked(given: OnMaps, settings: SegmentationSettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of a segmentation head as text lines."""
     lines = [map_line(report)]
     for name, found in measured_on(report):
         lines.append(

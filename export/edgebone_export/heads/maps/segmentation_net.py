@@ -1,4 +1,4 @@
-"""Light decoders that turn the maps of a frozen backbone into one class a pixel."""
+"""Light decoders that turn the maps of a frozen backbone into one class per pixel."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Statistics = Sequence[tuple[Tensor, Tensor]]
 class LrAspp(nn.Module):
     """Lite R-ASPP (Howard et al. 2019, https://arxiv.org/abs/1905.02244, section 6.4), joined a little earlier.
 
-    The coarsest maps are gated by what the whole picture shows, as in the paper. The paper then adds class scores of
-    finer maps; here features are added and mixed by one separable convolution a level, which finds thin things, such
-    as lane markings, far better, and costs next to nothing.
+    The coarsest maps are gated by the content of the whole picture, as in the paper. The paper then adds class scores
+    of finer maps; here features are added and mixed by one separable convolution per level, which finds thin things,
+    such as lane markings, far better at almost no cost.
 
     Args:
-        statistics: Of the taps' channels.
+        statistics: Statistics of the taps' channels.
         classes: Number of classes.
         width: Channels of the gated branch; the finer levels have half as many.
     """
@@ -43,7 +43,7 @@ class LrAspp(nn.Module):
         self.classes = nn.Conv2d(half, classes, 1)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Maps of each tap, finest first, to logits (n, classes, h, w) of the finest tap's size."""
+        """Map each tap's maps, finest first, to logits (n, classes, h, w) of the finest tap's size."""
         whole = maps[-1].mean(dim=(2, 3), keepdim=True)
         value = self.reduce(self.context(maps[-1]) * torch.sigmoid(self.gate(whole)))
         for level in range(len(maps) - 2, -1, -1):
@@ -54,12 +54,12 @@ class LrAspp(nn.Module):
 
 
 class Linear(nn.Module):
-    """A 1x1 convolution on all maps, brought to one size and concatenated.
+    """A 1x1 convolution on all maps, resized to one size and concatenated.
 
-    Computed tap by tap and added up, coarsest first, which is the same and moves less.
+    Computed tap by tap and summed, coarsest first, which is equivalent and moves less data.
 
     Args:
-        statistics: Of the taps' channels.
+        statistics: Statistics of the taps' channels.
         classes: Number of classes.
     """
 
@@ -68,7 +68,7 @@ class Linear(nn.Module):
         self.parts = nn.ModuleList(Standardized(*item, classes) for item in statistics)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Maps of each tap, finest first, to logits (n, classes, h, w) of the finest tap's size."""
+        """Map each tap's maps, finest first, to logits (n, classes, h, w) of the finest tap's size."""
         size_hw = (int(maps[0].shape[2]), int(maps[0].shape[3]))
         logits: Tensor = self.parts[0](maps[0])
         for part, item in zip(list(self.parts)[1:], maps[1:], strict=True):
@@ -77,10 +77,10 @@ class Linear(nn.Module):
 
 
 class Classes(nn.Module):
-    """The best class of each cell of a map of a given size.
+    """Returns the best class of each cell of a map of a given size.
 
     Args:
-        decoder: Gives the logits.
+        decoder: Module that computes the logits.
         cells_hw: Height and width of the class map.
     """
 
@@ -90,11 +90,11 @@ class Classes(nn.Module):
         self._cells_hw = cells_hw
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps of each tap, finest first, to (n, classes, height, width)."""
+        """Map each tap's maps, finest first, to (n, classes, height, width)."""
         return resize(self.decoder(*maps), self._cells_hw)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Maps of each tap, finest first, to uint8 (n, height, width)."""
+        """Map each tap's maps, finest first, to uint8 (n, height, width)."""
         return self.logits(maps).argmax(dim=1).to(torch.uint8)
 
 
@@ -102,17 +102,17 @@ def build(kind: DecoderKind, statistics: Statistics, shares: Tensor, width: int,
     """Build a decoder with fresh weights.
 
     Args:
-        kind: Which.
-        statistics: Of the taps' channels.
-        shares: (classes,): each class's share of the pixels; the decoder begins with it, so that a class that is never
-            seen is never found.
+        kind: Kind of decoder.
+        statistics: Statistics of the taps' channels.
+        shares: (classes,): each class's share of the pixels; the decoder starts from it, so a class that never occurs
+            is never found.
         width: Channels of ``lraspp``.
         cells_hw: Height and width of the class map.
     """
     classes = len(shares)
     decoder = LrAspp(statistics, classes, width) if kind == "lraspp" else Linear(statistics, classes)
     last = decoder.classes if isinstance(decoder, LrAspp) else decoder.parts[0]
-    assert isinstance(last, (nn.Conv2d, Standardized)) and last.bias is not None, "both have one as they are built"
+    assert isinstance(last, (nn.Conv2d, Standardized)) and last.bias is not None, "both are built with a bias"
     with torch.no_grad():
         last.bias.copy_(torch.log(shares.clamp(min=_LEAST_SHARE)))
     return Classes(decoder, cells_hw)

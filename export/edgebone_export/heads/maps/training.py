@@ -1,4 +1,4 @@
-"""The loop that trains a small head on maps that are computed already."""
+"""The training loop of a small head on precomputed maps."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _MOST_GRADIENT = 10.0
 
 
 def check_positive(**settings: float) -> None:
-    """Refuse settings that are not above 0.
+    """Check that settings are above 0.
 
     Raises:
-        ExportError: Names the first that is not.
+        ExportError: A setting is not; the message names the first one.
     """
     for name, value in settings.items():
         if not value > 0:
-            raise ExportError(f"{name} must be above 0, got {value:g}")
+            raise ExportError(f"{name} must be above 0, found {value:g}")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, and how fast.
+    """Length and speed of training.
 
     Attributes:
-        epochs: At most so many passes over the rows.
-        batch: Rows a step.
-        learning_rate: Of AdamW at the start; it falls to nothing along a cosine.
-        weight_decay: Of AdamW, on weights; biases and batch norms have none.
-        score_every: Epochs between two looks at the rows for validation.
-        patience: After so many looks without a better score, training ends.
+        epochs: Largest number of passes over the rows.
+        batch: Rows per step.
+        learning_rate: Initial learning rate of AdamW; it decays to 0 along a cosine.
+        weight_decay: Weight decay of AdamW; biases and batch norms have none.
+        score_every: Epochs between two validations.
+        patience: Number of validations without a better score before training stops.
     """
 
     epochs: int
@@ -52,19 +52,19 @@ class Schedule:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Check that settings are valid."""
         check_positive(epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How it went.
+    """The result of training.
 
     Attributes:
-        epoch: The epoch after which the weights were kept, from 1.
-        epochs: How many were run.
-        score: The validation score of these weights.
-        seconds: How long it took.
+        epoch: Epoch of the kept weights, from 1.
+        epochs: Number of epochs run.
+        score: Validation score of the kept weights.
+        seconds: Training time.
     """
 
     epoch: int
@@ -82,18 +82,18 @@ def train(
     seed: int,
     progress: Callable[[str], None],
 ) -> Trained:
-    """Train a module in place; it ends with the weights that had the best validation score, in eval mode.
+    """Train a module in place; it ends in eval mode with the weights of the best validation score.
 
-    The same seed gives the same weights on the same machine.
+    The same seed produces the same weights on the same machine.
 
     Args:
-        net: The module; its weights must have been drawn from a seed already.
-        rows: How many rows there are to train on.
-        loss: Gives the loss of some rows, by their numbers.
-        score: Gives the validation score, higher being better; called with the module in eval mode.
-        schedule: How long, and how fast.
-        seed: The order of the rows.
-        progress: Called with a line a look.
+        net: The module; its weights must already be drawn from a seed.
+        rows: Number of training rows.
+        loss: Returns the loss of some rows, by their indices.
+        score: Returns the validation score, higher is better; called with the module in eval mode.
+        schedule: Length and speed of training.
+        seed: Seed of the order of rows.
+        progress: Called with one line per validation.
 
     Raises:
         ExportError: The loss is not finite.
@@ -113,7 +113,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             value = loss(np.sort(part))
             if not torch.isfinite(value):
-                raise ExportError(f"epoch {epoch}: the loss is no number; check the maps for NaN, or train more slowly")
+                raise ExportError(f"epoch {epoch}: the loss is not finite; check the maps for NaN, or train slower")
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), _MOST_GRADIENT)
             optimizer.step()
@@ -139,15 +139,15 @@ def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, object]]:
 
 
 def numbers_of(picture: NDArray[np.int64] | None, rows: int) -> NDArray[np.int64]:
-    """The picture that each row is a view of; None where each is one of its own.
+    """Return the picture that each row is a view of; None means that each row is a picture of its own.
 
     Raises:
-        ExportError: There are not as many as rows.
+        ExportError: Their number is not that of the rows.
     """
     if picture is None:
         return np.arange(rows)
     if picture.shape != (rows,):
-        raise ExportError(f"{rows} rows of maps need the number of a picture each, got {list(picture.shape)}")
+        raise ExportError(f"expected a picture number for each of {rows} rows of maps, found {list(picture.shape)}")
     return picture
 
 
@@ -156,17 +156,17 @@ def set_aside(picture: NDArray[np.int64], seed: int) -> tuple[Rows, Rows]:
 
     Args:
         picture: (n,): the picture that each row is a view of.
-        seed: Which are set aside.
+        seed: Seed of the choice.
 
     Returns:
-        The rows to train on, and those for validation.
+        The training rows, and the validation rows.
 
     Raises:
-        ExportError: There is one picture only.
+        ExportError: There is only one picture.
     """
     numbers = np.unique(picture)
     if len(numbers) < 2:
-        raise ExportError(f"{len(numbers)} pictures to train on: give two or more, since some are for validation")
+        raise ExportError(f"training needs two or more pictures, since some are for validation; found {len(numbers)}")
     chosen = np.random.default_rng(seed).permutation(numbers)[: max(1, round(_FOR_VALIDATION * len(numbers)))]
     aside = np.isin(picture, chosen)
     return np.flatnonzero(~aside), np.flatnonzero(aside)

@@ -1,1 +1,1 @@
-"""Heads on feature vectors: classes, labels, values, embeddings."""
+"""Fit heads on feature vectors: classes, labels, values, embeddings."""

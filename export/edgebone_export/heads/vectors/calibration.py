@@ -1,4 +1,4 @@
-"""Makes probabilities of scores that are right as often as they say, by predictions for what was not learned from."""
+"""Calibrate scores to probabilities, on predictions for pictures that were not trained on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _LEAST, _MOST = 0.02, 50.0
 
 
 def temperature_of(logits: Floats, y: Rows, n: int) -> float:
-    """What to divide logits by, so that probabilities are as likely as can be (Guo et al., ICML 2017).
+    """Return the temperature of logits that maximises the likelihood of probabilities (Guo et al., ICML 2017).
 
-    The truth is smoothed by 1 / (n + 2), as Platt (1999) does: scores that are all right would be made certain
-    otherwise, however few they are.
+    The targets are smoothed by 1 / (n + 2), as Platt (1999) does: otherwise scores that are all right would become
+    certain, however few they are.
 
     Args:
-        logits: Shape (rows, classes), of rows that were not learned from.
+        logits: Shape (rows, classes), of rows that were not trained on.
         y: The true classes, shape (rows,).
-        n: How many of the rows are independent: pictures.
+        n: Number of independent rows, that is, pictures.
     """
     from scipy.optimize import minimize_scalar
 
@@ -36,14 +36,14 @@ def temperature_of(logits: Floats, y: Rows, n: int) -> float:
 
 
 def platt(logits: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Factor and offset that make one label's scores log-odds (Platt, 1999, with his smoothed targets).
+    """Return the factor and offset from one label's scores to log-odds (Platt, 1999, with his smoothed targets).
 
     Args:
-        logits: Shape (n,), of rows that were not learned from.
+        logits: Shape (n,), of rows that were not trained on.
         positive: Whether the label holds, shape (n,).
 
     Returns:
-        The factor, above 0 so that the order stays, and the offset; (1, 0) without both kinds of rows.
+        The factor, above 0 to keep the order, and the offset; (1, 0) without both kinds of rows.
     """
     from scipy.optimize import minimize
 
@@ -66,19 +66,19 @@ def platt(logits: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def best_f1_threshold(probabilities: Floats, positive: NDArray[np.bool_]) -> float:
-    """The probability from which on to call a label true, where F1 is highest; 0.5 without a positive row."""
+    """Return the probability threshold of a label with the highest F1; 0.5 without a positive row."""
     if not positive.any():
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order].astype(np.float64)
     hits = np.cumsum(positive[order])
     f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + positive.sum())
-    # Between equal probabilities there is no threshold.
+    # No threshold lies between equal probabilities.
     f1[:-1][ranked[1:] == ranked[:-1]] = -1
     return cut(ranked, int(f1.argmax()))
 
 
 def cut(ranked: Floats, last: int) -> float:
-    """A threshold, in descending probabilities, between the one at ``last`` and the next: in the middle of the gap."""
+    """Return the threshold halfway between the descending probability at ``last`` and the next one."""
     below = float(ranked[last + 1]) if last + 1 < len(ranked) else 0.0
     return round((float(ranked[last]) + below) / 2, 6)

@@ -1,4 +1,4 @@
-"""Fits a classifier on the vectors of a frozen backbone."""
+"""Fit a classifier on the vectors of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STEPS: dict[str, tuple[float, ...]] = {
 }
 _STEP_NAMES = {"linear": "strength", "logistic": "strength", "mlp": "epochs", "prototype": "step"}
 _PATIENCE = {"linear": 1, "logistic": 1, "mlp": 5, "prototype": 0}
-# Where no class has two pictures, nothing can be tried: what has served well otherwise.
+# Defaults for data without a class of two pictures, where nothing can be tested.
 _UNTRIED = {"linear": ridge.UNTRIED, "logistic": UNTRIED, "mlp": 19, "prototype": 0}
 _CLOSE = 1e-4
 
@@ -67,38 +67,38 @@ def fit_classifier(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit a classifier, choose what there is to choose by cross-validation, and calibrate it.
+    """Fit a classifier, choose its settings by cross-validation, and calibrate it.
 
-    All choices are made on ``train``: the regularisation or the number of epochs, the temperature and the operating
-    point on predictions for pictures that the predicting model had not seen. ``held_out`` is only measured on.
+    All choices are made on ``train``: the regularisation or number of epochs, the temperature and the operating point,
+    on predictions for pictures that the predicting model had not seen. ``held_out`` is only measured on.
 
-    With a positive class, its probability is how often it is there among pictures like those of ``train``. Without one,
-    and with ``balanced``, probabilities are those of a world in which all classes are as frequent.
+    With a positive class, its probability is calibrated to its frequency among pictures like those of ``train``.
+    Without one, and with ``balanced``, probabilities assume that all classes are equally frequent.
 
     Args:
         train: Vectors and int class ids to fit on.
-        held_out: The same to measure on.
-        labels: The classes' names, by id; each needs a picture in ``train``. A class with one picture is learned from,
-            but could not be tested: the report says so.
+        held_out: Vectors and int class ids to measure on.
+        labels: Class names by id; each needs a picture in ``train``. A class with one picture is trained on but cannot
+            be tested, which the report notes.
         kind: ``linear`` is ridge regression onto the classes, ``logistic`` multinomial logistic regression, ``mlp`` has
-            one hidden layer, ``prototype`` compares with the mean direction of each class, for a few pictures a class.
-        balanced: Let each class count the same, however many pictures it has.
-        folds: How many parts cross-validation has.
+            one hidden layer, ``prototype`` compares with the mean direction of each class, for few pictures per class.
+        balanced: Weight each class equally, whatever its number of pictures.
+        folds: Number of folds of cross-validation.
         hidden: Size of the hidden layer of ``mlp``.
-        positive: Of two classes, the one that decisions are about.
-        sensitivity: The share of positive pictures that decisions must find; chooses the threshold.
-        abstain: Probabilities of the positive class between which nothing is decided.
-        abstain_below: For any number of classes: nothing is decided where the best one is less probable.
-        decision_accuracy: The share of decisions that must be right; chooses what is abstained on: a band with
+        positive: The positive class of two.
+        sensitivity: Share of positive pictures that decisions must find; chooses the threshold.
+        abstain: Two probabilities of the positive class between which the head abstains.
+        abstain_below: For any number of classes: abstain if the best one is less probable.
+        decision_accuracy: Share of decisions that must be right; chooses when to abstain: a band with
             ``positive``, ``abstain_below`` without.
-        seed: Of folds, first weights and dropout. The same call gives the same graph.
-        progress: Told what happens, in lines.
+        seed: Seed of folds, initial weights and dropout. The same call produces the same graph.
+        progress: Called with progress lines.
 
     Returns:
-        The head, for the decoder ``classification@1``; its graph gives calibrated logits.
+        The head, for the decoder ``classification@1``; its graph returns calibrated logits.
 
     Raises:
-        ExportError: Samples or settings that nothing can be fitted on, or wishes that cannot be reached.
+        ExportError: Samples or settings are not valid, or the operating point cannot be reached.
         MissingDependencyError: scikit-learn, SciPy, torch or onnx is not installed.
     """
     began = time.perf_counter()
@@ -113,7 +113,7 @@ def fit_classifier(
     fold = folds_of(y, train.group, folds, seed)
     testable = bool((fold >= 0).any())
     if not testable and wanted.chosen_on_predictions:
-        raise ExportError("an operating point is chosen on pictures that were not learned from: give two of a class")
+        raise ExportError("an operating point is chosen on pictures not trained on: pass two or more of a class")
     tests: dict[str, tuple[Features, Rows, Rows]] = {}
     params = {"activation": "softmax", "top_k": min(5, len(labels))}
     if testable:
@@ -165,22 +165,22 @@ def fit_classifier(
 
 @dataclass(frozen=True)
 class _Calibration:
-    """What makes probabilities of scores: they are divided by a temperature, and an offset a class is added."""
+    """Calibration of scores: division by a temperature, and an offset per class."""
 
     temperature: float
     offset: NDArray[np.float64]
 
     def of(self, scores: Features) -> Features:
-        """Calibrated logits (n, classes)."""
+        """Return calibrated logits (n, classes)."""
         return np.asarray(scores / np.float32(self.temperature) + self.offset.astype(np.float32), np.float32)
 
 
 def _calibration(
     scores: Features, y: Rows, pictures: int, labels: tuple[str, ...], positive: str | None
 ) -> _Calibration:
-    """A temperature; with a positive class an offset, too, so that its probability is how often it is there.
+    """Return a temperature; with a positive class also an offset, so that its probability matches its frequency.
 
-    Fitted with classes that count the same, a head takes a rare class for as frequent as the others.
+    A head fitted with equal class weights assumes that a rare class is as frequent as the others.
     """
     offset = np.zeros(len(labels))
     if positive is None:
@@ -193,17 +193,17 @@ def _calibration(
 def _checked(
     train: Samples, held_out: Samples | None, labels: tuple[str, ...], kind: str, folds: int, hidden: int
 ) -> Rows:
-    """The classes to fit on, once all is found to be in order."""
+    """Check all arguments and return the training classes."""
     if kind not in _STEPS:
-        raise ExportError(f"a classifier is {', '.join(_STEPS)}, not {kind!r}")
+        raise ExportError(f"a classifier must be one of {', '.join(_STEPS)}, found {kind!r}")
     if folds < 2 or hidden < 1:
-        raise ExportError(f"needs at least 2 folds and a hidden layer of at least 1, got {folds} and {hidden}")
+        raise ExportError(f"expected at least 2 folds and a hidden layer of at least 1, found {folds} and {hidden}")
     check_vectors(train, "the samples to fit on")
     y = check_classes(train, labels, "the samples to fit on")
     counts = np.bincount(y, minlength=len(labels))
     if (counts > 0).sum() < 2:
         raise ExportError(
-            f"there are pictures of one class only ({labels[int(counts.argmax())]!r}); a classifier needs two or more"
+            f"all pictures have one class ({labels[int(counts.argmax())]!r}); a classifier needs two or more"
         )
     if held_out is not None:
         check_vectors(held_out, "the held-out samples", train.x.shape[1])
@@ -211,14 +211,14 @@ def _checked(
         only = [labels[index] for index in np.flatnonzero((counts == 0) & (seen > 0))]
         if only:
             raise ExportError(
-                f"only the held-out samples have {', '.join(map(repr, only[:5]))}{' …' if len(only) > 5 else ''}: what "
-                "was never learned from cannot be recognised; put pictures of it among those to fit on"
+                f"only the held-out samples have {', '.join(map(repr, only[:5]))}{' …' if len(only) > 5 else ''}: "
+                "classes without training pictures cannot be recognised; add some"
             )
     empty = [labels[index] for index in np.flatnonzero(counts == 0)]
     if empty:
         raise ExportError(
-            f"there is no picture of {', '.join(map(repr, empty[:5]))}{' …' if len(empty) > 5 else ''} to fit on; give "
-            "some, or leave it out of the labels"
+            f"no training picture of {', '.join(map(repr, empty[:5]))}{' …' if len(empty) > 5 else ''}; add some, or "
+            "remove it from the labels"
         )
     check_varied(train, "the samples to fit on")
     return y
@@ -246,7 +246,7 @@ def _validated(
     weights = _row_weights(y, int(y.max()) + 1, balanced)
 
     def judge(scores: Features, rows: Rows) -> dict[str, float]:
-        # Calibrated before it is judged, as the head will be: what is only too sure of itself is not worse for that.
+        # Calibrated before it is judged, as the head will be: overconfidence alone does not make a model worse.
         calibrated = scores / np.float32(temperature_of(scores, y[rows], len(rows)))
         return {
             "accuracy": float((scores.argmax(axis=1) == y[rows]).mean()),
@@ -282,18 +282,18 @@ def _folds(validation: Validated, y: Rows) -> dict[str, Any]:
 def _check_same(
     layers: Sequence[Layer], x: Features, own: Sequence[Layer], standardized: Features, calibration: _Calibration
 ) -> None:
-    """Refuse layers that lost what was fitted to rounding, as large numbers that hardly differ do."""
+    """Reject layers that lost accuracy to rounding, as with large numbers that hardly differ."""
     few = np.linspace(0, len(x) - 1, min(len(x), 256)).astype(int)
     off = np.abs(softmax(computed(layers, x[few])) - softmax(calibration.of(computed(own, standardized[few]))))
     if not off.max() <= _CLOSE:
         raise ExportError(
             f"the head's probabilities would be off by {off.max():.2g} from rounding: its features are large numbers "
-            "that differ little; subtract what they have in common first"
+            "that differ little; subtract their common part first"
         )
 
 
 def fit_asked(given: OnVectors, settings: ClassifierSettings) -> FittedHead:
-    """Fit the kind of classifier that is asked for; see :func:`fit_classifier`."""
+    """Fit the requested kind of classifier; see :func:`fit_classifier`."""
     kind: Kind = given.kind  # type: ignore[assignment]
     return fit_classifier(
         given.train, given.held_out, given.names,
@@ -302,7 +302,7 @@ def fit_asked(given: OnVectors, settings: ClassifierSettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of a classifier as text lines."""
     return vector_lines(report, _measured)
 
 

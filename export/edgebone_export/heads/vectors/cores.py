@@ -1,4 +1,4 @@
-"""One core a call, so that several models can be fitted at a time."""
+"""Limit numerical calls to one core, so that several models can be fitted at a time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_core_a_call() -> Iterator[None]:
-    """Keep NumPy's and torch's calls from spreading over cores, in all threads.
+    """Keep NumPy's and torch's calls on one core each, in all threads.
 
-    For many small fits a thread each is faster than all cores for one after the other. It is much faster where other
-    programs are busy on the same cores, since threads that share a call wait for the slowest; and figures come out the
-    same however many cores there are.
+    For many small fits, one thread per fit is faster than all cores for each in turn. It is much faster if other
+    programs use the same cores, since threads that share a call wait for the slowest; and results do not depend on the
+    number of cores.
     """
     from threadpoolctl import threadpool_limits
 

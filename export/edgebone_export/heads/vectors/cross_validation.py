@@ -1,4 +1,4 @@
-"""Fits on some pictures and predicts the others, so that every choice is made on what was not learned from."""
+"""Cross-validation: fit on some pictures and predict the others, so that no choice is made on training data."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from edgebone_export.heads.vectors.graph import Layer
 
 
 class Path(Protocol):
-    """A model that is fitted in steps, each going on from where the last one ended."""
+    """A model that is fitted in steps, each continuing from the last."""
 
     def advance(self, step: float) -> None:
         """Fit the next step."""
 
     def scores(self, x: Features) -> Features:
-        """What the model as it is now gives for standardised features (n, d)."""
+        """Return the current model's scores for standardised features (n, d)."""
 
     def layers(self) -> tuple[Layer, ...]:
-        """What computes the same scores; later steps do not change it."""
+        """Return layers that compute the same scores; later steps do not change them."""
 
 
 Start = Callable[[NDArray[Any]], Path]
-"""Begins a path on some rows, by index."""
+"""Starts a path on some rows, by index."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A model, and what cross-validation found about models like it.
+    """A model, and the cross-validation results of models like it.
 
     Attributes:
-        layers: The model that was fitted on all rows, after the best step.
-        step: The place of that step.
-        tried: The figures of every step that was tried.
-        rows: int64: the rows that were predicted.
-        scores: float32, shape (rows, width): predictions at the best step, each by a model that had not seen the row's
+        layers: The model fitted on all rows, after the best step.
+        step: Index of that step.
+        tried: Figures of every step tried.
+        rows: int64: the predicted rows.
+        scores: float32 (rows, width): predictions at the best step, each by a model that had not seen the row's
             picture.
-        fold: int64: the fold of each.
+        fold: int64: the fold of each predicted row.
     """
 
     layers: tuple[Layer, ...]
@@ -66,19 +66,19 @@ def fit_and_validate(
     progress: Callable[[str], None],
     step_name: str,
 ) -> Validated:
-    """Take the model of all rows, and one a fold that has not seen the fold, along the steps together.
+    """Advance the model of all rows, and one per fold that has not seen the fold, through the steps together.
 
-    It ends when predictions only get worse. Each model has a thread of its own.
+    Stops when predictions only get worse. Each model has a thread of its own.
 
     Args:
-        start: Begins a path.
-        x: Standardised features, shape (n, d).
-        fold: The fold that each row is tested in; -1 for none. At least one row must be in one.
-        steps: The steps, in order.
-        judge: Figures of predictions for rows, ``loss`` among them: lower is better.
-        patience: How many steps in a row may be worse than the best before the end.
-        progress: Told about each step.
-        step_name: What a step is called in figures and messages.
+        start: Starts a path.
+        x: Standardised features (n, d).
+        fold: The fold in which each row is tested; -1 for none. At least one row must be in a fold.
+        steps: Steps in order.
+        judge: Returns figures of predictions for rows, including ``loss``: lower is better.
+        patience: Number of consecutive steps worse than the best before stopping.
+        progress: Called with one line per step.
+        step_name: Name of a step in figures and messages.
     """
     rows = np.flatnonzero(fold >= 0)
     tests = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
@@ -111,7 +111,7 @@ def fit_and_validate(
 
 
 def fit(start: Start, n: int, steps: Sequence[float]) -> tuple[Layer, ...]:
-    """The model of n rows after the steps, where none of them can be tested."""
+    """Fit a model on n rows through the steps, without testing."""
     with one_core_a_call():
         path = start(np.arange(n))
         for step in steps:

@@ -1,4 +1,4 @@
-"""Fits what makes vectors of a frozen backbone comparable: alike pictures near each other on a sphere."""
+"""Fit an embedding of a frozen backbone's vectors: similar pictures are close to each other on a sphere."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from edgebone_export.heads.vectors.metrics import Rows, share
 from edgebone_export.need_packages import need
 
 _WHAT = "the samples to fit on"
-# Directions that vary less than this share of the most varied one are noise, which whitening would blow up.
+# Directions that vary less than this share of the most varied one are noise, which whitening would amplify.
 _LEAST_VARIANCE = 1e-4
-# How much of the spread within classes is taken as even in all directions.
+# Share of the spread within classes that is assumed equal in all directions.
 _SHRINKAGE = 0.1
 _MOST_FOR_LDA = 512
-# Half way: whole whitening lost 4 % of the nearest neighbours of groceries in other shops, in the same 256 numbers.
+# Half whitening: full whitening lost 4 % of the nearest neighbours of groceries in other shops, also at 256 numbers.
 _WHITENING = 0.5
 _ENOUGH = 2
 _KINDS = ("plain", "pca", "lda")
@@ -37,7 +37,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class _Principal:
-    """The mean (d,), directions of length 1 (d, k), and how far vectors spread along them (k,); float64."""
+    """Mean (d,), directions of length 1 (d, k), and the spread of vectors along them (k,); float64."""
 
     mean: NDArray[np.float64]
     directions: NDArray[np.float64]
@@ -54,28 +54,27 @@ def fit_embedding(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit a projection of vectors onto a sphere, whichever finds pictures of the same class best.
+    """Fit the projection of vectors onto a sphere that finds pictures of the same class best.
 
-    Tried are the vectors as they are (``plain``), ``pca`` with each direction divided by the square root of its spread,
-    and linear discriminant analysis (``lda``) with shrinkage, by the share of pictures whose nearest neighbour among
-    the other folds' pictures is of the same class. PCA sees all vectors, since it knows nothing of classes. Without
-    classes it is ``pca`` where there are enough pictures for it.
+    Candidates are the plain vectors (``plain``), ``pca`` with each direction divided by the square root of its spread,
+    and linear discriminant analysis (``lda``) with shrinkage, compared by the share of pictures whose nearest neighbour
+    among the other folds' pictures has the same class. PCA sees all vectors, since it does not use classes. Without
+    classes the choice is ``pca`` if there are enough pictures for it.
 
     Args:
         train: Vectors to fit on, and int class ids; without classes ``y`` is empty, or -1 for all.
-        labels: The classes' names; empty without classes.
-        held_out: Vectors and class ids to measure on: is the nearest neighbour among ``train`` of the same class?
-        dimension: How many numbers a vector shall have at most; None lets a projected one have 256 and the vectors as
-            they are keep their size.
-        folds: How many parts cross-validation has.
-        seed: Of the folds. The same call gives the same graph.
-        progress: Told what happens, in lines.
+        labels: Class names; empty without classes.
+        held_out: Vectors and class ids to measure whether the nearest neighbour in ``train`` has the same class.
+        dimension: Largest length of a vector; None limits a projected one to 256, and keeps the size of plain vectors.
+        folds: Number of folds of cross-validation.
+        seed: Seed of the folds. The same call produces the same graph.
+        progress: Called with progress lines.
 
     Returns:
-        The head, for the decoder ``embedding@1``; its graph gives vectors of length 1, or of zeros for zeros.
+        The head, for the decoder ``embedding@1``; its graph returns vectors of length 1, or zeros for zeros.
 
     Raises:
-        ExportError: Samples that nothing can be fitted on.
+        ExportError: The samples are not valid.
         MissingDependencyError: onnx or threadpoolctl is not installed.
     """
     began = time.perf_counter()
@@ -84,7 +83,7 @@ def fit_embedding(
     check_varied(train, _WHAT)
     most = _USUAL_DIMENSION if dimension is None else dimension
     if most < 1 or folds < 2:
-        raise ExportError(f"needs a dimension of 1 or more and 2 folds or more, got {most} and {folds}")
+        raise ExportError(f"expected a dimension of 1 or more and 2 folds or more, found {most} and {folds}")
     kinds = _KINDS if dimension is None or train.x.shape[1] <= most else _KINDS[1:]
     y = _classes(train, labels)
     pictures = len(np.unique(train.picture))
@@ -102,7 +101,7 @@ def fit_embedding(
         if y is not None and (fold >= 0).any():
             hits = {kind: _hits(kind, principal, train.x, y, fold, most) for kind in kinds}
             tried = {kind: round(float(own.mean()), 6) for kind, own in hits.items()}
-            # The simplest of equals.
+            # On a tie, the simplest.
             kind = max(tried, key=lambda name: tried[name])
             report["cross_validation"] = {
                 "folds": int(fold.max()) + 1,
@@ -111,7 +110,7 @@ def fit_embedding(
             }
             progress(", ".join(f"{name}: {100 * accuracy:.1f} %" for name, accuracy in tried.items()))
         else:
-            # A direction must have been seen a few times before it is known how much vectors vary along it.
+            # The spread along a direction is known only after a few samples of it.
             enough = pictures >= _ENOUGH * min(most, train.x.shape[1])
             kind = "pca" if enough or "plain" not in kinds else "plain"
             report["why"] = f"no classes to compare by; {kind} goes with {pictures} pictures in {most} dimensions"
@@ -124,7 +123,7 @@ def fit_embedding(
         report["held_out"] = {"accuracy": share(right, len(np.unique(held_out.picture)))}
     report["kind"] = kind
     report["chosen"] = {"kind": kind, "dimension": width}
-    # Not called embedding: that is the name of the tap which such a head usually reads, and it becomes an input.
+    # Not named embedding: the tap that such a head usually reads, and so its input, has that name.
     graph, outputs = write_graph(layers, train.x.shape[1], "unit_vector", width)
     report["seconds"] = round(time.perf_counter() - began, 2)
     return FittedHead(graph, outputs, "embedding@1", (), {}, report)
@@ -139,7 +138,7 @@ def _classes(train: Samples, labels: Sequence[str]) -> Rows | None:
 
 
 def _hits(kind: str, principal: _Principal, x: Features, y: Rows, fold: Rows, dimension: int) -> NDArray[np.bool_]:
-    """Whether each tested row's nearest neighbour, in a space for which its class was not known, is of its class."""
+    """Return whether each tested row's nearest neighbour, in a space fitted without its class, has its class."""
     hits = np.zeros(len(x), np.bool_)
     for number in range(int(fold.max()) + 1):
         test, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
@@ -149,7 +148,7 @@ def _hits(kind: str, principal: _Principal, x: Features, y: Rows, fold: Rows, di
 
 
 def _nearest_is_alike(layers: Sequence[Layer], known: Features, y: Rows, x: Features, truth: Rows) -> NDArray[np.bool_]:
-    """Whether the nearest neighbour of each of x among the known is of its class."""
+    """Return whether the nearest neighbour of each row of x among the known rows has its class."""
     vectors = computed(layers, known)
     found = [
         y[(computed(layers, x[start : start + _BLOCK]) @ vectors.T).argmax(axis=1)]
@@ -171,13 +170,13 @@ def _projection(kind: str, principal: _Principal, x: Features, y: Rows | None, d
 
 
 def _principal(x: Features) -> _Principal:
-    """The directions in which vectors vary, most first, in the smaller of the two spaces that have them."""
+    """Return the directions in which vectors vary, largest first, computed in the smaller of the two spaces."""
     mean = x.mean(axis=0, dtype=np.float64)
     off = x - mean.astype(np.float32)
     scale = float(np.abs(off).max())
     off /= np.float32(scale)
     n, d = off.shape
-    # In float32: the directions that are kept vary enough for it, and it takes a tenth of the time.
+    # In float32: the kept directions vary enough for it, and it takes a tenth of the time.
     variances, vectors = np.linalg.eigh((off.T @ off if n >= d else off @ off.T) / n)
     kept = variances > _LEAST_VARIANCE * variances[-1]
     variances, vectors = variances[kept][::-1].astype(np.float64), vectors[:, kept][:, ::-1].astype(np.float64)
@@ -187,7 +186,7 @@ def _principal(x: Features) -> _Principal:
 
 
 def _discriminants(z: NDArray[np.float64], y: Rows) -> NDArray[np.float64]:
-    """The directions (k, m) along which classes differ most for how much they vary within (Fisher, 1936)."""
+    """Return the directions (k, m) with the largest variance between classes relative to within (Fisher, 1936)."""
     classes, place = np.unique(y, return_inverse=True)
     counts = np.bincount(place)
     means = np.zeros((len(classes), z.shape[1]))
@@ -197,7 +196,7 @@ def _discriminants(z: NDArray[np.float64], y: Rows) -> NDArray[np.float64]:
     within = off.T @ off / len(z)
     even = np.trace(within) / len(within) + np.finfo(float).tiny
     variances, vectors = np.linalg.eigh((1 - _SHRINKAGE) * within + _SHRINKAGE * even * np.eye(len(within)))
-    # Coordinates in which classes vary by 1 in every direction.
+    # Coordinates in which classes have variance 1 in every direction.
     to_even = vectors / np.sqrt(variances)
     spread = (means - z.mean(axis=0)) @ to_even
     _, best = np.linalg.eigh((spread * counts[:, None]).T @ spread)
@@ -212,7 +211,7 @@ def fit_asked(given: OnVectors, settings: EmbeddingSettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of an embedding as text lines."""
     return vector_lines(report, _measured)
 
 

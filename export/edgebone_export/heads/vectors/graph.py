@@ -1,4 +1,4 @@
-"""The layers that heads on vectors are made of: computed in NumPy, and written as a small ONNX graph."""
+"""Layers of heads on vectors, computed in NumPy and written as a small ONNX graph."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LEAST_LENGTH = 1e-12
 
 @dataclass(frozen=True)
 class Standardize:
-    """Shifts and scales each feature.
+    """Shift and scale of each feature.
 
     Attributes:
-        mean: float64, shape (d,).
-        factor: float64, shape (d,): 0 for a feature that says nothing.
+        mean: float64 (d,).
+        factor: float64 (d,): 0 for a feature without information.
     """
 
     mean: NDArray[np.float64]
@@ -42,12 +42,12 @@ class Affine:
 
 @dataclass(frozen=True)
 class Relu:
-    """Nothing below zero."""
+    """Rectification: negative values become 0."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Each vector at length 1; one of zeros stays as it is."""
+    """Scaling of each vector to length 1; zeros stay zeros."""
 
 
 Layer = Standardize | Affine | Relu | Unit
@@ -56,12 +56,12 @@ Layer = Standardize | Affine | Relu | Unit
 def folded(
     layers: Sequence[Layer], divide_by: float = 1.0, add: NDArray[np.float64] | float = 0.0
 ) -> tuple[Layer, ...]:
-    """The same with every shift and scale before a matrix taken into it.
+    """Fold every shift and scale into the matrix that follows it.
 
     Args:
         layers: First to last.
-        divide_by: What the outputs are divided by, such as a temperature; the last layer must be a matrix for it.
-        add: What is added to them then, (k,).
+        divide_by: Divisor of the outputs, such as a temperature; requires a matrix as last layer.
+        add: Offset to add afterwards, (k,).
     """
     made: list[Layer] = []
     for layer in layers:
@@ -79,7 +79,7 @@ def folded(
 
 
 def computed(layers: Sequence[Layer], x: NDArray[Any]) -> Features:
-    """What the layers make of vectors (n, d), in float32 as an engine does: (n, k)."""
+    """Apply layers to vectors (n, d), in float32 as an engine does; return (n, k)."""
     value = np.asarray(x, np.float32)
     for layer in layers:
         if isinstance(layer, Affine):
@@ -98,12 +98,12 @@ def write_graph(layers: Sequence[Layer], size: int, name: str, width: int) -> tu
 
     Args:
         layers: First to last.
-        size: How many numbers the input ``vector`` has.
-        name: The output's name.
-        width: How many numbers the output has.
+        size: Length of the input ``vector``.
+        name: Name of the output.
+        width: Length of the output.
 
     Returns:
-        The ONNX file and what it gives. The same layers give the same bytes.
+        The ONNX file and its outputs. The same layers produce the same bytes.
 
     Raises:
         ExportError: A weight is not finite in float32.
@@ -120,8 +120,8 @@ def write_graph(layers: Sequence[Layer], size: int, name: str, width: int) -> tu
             narrow = values.astype(np.float32)
         if not np.isfinite(narrow).all():
             raise ExportError(
-                f"the head's {label} do not fit into float32: its features are too small, too large or too far apart; "
-                "check what the backbone gives"
+                f"the head's {label} do not fit in float32: its features are too small, too large or too different; "
+                "check the backbone's output"
             )
         return constant(label, narrow)
 

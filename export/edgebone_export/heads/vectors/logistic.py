@@ -1,7 +1,7 @@
-"""Logistic regression by L-BFGS in float32: one solver for exclusive classes and for independent labels.
+"""Logistic regression with L-BFGS in float32: one solver for exclusive classes and independent labels.
 
-On 5,280 × 2,560 features and 81 classes it takes a fifth of the time that scikit-learn's solver takes to the same
-result, which is what makes choosing the strength by cross-validation a matter of seconds.
+On 5,280 × 2,560 features and 81 classes it takes a fifth of the time of scikit-learn's solver for the same result, so
+that choosing the strength by cross-validation takes seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5)
-"""The regularisations that are tried: λ in mean loss + λ/2 · |W|², for rows of length 1 in the mean."""
+"""Regularisations to try: λ in mean loss + λ/2 · |W|², for rows of mean length 1."""
 UNTRIED = STRENGTHS.index(1e-4)
-"""The place of what has served well otherwise, for where nothing can be tried."""
+"""Index of the default, for data on which nothing can be tested."""
 _EVALUATIONS = 30
 _GRADIENT = 1e-5
 _CHANGE = 1e-7
@@ -28,16 +28,16 @@ _HISTORY = 10
 
 
 class LogisticPath:
-    """Fits with ever weaker regularisation, each from where the last one ended."""
+    """Fits with decreasing regularisation, each step starting from the last solution."""
 
     def __init__(self, x: Features, y: NDArray[Any], weights: NDArray[np.float64], width: int) -> None:
-        """Keep the rows.
+        """Store the rows.
 
         Args:
-            x: Standardised features, float32, shape (n, d).
-            y: int64 classes, shape (n,); or bool labels, shape (n, width).
-            weights: How much each row counts, shape (n,), or each label of each row, (n, width).
-            width: How many classes or labels.
+            x: Standardised features, float32 (n, d).
+            y: int64 classes (n,), or bool labels (n, width).
+            weights: Weight of each row (n,), or of each label of each row (n, width).
+            width: Number of classes or labels.
         """
         import torch
 
@@ -76,7 +76,7 @@ class LogisticPath:
         self._solution = solution.detach()
 
     def _loss(self, solution: torch.Tensor, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and its gradient, written out: autograd would keep copies of all that is large here."""
+        """Return the loss and its gradient, written out: autograd would keep copies of all large arrays."""
         import torch
 
         matrix = solution[:-1]
@@ -95,13 +95,13 @@ class LogisticPath:
         return loss + 0.5 * strength * (matrix * matrix).sum(), gradient
 
     def scores(self, x: Features) -> Features:
-        """Logits (n, width) of standardised features (n, d)."""
+        """Return logits (n, width) of standardised features (n, d)."""
         import torch
 
         matrix, bias = self._solution[:-1] / self._root, self._solution[-1]
         return np.asarray(torch.addmm(bias, torch.from_numpy(x), matrix).numpy())
 
     def layers(self) -> tuple[Layer, ...]:
-        """What computes the same scores."""
+        """Return layers that compute the same scores."""
         solution = self._solution.numpy().astype(np.float64)
         return (Affine(solution[:-1] / self._root, solution[-1]),)

@@ -1,4 +1,4 @@
-"""Figures about predictions: each with what it says, and how sure it is."""
+"""Metrics of predictions, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Z95 = 1.959963984540054
 
 
 def wilson(share: float, n: int) -> list[float]:
-    """The 95 % interval of a share of n (Wilson, 1927): never outside of 0 to 1, and right for small n, too."""
+    """Return the 95 % interval of a share of n (Wilson, 1927): within 0 to 1, and also right for small n."""
     if n == 0:
         return [0.0, 1.0]
     z2 = _Z95**2 / n
@@ -26,11 +26,11 @@ def wilson(share: float, n: int) -> list[float]:
 
 
 def share(hits: NDArray[Any], n: int | None = None) -> dict[str, Any]:
-    """How many of ``hits`` are true, with its interval.
+    """Return the share of ``hits`` that are true, with its interval.
 
     Args:
-        hits: bool, shape (rows,).
-        n: How many of them are independent of each other: pictures, where rows are views of them.
+        hits: bool (rows,).
+        n: Number of independent rows: pictures, if rows are views of them.
     """
     n = len(hits) if n is None else n
     if not len(hits):
@@ -40,23 +40,23 @@ def share(hits: NDArray[Any], n: int | None = None) -> dict[str, Any]:
 
 
 def softmax(logits: Floats) -> NDArray[np.float64]:
-    """Logits (n, classes) to probabilities of the same shape."""
+    """Convert logits (n, classes) to probabilities of the same shape."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def sigmoid(logits: Floats) -> NDArray[np.float64]:
-    """Logits to probabilities of independent labels."""
+    """Convert logits to probabilities of independent labels."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))))
 
 
 def log_loss(logits: Floats, y: Rows, weights: Floats | None = None) -> float:
-    """Mean negative log-likelihood (NLL), in nats.
+    """Return the mean negative log-likelihood (NLL) in nats.
 
     Args:
         logits: Shape (n, classes).
         y: The true classes, shape (n,).
-        weights: How much each row counts.
+        weights: Weight of each row.
     """
     top = logits.max(axis=1)
     total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
@@ -65,7 +65,7 @@ def log_loss(logits: Floats, y: Rows, weights: Floats | None = None) -> float:
 
 
 def calibration_error(probabilities: Floats, y: Rows) -> float:
-    """Expected calibration error (ECE): how far confidence and accuracy are apart, over 15 even bins.
+    """Return the expected calibration error (ECE): confidence against accuracy over 15 even bins.
 
     After Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 
@@ -81,18 +81,18 @@ def calibration_error(probabilities: Floats, y: Rows) -> float:
 
 
 def f1(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
-    """The harmonic mean of precision and recall; 0 where nothing is true and nothing is called."""
+    """Return the harmonic mean of precision and recall; 0 if nothing is true and nothing is predicted."""
     either = int(truth.sum()) + int(called.sum())
     return 2 * int((truth & called).sum()) / either if either else 0.0
 
 
 def macro_f1(y: Rows, predicted: Rows) -> float:
-    """The mean over the classes that occur of how well each is found (F1)."""
+    """Return the mean F1 over the classes that occur."""
     return float(np.mean([f1(y == index, predicted == index) for index in np.union1d(y, predicted)]))
 
 
 def confusions(y: Rows, predicted: Rows, labels: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
-    """The pairs of classes that are taken for each other most often, by count."""
+    """Return the pairs of classes that are confused most often, by count."""
     wrong = y != predicted
     pairs, counts = np.unique(np.stack([y[wrong], predicted[wrong]]), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]
@@ -110,7 +110,7 @@ def confusions(y: Rows, predicted: Rows, labels: Sequence[str], most: int = 10) 
 
 
 def worst_classes(y: Rows, predicted: Rows, labels: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
-    """The classes that are found least often, with how many rows they have."""
+    """Return the classes with the lowest recall, with their number of rows."""
     support = np.bincount(y, minlength=len(labels))
     hits = np.bincount(y[y == predicted], minlength=len(labels))
     seen = np.flatnonzero(support)
@@ -125,14 +125,14 @@ def worst_classes(y: Rows, predicted: Rows, labels: Sequence[str], most: int = 1
 def classification_figures(
     logits: Floats, calibrated: Floats, y: Rows, picture: Rows, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """What there is to say about class scores, as JSON values.
+    """Return the metrics of class scores as JSON values.
 
     Args:
-        logits: Before calibration, shape (n, classes).
-        calibrated: After it.
+        logits: Scores before calibration, shape (n, classes).
+        calibrated: Scores after calibration.
         y: The true classes, shape (n,).
         picture: Each row's picture: intervals count pictures, since views of one are not independent.
-        labels: The classes' names.
+        labels: Class names.
     """
     predicted = calibrated.argmax(axis=1)
     return {
@@ -150,14 +150,14 @@ def classification_figures(
 
 
 def auroc(positive: NDArray[np.bool_], scores: Floats) -> float | None:
-    """The share of pairs of a positive and a negative row that scores order rightly; None without both."""
+    """Return the share of positive-negative pairs that scores order correctly; None without both."""
     from sklearn.metrics import roc_auc_score
 
     return round(float(roc_auc_score(positive, scores)), 6) if 0 < positive.sum() < len(positive) else None
 
 
 def average_precision(positive: NDArray[np.bool_], scores: Floats) -> float | None:
-    """Average precision of scores; None without a positive row."""
+    """Return the average precision of scores; None without a positive row."""
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(positive, scores)) if positive.any() else None

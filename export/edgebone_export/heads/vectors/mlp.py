@@ -1,4 +1,4 @@
-"""A network with one hidden layer, trained an epoch at a time."""
+"""A network with one hidden layer, trained one epoch at a time."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _DECAY = 1e-2
 
 
 class NetworkPath:
-    """One hidden layer with ReLU and dropout, trained by AdamW."""
+    """One hidden layer with ReLU and dropout, trained with AdamW."""
 
     def __init__(
         self, x: Features, y: NDArray[Any], weights: NDArray[np.float64], width: int, hidden: int, seed: int
     ) -> None:
-        """Draw the first weights.
+        """Draw the initial weights.
 
         Args:
-            x: Standardised features, float32, shape (n, d).
-            y: int64 classes, shape (n,).
-            weights: How much each row counts, shape (n,).
-            width: How many classes.
+            x: Standardised features, float32 (n, d).
+            y: int64 classes (n,).
+            weights: Weight of each row (n,).
+            width: Number of classes.
             hidden: Size of the hidden layer.
-            seed: Of the first weights, the order of rows and the dropout. The process's own generator is left alone.
+            seed: Seed of initial weights, order of rows and dropout. The global generator is not changed.
         """
         import torch
 
@@ -61,7 +61,7 @@ class NetworkPath:
             self._optimizer.step()
 
     def scores(self, x: Features) -> Features:
-        """Logits (n, width) of standardised features (n, d)."""
+        """Return logits (n, width) of standardised features (n, d)."""
         import torch
 
         first, first_bias, last, last_bias = self._parts
@@ -70,6 +70,6 @@ class NetworkPath:
             return np.asarray(torch.addmm(last_bias, hidden, last).numpy())
 
     def layers(self) -> tuple[Layer, ...]:
-        """What computes the same scores."""
+        """Return layers that compute the same scores."""
         first, first_bias, last, last_bias = (part.detach().numpy().astype(np.float64) for part in self._parts)
         return (Affine(first, first_bias), Relu(), Affine(last, last_bias))

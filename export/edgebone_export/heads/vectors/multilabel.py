@@ -1,4 +1,4 @@
-"""Fits labels that hold independently of each other on the vectors of a frozen backbone."""
+"""Fit independent labels on the vectors of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ def fit_multilabel(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit a logistic regression a label, and choose a threshold for each.
+    """Fit one logistic regression per label, and choose a threshold for each.
 
-    Each label's probability is calibrated (Platt, 1999), and its threshold chosen where F1 is highest, on predictions
+    Each label's probability is calibrated (Platt, 1999), and its threshold chosen for the highest F1, on predictions
     for pictures of ``train`` that the predicting model had not seen. ``held_out`` is only measured on.
 
     Args:
         train: Vectors and bool labels (n, labels) to fit on.
-        held_out: The same to measure on.
-        labels: The labels' names; each needs a picture in ``train`` where it holds and one where it does not.
-        folds: How many parts cross-validation has.
-        seed: Of the folds. The same call gives the same graph.
-        progress: Told what happens, in lines.
+        held_out: Vectors and bool labels to measure on.
+        labels: Label names; each needs a picture in ``train`` with it and one without it.
+        folds: Number of folds of cross-validation.
+        seed: Seed of the folds. The same call produces the same graph.
+        progress: Called with progress lines.
 
     Returns:
-        The head, for the decoder ``multilabel@1``; its graph gives calibrated log-odds.
+        The head, for the decoder ``multilabel@1``; its graph returns calibrated log-odds.
 
     Raises:
-        ExportError: Samples that nothing can be fitted on.
+        ExportError: The samples are not valid.
         MissingDependencyError: scikit-learn, SciPy, torch or onnx is not installed.
     """
     began = time.perf_counter()
     need("fitting heads", "heads", "scipy", "sklearn", "torch", "onnx")
     labels = tuple(map(str, labels))
     if folds < 2:
-        raise ExportError(f"cross-validation needs at least 2 folds, got {folds}")
+        raise ExportError(f"cross-validation needs at least 2 folds, found {folds}")
     check_vectors(train, _WHAT)
     y = check_columns(train, labels, _WHAT, "labels")
     check_varied(train, _WHAT)
     for place, label in enumerate(labels):
         if y[:, place].all() or not y[:, place].any():
             raise ExportError(
-                f"the label {label!r} holds for {'every' if y[:, place].all() else 'no'} picture to fit on; it needs "
-                "pictures of both kinds, or leave it out"
+                f"the label {label!r} applies to {'every' if y[:, place].all() else 'no'} training picture; add "
+                "pictures of both kinds, or remove the label"
             )
     if held_out is not None:
         check_vectors(held_out, "the held-out samples", train.x.shape[1])
@@ -137,7 +137,7 @@ def _mean_precision(scores: Floats, y: NDArray[np.bool_]) -> float:
 def _figures(
     shares: Floats, y: NDArray[np.bool_], thresholds: NDArray[np.float64], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """mAP over the labels that occur, F1 over all decisions (micro) and in the mean over labels (macro)."""
+    """Return mAP over the labels that occur, and F1 over all decisions (micro) and as mean over labels (macro)."""
     called = shares >= thresholds
     rows = []
     for at, label in enumerate(labels):
@@ -168,7 +168,7 @@ def fit_asked(given: OnVectors, settings: MultilabelSettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of a multilabel head as text lines."""
     return vector_lines(report, _measured)
 
 

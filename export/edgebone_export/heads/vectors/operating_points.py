@@ -1,4 +1,4 @@
-"""From probabilities to decisions: where to say yes, and where to leave it to a person."""
+"""Choose operating points: when to decide for the positive class, and when to abstain."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from edgebone_export.heads.vectors.calibration import cut
 from edgebone_export.heads.vectors.metrics import Floats, Rows, auroc, share
 
 SETTINGS = ("positive", "threshold", "abstain", "abstain_below")
-"""What ``classification@1`` decides by."""
+"""Parameters of ``classification@1`` that control decisions."""
 _CANDIDATES = 400
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a caller wants decided.
+    """The requested operating point.
 
     Attributes:
-        positive: Of two classes, the one that is looked for.
-        sensitivity: The share of positive pictures that must be found.
-        abstain: Probabilities of the positive class between which nothing is decided.
-        abstain_below: Without a positive class: the least probability of the best class for a decision.
-        accuracy: The share of decisions that must be right; what is abstained on is chosen for it.
+        positive: The positive class of two.
+        sensitivity: Share of positive pictures that must be found.
+        abstain: Two probabilities of the positive class between which the head abstains.
+        abstain_below: Without a positive class: smallest probability of the best class for a decision.
+        accuracy: Share of decisions that must be right; determines when to abstain.
     """
 
     positive: str | None = None
@@ -40,55 +40,55 @@ class Wanted:
 
     @property
     def anything(self) -> bool:
-        """Whether a decision is wanted at all."""
+        """Whether any decision is requested."""
         return self != Wanted()
 
     @property
     def chosen_on_predictions(self) -> bool:
-        """Whether something is to be chosen on predictions for rows that were not learned from."""
+        """Whether something is chosen on predictions for rows that were not trained on."""
         return self.sensitivity is not None or self.accuracy is not None
 
     def check(self, labels: Sequence[str]) -> None:
-        """Refuse what does not go together.
+        """Check that the values are consistent.
 
         Raises:
-            ExportError: With what is wrong.
+            ExportError: They are not; the message says why.
         """
         if self.positive is None and (self.sensitivity is not None or self.abstain is not None):
-            raise ExportError("sensitivity and abstain are about a positive class: say which label that is")
+            raise ExportError("sensitivity and abstain need a positive class: pass positive")
         if self.positive is not None and (len(labels) != 2 or list(labels).count(self.positive) != 1):
             raise ExportError(
-                f"the positive class {self.positive!r} must be one of two labels, not of {', '.join(labels[:5])}"
-                f"{' …' if len(labels) > 5 else ''}; for more classes there is abstain_below"
+                f"the positive class {self.positive!r} must be one of two labels, found {', '.join(labels[:5])}"
+                f"{' …' if len(labels) > 5 else ''}; for more classes use abstain_below"
             )
         if self.positive is not None and self.abstain_below is not None:
             raise ExportError("abstain_below is for heads without a positive class; use abstain")
         if self.accuracy is not None and (self.abstain is not None or self.abstain_below is not None):
-            raise ExportError("give either the accuracy that decisions must reach, or what to abstain on")
+            raise ExportError("pass either the accuracy of decisions, or when to abstain, not both")
         for name, value in (("sensitivity", self.sensitivity), ("accuracy of decisions", self.accuracy)):
             if value is not None and not 0 < value <= 1:
-                raise ExportError(f"the {name} must be above 0 and at most 1, got {value}")
+                raise ExportError(f"the {name} must be above 0 and at most 1, found {value}")
         low, high = self.abstain or (0.0, 1.0)
         if not 0 <= low <= high <= 1:
-            raise ExportError(f"abstain must be two probabilities, the lower first, got {low} and {high}")
+            raise ExportError(f"abstain must be two probabilities, the lower first, found {low} and {high}")
         if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ExportError(f"abstain_below must be a probability, got {self.abstain_below}")
+            raise ExportError(f"abstain_below must be a probability, found {self.abstain_below}")
         abstains = self.abstain is not None or self.abstain_below is not None or self.accuracy is not None
         if abstains and ABSTAIN in labels:
-            raise ExportError(f"a class is called {ABSTAIN!r}, which is also what no decision is called; rename it")
+            raise ExportError(f"a class is named {ABSTAIN!r}, the reserved name for no decision; rename it")
 
 
 def decoder_params(wanted: Wanted, labels: Sequence[str], probabilities: Floats, y: Rows) -> dict[str, Any]:
-    """The settings of ``classification@1`` that decide as wanted, chosen on predictions.
+    """Return the parameters of ``classification@1`` for an operating point, chosen on predictions.
 
     Args:
-        wanted: Checked.
-        labels: The classes' names.
-        probabilities: Of rows that were not learned from, shape (n, classes).
+        wanted: The operating point, already checked.
+        labels: Class names.
+        probabilities: Probabilities of rows that were not trained on, shape (n, classes).
         y: Their true classes, shape (n,).
 
     Raises:
-        ExportError: What is wanted cannot be reached.
+        ExportError: The operating point cannot be reached.
     """
     if not wanted.anything:
         return {}
@@ -104,29 +104,29 @@ def decoder_params(wanted: Wanted, labels: Sequence[str], probabilities: Floats,
         low, high = band
         if wanted.abstain is not None and wanted.sensitivity is not None and not low <= threshold <= high:
             raise ExportError(
-                f"the sensitivity of {wanted.sensitivity:g} needs the threshold {threshold:g}, which is outside of the "
-                f"abstained {low:g} to {high:g}; give a band around it, or the accuracy that decisions must reach"
+                f"the sensitivity of {wanted.sensitivity:g} needs the threshold {threshold:g}, which is outside the "
+                f"abstention band {low:g} to {high:g}; pass a band around it, or the accuracy of decisions"
             )
         params |= {"threshold": min(max(threshold, low), high), "abstain": [low, high]}
     return params
 
 
 def _threshold(p: Floats, positive: NDArray[np.bool_], sensitivity: float, name: str) -> float:
-    """The highest threshold from which on at least this share of the positive rows lies."""
+    """Return the highest threshold that at least this share of the positive rows reaches."""
     found = np.sort(p[positive])[::-1]
     if not len(found):
-        raise ExportError(f"no picture of {name!r} could be tested, so no threshold can be chosen; give more pictures")
+        raise ExportError(f"no picture of {name!r} could be tested, so no threshold can be chosen; add more pictures")
     needed = int(np.ceil(sensitivity * len(found) - 1e-9))
     ranked = np.unique(p)[::-1]
-    # Rounding must not lift the threshold above what it has to find.
+    # Rounding must not raise the threshold above the rows that it must find.
     last = int(np.flatnonzero(ranked == found[needed - 1])[0])
     return min(cut(ranked, last), float(ranked[last]))
 
 
 def _band(p: Floats, positive: NDArray[np.bool_], threshold: float, accuracy: float) -> tuple[float, float] | None:
-    """The band around the threshold with the fewest rows in it, outside of which decisions are accurate enough.
+    """Return the band around the threshold with the fewest rows, outside which decisions are accurate enough.
 
-    None where they are without one.
+    None if no band is needed.
     """
     order = np.argsort(p, kind="stable")
     ranked = p[order].astype(np.float64)
@@ -135,7 +135,7 @@ def _band(p: Floats, positive: NDArray[np.bool_], threshold: float, accuracy: fl
     right_above = np.concatenate([[0], np.cumsum(positive[order][middle:][::-1])])[::-1]
     if right_below[-1] + right_above[0] >= accuracy * len(p):
         return None
-    # How many rows below and above the threshold are still decided on; ties are never parted.
+    # Number of rows below and above the threshold that are decided; ties are never split.
     lows = _places(ranked, 0, middle)
     highs = _places(ranked, middle, len(p))
     decided = lows[:, None] + (len(p) - highs)[None, :]
@@ -143,8 +143,8 @@ def _band(p: Floats, positive: NDArray[np.bool_], threshold: float, accuracy: fl
     good = (right >= accuracy * decided) & (decided > 0)
     if not good.any():
         raise ExportError(
-            f"decisions cannot reach an accuracy of {accuracy:g} however many are abstained on: the pictures that the "
-            "head is surest of have wrong ones among them; look at their labels, or ask for less"
+            f"decisions cannot reach an accuracy of {accuracy:g} even with the largest abstention: wrong ones are "
+            "among the pictures that the head is surest of; check their labels, or lower the accuracy"
         )
     row, column = np.unravel_index(int(np.where(good, decided, -1).argmax()), decided.shape)
     low, high = int(lows[row]), int(highs[column])
@@ -156,7 +156,7 @@ def _band(p: Floats, positive: NDArray[np.bool_], threshold: float, accuracy: fl
 
 
 def _places(ranked: Floats, start: int, stop: int) -> NDArray[np.int64]:
-    """Places between different values from start to stop, both among them; a few hundred at most."""
+    """Return indices between different values from start to stop, inclusive; at most a few hundred."""
     inner = np.arange(start + 1, stop)
     inner = inner[ranked[inner] != ranked[inner - 1]] if len(inner) else inner
     if len(inner) > _CANDIDATES:
@@ -165,14 +165,14 @@ def _places(ranked: Floats, start: int, stop: int) -> NDArray[np.int64]:
 
 
 def _between(ranked: Floats, place: int) -> float:
-    """A value between the row before a place and the one at it; 0 before all of them, 1 after."""
+    """Return a value between the rows before and at an index; 0 before all rows, 1 after."""
     if place in (0, len(ranked)):
         return float(place > 0)
     return float(ranked[place - 1] + ranked[place]) / 2
 
 
 def _least(probabilities: Floats, y: Rows, accuracy: float) -> float:
-    """The least probability of the best class from which on decisions are accurate enough."""
+    """Return the smallest probability of the best class from which decisions are accurate enough."""
     best = probabilities.max(axis=1)
     order = np.argsort(-best, kind="stable")
     ranked = best[order].astype(np.float64)
@@ -181,8 +181,8 @@ def _least(probabilities: Floats, y: Rows, accuracy: float) -> float:
     good[:-1] &= ranked[1:] != ranked[:-1]
     if not good.any():
         raise ExportError(
-            f"decisions cannot reach an accuracy of {accuracy:g} however many are abstained on: the pictures that the "
-            "head is surest of have wrong ones among them; look at their labels, or ask for less"
+            f"decisions cannot reach an accuracy of {accuracy:g} even with the largest abstention: wrong ones are "
+            "among the pictures that the head is surest of; check their labels, or lower the accuracy"
         )
     last = int(np.flatnonzero(good)[-1])
     return 0.0 if last == len(ranked) - 1 else cut(ranked, last)
@@ -191,14 +191,14 @@ def _least(probabilities: Floats, y: Rows, accuracy: float) -> float:
 def decision_figures(
     params: dict[str, Any], labels: Sequence[str], probabilities: Floats, y: Rows, n: int
 ) -> dict[str, Any]:
-    """What decisions come to, as JSON values, each share with its 95 % interval.
+    """Return the metrics of decisions as JSON values, each share with its 95 % interval.
 
     Args:
-        params: From :func:`decoder_params`.
-        labels: The classes' names.
+        params: Result of :func:`decoder_params`.
+        labels: Class names.
         probabilities: Shape (rows, classes).
         y: The true classes, shape (rows,).
-        n: How many of the rows are independent: pictures.
+        n: Number of independent rows, that is, pictures.
     """
     views = max(1.0, len(y) / n)
 
@@ -231,17 +231,17 @@ def decision_figures(
 
 
 def decision_lines(name: str, report: Report) -> list[str]:
-    """What the operating point of a classifier is worth at one place, for a person."""
+    """Return one measurement of a classifier's operating point as text lines."""
     decision = report.get("decision", {})
     figures = decision.get(name.replace(" ", "_").replace("-", "_"))
     if figures is None:
         return []
     if "positive" in decision:
-        how = f"{decision['positive']} from {decision['threshold']:.3f} on"
+        how = f"{decision['positive']} from {decision['threshold']:.3f} up"
         if "abstain" in decision:
-            how += ", nothing from {:.3f} to {:.3f}".format(*decision["abstain"])
+            how += ", abstaining from {:.3f} to {:.3f}".format(*decision["abstain"])
     else:
-        how = f"nothing below {decision['abstain_below']:.3f}"
+        how = f"abstaining below {decision['abstain_below']:.3f}"
     parts = [
         f"{figure.replace('_', ' ')} {number_text(value) if not isinstance(value, Mapping) else share_text(value)}"
         for figure, value in figures.items()

@@ -1,7 +1,7 @@
 """Classes as directions: a picture belongs to the class whose mean direction is nearest.
 
 After Wang et al., "SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot Learning", 2019: features are
-centred and brought to length 1. One picture a class is enough.
+centred and scaled to length 1. One picture per class is enough.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from edgebone_export.heads.features.fitted import Features
 from edgebone_export.heads.vectors.graph import Affine, Layer, Unit, computed
 
 _SCALE = 10.0
-"""From cosines to logits, before a temperature is found."""
+"""Factor from cosines to logits, before a temperature is found."""
 
 
 class PrototypePath:
-    """The mean direction of each class; there is nothing to tune."""
+    """The mean direction of each class, without any tuning."""
 
     def __init__(self, x: Features, y: NDArray[Any], weights: NDArray[np.float64], width: int) -> None:
         """Compute the means.
 
         Args:
-            x: Standardised features, float32, shape (n, d).
-            y: int64 classes, shape (n,).
-            weights: How much each row counts for its class, shape (n,).
-            width: How many classes.
+            x: Standardised features, float32 (n, d).
+            y: int64 classes (n,).
+            weights: Weight of each row in its class (n,).
+            width: Number of classes.
         """
         unit = computed([Unit()], x).astype(np.float64)
         means = np.zeros((width, x.shape[1]))
@@ -37,12 +37,12 @@ class PrototypePath:
         self._layers = (Unit(), Affine(_SCALE * (means / np.maximum(lengths, 1e-12)).T, np.zeros(width)))
 
     def advance(self, _step: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def scores(self, x: Features) -> Features:
-        """Logits (n, width) of standardised features (n, d)."""
+        """Return logits (n, width) of standardised features (n, d)."""
         return computed(self._layers, x)
 
     def layers(self) -> tuple[Layer, ...]:
-        """What computes the same scores."""
+        """Return layers that compute the same scores."""
         return self._layers

@@ -1,4 +1,4 @@
-"""Fits numbers on the vectors of a frozen backbone."""
+"""Fit numeric values on the vectors of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgebone_export.need_packages import need
 Values = NDArray[np.float64]
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""The regularisations that are tried, for rows of length 1 in the mean."""
+"""Regularisations to try, for rows of mean length 1."""
 COVERAGE = 0.9
 _WHAT = "the samples to fit on"
 
@@ -40,24 +40,24 @@ def fit_regression(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit numbers by ridge regression, and say how far off they are.
+    """Fit values with ridge regression, and estimate their error.
 
     Args:
         train: Vectors and values (n, names) to fit on.
-        held_out: The same to measure on.
-        names: What each value is.
-        folds: How many parts cross-validation has, which chooses the regularisation.
-        seed: Of the folds. The same call gives the same graph.
-        progress: Told what happens, in lines.
+        held_out: Vectors and values to measure on.
+        names: Name of each value.
+        folds: Number of folds of cross-validation, which chooses the regularisation.
+        seed: Seed of the folds. The same call produces the same graph.
+        progress: Called with progress lines.
 
     Returns:
-        The head, for the decoder ``regression@1``; its graph gives values in their own units. The parameter
+        The head, for the decoder ``regression@1``; its graph returns values in their own units. The parameter
         ``half_width`` is split-conformal (Vovk et al., "Algorithmic Learning in a Random World", 2005): nine of ten
-        predictions for pictures like those of ``train`` lie that close to the truth. It is taken from predictions for
-        pictures that were not learned from.
+        predictions for pictures like those of ``train`` are within it of the truth. It is computed from predictions for
+        pictures that were not trained on.
 
     Raises:
-        ExportError: Samples that nothing can be fitted on, or fewer pictures than folds.
+        ExportError: The samples are not valid, or there are fewer pictures than folds.
         MissingDependencyError: onnx or threadpoolctl is not installed.
     """
     began = time.perf_counter()
@@ -68,14 +68,14 @@ def fit_regression(
     check_varied(train, _WHAT)
     pictures = len(np.unique(train.picture))
     if not 2 <= folds <= pictures:
-        raise ExportError(f"cross-validation needs 2 folds or more, and a picture each: got {folds} and {pictures}")
+        raise ExportError(f"cross-validation needs 2 folds or more and a picture each: found {folds} and {pictures}")
     folds = min(folds, len(np.unique(train.group)))
     if folds < 2:
-        raise ExportError("all pictures to fit on look alike, so that none can be tested; give pictures of more scenes")
+        raise ExportError("all training pictures look alike, so none can be tested; add pictures of more scenes")
     mean, spread = y.mean(axis=0), y.std(axis=0)
     for name, value in zip(names, spread, strict=True):
         if not value:
-            raise ExportError(f"{name!r} is the same for every picture to fit on; there is nothing to learn")
+            raise ExportError(f"{name!r} is the same for every training picture, so there is nothing to learn")
     truth = None
     if held_out is not None:
         check_vectors(held_out, "the held-out samples", train.x.shape[1])
@@ -90,7 +90,7 @@ def fit_regression(
         return _ridge(x[fold != number], target[fold != number])
 
     with one_core_a_call(), ThreadPoolExecutor(min(folds + 1, os.cpu_count() or 1)) as pool:
-        # Without -1 is with all rows.
+        # Fold -1 does not exist: leaving it out keeps all rows.
         every, *parts = pool.map(fit_without, range(-1, folds))
     for number, fits in enumerate(parts):
         test = fold == number
@@ -102,7 +102,7 @@ def fit_regression(
     means = [float(np.mean([row["r2"] for row in item["values"]])) for item in tried]
     best = int(np.argmax(means))
     progress(", ".join(f"strength {at:g}: R² {value:.4f}" for at, value in zip(STRENGTHS, means, strict=True)))
-    # Views of a picture are off together: each picture counts once.
+    # Errors of a picture's views are correlated: each picture counts once.
     first = np.unique(train.picture, return_index=True)[1]
     half_width = _half_width(np.abs(predicted[best] - y)[first])
     weight, bias = every[best]
@@ -132,7 +132,7 @@ def fit_regression(
 
 
 def _ridge(x: Values, y: Values) -> list[tuple[Values, Values]]:
-    """Weights (d, values) and offsets (values,) for each strength, in whichever space is smaller."""
+    """Return weights (d, values) and offsets (values,) for each strength, computed in the smaller space."""
     centre, level = x.mean(axis=0), y.mean(axis=0)
     x, y = x - centre, y - level
     n, d = x.shape
@@ -147,14 +147,14 @@ def _ridge(x: Values, y: Values) -> list[tuple[Values, Values]]:
 
 
 def _half_width(off: Values) -> Values | None:
-    """What nine of ten new ones are off at most, by how far n are off (n, values); None where n is too small for it."""
+    """Return the error bound of nine of ten predictions from n errors (n, values); None if n is too small."""
     n = len(off)
     rank = int(np.ceil((n + 1) * COVERAGE))
     return None if rank > n else np.sort(off, axis=0)[rank - 1]
 
 
 def _figures(predicted: Values, y: Values, names: Sequence[str], half_width: Values | None) -> dict[str, Any]:
-    """R², mean absolute error (MAE) and root mean squared error (RMSE) a value; how many lie within the half width."""
+    """Return R², mean absolute error (MAE), root mean squared error (RMSE) and coverage of the half width per value."""
     rows = []
     for at, name in enumerate(names):
         off = predicted[:, at] - y[:, at]
@@ -180,7 +180,7 @@ def fit_asked(given: OnVectors, settings: RegressionSettings) -> FittedHead:
 
 
 def lines(report: Report) -> list[str]:
-    """The report of such a head, for a person."""
+    """Return the report of a regression as text lines."""
     return vector_lines(report, _measured)
 
 

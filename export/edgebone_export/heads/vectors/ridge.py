@@ -1,7 +1,7 @@
-"""Ridge regression onto class indicators, in closed form: the linear classifier that frozen features are kindest to.
+"""Ridge regression onto class indicators, in closed form: the linear classifier that suits frozen features best.
 
-Where features outnumber the pictures of a class, logistic regression has to be stopped early or held back hard, and
-takes minutes to try; this takes one matrix product, and on groceries it was seven points better.
+Where features outnumber the pictures of a class, logistic regression must be stopped early or regularised strongly, and
+takes minutes to tune; this takes one matrix product, and on groceries it was seven points better.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from edgebone_export.heads.features.fitted import Features
 from edgebone_export.heads.vectors.graph import Affine, Layer
 
 STRENGTHS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
-"""The regularisations that are tried, as shares of the features' mean variance."""
+"""Regularisations to try, as shares of the features' mean variance."""
 UNTRIED = STRENGTHS.index(1e-2)
-"""The place of what has served well otherwise, for where nothing can be tried."""
-# Between one vote a picture, which forgets rare classes, and one a class, which overrates them.
+"""Index of the default, for data on which nothing can be tested."""
+# Between one vote per picture, which neglects rare classes, and one per class, which overrates them.
 _HALF = 0.5
 
 
 class RidgePath:
-    """Fits with any regularisation, given the features' covariance once.
+    """Fits with any regularisation from one covariance of the features.
 
     Args:
-        x: Standardised features, float32, shape (n, d).
-        y: int64 classes, shape (n,).
-        weights: Not looked at: ``balanced`` says how much classes count.
-        classes: How many classes; one that has no row is never the answer.
-        balanced: Let rare classes count more: each class's scores are divided by the root of its share.
+        x: Standardised features, float32 (n, d).
+        y: int64 classes (n,).
+        weights: Ignored: ``balanced`` controls the weights of classes.
+        classes: Number of classes; one without rows is never predicted.
+        balanced: Weight rare classes higher: divide each class's scores by the root of its share.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class RidgePath:
         self._bias = (self._share - self._mean @ weight) * self._weigh
 
     def scores(self, x: Features) -> Features:
-        """Scores (n, classes) of standardised features (n, d): no log-odds until a temperature makes them."""
+        """Return scores (n, classes) of standardised features (n, d), which become log-odds with a temperature."""
         return np.asarray(x @ self._weight.astype(np.float32) + self._bias.astype(np.float32), np.float32)
 
     def layers(self) -> tuple[Layer, ...]:
-        """What computes the same scores."""
+        """Return layers that compute the same scores."""
         return (Affine(self._weight, self._bias),)

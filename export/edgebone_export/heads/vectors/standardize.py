@@ -1,4 +1,4 @@
-"""Brings features to one scale before a head is fitted on them."""
+"""Standardise features before fitting a head on them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LEAST_NUMBER = 1e-30
 
 
 def standardizer(x: Features) -> Standardize:
-    """What brings each feature to mean 0 and spread 1.
+    """Return the layer that standardises each feature to mean 0 and deviation 1.
 
-    A feature that is constant but for rounding counts nothing. One that hardly moves is not blown up: its spread is
-    taken as at least a hundredth of what features usually have, since a channel that was almost always silent would
-    otherwise drown all others as soon as it is not.
+    A feature that is constant except for rounding gets factor 0. One that hardly varies is not amplified: its deviation
+    is assumed to be at least a hundredth of the typical one, since a channel that was almost always silent would
+    otherwise drown all others once it is not.
 
     Args:
-        x: float32, shape (n, d).
+        x: float32 (n, d).
     """
     mean = x.mean(axis=0, dtype=np.float64)
     spread = np.empty(x.shape[1])
-    # In blocks: a whole float64 copy of large features would take gigabytes.
+    # In blocks: a float64 copy of all features could take gigabytes.
     for start in range(0, x.shape[1], 256):
         block = slice(start, start + 256)
         spread[block] = x[:, block].std(axis=0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Arithmetic on batches of boxes, left, top, right, bottom, in pixels."""
+"""Arithmetic on batches of boxes: left, top, right, bottom, in pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def decode_deltas(deltas: Tensor, anchors: Tensor, weights: tuple[float, float, 
     Args:
         deltas: (..., 4): shift of the centre and logarithm of the growth.
         anchors: (..., 4), broadcast against ``deltas``.
-        weights: What the four deltas were multiplied with in training.
+        weights: Factors of the four deltas in training.
 
     Returns:
         (..., 4).
@@ -32,31 +32,31 @@ def decode_deltas(deltas: Tensor, anchors: Tensor, weights: tuple[float, float, 
 
 
 def clip(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Boxes (..., 4) cut off at the picture's edges."""
+    """Clip boxes (..., 4) to the picture."""
     height, width = size_hw
     return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
 
 
 def is_larger_than(boxes: Tensor, least: float) -> Tensor:
-    """Which boxes (..., 4) have both sides of at least so many pixels."""
+    """Return which boxes (..., 4) have both sides of at least ``least`` pixels."""
     sizes = boxes[..., 2:] - boxes[..., :2]
     return (sizes >= least).all(dim=-1)
 
 
 def rows_at(rows: Tensor, place: Tensor) -> Tensor:
-    """``rows[n, place[n, k]]``: (n, k, columns) of (n, rows, columns)."""
+    """Return ``rows[n, place[n, k]]``: (n, k, columns) of (n, rows, columns)."""
     return rows.gather(1, place.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
 
 
 def best_pairs(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The k best pairs of a box and a class.
+    """Return the k best pairs of a box and a class.
 
     Args:
         scores: (n, boxes, classes).
-        k: How many; fewer where there are fewer.
+        k: Number of pairs; fewer if there are fewer.
 
     Returns:
-        Scores (n, k), descending; the boxes' places (n, k); the classes (n, k).
+        Scores (n, k), descending; box indices (n, k); classes (n, k).
     """
     classes = scores.shape[-1]
     flat = scores.flatten(1)
@@ -66,5 +66,5 @@ def best_pairs(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def to_rows(boxes: Tensor, scores: Tensor, classes: Tensor) -> Tensor:
-    """(n, k, 6): left, top, right, bottom, score, class."""
+    """Return (n, k, 6): left, top, right, bottom, score, class."""
     return torch.cat([boxes, scores.unsqueeze(-1), classes.unsqueeze(-1).to(boxes.dtype)], dim=-1)

@@ -1,4 +1,4 @@
-"""A detector's heads on any backbone: Faster R-CNN, RetinaNet or FCOS with a feature pyramid in between."""
+"""Build Faster R-CNN, RetinaNet or FCOS on any backbone, with a feature pyramid in between."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from edgebone_export.models.contract import (
 from edgebone_export.models.detectors.random_detectors import randomize_detector
 from edgebone_export.models.detectors.torchvision_detectors import BACKGROUND, Detector, coco_classes, to_backbone
 
-# Cameras' own aspect; small enough for a backbone that was chosen to be fast.
+# The aspect of cameras; small enough for a backbone that was chosen to be fast.
 _SIZE_HW = (480, 640)
 _CHANNELS = 256
 _COARSEST = 32
 
 
 class PyramidBackbone(nn.Module):
-    """A backbone's feature maps through a feature pyramid (Lin et al. 2016, https://arxiv.org/abs/1612.03144).
+    """Passes a backbone's feature maps through a feature pyramid (Lin et al. 2016, https://arxiv.org/abs/1612.03144).
 
     Args:
-        body: Gives the maps as a tuple, finest first.
-        places: Which of them are used.
-        channels: Their channels.
-        extra: Adds coarser levels.
+        body: Returns the maps as a tuple, finest first.
+        places: Indices of the maps to use.
+        channels: Channels of these maps.
+        extra: Block that adds coarser levels.
     """
 
     def __init__(self, body: nn.Module, places: Sequence[int], channels: Sequence[int], extra: ExtraFPNBlock) -> None:
@@ -55,22 +55,22 @@ class PyramidBackbone(nn.Module):
         self._places = tuple(places)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(n, 3, h, w) to maps of 256 channels by name, finest first."""
+        """Map (n, 3, h, w) to maps of 256 channels by name, finest first."""
         maps = self.body(images)
         levels: dict[str, Tensor] = self.fpn(OrderedDict((str(place), maps[place]) for place in self._places))
         return levels
 
 
 def compose(kind: str, backbone: Backbone, classes: int) -> Detector:
-    """Build a detector on a backbone, ready to be trained with torchvision's own loop or exported.
+    """Build a detector on a backbone, ready for torchvision's training loop or for export.
 
     Args:
         kind: ``fasterrcnn``, ``retinanet`` or ``fcos``.
-        backbone: Loaded with its feature maps as outputs.
-        classes: Number of classes, the background included.
+        backbone: Backbone loaded with its feature maps as outputs.
+        classes: Number of classes, including the background.
 
     Raises:
-        ExportError: The backbone has fewer than two maps of the strides that the detector uses.
+        ExportError: The backbone has fewer than two maps of suitable strides.
     """
     finest = 4 if kind == "fasterrcnn" else 8
     used = [place for place, item in enumerate(backbone.features) if finest <= item.stride <= _COARSEST]
@@ -108,28 +108,28 @@ def compose(kind: str, backbone: Backbone, classes: int) -> Detector:
 
 @dataclass(frozen=True)
 class Composed:
-    """The provider of detectors on a backbone.
+    """Provider of detectors on a backbone.
 
     Attributes:
-        load_backbone: Loads the backbone, whoever provides it.
+        load_backbone: Loads the backbone from any provider.
     """
 
     load_backbone: Callable[[ModelRequest], Backbone]
 
     def names(self) -> Sequence[str]:
-        """The detectors' names, without a backbone."""
+        """Return the detectors' names, without a backbone."""
         return DETECTORS_ON_BACKBONES
 
     def claims(self, model: Model) -> bool:
-        """Whether it is one of them."""
+        """Return whether the model is one of them."""
         return model in DETECTORS_ON_BACKBONES
 
     def load(self, request: ModelRequest) -> Backbone:
-        """Build a detector on a backbone; errors as :class:`edgebone_export.models.contract.Provider` says.
+        """Build a detector on a backbone; raises as :class:`edgebone_export.models.contract.Provider` does.
 
-        A weights file is the trained detector's; ``random`` is of all of it; ``default`` and a publisher's name mean
-        the backbone's: neck and heads are then untrained, and the record says so. Without a size the network's input
-        is 480x640; without labels the classes are COCO's.
+        A weights file is the whole trained detector's; ``random`` applies to all of it; ``default`` and a publisher's
+        name apply to the backbone only: neck and heads are then untrained, and the record says so. The default input
+        is 480x640; the default classes are COCO's.
 
         Raises:
             UnknownModelError: No provider has the backbone.
@@ -138,7 +138,7 @@ class Composed:
         check_gives(request, "detections")
         kind, weights, labels = request.name, request.weights, request.labels
         if request.backbone is None:
-            raise ExportError(f"{kind} needs a backbone: --backbone mobilenet_v3_large, or any that has feature maps")
+            raise ExportError(f"{kind} needs a backbone: --backbone mobilenet_v3_large, or any with feature maps")
         own_file = torchvision_models.is_file(weights)
         body = self.load_backbone(
             ModelRequest(

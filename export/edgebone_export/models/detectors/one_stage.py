@@ -12,7 +12,7 @@ from edgebone_export.models.detectors.boxes import best_pairs, clip, decode_delt
 
 
 class _OneStage(nn.Module):
-    """What the detectors share: backbone, head, and the anchors of an input of a fixed size."""
+    """Shared parts of the detectors: backbone, head, and anchors for a fixed input size."""
 
     def __init__(self, model: RetinaNet | FCOS | SSD, size_hw: tuple[int, int], boxes: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _OneStage(nn.Module):
 
 
 class _Pyramid(_OneStage):
-    """A detector that chooses the best candidates of each feature map, before it chooses among all."""
+    """A detector that chooses the best candidates of each feature map, then of all."""
 
     def __init__(self, model: RetinaNet | FCOS, size_hw: tuple[int, int], boxes: int) -> None:
         super().__init__(model, size_hw, boxes)
@@ -39,10 +39,10 @@ class _Pyramid(_OneStage):
         self._counts = [cells * per_cell for cells in self._cells]
 
     def _choose(self, scores: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The best pairs of an anchor and a class of each level, then of all.
+        """Choose the best pairs of an anchor and a class of each level, then of all.
 
         Args:
-            scores: (n, anchors, classes); any monotone form of the score.
+            scores: (n, anchors, classes); any monotonic function of the score.
             offsets: (n, anchors, 4).
 
         Returns:
@@ -69,7 +69,7 @@ class StaticRetinaNet(_Pyramid):
     Args:
         model: The detector, in eval mode.
         size_hw: Height and width of the network's input, in pixels.
-        boxes: How many boxes leave it.
+        boxes: Number of boxes that it returns.
     """
 
     def __init__(self, model: RetinaNet, size_hw: tuple[int, int], boxes: int) -> None:
@@ -77,7 +77,7 @@ class StaticRetinaNet(_Pyramid):
         self._weights = tuple(model.box_coder.weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, height, width), normalised, to (n, boxes, 6)."""
+        """Map normalised (n, 3, height, width) to (n, boxes, 6)."""
         outputs = self.head(list(self.backbone(images).values()))
         logits, anchors, deltas, classes = self._choose(outputs["cls_logits"], outputs["bbox_regression"])
         boxes = clip(decode_deltas(deltas, anchors, self._weights), self._size_hw)
@@ -90,11 +90,11 @@ class StaticFCOS(_Pyramid):
     Args:
         model: The detector, in eval mode.
         size_hw: Height and width of the network's input, in pixels.
-        boxes: How many boxes leave it.
+        boxes: Number of boxes that it returns.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, height, width), normalised, to (n, boxes, 6)."""
+        """Map normalised (n, 3, height, width) to (n, boxes, 6)."""
         outputs = self.head(list(self.backbone(images).values()))
         scores = torch.sqrt(torch.sigmoid(outputs["cls_logits"]) * torch.sigmoid(outputs["bbox_ctrness"]))
         best, anchors, sides, classes = self._choose(scores, outputs["bbox_regression"])
@@ -111,7 +111,7 @@ class StaticSSD(_OneStage):
     Args:
         model: The detector, in eval mode.
         size_hw: Height and width of the network's input, in pixels.
-        boxes: How many boxes leave it.
+        boxes: Number of boxes that it returns.
     """
 
     def __init__(self, model: SSD, size_hw: tuple[int, int], boxes: int) -> None:
@@ -119,10 +119,10 @@ class StaticSSD(_OneStage):
         self._weights = tuple(model.box_coder.weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, height, width), normalised, to (n, boxes, 6)."""
+        """Map normalised (n, 3, height, width) to (n, boxes, 6)."""
         outputs = self.head(list(self.backbone(images).values()))
         scores = torch.softmax(outputs["cls_logits"], dim=-1)[..., 1:].transpose(1, 2)
-        # Each class chooses its own candidates first, as torchvision has it.
+        # Each class chooses its own candidates first, as in torchvision.
         best, anchor = scores.topk(min(self._candidates, scores.shape[2]), dim=2)
         each = best.shape[2]
         best, pair = best.flatten(1).topk(min(self._boxes, best.shape[1] * each), dim=1)

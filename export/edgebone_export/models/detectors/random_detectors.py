@@ -1,4 +1,4 @@
-"""Random weights for detectors, under which boxes survive, move and differ: for tests."""
+"""Random weights for detectors in tests: boxes survive, move and differ."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from edgebone_export.models import weights as weights_
 from edgebone_export.pictures import synthesize
 
 _SIDE = 192
-# About so many boxes of a picture are to have a score above the detector's threshold, before suppression.
+# Approximate number of boxes per picture above the detector's score threshold, before suppression.
 _CANDIDATES = 1000
-# Small enough that on no picture scores come out as 1.0, a row of equals that nothing could put in order.
+# Small enough that no score rounds to 1.0: equal scores have no order.
 _LOGIT_STD, _OBJECTNESS_STD, _OFFSET_STD = 0.2, 0.2, 0.1
 
 
 def randomize_detector(model: FasterRCNN | RetinaNet | FCOS | SSD) -> None:
-    """Give a detector random weights, from a fixed seed.
+    """Fill a detector with random weights from a fixed seed.
 
-    A library's own initialisation gives all boxes the same score, and leaves them where their anchors are:
-    nothing that is compared would prove anything.
+    A library's own initialisation gives all boxes the same score and leaves them at their anchors, so a
+    comparison would prove nothing.
 
     Args:
         model: The detector; changed in place and left in eval mode.
     """
     transform = model.transform
     sizes = transform.min_size, transform.max_size
-    # Smaller pictures have the same statistics, in a tenth of the time.
+    # Smaller pictures have the same statistics and take a tenth of the time.
     transform.min_size, transform.max_size = (_SIDE,), _SIDE
     rng = np.random.default_rng(weights_.SEED)
     pictures = [_tensor(synthesize((_SIDE, _SIDE), rng)) for _ in range(4)]
@@ -54,7 +54,7 @@ def _tensor(image: np.ndarray) -> Tensor:
 
 
 def _layers(model: Any) -> Iterator[dict[nn.Module, float]]:
-    """The last layers, each with the spread that its outputs should have; those together do not feed each other."""
+    """Yield groups of last layers with the desired spread of their outputs; no layer of a group feeds another."""
     scores = dict.fromkeys(_score_layers(model), _LOGIT_STD)
     if isinstance(model, FasterRCNN):
         yield {model.rpn.head.cls_logits: _OBJECTNESS_STD, model.rpn.head.bbox_pred: _OFFSET_STD}
@@ -84,7 +84,7 @@ def _ssd_layers(head: Any) -> list[nn.Module]:
 def _outputs(
     model: nn.Module, layers: Collection[nn.Module], pictures: list[Tensor], reading: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
-    """What each layer gives in one run, all its outputs as ``reading`` has them, in one row."""
+    """Return each layer's outputs of one run, mapped by ``reading``, as one row."""
     seen: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers}
     hooks = [
         layer.register_forward_hook(lambda called, _, given: seen[called].append(reading(given).flatten()))
@@ -99,7 +99,7 @@ def _outputs(
 
 
 def _scale(model: nn.Module, spreads: dict[nn.Module, float], pictures: list[Tensor]) -> None:
-    """Scale layers so that their outputs spread as wanted, and have a mean of about zero."""
+    """Scale layers so that their outputs have the desired spread and a mean of about zero."""
     outputs = _outputs(model, spreads, pictures, lambda given: given)
     layer: Any
     for (layer, std), values in zip(spreads.items(), outputs, strict=True):
@@ -110,14 +110,14 @@ def _scale(model: nn.Module, spreads: dict[nn.Module, float], pictures: list[Ten
 
 
 def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
-    """Move scores so that some boxes are above the detector's threshold, and most are not."""
+    """Shift scores so that some boxes are above the detector's threshold and most are not."""
     classes = _classes(model)
     softmax = isinstance(model, (FasterRCNN, SSD))
     settings = model.roi_heads if isinstance(model, FasterRCNN) else model
     threshold = float(settings.score_thresh)
     layers = _score_layers(model)
     if softmax:
-        # Of ninety classes that are alike none would have more than a ninetieth.
+        # With ninety equal classes, none would exceed a ninetieth.
         for layer in layers:
             likely: Any = layer.bias
             likely.view(-1, classes)[:, 1::9] += 4.0
@@ -134,7 +134,7 @@ def _shift_scores(model: Any, pictures: list[Tensor]) -> None:
         else:
             scores = torch.sigmoid(moved + middle)
             if isinstance(model, FCOS):
-                # The centre's score, about a half, is multiplied in under a root.
+                # The score is the root of a product with the centre's score, about a half.
                 scores = torch.sqrt(0.5 * scores)
         low, high = (middle, high) if int((scores > threshold).sum()) < wanted else (low, middle)
     for layer in layers:
@@ -153,5 +153,5 @@ def _classes(model: Any) -> int:
 
 
 def _class_last(logits: Tensor, classes: int) -> Tensor:
-    """Logits with the class as their last axis: convolutions have it among their channels."""
+    """Return logits with the class as last axis: convolutions have it among their channels."""
     return logits if logits.ndim == 2 else torch.unflatten(logits, 1, (-1, classes)).movedim(2, -1)

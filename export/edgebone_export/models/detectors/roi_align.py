@@ -1,4 +1,4 @@
-"""RoIAlign (He et al. 2017, https://arxiv.org/abs/1703.06870) over several feature maps, by one GridSample."""
+"""RoIAlign (He et al. 2017, https://arxiv.org/abs/1703.06870) over several feature maps with one GridSample."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from edgebone_export.errors import ExportError
 
-# Far outside of the map, where GridSample gives 0.
+# Far outside the map, where GridSample returns 0.
 _OUTSIDE = -3.0
 
 
 class GridSampleRoIAlign(nn.Module):
-    """What ``torchvision.ops.MultiScaleRoIAlign`` computes, for feature maps and a number of boxes that are fixed.
+    """``torchvision.ops.MultiScaleRoIAlign`` for fixed sizes of feature maps and a fixed number of boxes.
 
-    The maps are laid under one another on one sheet, and every box samples its own map's part of it: each box
-    is pooled once, from its level, though nothing depends on how many boxes a level has.
+    The maps are stacked vertically on one sheet, and every box samples its own map's part of it: each box is pooled
+    once, from its level, though no shape depends on how many boxes a level has.
 
     Args:
         pool: torchvision's module, for its settings.
@@ -27,19 +27,19 @@ class GridSampleRoIAlign(nn.Module):
         size_hw: Height and width of the network's input, in pixels.
 
     Raises:
-        ExportError: The number of samples a bin depends on the box (``sampling_ratio`` 0 or less).
+        ExportError: The number of samples per bin depends on the box (``sampling_ratio`` 0 or less).
     """
 
     def __init__(self, pool: MultiScaleRoIAlign, maps_hw: Sequence[tuple[int, int]], size_hw: tuple[int, int]) -> None:
         super().__init__()
         if pool.sampling_ratio <= 0:
             raise ExportError(
-                "RoIAlign with a sampling_ratio of 0 takes as many samples as a box is large: set it to 2"
+                "RoIAlign with a sampling_ratio of 0 takes as many samples as a box has pixels: set it to 2"
             )
         self._out_hw = (int(pool.output_size[0]), int(pool.output_size[1]))
         self._samples = int(pool.sampling_ratio)
         self._canonical = (float(pool.canonical_scale), float(pool.canonical_level))
-        # As torchvision infers it: the power of two that is nearest.
+        # As torchvision infers it: the nearest power of two.
         scales = [2.0 ** round(float(torch.log2(torch.tensor(maps[0] / size_hw[0])))) for maps in maps_hw]
         levels = [-int(torch.log2(torch.tensor(scale))) for scale in (scales[0], scales[-1])]
         self._levels = (levels[0], levels[1])
@@ -58,7 +58,7 @@ class GridSampleRoIAlign(nn.Module):
             self.register_buffer(name, steps.flatten())
 
     def forward(self, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        """Pool.
+        """Pool the features of boxes.
 
         Args:
             maps: (n, channels, height, width) each, finest first.
@@ -84,7 +84,7 @@ class GridSampleRoIAlign(nn.Module):
         return pooled.reshape(-1, channels, k, *self._out_hw).transpose(1, 2).reshape(-1, channels, *self._out_hw)
 
     def _level(self, boxes: Tensor) -> Tensor:
-        """Each box's place in the list of maps, by its size (Lin et al. 2016, equation 1)."""
+        """Return each box's index in the list of maps, by its size (Lin et al. 2016, equation 1)."""
         size, level = self._canonical
         sides = boxes[..., 2:] - boxes[..., :2]
         found = torch.floor(level + torch.log2(torch.sqrt(sides[..., 0] * sides[..., 1]) / size) + 1e-6)
@@ -92,10 +92,10 @@ class GridSampleRoIAlign(nn.Module):
 
     @staticmethod
     def _normalized(cells: Tensor, length: Tensor, first: Tensor | float, sheet: int) -> Tensor:
-        """Sample positions in cells of a map to GridSample's -1 to 1 on the sheet.
+        """Convert sample positions in cells of a map to GridSample's -1 to 1 on the sheet.
 
         As in torchvision, positions before the first cell or after the last one take that cell's value, and
-        those more than a cell outside of the map give 0.
+        those more than a cell outside the map return 0.
         """
         inside = torch.minimum(cells.clamp(min=0), length - 1) + first
         normalized = inside * (2.0 / max(sheet - 1, 1)) - 1.0

@@ -1,4 +1,4 @@
-"""torchvision's detectors by name: built with their weights, and put into their static form."""
+"""Build torchvision's detectors by name, with their weights, in static form."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from edgebone_export.models.detectors.one_stage import StaticFCOS, StaticRetinaN
 from edgebone_export.models.detectors.random_detectors import randomize_detector
 from edgebone_export.models.detectors.two_stage import StaticFasterRCNN
 
-# FasterRCNN, RetinaNet, FCOS or SSD; torchvision has no types.
+# FasterRCNN, RetinaNet, FCOS or SSD; torchvision is untyped.
 Detector: TypeAlias = Any
 HEAD, OUTPUT = "detections", "boxes"
 BACKGROUND = "__background__"
-# torchvision offers masks and keypoints, too; their second stages are not boxes.
+# torchvision also has masks and keypoints, whose second stages do not return boxes.
 _KINDS = ("fasterrcnn_", "retinanet_", "fcos_", "ssd300_", "ssdlite320_")
-# How many boxes leave the graph before the last suppression. SSD's thresholds are so low that it has more.
+# Number of boxes that the graph returns, before the last suppression. SSD's low thresholds leave more.
 _BOXES, _SSD_BOXES = 1000, 3000
 
 
 def names() -> list[str]:
-    """torchvision's detectors that give boxes."""
+    """Return the names of torchvision's detectors that return boxes."""
     found = torchvision.models.list_models(module=torchvision.models.detection)
     return [name for name in found if name.startswith(_KINDS)]
 
 
 def claims(model: Model) -> bool:
-    """Whether it is one of them."""
+    """Return whether the model is one of them."""
     return model in names()
 
 
 def load(request: ModelRequest) -> Backbone:
-    """Build a detector; errors as :class:`edgebone_export.models.contract.Provider` says.
+    """Build a detector; raises as :class:`edgebone_export.models.contract.Provider` does.
 
-    With labels it is built for these classes, beside the background, which needs a weights file (or random).
+    Labels replace the classes other than the background; this needs a weights file (or random).
     """
     check_options(request)
     check_gives(request, "detections")
@@ -73,19 +73,19 @@ def load(request: ModelRequest) -> Backbone:
     elif labels is not None:
         raise ExportError(
             f"{name}: its published weights are for {len(entry.meta['categories']) - 1} classes of their own; "
-            "labels go with weights of yours: --weights FILE"
+            "to use other labels, pass your own weights: --weights FILE"
         )
     else:
         path, record = torchvision_models.resolve(entry, request.weights_dir)
         state, record = checkpoints.read_weights(path, record, None)
-        # torchvision itself decides by the weights how it builds: frozen batch norms, and with which epsilon.
+        # torchvision chooses by the weights how to build: frozen batch norms, and their epsilon.
         with patch.object(type(entry), "get_state_dict", lambda *_, **__: state):
             model = _quietly(name, weights=entry)
     return to_backbone(model, name, f"torchvision {torchvision.__version__}", classes, record, size_hw)
 
 
 def coco_classes() -> tuple[str, ...]:
-    """torchvision's 91 names, by COCO's category id: the background first, "N/A" where COCO has none."""
+    """Return torchvision's 91 names by COCO's category id: background first, "N/A" where COCO has none."""
     return tuple(torchvision.models.detection.FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
@@ -104,18 +104,18 @@ def to_backbone(
     record: Weights,
     size_hw: tuple[int, int] | None,
 ) -> Backbone:
-    """Put a detector into its static form and describe it.
+    """Convert a detector to its static form and describe it.
 
     Args:
         model: The detector, with its weights.
-        name: Its name.
-        library: The library and its version.
-        classes: Class names by class id, the background first.
-        record: The weights' record.
-        size_hw: The network's input, in pixels; None takes torchvision's own canvas for a 4:3 picture.
+        name: Name of the detector.
+        library: Library and version.
+        classes: Class names by class id, background first.
+        record: Record of the weights.
+        size_hw: Input height and width in pixels; None takes torchvision's own canvas for a 4:3 picture.
 
     Raises:
-        ExportError: The detector's input has a size of its own, which is another one.
+        ExportError: The detector has a fixed input size other than ``size_hw``.
     """
     model.eval().requires_grad_(False)
     preprocess = preprocess_of(model.transform, size_hw, name)
@@ -153,11 +153,11 @@ def _static(model: Detector, size_hw: tuple[int, int], boxes: int) -> nn.Module:
 
 
 def preprocess_of(transform: GeneralizedRCNNTransform, size_hw: tuple[int, int] | None, name: str) -> Preprocess:
-    """What a detector's own transform does to a picture, with a canvas of a fixed size."""
+    """Return the preprocessing of a detector's own transform, with a canvas of a fixed size."""
     mean, std = transform.image_mean, transform.image_std
     common: dict[str, Any] = {
         "interpolation": "bilinear",
-        # torchvision's detectors resize tensors, without a filter.
+        # torchvision's detectors resize tensors without antialiasing.
         "antialias": False,
         "color": "rgb",
         "mean": tuple(mean),
@@ -166,9 +166,9 @@ def preprocess_of(transform: GeneralizedRCNNTransform, size_hw: tuple[int, int] 
     if transform.fixed_size is not None:
         width, height = transform.fixed_size
         if size_hw not in (None, (height, width)):
-            raise ExportError(f"{name} has an input of {height}x{width}, which its anchors are made for")
+            raise ExportError(f"{name} has a fixed input of {height}x{width}, which its anchors are made for")
         return Preprocess(mode="stretch", size_hw=(height, width), **common)
-    # torchvision pads what it has normalised with zeros, which is the mean.
+    # torchvision pads after normalisation with zeros, which are the mean.
     pad = tuple(round(255 * value) for value in mean)
     return Preprocess(
         mode="letterbox",
@@ -181,13 +181,13 @@ def preprocess_of(transform: GeneralizedRCNNTransform, size_hw: tuple[int, int] 
 
 
 def canvas(short: int, longest: int, divisible: int) -> tuple[int, int]:
-    """torchvision's padded size of a 4:3 picture: height and width in pixels."""
+    """Return torchvision's padded size of a 4:3 picture: height and width in pixels."""
     wide = min(longest, short * 4 // 3)
     return math.ceil(short / divisible) * divisible, math.ceil(wide / divisible) * divisible
 
 
 def _transform(transform: GeneralizedRCNNTransform, preprocess: Preprocess) -> Transform:
-    """torchvision's own steps onto the canvas of a fixed size: normalise, resize as floats, pad with zeros."""
+    """Return torchvision's own steps on a fixed canvas: normalise, resize as floats, pad with zeros."""
     height, width = preprocess.size_hw
 
     def apply(picture: Any) -> Tensor:
@@ -200,14 +200,14 @@ def _transform(transform: GeneralizedRCNNTransform, preprocess: Preprocess) -> T
 
 
 def library_boxes(model: Detector, images: Tensor) -> list[Tensor]:
-    """What torchvision's own forward finds in network inputs.
+    """Run torchvision's own forward on network inputs.
 
     Args:
         model: The detector, in eval mode.
         images: (n, 3, height, width), normalised.
 
     Returns:
-        A tensor (k, 6) a picture: left, top, right, bottom, score, class; best first.
+        One tensor (k, 6) per picture: left, top, right, bottom, score, class; best first.
     """
     with torch.inference_mode(), _without_transform(model, (images.shape[2], images.shape[3])):
         found = model(list(images))
@@ -219,14 +219,14 @@ def library_boxes(model: Detector, images: Tensor) -> list[Tensor]:
 
 @contextlib.contextmanager
 def _without_transform(model: Detector, size_hw: tuple[int, int]) -> Iterator[None]:
-    """Let a detector take what is prepared already."""
+    """Make a detector take preprocessed pictures."""
     height, width = size_hw
     before = model.transform
     model.transform = GeneralizedRCNNTransform(
         height, width, [0.0] * 3, [1.0] * 3, size_divisible=1, fixed_size=(width, height)
     ).eval()
     if isinstance(model, FasterRCNN):
-        # It remembers the scales of the first pictures that it saw.
+        # The detector caches the scales of the first pictures.
         model.roi_heads.box_roi_pool.scales = None
     try:
         yield

@@ -16,12 +16,12 @@ _SMALLEST_PX = 1e-2
 
 
 class StaticFasterRCNN(nn.Module):
-    """torchvision's Faster R-CNN: the same weights, and the same boxes before the last suppression.
+    """torchvision's Faster R-CNN with the same weights and the same boxes, without the last suppression.
 
     Args:
         model: The detector, in eval mode.
         size_hw: Height and width of the network's input, in pixels.
-        boxes: How many boxes leave it.
+        boxes: Number of boxes that it returns.
     """
 
     def __init__(self, model: FasterRCNN, size_hw: tuple[int, int], boxes: int) -> None:
@@ -48,13 +48,13 @@ class StaticFasterRCNN(nn.Module):
         self.anchors: Tensor
         self.register_buffer("anchors", anchors)
         pool = model.roi_heads.box_roi_pool
-        # In the backbone's own order, as torchvision filters them.
+        # In the backbone's own order, filtered as in torchvision.
         self._pooled = [name for name in features if name in pool.featmap_names]
         maps_hw = [(int(features[name].shape[2]), int(features[name].shape[3])) for name in self._pooled]
         self.pool = GridSampleRoIAlign(pool, maps_hw, size_hw)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, height, width), normalised, to (n, boxes, 6)."""
+        """Map normalised (n, 3, height, width) to (n, boxes, 6)."""
         features = self.backbone(images)
         proposals, valid = self._propose(list(features.values()))
         pooled = self.pool([features[name] for name in self._pooled], proposals)
@@ -71,12 +71,12 @@ class StaticFasterRCNN(nn.Module):
         return to_rows(chosen, best, classes + 1)
 
     def _propose(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The region proposals: boxes (n, k, 4), best first, and which of them there really are (n, k)."""
+        """Return region proposals: boxes (n, k, 4), best first, and a mask of the real ones (n, k)."""
         objectness, deltas = self.rpn_head(maps)
         all_boxes, all_scores = [], []
         anchors = torch.split(self.anchors, self._counts)
         for level_logits, level_deltas, level_anchors in zip(objectness, deltas, anchors, strict=True):
-            # (n, a, h, w) to (n, h * w * a), and the same for (n, 4a, h, w).
+            # (n, a, h, w) to (n, h * w * a), and (n, 4a, h, w) likewise.
             logits = level_logits.permute(0, 2, 3, 1).flatten(1)
             four = level_deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
             best, place = logits.topk(min(self._before, logits.shape[1]), dim=1)
