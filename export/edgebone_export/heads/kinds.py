@@ -306,7 +306,7 @@ _log = logging.getLogger("edgebone.heads")
 
 
 def kinds() -> tuple[HeadKind, ...]:
-    """Return every kind, edgebone's own first; warn once about a package's kind that does not load, and leave it out."""
+    """Return every kind, edgebone's own first; warn once about a package's kind that does not load."""
     own = {kind.name for kind in KINDS}
     brought = [_brought(name) for name in names_brought(GROUP) if name not in own]
     return (*KINDS, *(kind for kind in brought if kind is not None))
