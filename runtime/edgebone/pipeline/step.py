@@ -57,7 +57,10 @@ class Step:
         return results, ()
 
     def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-        """Draw onto a frame that is shown: uint8, shape (height, width, 3), BGR."""
+        """Draw onto a frame that is shown: uint8, shape (height, width, 3), BGR.
+
+        Its results are drawn already, but for those that have ``drawn_by_step = True``.
+        """
         return image
 
     files = ""

@@ -134,10 +134,10 @@ class Stocktaking(Step):
         return self.stock, events
 
     def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-        """Draw the facings and a panel with the stock and the last events, in the place of what was drawn before."""
+        """Draw the facings, and a panel with the stock and the last events."""
         if self.stock is None:
             return image
-        return draw_shelf(frame.image, self.shelf.file, self.stock, self._shown, frame.position_s)
+        return draw_shelf(image, self.shelf.file, self.stock, self._shown, frame.position_s)
 
     def summary(self) -> list[str]:
         """A line for each zone, with what stands there at the end."""

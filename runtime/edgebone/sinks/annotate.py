@@ -86,7 +86,8 @@ def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8
         if drawing.legend is not None:
             top = drawing.legend(canvas, found)
     for name, result in heads.items():
-        rows = _drawing(task_of_result(result)).rows(result)
+        # What a step draws is not written over its picture first.
+        rows = [] if getattr(result, "drawn_by_step", False) else _drawing(task_of_result(result)).rows(result)
         texts = [(f"{name}: {text}" if name else text, confidence) for text, confidence in rows]
         top = _panel(canvas, texts, top) if texts else top
     return canvas

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from edgebone.core.event import event_values
 from edgebone.vision.shelf_file import Box
@@ -45,6 +45,8 @@ class Stock:
         embedded: How many facings went through the network for this frame; the others had not changed.
         reasons: By zone: why its counts are not known, in words; without those that are.
     """
+
+    drawn_by_step: ClassVar = True
 
     facings: tuple[Facing, ...]
     counts: dict[str, dict[str, int | None]]

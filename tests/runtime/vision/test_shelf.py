@@ -19,6 +19,7 @@ from edgebone.core.frame import Frame
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
 from edgebone.pipeline import Pipeline, Stocktaking
 from edgebone.sinks import open_sink
+from edgebone.sinks.annotate import annotate
 from edgebone.sinks.callback import CallbackSink
 from edgebone.vision.shelf import Pictures, Shelf
 from edgebone.vision.shelf_drawing import draw_shelf
@@ -238,6 +239,8 @@ def test_the_drawing_shows_states_and_has_room_beside_it(shelf: Shelf) -> None:
         stock, more = shelf.update(Frame(image, index, 0, "shelf", index / 10))
         events += more
     before = image.copy()
+    # Nothing is written over the picture that the step draws on.
+    assert (annotate(image, stock) == image).all()
     drawn = draw_shelf(image, shelf.file, stock, events, 0.3)
     assert (image == before).all()
     assert drawn.shape[0] == image.shape[0]
