@@ -38,7 +38,7 @@ class BusyEngine(SlowEngine):
 
 with edgebone.load(sys.argv[1]) as model:
     model.engine = BusyEngine(model.engine, 0)
-    with Stream(model, [open_source(sys.argv[2])], stall_s=5.0) as stream:
+    with Stream(model, [open_source(sys.argv[2])], stall_s=10.0) as stream:
         for number, _ in enumerate(stream):
             os.write(1, b".")
             if number == 14:
@@ -64,7 +64,7 @@ def test_a_stop_longer_than_the_limit_is_no_stalled_engine(colors_bundle: Path, 
     )
     assert process.stdout is not None
     seen = b"".join(process.stdout.read(1) for _ in range(3))
-    stand_still(process, 7)
+    stand_still(process, 12)
     rest, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert seen + rest == b"." * 15
