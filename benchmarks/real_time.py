@@ -21,14 +21,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-sys.path += [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "runtime")]
-from slow_engine import SlowEngine
-
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import edgebone
-from conftest import GREEN, picture, write_colors_bundle
 from edgebone.bench.measure import OnDemand
 from edgebone.engines.table import this_machine
 from edgebone.telemetry.sensors import read_process
+from support.bundles import write_colors_bundle
+from support.pictures import GREEN, picture
+from support.slow_engine import SlowEngine
 
 
 def memory_mb() -> float:
@@ -75,7 +75,7 @@ def freshness(bundle: Path, cameras: int, seconds: float, engine_fps: float) -> 
     }
 
 
-def hand_over(bundle: Path, frames: int = 5000) -> dict[str, float]:
+def hand_over(bundle: Path, frames: int) -> dict[str, float]:
     """Return processor time per frame through the stream, live and from a file, less the same calls in a loop."""
     with edgebone.load(bundle, engine="onnxruntime", threads=1) as model:
         image = picture(GREEN)
@@ -115,13 +115,14 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--engine-fps", type=float, default=100)
+    parser.add_argument("--frames", type=int, default=5000, help="of each way that the hand-over is measured on")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     machine = this_machine()
     print(machine)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         bundle = write_colors_bundle(Path(folder) / "colors.bundle")
-        costs = hand_over(bundle)
+        costs = hand_over(bundle, args.frames)
         print(json.dumps(costs), flush=True)
         fresh = freshness(bundle, args.cameras, args.seconds, args.engine_fps)
         print(json.dumps(fresh))

@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from conftest import write_colors_bundle
 from edgebone.engines.table import this_machine
+from support.bundles import write_colors_bundle
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 SOURCE = "synthetic://64x48@60"

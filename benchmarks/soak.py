@@ -23,17 +23,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path += [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "runtime")]
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import cv2
-from camera_servers import RtspServer, mjpeg_server
 
 import edgebone
-from conftest import GREEN, RED, picture, write_colors_bundle
 from edgebone.core.errors import BundleError, OutputError
 from edgebone.engines.table import this_machine
 from edgebone.sinks.guarded import GuardedSink
 from edgebone.sinks.jsonl import JsonLines
 from edgebone.telemetry.sensors import read_process
+from support.bundles import write_colors_bundle
+from support.camera_servers import RtspServer, mjpeg_server
+from support.pictures import GREEN, RED, picture
 
 
 def account() -> dict[str, float]:

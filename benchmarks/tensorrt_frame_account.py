@@ -24,8 +24,8 @@ from edgebone.core.bundle import open_bundle
 from edgebone.engines.table import this_machine
 from edgebone.engines.tensorrt.engine import TensorRTEngine
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "runtime"))
-from cuda_double import CudaDouble, TensorRTDouble, make_plan
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.cuda_double import CudaDouble, TensorRTDouble, make_plan
 
 WARM_UP = 5
 COLUMNS = ("launches", "copies in", "copies out", "event records", "waits", "allocations", "bytes in", "bytes out")

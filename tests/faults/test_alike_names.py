@@ -125,7 +125,7 @@ def test_prometheus_tells_sources_that_are_alike_apart(colors_bundle: Path) -> N
     with edgebone.load(colors_bundle) as model, model.stream([picture(RED)] * 3, [picture(RED)] * 2) as stream:
         list(stream)
         server = serve_metrics(lambda: stream.stats, port := free_port(), sensors=[])
-        text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read().decode()
         server.close()
     assert 'edgebone_frames_total{source="arrays"} 3.0' in text
     assert 'edgebone_frames_total{source="arrays (2)"} 2.0' in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -26,6 +27,7 @@ from edgebone_export import export
 from edgebone_export.errors import ExportError, ParityError, WeightsError
 from edgebone_export.models import segmenters, torchvision_models
 from edgebone_export.models.contract import ModelRequest
+from edgebone_export.models.detectors import composed, random_detectors, torchvision_detectors
 from edgebone_export.models.detectors.boxes import best_pairs
 from edgebone_export.models.detectors.composed import compose
 from edgebone_export.models.detectors.roi_align import GridSampleRoIAlign
@@ -37,6 +39,12 @@ from edgebone_export.proof.verify import check_against_library, check_preprocess
 from support.lowering import check_lowered_builds
 
 SMALL = (128, 160)
+
+
+@pytest.fixture(autouse=True)
+def quick_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Looking for random weights under which boxes survive takes longer than an export.
+    monkeypatch.setattr(random_detectors, "_SIDE", 96)
 
 
 def random_boxes(rng: np.random.Generator, n: int, side: float = 64) -> torch.Tensor:
@@ -152,39 +160,39 @@ def of_eight_aspects() -> list[np.ndarray]:
         for name in (*names(), *segmenters.names())
     ],
 )  # fmt: skip
-def test_pictures_of_any_aspect_fall_into_the_canvas_as_in_the_librarys_transform(name: str) -> None:
+def test_pictures_of_any_aspect_fall_into_the_canvas_as_in_the_librarys_transform(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Weights do not matter here, and finding good ones takes most of the time.
+    monkeypatch.setattr(torchvision_detectors, "randomize_detector", lambda _: None)
     backbone = load_backbone(ModelRequest(name, weights="random"))
     assert backbone.reference_transform is not None
     found = check_preprocess(backbone.preprocess, backbone.reference_transform, of_eight_aspects(), name)
     assert found.max_steps < 2
 
 
-# At 800x1088 the others' eager networks take minutes each; how pictures fall into their canvas is held above.
+# SSDLite and LR-ASPP: test_benchmarks.py. At 800x1088 the others' eager networks take minutes each; how pictures fall
+# into their canvas is held above.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large", "lraspp_mobilenet_v3_large"],
-)
-def test_what_the_readme_names_is_exported_at_its_defaults(name: str, tmp_path: Path) -> None:
+def test_what_the_readme_names_is_exported_at_its_defaults(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     # The two that fall the most apart into the canvas: the eager networks take seconds a picture.
     for index in (2, 5):
         cv2.imwrite(str(folder / f"{index}.png"), of_eight_aspects()[index])
-    report = export(name, tmp_path / "b", weights="random", samples=folder)
+    report = export("fasterrcnn_mobilenet_v3_large_320_fpn", tmp_path / "b", weights="random", samples=folder)
     assert report.parity.matched is not None and report.parity.matched >= 0.99
-    if name in names():
-        with open_bundle(tmp_path / "b") as bundle:
-            against = msgspec.json.decode(bundle.read("report.json"))["detections_against_library"]
-        assert against["matched"] >= 0.99
-        assert against["boxes"] > 2
+    with open_bundle(tmp_path / "b") as bundle:
+        against = msgspec.json.decode(bundle.read("report.json"))["detections_against_library"]
+    assert against["matched"] >= 0.99
+    assert against["boxes"] > 2
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(11)
-    for index, size_hw in enumerate([(240, 320), (300, 200), (128, 160)]):
+    for index, size_hw in enumerate([(300, 200), SMALL]):
         cv2.imwrite(str(folder / f"{index}.png"), synthesize(size_hw, rng))
     return folder
 
@@ -253,7 +261,18 @@ def test_the_static_form_finds_what_torchvision_finds(name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "backbone"), [("fasterrcnn", "mobilenet_v2"), ("retinanet", "efficientnet_b0"), ("fcos", "timm/resnet18")]
 )
-def test_backbones_swap_under_heads(kind: str, backbone: str, tmp_path: Path, pictures: Path) -> None:
+def test_backbones_swap_under_heads(
+    kind: str, backbone: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_few_proposals(*arguments: Any) -> Any:
+        model = compose(*arguments)
+        if kind == "fasterrcnn":
+            # A thousand cost a hundred times as much as the backbone.
+            model.rpn._pre_nms_top_n = model.rpn._post_nms_top_n = {"training": 100, "testing": 100}
+            model.roi_heads.fg_bg_sampler.batch_size_per_image = 64
+        return model
+
+    monkeypatch.setattr(composed, "compose", with_few_proposals)
     labels = ("car", "traffic light ☂ 2")
     report = export(
         kind, tmp_path / "b", backbone=backbone, weights="random", size_hw=SMALL, labels=labels, samples=pictures
@@ -373,7 +392,7 @@ def test_segmentation_gives_torchvisions_classes(name: str, tmp_path: Path, pict
     with torch.no_grad():
         wanted = backbone.module.model(images)["out"].argmax(dim=1).numpy()
     assert (golden["classes"] == wanted).mean() > 0.999
-    path = sorted(pictures.iterdir())[2]
+    path = sorted(pictures.iterdir())[1]
     maps = []
     for decode in ("graph", "host"):
         for engine in ("onnxruntime", "openvino"):

@@ -33,6 +33,7 @@ from edgebone.core.writing import write_whole
 from edgebone.gallery import Gallery
 from support import ROOT
 from support.bundles import write_colors_bundle
+from support.camera_servers import wait_for
 from support.program import edgebone
 
 KILLER = ROOT / "tests" / "support" / "killed_writers.py"
@@ -40,7 +41,7 @@ COMMAND_KILLER = ROOT / "tests" / "support" / "killed_commands.py"
 KINDS = ("folder", "zip", "head", "gallery")
 GRAPH = "onnx/fp32.onnx"
 # Either program takes more of them by hand.
-RANDOM_KILLS, COMMAND_KILLS = 40, 2
+RANDOM_KILLS, COMMAND_KILLS = 40, 1
 WRITERS, UPDATES = 4, 10
 
 
@@ -425,12 +426,12 @@ def test_a_writer_waits_for_another_one_and_says_so(tmp_path: Path, caplog: pyte
     def hold() -> None:
         with locked(path):
             entered.set()
-            time.sleep(1.5)
+            wait_for(lambda: caplog.records)
 
     other = threading.Thread(target=hold)
-    other.start()
-    entered.wait()
     with caplog.at_level(logging.WARNING, "edgebone.writing"):
+        other.start()
+        entered.wait()
         named(path, "new")
     other.join()
     assert [record.getMessage() for record in caplog.records] == [f"waiting for another writer of {path}"]

@@ -318,7 +318,9 @@ def test_a_fork_is_refused_the_engine_and_may_load_its_own(colors_bundle: Path, 
     assert all('"spawn"' in line for line in lines)
 
 
-# Storms
+# Storms. `benchmarks/reload_storm.py` goes on for as long as it is told.
+
+STORM_S = 10
 
 
 def _lives(outcome: Outcome) -> None:
@@ -328,14 +330,14 @@ def _lives(outcome: Outcome) -> None:
 
 @pytest.mark.slow
 def test_a_run_lives_through_a_storm_of_sighup(colors_bundle: Path, engine: str) -> None:
-    _lives(sighup(colors_bundle, engine, 0.05, 30))
+    _lives(sighup(colors_bundle, engine, 0.05, STORM_S))
 
 
 @pytest.mark.slow
 def test_a_stream_lives_through_swaps_by_four_threads(colors_bundle: Path, engine: str) -> None:
-    _lives(swap(colors_bundle, engine, 30))
+    _lives(swap(colors_bundle, engine, STORM_S))
 
 
 @pytest.mark.slow
 def test_a_stream_lives_through_swaps_of_a_head_by_four_threads(detached: Path, engine: str) -> None:
-    _lives(swap(detached, engine, 30, f"slow={detached.with_name('slow.head')}"))
+    _lives(swap(detached, engine, STORM_S, f"slow={detached.with_name('slow.head')}"))

@@ -285,7 +285,7 @@ def test_a_fifo_is_waited_for_and_its_reader_may_go_and_come_back(
         time.sleep(0.2)
         assert not writing.done()
         assert read_one() == 0
-        writing.result(10)
+        writing.result(30)
         for index in (1, 2, 3):
             sink.write(frame(index), seen())
         again = reader.submit(read_one)

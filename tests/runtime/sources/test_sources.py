@@ -25,6 +25,7 @@ from edgebone.sources.globs import files_matching
 from edgebone.sources.images import read_image
 from edgebone.sources.video import VideoFile
 from edgebone.stream.inbox import Inbox
+from support.camera_servers import wait_for
 from support.pictures import BLUE, GREEN, RED, picture, write_video
 from support.sources import Scripted
 
@@ -365,7 +366,10 @@ def test_a_synthetic_camera_has_its_size_its_end_and_a_pattern_that_moves() -> N
     found = frames(source)
     assert found[-1].index <= 19
     assert all(frame.image.shape == (48, 64, 3) for frame in found)
-    assert not np.array_equal(found[0].image, found[-1].image)
+    endless = open_source("synthetic://64x48@20")
+    first, second = endless.read(), endless.read()
+    assert first is not None and second is not None
+    assert not np.array_equal(first.image, second.image)
     indices = [frame.index for frame in found]
     assert indices == sorted(set(indices))
     tiny = frames(open_source("synthetic://1x1@1000?frames=3"))
@@ -393,7 +397,7 @@ def test_an_interrupt_wakes_a_waiting_read() -> None:
     thread.start()
     time.sleep(0.05)
     source.interrupt()
-    thread.join(5)
+    thread.join(30)
     assert found == [None]
 
 
@@ -413,9 +417,13 @@ def test_a_video_closes_twice(tmp_path: Path) -> None:
 def test_an_inbox_reads_ahead_only_a_little_and_loses_nothing() -> None:
     source = Scripted([1] * 100)
     inbox = Inbox([source])
+    # It reads from the first take on.
+    first = inbox.take()
+    assert first is not None
+    wait_for(lambda: source.read_count > 4)
     time.sleep(0.1)
     assert source.read_count < 10
-    found = []
+    found = [first[1].index]
     while (taken := inbox.take()) is not None:
         found.append(taken[1].index)
     inbox.close()
@@ -424,12 +432,18 @@ def test_an_inbox_reads_ahead_only_a_little_and_loses_nothing() -> None:
 
 
 def test_an_inbox_serves_its_sources_in_turn() -> None:
-    inbox = Inbox([Scripted([1] * 30, "a"), Scripted([1] * 30, "b")])
-    time.sleep(0.1)
-    names = []
+    sources = [Scripted([1] * 30, "a"), Scripted([1] * 30, "b")]
+    inbox = Inbox(sources)
+    names: list[str] = []
+
+    def have_a_frame_waiting() -> bool:
+        # Where another one has been read since, the one before it waits.
+        return all(source.read_count >= min(30, names.count(source.name) + 2) for source in sources)
+
+    # It reads from the first take on.
     while (taken := inbox.take()) is not None:
         names.append(taken[1].source)
-        time.sleep(0.002)
+        wait_for(have_a_frame_waiting)
     inbox.close()
     assert names.count("a") == names.count("b") == 30
     assert set(names[:4]) == set(names[10:14]) == {"a", "b"}
@@ -438,7 +452,6 @@ def test_an_inbox_serves_its_sources_in_turn() -> None:
 def test_an_inbox_hands_out_the_frames_before_a_failure_and_then_the_failure() -> None:
     source = Scripted([1, 1, 1, SourceError("broken cable")])
     inbox = Inbox([source])
-    time.sleep(0.05)
     found = [inbox.take(), inbox.take(), inbox.take()]
     assert [taken[1].index for taken in found if taken] == [0, 1, 2]
     with pytest.raises(SourceError, match="broken cable"):

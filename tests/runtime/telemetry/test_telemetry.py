@@ -71,13 +71,17 @@ def test_a_packages_power_is_its_energy_over_time_also_where_the_counter_begins_
     })  # fmt: skip
     assert len(probe_sensors(tmp_path)) == 2
     sensor = PackagePower(folder)
+    before_s = time.monotonic()
     assert sensor() == []
+    began_s = time.monotonic()
     time.sleep(0.2)
     (folder / "energy_uj").write_text("1000000")
+    ended_s = time.monotonic()
     (reading,) = sensor()
+    after_s = time.monotonic()
     assert (reading.quantity, reading.device) == ("power_watts", "cpu package-0")
-    # 2 J in a little more than 0.2 s.
-    assert 4 < reading.value <= 10
+    # 2 J in a little more than 0.2 s, or in much more where the machine is busy.
+    assert 2 / (after_s - before_s) * 0.99 <= reading.value <= 2 / (ended_s - began_s) * 1.01
 
 
 def test_this_process_is_always_there() -> None:
@@ -124,7 +128,7 @@ def test_the_names_that_are_asked_of_nvml_are_its_own() -> None:
 
 
 def fetch(port: int) -> dict[str, dict[frozenset[str], float]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return {
         sample.name: {frozenset(s.labels.values()): s.value for s in family.samples if s.name == sample.name}
@@ -155,7 +159,7 @@ def test_a_streams_figures_are_fetched_while_it_runs(colors_bundle: Path) -> Non
 
 
 def fetch_from(host: str, port: int) -> bytes:
-    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=30) as answer:
         content: bytes = answer.read()
         return content
 
@@ -168,7 +172,7 @@ def no_stats() -> StreamStats:
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -202,7 +206,7 @@ def test_healthz_says_whether_frames_are_seen() -> None:
 
 
 def test_an_engine_or_a_caller_that_takes_long_is_in_the_figures(colors_bundle: Path) -> None:
-    with slow_model(colors_bundle, 0.0) as model, model.stream("synthetic://32x32@30?frames=90") as stream:
+    with slow_model(colors_bundle, 0.0) as model, model.stream("synthetic://32x32@30") as stream:
         frames = iter(stream)
         next(frames)
         time.sleep(0.2)
