@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("teacher", type=Path)
     parser.add_argument("video", type=Path)
     parser.add_argument(
-        "--elsewhere", type=Path, help="pictures of other roads, to measure how the student generalises"
+        "--elsewhere", type=Path, help="pictures of other roads, to measure how well the student generalises"
     )
     parser.add_argument("--turns", type=int, default=15, help="turns of each way")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs on the teacher's masks, at most")

@@ -150,7 +150,7 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
         for file, answers in expected.items():
             _check_names(file, answers, head)
             if not isinstance(answers, str):
-                check_inside(f"what is expected of {file}", folder / file, (box.bbox for box in answers))
+                check_inside(f"the expected answers of {file}", folder / file, (box.bbox for box in answers))
             hits = _hits(model(folder / file), name, answers)
             found, of = found + int(hits.sum()), of + len(hits)
     agreement = Agreement(found, of, len(expected))

@@ -98,7 +98,7 @@ def test_a_table_for_people_names_the_front(bundles: list[Path], tmp_path: Path)
     ("names", "kind", "said"),
     [
         ((), "linear", "no backbones to compare"),
-        (("resnet18", "resnet18"), "linear", "comes twice"),
+        (("resnet18", "resnet18"), "linear", "is listed twice"),
         (("resnet18",), "embedding", "have no accuracy to compare"),
     ],
 )

@@ -460,7 +460,7 @@ def test_what_no_anomaly_head_can_be_fitted_on_is_refused(case: Case) -> None:
         fit_anomaly(case.maps, held_out_normal=few, picture=np.arange(80) // 20)
     with pytest.raises(ExportError, match="anomalous pictures: features_s4 missing"):
         fit_anomaly(case.maps, held_out_normal=case.maps, held_out_anomalous={"features_s2": few["features_s2"]})
-    with pytest.raises(ExportError, match="a false alarm rate between 0 and 1, not 1000, 128 and 1"):
+    with pytest.raises(ExportError, match="a false alarm rate between 0 and 1, found 1000, 128 and 1"):
         fit_anomaly(case.maps, held_out_normal=case.maps, false_alarm_rate=1)
     broken = {name: array.copy() for name, array in case.maps.items()}
     broken["features_s2"][3, 0, 0, 0] = np.nan

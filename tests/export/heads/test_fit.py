@@ -178,7 +178,7 @@ def test_a_class_with_one_picture_is_learned_from_and_reported(bundle: Path, tmp
     [
         ("case", "case"),
         ("empty", "expected a folder of pictures per class"),
-        ("one class", "one class only"),
+        ("one class", "all pictures have one class"),
         ("nothing readable", "none of"),
         ("nowhere", "nowhere"),
         ("loose", "1 pictures lie beside the class folders, such as loose.png"),
@@ -281,7 +281,7 @@ def test_a_further_kind_is_its_own_file_and_a_row(
 
 def test_a_setting_that_a_kind_does_not_have_is_refused_before_the_work(bundle: Path, tmp_path: Path) -> None:
     for settings, said in (
-        (Settings("mlp", options={"hiden": 3}), "kind mlp has no hiden; did you mean hidden"),
+        (Settings("mlp", options={"hiden": 3}), "kind mlp have no hiden; did you mean hidden"),
         (Settings(options={"epochs": 3}), "kind linear has no epochs; it has positive, sensitivity"),
         (Settings("forst"), "no kind of head forst; choose linear, logistic"),
     ):

@@ -402,7 +402,7 @@ def with_number(value: float) -> Change:
         (lambda s: Samples(s.x[:, 0], s.y, s.picture), r"shape \(n, d\), found \[12\]"),
         (lambda s: s.take(np.array([], int)), r"found \[0, 4\]"),
         (lambda s: Samples(s.x, s.y, s.picture[:3]), "number of a picture each"),
-        (lambda s: Samples(s.x, s.y + 1, s.picture), "row 2 has class 3, there are 3 labels"),
+        (lambda s: Samples(s.x, s.y + 1, s.picture), "row 2 has class 3, but there are 3 labels"),
         (lambda s: Samples(s.x, s.y - 1, s.picture), "row 0 has class -1"),
         (lambda s: Samples(s.x, s.y.astype(float), s.picture), "integer class"),
         (lambda s: Samples(s.x, s.y[:5], s.picture), "integer class"),

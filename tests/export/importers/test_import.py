@@ -339,7 +339,7 @@ def test_preprocessing_may_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(json.dumps({**said, "size_hw": [32, 32]}))
     with pytest.raises(ExportError, match=r"has size_hw \[32, 32\], but the network's input is \[64, 96\]"):
         import_onnx(file, tmp_path / "c", heads=head, preprocess=str(tmp_path / "p.json"))
-    with pytest.raises(ExportError, match=r"no such preprocessing; did you mean ultralytics\? there are yolox"):
+    with pytest.raises(ExportError, match=r"no such preprocessing; did you mean ultralytics\? choose yolox"):
         import_onnx(file, tmp_path / "c", heads=head, preprocess="yolo")
 
 

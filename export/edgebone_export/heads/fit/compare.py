@@ -186,10 +186,10 @@ def advice(rows: Sequence[Compared]) -> list[str]:
     front = [row for row in rows if row.on_front]
     lines = [f"{front[0].name} is the fastest" + (", and none is more accurate" if len(front) == 1 else "")]
     for cheaper, dearer in itertools.pairwise(front):
-        apart = dearer.interval95[0] > cheaper.interval95[1]
+        separated = dearer.interval95[0] > cheaper.interval95[1]
         lines.append(
             f"{dearer.name} is {100 * (dearer.accuracy - cheaper.accuracy):.1f} points more accurate than "
-            f"{cheaper.name}{'' if apart else ' (their intervals overlap)'} and takes "
+            f"{cheaper.name}{'' if separated else ' (their intervals overlap)'} and takes "
             f"{dearer.p50_ms / cheaper.p50_ms:.2f} times as long"
         )
     return lines

@@ -113,7 +113,7 @@ def fit_embedding(
             # The spread along a direction is known only after a few samples of it.
             enough = pictures >= _ENOUGH * min(most, train.x.shape[1])
             kind = "pca" if enough or "plain" not in kinds else "plain"
-            report["why"] = f"no classes to compare by; {kind} goes with {pictures} pictures in {most} dimensions"
+            report["why"] = f"no classes to compare by; {kind} suits {pictures} pictures in {most} dimensions"
         layers = _projection(kind, principal, train.x, y, most)
     width = next((layer.weight.shape[1] for layer in layers if isinstance(layer, Affine)), train.x.shape[1])
     if y is not None and held_out is not None:

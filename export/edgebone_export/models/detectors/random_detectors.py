@@ -24,7 +24,7 @@ _LOGIT_STD, _OBJECTNESS_STD, _OFFSET_STD = 0.2, 0.2, 0.1
 def randomize_detector(model: FasterRCNN | RetinaNet | FCOS | SSD) -> None:
     """Fill a detector with random weights from a fixed seed.
 
-    A library's own initialisation gives all boxes the same score and leaves them at their anchors, so a
+    A library's own initialisation assigns all boxes the same score and leaves them at their anchors, so a
     comparison would prove nothing.
 
     Args:
