@@ -191,10 +191,10 @@ class HeadKind:
         return self.settings(**said)
 
     def load(self, place: str) -> Callable[..., Any]:
-        """Import one of its places; what a package's function raises becomes one line that names the package.
+        """Import one of its functions; an error from a package's function becomes one line that names the package.
 
         Raises:
-            ExportError: The package is at fault.
+            ExportError: The package fails.
         """
         if self in KINDS:
             own: Callable[..., Any] = load_place(place)

@@ -282,7 +282,7 @@ def test_a_further_kind_is_its_own_file_and_a_row(
 def test_a_setting_that_a_kind_does_not_have_is_refused_before_the_work(bundle: Path, tmp_path: Path) -> None:
     for settings, said in (
         (Settings("mlp", options={"hiden": 3}), "kind mlp have no hiden; did you mean hidden"),
-        (Settings(options={"epochs": 3}), "kind linear has no epochs; it has positive, sensitivity"),
+        (Settings(options={"epochs": 3}), "kind linear have no epochs; it has positive, sensitivity"),
         (Settings("forst"), "no kind of head forst; choose linear, logistic"),
     ):
         with pytest.raises(ExportError, match=said):

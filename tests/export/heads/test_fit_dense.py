@@ -116,10 +116,10 @@ def test_normal_pictures_become_a_head_that_finds_odd_ones(bundle: Path, tmp_pat
 @pytest.mark.parametrize(
     ("change", "settings", "said"),
     [
-        ("no names", Settings("segmentation"), "no labels.txt"),
+        ("no names", Settings("segmentation"), "expected a labels.txt"),
         ("no picture", Settings("segmentation"), "no picture of that name"),
         ("class", Settings("segmentation"), "holds class 7"),
-        ("json", Settings("detection"), "not COCO's annotations"),
+        ("json", Settings("detection"), "not COCO annotations"),
         ("case", Settings("segmentation"), "labels differ only in case: Ground and ground"),
         ("categories", Settings("detection"), "labels differ only in case: Square and square"),
         ("", Settings("segmentation", views=3), "1 to 2 views"),

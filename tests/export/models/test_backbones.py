@@ -286,7 +286,7 @@ def test_a_crop_without_margin_is_what_the_librarys_own_transform_gives(name: st
 @pytest.mark.parametrize(
     ("name", "size_hw", "said"),
     [
-        ("mobilenet_v2", None, "224x224 pixels are cut out"),
+        ("mobilenet_v2", None, "224x224 pixels are cropped"),
         ("mobilenet_v2", (96, 160), "this one is stretch"),
         ("fcn_resnet50", None, "takes all of it"),
     ],

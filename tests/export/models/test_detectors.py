@@ -424,7 +424,7 @@ def test_a_segmentation_networks_own_classes(tmp_path: Path) -> None:
         )
     )
     assert backbone.heads["segmentation"].labels == ("none", "lane")
-    with pytest.raises(ExportError, match="has 2 classes, but 3 labels were given"):
+    with pytest.raises(ExportError, match="has 2 classes, but 3 labels were passed"):
         load_backbone(
             ModelRequest("lraspp_mobilenet_v3_large", weights=str(tmp_path / "lanes.pth"), labels=("a", "b", "c"))
         )

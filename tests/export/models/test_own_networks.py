@@ -159,9 +159,9 @@ def refuse() -> None:
 @pytest.mark.parametrize(
     ("give", "asked", "words"),
     [
-        (lambda x, f, c, v: v.mean(0), {}, r"first axis is the batch; for 2 pictures it returns output \[5\]"),
-        (lambda x, f, c, v: None, {}, "first axis is the batch; for 2 pictures it returns NoneType"),
-        (lambda x, f, c, v: (v, v), {"output_kind": "logits"}, r"logits are one output of shape .* output_1 \[2, 5\]"),
+        (lambda x, f, c, v: v.mean(0), {}, r"first axis is the batch; for 2 pictures it returned output \[5\]"),
+        (lambda x, f, c, v: None, {}, "first axis is the batch; for 2 pictures it returned NoneType"),
+        (lambda x, f, c, v: (v, v), {"output_kind": "logits"}, r"logits must be one output of shape .* output_1 \[2, 5\]"),
         (lambda x, f, c, v: v, {"output_kind": "segmentation"}, r"segmentation must be one .*found output"),
         (lambda x, f, c, v: refuse(), {}, "does not run at 32x48: ValueError at 'raise ValueError'"),
         (lambda x, f, c, v: x.nonsense(), {}, "Net does not run at 32x48: 'Tensor' object has no attribute"),
@@ -174,7 +174,7 @@ def test_what_is_not_there_is_refused_in_words(give: Any, asked: dict[str, Any],
 
 def test_a_grey_network_cannot_have_three_means() -> None:
     spec = Preprocess("stretch", (32, 48), "bilinear", True, "rgb", (0.4, 0.5, 0.6), (0.25,) * 3)
-    with pytest.raises(ExportError, match=r"takes one channel: .*not \[0.4, 0.5, 0.6\]"):
+    with pytest.raises(ExportError, match=r"takes one channel: .*found \[0.4, 0.5, 0.6\]"):
         load_backbone(ModelRequest(Net(lambda x, f, c, v: v, channels=1), preprocess=spec))
 
 

@@ -380,7 +380,7 @@ def test_tensorrt_rtx_compiles_every_variant_for_it(precision: str, target: str,
 
 
 def test_a_precision_that_a_target_does_not_have_is_refused_with_those_that_do(bundle: Path, photos: Path) -> None:
-    with pytest.raises(EngineError, match="onnxruntime does not compute in fp8; these do: tensorrt"):
+    with pytest.raises(EngineError, match="onnxruntime does not support fp8; these do: tensorrt"):
         make_recipe(source(classifier(), photos), "fp8", "onnxruntime")
     done = run(["quantize", bundle, "--calibrate", photos, "--precision", "int3"])
     assert done.returncode == 8
@@ -650,7 +650,7 @@ def test_bad_input_gives_one_line_and_leaves_the_bundle_alone(
 def test_a_graph_that_is_quantized_already_is_refused(tmp_path: Path, photos: Path) -> None:
     content = make_recipe(source(classifier(), photos), "int8", "tensorrt").make(())
     bundle = write_network(tmp_path / "q.bundle", content)
-    with pytest.raises(ExportError, match=r"already quantized \(it has DequantizeLinear, QuantizeLinear\)"):
+    with pytest.raises(ExportError, match=r"already quantized \(it contains DequantizeLinear, QuantizeLinear\)"):
         quantize(bundle, photos, variants=INT8)
 
 

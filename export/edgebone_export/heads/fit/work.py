@@ -86,10 +86,10 @@ class Work:
         return extract(engine, pictures, views=views, seed=self.settings.seed, cache=self.cache, progress=self.count)
 
     def fit(self, given: OnVectors | OnMaps) -> FittedHead:
-        """Have the kind fit its head.
+        """Fit the head with the kind's own function.
 
         Raises:
-            ExportError: The data does not allow what is wanted, or the package that brings the kind is at fault.
+            ExportError: The data does not suit the settings, or the package of the kind fails.
         """
         head = self.kind.load(self.kind.fit)(given, self.own)
         if not isinstance(head, FittedHead):
