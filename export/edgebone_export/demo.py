@@ -19,7 +19,7 @@ from edgebone.core.errors import missing
 
 _PHOTOS = ("chelsea", "coffee", "rocket")
 _VIDEO_WH = (640, 480)
-_FRAMES_A_PHOTO = 50
+_FRAMES_PER_PHOTO = 50
 _FPS = 25.0
 
 
@@ -94,8 +94,8 @@ def _write_video(photos: list[Path], path: Path) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FPS, _VIDEO_WH)
     for photo in photos:
         image = cv2.imread(str(photo))
-        for step in range(_FRAMES_A_PHOTO):
-            writer.write(_zoom(np.asarray(image, np.uint8), 1 + 0.5 * step / _FRAMES_A_PHOTO))
+        for step in range(_FRAMES_PER_PHOTO):
+            writer.write(_zoom(np.asarray(image, np.uint8), 1 + 0.5 * step / _FRAMES_PER_PHOTO))
     writer.release()
     return path
 

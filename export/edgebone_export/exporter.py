@@ -33,11 +33,11 @@ from edgebone_export.proof.verify import (
     check_preprocess,
     first_pictures,
     make_reference,
-    own_rounding,
+    rounding_note,
 )
 from edgebone_export.quantization.reduced import with_agreement
 
-PICTURES_A_PASS = 2
+PICTURES_PER_PASS = 2
 
 
 def export(
@@ -132,7 +132,7 @@ def export(
     trace_seconds = round(time.monotonic() - tracing, 3)
 
     # A pass that breaks the graph breaks it for any picture; the final file is compared on all of them.
-    few = first_pictures(reference, PICTURES_A_PASS)
+    few = first_pictures(reference, PICTURES_PER_PASS)
 
     def check(graph: ir.Model) -> Parity:
         progress(f"verify: {sum(1 for _ in graph.graph)} nodes")
@@ -148,7 +148,7 @@ def export(
     try:
         graph, records = run_passes(traced.model, passes, check)
     except ParityError as error:
-        raise ParityError(f"{error}{own_rounding(network, reference)}") from error
+        raise ParityError(f"{error}{rounding_note(network, reference)}") from error
     content = ir.to_proto(graph).SerializeToString()
     progress("verify: the final file")
     parity = check_graph(content, reference, batch)

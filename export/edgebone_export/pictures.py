@@ -50,14 +50,14 @@ def sample_pictures(folder: Path | None) -> tuple[list[Picture], str]:
     source = open_source(folder)
     pictures: list[Picture] = []
     with contextlib.closing(source):
-        for _, image in undamaged(source, lambda _: True, _say_left_out):
+        for _, image in undamaged(source, lambda _: True, _warn_skipped):
             pictures.append(image)
             if len(pictures) == COUNT:
                 break
     return pictures, f"the first {len(pictures)} of {folder}"
 
 
-def _say_left_out(frame: Frame, error: SourceError) -> None:
+def _warn_skipped(frame: Frame, error: SourceError) -> None:
     if frame.path is not None:
         _log.warning("left out: %s", error)
 

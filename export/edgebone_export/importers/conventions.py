@@ -15,7 +15,7 @@ from edgebone.core.manifest import Preprocess
 from edgebone.core.near import did_you_mean
 from edgebone.core.reading import is_regular, read_regular
 from edgebone_export.errors import ExportError
-from edgebone_export.importers.publishers import Said
+from edgebone_export.importers.publishers import FileMetadata
 from edgebone_export.models.labels import read_labels
 
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -53,7 +53,7 @@ _EXAMPLE = (
 )
 
 
-def find_preprocess(stated: str | Preprocess | None, said: Said, size_hw: tuple[int, int]) -> Preprocess:
+def find_preprocess(stated: str | Preprocess | None, said: FileMetadata, size_hw: tuple[int, int]) -> Preprocess:
     """Return the preprocessing that the user states, else that of the file's metadata.
 
     Args:

@@ -28,7 +28,7 @@ from edgebone_export.importers.arrange import (
     in_numbers,
     parse_columns,
 )
-from edgebone_export.importers.publishers import Said
+from edgebone_export.importers.publishers import FileMetadata
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ DECODERS = tuple(_KINDS)
 
 
 @dataclass(frozen=True)
-class Reading:
+class MatchedHeads:
     """The heads, and the outputs in the form that they read.
 
     Attributes:
@@ -131,9 +131,9 @@ def read_heads(
     runs: Mapping[str, Sequence[NDArray[Any]]],
     batch: int,
     pictures: int,
-    said: Said,
+    said: FileMetadata,
     size_hw: tuple[int, int],
-) -> Reading:
+) -> MatchedHeads:
     """Find the outputs that each head reads; build each decoder once to check that it fits.
 
     Args:
@@ -174,7 +174,7 @@ def read_heads(
             )
         heads[name] = head
     used = {output for head in heads.values() for output in head.outputs}
-    return Reading(heads, {name: values for name, values in outputs.items() if name in used}, tuple(steps))
+    return MatchedHeads(heads, {name: values for name, values in outputs.items() if name in used}, tuple(steps))
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,9 @@ class _Plan:
     unit: Unit | None
 
 
-def _plan(name: str, spec: HeadSpec, runs: Mapping[str, Sequence[NDArray[Any]]], single: bool, said: Said) -> _Plan:
+def _plan(
+    name: str, spec: HeadSpec, runs: Mapping[str, Sequence[NDArray[Any]]], single: bool, said: FileMetadata
+) -> _Plan:
     kind = _kind(spec.decoder)
     if said.decoders and spec.decoder not in said.decoders:
         raise ExportError(

@@ -45,11 +45,11 @@ from edgebone_export.importers.graph_decode import AppendDecoding, Decoding
 from edgebone_export.importers.heads import DECODERS, HeadSpec, name_heads, read_heads, specs_of
 from edgebone_export.importers.meaning import best, check_meaning
 from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
-from edgebone_export.importers.picture_input import PictureInput, bind, find_input, grey_of, put_grey_before
+from edgebone_export.importers.picture_input import PictureInput, bind, find_input, insert_grey, to_grey
 from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
 from edgebone_export.models.contract import Decode
-from edgebone_export.models.grey import shares_of_grey
+from edgebone_export.models.grey import grey_weights
 from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
 from edgebone_export.quantization.reduced import with_agreement
@@ -122,9 +122,9 @@ def import_onnx(
     bytes_in = taken.dtype == ir.DataType.UINT8
     planes: NDArray[Any] = inputs.transpose(0, 3, 1, 2) if bytes_in else normalize(spec, inputs)
     if taken.grey:
-        shares = shares_of_grey(spec, str(source))
-        runs = _run_file(model, taken, grey_of(planes, shares), source)
-        taken = put_grey_before(model, taken, shares)
+        shares = grey_weights(spec, str(source))
+        runs = _run_file(model, taken, to_grey(planes, shares), source)
+        taken = insert_grey(model, taken, shares)
     else:
         runs = _run_file(model, taken, planes, source)
     _drop_wrong_shapes(model, runs)

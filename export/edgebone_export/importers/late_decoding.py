@@ -248,7 +248,7 @@ class Chosen:
     def _at(self, value: ir.Value, axis: int) -> ir.Value:
         build, maker = self._build, _maker(value)
         op, inputs, attributes = maker.op, maker.inputs, maker.attributes
-        if op in _ONE_BY_ONE or self._is_apart(maker, axis):
+        if op in _ONE_BY_ONE or self._is_independent(maker, axis):
             return build.op(op, self.at(inputs[0], axis), *inputs[1:], **attributes)
         if op in _OF_TWO:
             sides = [self._side(item, maker, axis) for item in inputs]
@@ -265,7 +265,7 @@ class Chosen:
             return _reshaped(build, self.at(inputs[0], kept), maker, axis, self._k)
         return self._gather(value, maker, axis)
 
-    def _is_apart(self, maker: _Maker, axis: int) -> bool:
+    def _is_independent(self, maker: _Maker, axis: int) -> bool:
         """Return whether an operator with constants treats each index along an axis independently."""
         if maker.op == "Softmax":
             return self._opset >= _SOFTMAX_OPSET and maker.along(-1) not in (0, axis)
@@ -276,7 +276,7 @@ class Chosen:
             return True
         if maker.op == "Slice" and len(settings) >= 3:
             return not {0, axis} & {int(item) % maker.rank for item in np.ravel(settings[2])}
-        return maker.op == "Conv" and axis >= 2 and _looks_at_one(maker)
+        return maker.op == "Conv" and axis >= 2 and _is_pointwise(maker)
 
     def _side(self, value: ir.Value, maker: _Maker, axis: int) -> ir.Value | None:
         """Return one operand of a broadcasting operator for the chosen boxes; None if that is not possible."""
@@ -312,7 +312,7 @@ class Chosen:
         )
 
 
-def _looks_at_one(maker: _Maker) -> bool:
+def _is_pointwise(maker: _Maker) -> bool:
     """Return whether a convolution computes each position from that position alone."""
     weights = _constant(maker.inputs[1])
     plain = {"strides": 1, "pads": 0}

@@ -216,13 +216,13 @@ def bind(model: ir.Model, taken: PictureInput) -> None:
     graph.inputs[:] = [value for value in graph.inputs if value.name not in taken.bound]
 
 
-def grey_of(pictures: NDArray[Any], shares: Sequence[float]) -> NDArray[Any]:
+def to_grey(pictures: NDArray[Any], shares: Sequence[float]) -> NDArray[Any]:
     """Reduce three channels to grey: (n, 3, height, width) to (n, 1, height, width); bytes are rounded."""
     grey = np.tensordot(np.asarray(shares, np.float32), pictures.astype(np.float32), axes=(0, 1))[:, None]
     return np.floor(grey + np.float32(_HALF)).astype(np.uint8) if pictures.dtype == np.uint8 else grey
 
 
-def put_grey_before(model: ir.Model, taken: PictureInput, shares: Sequence[float]) -> PictureInput:
+def insert_grey(model: ir.Model, taken: PictureInput, shares: Sequence[float]) -> PictureInput:
     """Convert three input channels to grey before the network, in place."""
     graph = model.graph
     old = next(value for value in graph.inputs if value.name == taken.name)

@@ -17,7 +17,7 @@ _RECORD = "edgebone.preprocess"
 
 
 @dataclass(frozen=True)
-class Said:
+class FileMetadata:
     """The file's metadata; missing values are None or empty.
 
     Attributes:
@@ -54,7 +54,7 @@ _TASKS = {
 _ANY = ("raw", "embedding", "features")
 
 
-def read_metadata(metadata: Mapping[str, str]) -> Said:
+def read_metadata(metadata: Mapping[str, str]) -> FileMetadata:
     """Read a file's metadata.
 
     Raises:
@@ -65,13 +65,13 @@ def read_metadata(metadata: Mapping[str, str]) -> Said:
             preprocess = msgspec.json.decode(metadata[_RECORD], type=Preprocess)
         except msgspec.MsgspecError as error:
             raise ExportError(f"the file's record of its preprocessing is damaged ({error})") from error
-        return Said("edgebone", preprocess=preprocess, size_hw=preprocess.size_hw)
+        return FileMetadata("edgebone", preprocess=preprocess, size_hw=preprocess.size_hw)
     if metadata.get("author") == "Ultralytics" and {"stride", "names", "imgsz"} <= metadata.keys():
         return _ultralytics(metadata)
-    return Said()
+    return FileMetadata()
 
 
-def _ultralytics(metadata: Mapping[str, str]) -> Said:
+def _ultralytics(metadata: Mapping[str, str]) -> FileMetadata:
     """Read Ultralytics' metadata, engine/exporter.py: ``task``, ``head``, ``names``, ``imgsz``, ``kpt_shape``."""
     task = metadata.get("task", "detect")
     if task not in _TASKS:
@@ -84,15 +84,15 @@ def _ultralytics(metadata: Mapping[str, str]) -> Said:
     decoders = (*_TASKS[task], *_ANY)
     if task == "classify":
         # Its last layer is a softmax; data/augment.py, classify_transforms().
-        return Said(
+        return FileMetadata(
             "ultralytics", "ultralytics-classify", None, labels, size_hw, task, decoders, {"activation": "none"}
         )
     if metadata.get("head") == "RTDETRDecoder":
         # models/rtdetr/predict.py: pictures are stretched, boxes are fractions.
         settings = {"columns": [*CENTERED, "score", "class"], "unit": "relative"}
         rows = ("yolo-end2end", *_ANY)
-        return Said("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
-    return Said("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
+        return FileMetadata("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
+    return FileMetadata("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -216,7 +216,7 @@ def check_options(request: ModelRequest, *takes: Literal["decode", "resize", "ki
             raise ExportError(refusal)
 
 
-def check_gives(request: ModelRequest, kind: OutputKind) -> None:
+def check_output_kind(request: ModelRequest, kind: OutputKind) -> None:
     """Check that a detector or segmentation network gets no other output kind, and no preprocessing.
 
     Raises:

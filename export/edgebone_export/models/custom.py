@@ -108,5 +108,5 @@ def _wrap(module: nn.Module, request: ModelRequest, preprocess: Preprocess | Non
         weights=record,
         reference_transform=None,
         returns=returns,
-        kind=kinds.said_by(inner),
+        kind=kinds.configured_kind(inner),
     )

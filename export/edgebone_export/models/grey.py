@@ -9,7 +9,7 @@ from edgebone_export.errors import ExportError
 _RED_GREEN_BLUE = (0.299, 0.587, 0.114)
 
 
-def shares_of_grey(preprocess: Preprocess, name: str) -> tuple[float, ...]:
+def grey_weights(preprocess: Preprocess, name: str) -> tuple[float, ...]:
     """Return each channel's weight in grey, in the network's channel order.
 
     Args:

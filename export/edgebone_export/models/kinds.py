@@ -12,7 +12,7 @@ from edgebone.core.manifest import Head
 from edgebone_export.errors import ExportError
 from edgebone_export.models.output_kinds import Kind
 
-EndsIn = Literal["softmax", "sigmoid"]
+FinalActivation = Literal["softmax", "sigmoid"]
 
 # As in transformers' configurations.
 _PROBLEM_TYPES: dict[object, Kind] = {
@@ -20,18 +20,18 @@ _PROBLEM_TYPES: dict[object, Kind] = {
     "multi_label_classification": "multilabel",
     "regression": "regression",
 }
-_ENDS: dict[str, EndsIn] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid"}
+_ENDS: dict[str, FinalActivation] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid"}
 # Operators that only reshape values or select some of them.
 _VIEWS = ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "Clone", "Alias")
 _SUM_TOLERANCE = 1e-3
 
 
-def said_by(module: nn.Module) -> Kind | None:
+def configured_kind(module: nn.Module) -> Kind | None:
     """Return the kind in a network's own configuration, such as transformers' ``config.problem_type``."""
     return _PROBLEM_TYPES.get(getattr(getattr(module, "config", None), "problem_type", None))
 
 
-def ends_in(module: nn.Module, example: torch.Tensor) -> EndsIn | None:
+def final_activation(module: nn.Module, example: torch.Tensor) -> FinalActivation | None:
     """Return whether a network ends in a softmax, or in a sigmoid of each value.
 
     Args:
@@ -55,7 +55,7 @@ def ends_in(module: nn.Module, example: torch.Tensor) -> EndsIn | None:
 
 
 def head_of(
-    name: str, kind: Kind | None, ends: EndsIn | None, output: str, labels: Sequence[str], named: bool
+    name: str, kind: Kind | None, ends: FinalActivation | None, output: str, labels: Sequence[str], named: bool
 ) -> dict[str, Head]:
     """Return the head that reads one output of k values per picture.
 

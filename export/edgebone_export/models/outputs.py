@@ -20,7 +20,7 @@ from edgebone_export.models.contract import (
     check_options,
     run_eager,
 )
-from edgebone_export.models.kinds import ends_in, head_of
+from edgebone_export.models.kinds import final_activation, head_of
 from edgebone_export.models.output_kinds import OutputKind
 
 
@@ -75,7 +75,7 @@ def with_output(network: Network, request: ModelRequest) -> Backbone:
         else:
             module = network.maps or taps.feature_maps(network.module, example, network.name)
             features = _features(run_eager(module, example), network)
-        ends = ends_in(module, example) if kind == "logits" and network.returns else None
+        ends = final_activation(module, example) if kind == "logits" and network.returns else None
     except ExportError:
         raise
     except Exception as error:

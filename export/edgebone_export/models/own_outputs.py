@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgebone.core.manifest import Preprocess
 from edgebone_export.errors import ExportError, in_one_line
-from edgebone_export.models.grey import shares_of_grey
+from edgebone_export.models.grey import grey_weights
 from edgebone_export.models.output_kinds import Kind
 from edgebone_export.models.taps import stride_of
 
@@ -113,7 +113,7 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
     """
     returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception) and not isinstance(_run(module, 1, preprocess), Exception):
-        module = Grey(module, shares_of_grey(preprocess, name))
+        module = Grey(module, grey_weights(preprocess, name))
         returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception):
         height, width = preprocess.size_hw

@@ -21,8 +21,8 @@ from edgebone_export.models.contract import (
     Decode,
     Model,
     ModelRequest,
-    check_gives,
     check_options,
+    check_output_kind,
     class_count_in,
 )
 
@@ -62,7 +62,7 @@ def load(request: ModelRequest) -> Backbone:
     The default size is torchvision's for a 4:3 picture, rounded down to multiples of 8.
     """
     check_options(request, "decode")
-    check_gives(request, "segmentation")
+    check_output_kind(request, "segmentation")
     name, weights, labels, decode = request.name, request.weights, request.labels, request.decode
     entry = torchvision_models.find_entry(name, weights)
     published: tuple[str, ...] = tuple(entry.meta["categories"])

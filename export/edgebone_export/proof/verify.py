@@ -210,7 +210,7 @@ def check_graph(graph: bytes, reference: Reference, batch: tuple[int, int]) -> P
     return _worst([_compare(outputs, reference) for outputs in results])
 
 
-def own_rounding(backbone: Backbone, reference: Reference) -> str:
+def rounding_note(backbone: Backbone, reference: Reference) -> str:
     """Return text to append to an error if the network itself magnifies rounding, else an empty string.
 
     PyTorch is compared with itself in double precision, on the first picture.

@@ -129,7 +129,7 @@ def find_places(model: ir.Model, layers: Iterable[Layer], dialect: Dialect) -> P
             value = node.inputs[place]
             if value is None or _is_restored(value):
                 continue
-            if not (layer.op_type in CLIPPING and _taken_in(value, lowered)):
+            if not (layer.op_type in CLIPPING and _is_fused_into(value, lowered)):
                 inputs.append((node, place))
         if dialect.outputs and not _ends(node, layer, model):
             output = node.outputs[0]
@@ -170,7 +170,7 @@ def _is_clipped(output: ir.Value, lowered: Collection[str]) -> bool:
     return len(readers) == 1 and readers[0][0].op_type in CLIPPING and readers[0][0].name in lowered
 
 
-def _taken_in(value: ir.Value, lowered: Collection[str]) -> bool:
+def _is_fused_into(value: ir.Value, lowered: Collection[str]) -> bool:
     """Return whether a lowered operator computes a value that only a clip reads."""
     producer = value.producer()
     return producer is not None and producer.name in lowered and _is_clipped(value, lowered)

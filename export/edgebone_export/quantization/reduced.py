@@ -60,7 +60,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     """
     ((name, variant),) = manifest.variants.items()
     size_hw = manifest.preprocess.size_hw
-    if not tells(manifest):
+    if not has_discrete_answers(manifest):
         return manifest
     try:
         found, by = _in_bf16(graph, variant, inputs)
@@ -80,7 +80,7 @@ def with_agreement(manifest: Manifest, graph: bytes, inputs: NDArray[np.uint8], 
     return msgspec.structs.replace(manifest, variants={name: proved})
 
 
-def tells(manifest: Manifest) -> bool:
+def has_discrete_answers(manifest: Manifest) -> bool:
     """Return whether all heads return discrete answers, such as classes and boxes."""
     return all(_kind(name, head) is not None for name, head in manifest.heads.items())
 

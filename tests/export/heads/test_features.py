@@ -46,7 +46,7 @@ def test_views_are_those_of_the_plain_formula_to_the_bit(
 ) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (*size_hw, 3), np.uint8)
     found = [view.copy() for view in views_of(picture, 8, 3)]
-    monkeypatch.setattr("edgebone_export.heads.data.views._lit", plainly_lit)
+    monkeypatch.setattr("edgebone_export.heads.data.views._relit", plainly_lit)
     monkeypatch.setattr(
         "edgebone_export.heads.data.views._mirrored", lambda image: np.ascontiguousarray(image[:, ::-1])
     )

@@ -295,7 +295,7 @@ def test_a_kinds_settings_are_those_of_its_function(kind: str) -> None:
     (taken,) = [
         inspect.signature(function).parameters
         for name, function in vars(importlib.import_module(module)).items()
-        if name.startswith("fit_") and name != "fit_asked" and function.__module__ == module
+        if name.startswith("fit_") and name != "fit_from_settings" and function.__module__ == module
     ]
     of_data = {"columns", "labels", "images", "val_images", "anomalous"}
     given = {"kind", "picture", "seed", "progress", "held_out_normal", "held_out_anomalous"}

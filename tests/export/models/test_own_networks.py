@@ -161,7 +161,11 @@ def refuse() -> None:
     [
         (lambda x, f, c, v: v.mean(0), {}, r"first axis is the batch; for 2 pictures it returned output \[5\]"),
         (lambda x, f, c, v: None, {}, "first axis is the batch; for 2 pictures it returned NoneType"),
-        (lambda x, f, c, v: (v, v), {"output_kind": "logits"}, r"logits must be one output of shape .* output_1 \[2, 5\]"),
+        (
+            lambda x, f, c, v: (v, v),
+            {"output_kind": "logits"},
+            r"logits must be one output of shape .* output_1 \[2, 5\]",
+        ),
         (lambda x, f, c, v: v, {"output_kind": "segmentation"}, r"segmentation must be one .*found output"),
         (lambda x, f, c, v: refuse(), {}, "does not run at 32x48: ValueError at 'raise ValueError'"),
         (lambda x, f, c, v: x.nonsense(), {}, "Net does not run at 32x48: 'Tensor' object has no attribute"),

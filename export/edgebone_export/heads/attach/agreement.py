@@ -16,7 +16,7 @@ from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.evaluate.evaluation_set import prepared
 from edgebone_export.heads.features.taps import reference_variant
 from edgebone_export.pictures import synthesize
-from edgebone_export.quantization.reduced import tells, with_agreement
+from edgebone_export.quantization.reduced import has_discrete_answers, with_agreement
 
 _MOST, _MADE = 32, 8
 
@@ -43,7 +43,11 @@ def measure_agreement(
     """
     name = reference_variant(manifest)
     variant = manifest.variants[name]
-    if variant.precision != "fp32" or not tells(manifest) or any(head.detached for head in manifest.heads.values()):
+    if (
+        variant.precision != "fp32"
+        or not has_discrete_answers(manifest)
+        or any(head.detached for head in manifest.heads.values())
+    ):
         return manifest
     progress("bf16 against fp32")
     chosen: Sequence[Path | NDArray[np.uint8]] = pictures or _made(manifest.preprocess.size_hw)

@@ -160,7 +160,7 @@ def detach(
         _check_there(bundle, names)
         if set(names) == set(bundle.manifest.heads):
             raise ExportError(f"{path}: no head would be left; a bundle needs at least one")
-        taken = {} if save is None else {Path(save) / f"{name}.head": _taken_off(bundle, name) for name in names}
+        taken = {} if save is None else {Path(save) / f"{name}.head": _detached_head(bundle, name) for name in names}
         for file in taken:
             check_head_target(file, overwrite)
         change = _Change(bundle, bundle.manifest.taps, {}, False, frozenset(names), bundle.manifest.variants, progress)
@@ -174,7 +174,7 @@ def detach(
     return Attached(target, tuple(made.manifest.heads), made.max_abs, made.left_out)
 
 
-def _taken_off(bundle: Bundle, name: str) -> HeadFile:
+def _detached_head(bundle: Bundle, name: str) -> HeadFile:
     if not bundle.manifest.heads[name].file:
         raise ExportError(f"{bundle.path}: head {name} is the network's own, so it has no artefact to save")
     return renamed(bundle_head(bundle, name), name)

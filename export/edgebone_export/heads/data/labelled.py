@@ -171,7 +171,7 @@ def check_spelling(data: Path, labels: Iterable[str]) -> None:
         raise ExportError(f"{data}: labels differ only in case: {' and '.join(twice[0])}; use one spelling")
 
 
-def parted(
+def split_rows(
     picture: NDArray[np.int64], strata: NDArray[np.int64], group: NDArray[np.int64], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split rows into training and held-out ones with :func:`hold_out`.

@@ -53,10 +53,10 @@ def _random_view(picture: Picture, rng: np.random.Generator) -> Picture:
     cut: Picture = np.asarray(cv2.warpAffine(picture, turn, (out_w, out_h), flags=flags, borderMode=border), np.uint8)
     if rng.random() < 0.5:
         cut = _mirrored(cut)
-    return _lit(cut, rng)
+    return _relit(cut, rng)
 
 
-def _lit(picture: Picture, rng: np.random.Generator) -> Picture:
+def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
     """Change brightness, contrast and saturation by up to a fifth, each channel by up to 7 %."""
     brightness, contrast, saturation = rng.uniform(1 - _LIGHT, 1 + _LIGHT, 3)
     tint = rng.uniform(1 - _TINT, 1 + _TINT, 3)

@@ -14,10 +14,10 @@ from edgebone.core.manifest import Preprocess
 from edgebone.preprocess import plan
 from edgebone.sources.images import read_image
 from edgebone_export.errors import ExportError
-from edgebone_export.heads.data.alike import groups_alike
 from edgebone_export.heads.data.dense import Dense
-from edgebone_export.heads.data.labelled import parted
+from edgebone_export.heads.data.labelled import split_rows
 from edgebone_export.heads.data.sets import Sets
+from edgebone_export.heads.data.similar import group_similar
 from edgebone_export.heads.features.features import FeatureEngine, Features
 from edgebone_export.heads.features.fitted import MapsOfPictures, OnMaps
 from edgebone_export.heads.fit.variants import accuracy_by_variant
@@ -109,8 +109,8 @@ def _parted(seen: Features, settings: Settings) -> tuple[NDArray[np.int64], NDAr
     first = np.unique(seen.picture, return_index=True)[1]
     means = [array[first].mean(axis=(2, 3), dtype=np.float32) for array in seen.arrays.values()]
     strata = np.zeros(len(first), np.int64)
-    group = groups_alike(np.concatenate(means, axis=1), strata).group
-    rows, held = parted(seen.picture, strata, group, settings.hold_out, settings.seed)
+    group = group_similar(np.concatenate(means, axis=1), strata).group
+    rows, held = split_rows(seen.picture, strata, group, settings.hold_out, settings.seed)
     if not 0 < len(held) < len(first):
         raise ExportError(
             f"of {len(first)} pictures {len(held)} would be held out; pass more pictures, --val or another --hold-out"

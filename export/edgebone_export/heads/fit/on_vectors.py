@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Accuracy
-from edgebone_export.heads.data.alike import Alike, groups_alike
-from edgebone_export.heads.data.labelled import Labelled, parted
+from edgebone_export.heads.data.labelled import Labelled, split_rows
 from edgebone_export.heads.data.sets import Sets
+from edgebone_export.heads.data.similar import SimilarGroups, group_similar
 from edgebone_export.heads.data.splits import rarest_label
 from edgebone_export.heads.features.features import FeatureEngine, Features
 from edgebone_export.heads.features.fitted import VECTOR, FittedHead, OnVectors, Samples
@@ -112,10 +112,10 @@ def _strata(y: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(y, np.int64) if y.ndim == 1 else np.zeros(len(y), np.int64)
 
 
-def _alike(samples: Samples) -> tuple[Samples, Alike]:
+def _alike(samples: Samples) -> tuple[Samples, SimilarGroups]:
     """Group pictures that look alike, so that no split separates them."""
     numbers, first = np.unique(samples.picture, return_index=True)
-    alike = groups_alike(samples.x[first], _strata(samples.y[first]))
+    alike = group_similar(samples.x[first], _strata(samples.y[first]))
     return replace(samples, alike=alike.group[np.searchsorted(numbers, samples.picture)]), alike
 
 
@@ -123,7 +123,7 @@ def _parted(samples: Samples, settings: Settings) -> tuple[Samples, Samples]:
     """Return training samples, and held-out samples without augmented views."""
     first = np.unique(samples.picture, return_index=True)[1]
     strata = _strata(samples.y[first])
-    rows, held = parted(samples.picture, strata, samples.group[first], settings.hold_out, settings.seed)
+    rows, held = split_rows(samples.picture, strata, samples.group[first], settings.hold_out, settings.seed)
     return samples.take(rows), samples.take(held)
 
 

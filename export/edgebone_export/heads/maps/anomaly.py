@@ -225,7 +225,7 @@ def threshold_of(normal: NDArray[np.float64], false_alarm_rate: float) -> tuple[
     ), f"the tail of a log-normal distribution: {needed} pictures would show it, {len(normal)} cannot"
 
 
-def fit_asked(given: OnMaps, settings: AnomalySettings) -> FittedHead:
+def fit_from_settings(given: OnMaps, settings: AnomalySettings) -> FittedHead:
     """See :func:`fit_anomaly`."""
     return fit_anomaly(
         given.train.maps, held_out_normal=given.held_out.maps, held_out_anomalous=given.odd,

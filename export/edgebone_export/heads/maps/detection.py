@@ -246,7 +246,7 @@ def _counts(boxes: Sequence[Boxes], labels: Sequence[str]) -> dict[str, int]:
     return dict(zip(labels, counts.tolist(), strict=True))
 
 
-def fit_asked(given: OnMaps, settings: DetectionSettings) -> FittedHead:
+def fit_from_settings(given: OnMaps, settings: DetectionSettings) -> FittedHead:
     """See :func:`fit_detection`."""
     train, held_out = given.train, given.held_out
     return fit_detection(

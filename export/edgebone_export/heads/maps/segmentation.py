@@ -269,7 +269,7 @@ def _figures(net: Classes, pictures: _Pictures, labels: Sequence[str], batch: in
     }
 
 
-def fit_asked(given: OnMaps, settings: SegmentationSettings) -> FittedHead:
+def fit_from_settings(given: OnMaps, settings: SegmentationSettings) -> FittedHead:
     """See :func:`fit_segmentation`."""
     train, held_out = given.train, given.held_out
     return fit_segmentation(

@@ -292,7 +292,7 @@ def _check_same(
         )
 
 
-def fit_asked(given: OnVectors, settings: ClassifierSettings) -> FittedHead:
+def fit_from_settings(given: OnVectors, settings: ClassifierSettings) -> FittedHead:
     """Fit the requested kind of classifier; see :func:`fit_classifier`."""
     kind: Kind = given.kind  # type: ignore[assignment]
     return fit_classifier(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def one_core_a_call() -> Iterator[None]:
+def one_core_per_call() -> Iterator[None]:
     """Keep NumPy's and torch's calls on one core each, in all threads.
 
     For many small fits, one thread per fit is faster than all cores for each in turn. It is much faster if other

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgebone_export.heads.data.splits import Rows
 from edgebone_export.heads.features.fitted import Features
-from edgebone_export.heads.vectors.cores import one_core_a_call
+from edgebone_export.heads.vectors.cores import one_core_per_call
 from edgebone_export.heads.vectors.graph import Layer
 
 
@@ -84,7 +84,7 @@ def fit_and_validate(
     tests = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
     tried: list[dict[str, Any]] = []
     best: Validated | None = None
-    with one_core_a_call(), ThreadPoolExecutor(min(len(tests) + 1, os.cpu_count() or 1)) as pool:
+    with one_core_per_call(), ThreadPoolExecutor(min(len(tests) + 1, os.cpu_count() or 1)) as pool:
         whole, *paths = pool.map(
             start, [np.arange(len(fold)), *(np.flatnonzero(fold != at) for at in range(len(tests)))]
         )
@@ -112,7 +112,7 @@ def fit_and_validate(
 
 def fit(start: Start, n: int, steps: Sequence[float]) -> tuple[Layer, ...]:
     """Fit a model on n rows through the steps, without testing."""
-    with one_core_a_call():
+    with one_core_per_call():
         path = start(np.arange(n))
         for step in steps:
             path.advance(step)

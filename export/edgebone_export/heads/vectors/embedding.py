@@ -16,7 +16,7 @@ from edgebone_export.heads.data.splits import folds_of
 from edgebone_export.heads.features.fitted import Features, FittedHead, OnVectors, Samples
 from edgebone_export.heads.kinds import EmbeddingSettings
 from edgebone_export.heads.report import Report, percent_text, share_text, vector_lines
-from edgebone_export.heads.vectors.cores import one_core_a_call
+from edgebone_export.heads.vectors.cores import one_core_per_call
 from edgebone_export.heads.vectors.graph import Affine, Layer, Unit, computed, write_graph
 from edgebone_export.heads.vectors.metrics import Rows, share
 from edgebone_export.need_packages import need
@@ -96,7 +96,7 @@ def fit_embedding(
         "held_out": None,
     }
     fold = np.full(len(train.x), -1) if y is None else folds_of(y, train.group, folds, seed)
-    with one_core_a_call():
+    with one_core_per_call():
         principal = _principal(train.x)
         if y is not None and (fold >= 0).any():
             hits = {kind: _hits(kind, principal, train.x, y, fold, most) for kind in kinds}
@@ -203,7 +203,7 @@ def _discriminants(z: NDArray[np.float64], y: Rows) -> NDArray[np.float64]:
     return np.asarray(to_even @ best[:, ::-1][:, : min(len(classes) - 1, z.shape[1])])
 
 
-def fit_asked(given: OnVectors, settings: EmbeddingSettings) -> FittedHead:
+def fit_from_settings(given: OnVectors, settings: EmbeddingSettings) -> FittedHead:
     """See :func:`fit_embedding`."""
     return fit_embedding(
         given.train, given.names, given.held_out, **settings.said(), seed=given.seed, progress=given.progress

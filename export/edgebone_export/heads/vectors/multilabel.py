@@ -160,7 +160,7 @@ def _figures(
     }
 
 
-def fit_asked(given: OnVectors, settings: MultilabelSettings) -> FittedHead:
+def fit_from_settings(given: OnVectors, settings: MultilabelSettings) -> FittedHead:
     """See :func:`fit_multilabel`."""
     return fit_multilabel(
         given.train, given.held_out, given.names, **settings.said(), seed=given.seed, progress=given.progress

@@ -17,7 +17,7 @@ from edgebone_export.heads.data.splits import folds_of
 from edgebone_export.heads.features.fitted import FittedHead, OnVectors, Samples
 from edgebone_export.heads.kinds import RegressionSettings
 from edgebone_export.heads.report import Report, number_text, share_text, vector_lines
-from edgebone_export.heads.vectors.cores import one_core_a_call
+from edgebone_export.heads.vectors.cores import one_core_per_call
 from edgebone_export.heads.vectors.graph import Affine, computed, folded, write_graph
 from edgebone_export.heads.vectors.metrics import share
 from edgebone_export.heads.vectors.standardize import standardizer
@@ -89,7 +89,7 @@ def fit_regression(
     def fit_without(number: int) -> list[tuple[Values, Values]]:
         return _ridge(x[fold != number], target[fold != number])
 
-    with one_core_a_call(), ThreadPoolExecutor(min(folds + 1, os.cpu_count() or 1)) as pool:
+    with one_core_per_call(), ThreadPoolExecutor(min(folds + 1, os.cpu_count() or 1)) as pool:
         # Fold -1 does not exist: leaving it out keeps all rows.
         every, *parts = pool.map(fit_without, range(-1, folds))
     for number, fits in enumerate(parts):
@@ -172,7 +172,7 @@ def _figures(predicted: Values, y: Values, names: Sequence[str], half_width: Val
     return {"rows": len(y), "values": rows}
 
 
-def fit_asked(given: OnVectors, settings: RegressionSettings) -> FittedHead:
+def fit_from_settings(given: OnVectors, settings: RegressionSettings) -> FittedHead:
     """See :func:`fit_regression`."""
     return fit_regression(
         given.train, given.held_out, given.names, **settings.said("columns"), seed=given.seed, progress=given.progress

@@ -25,8 +25,8 @@ from edgebone_export.models.contract import (
     Backbone,
     Model,
     ModelRequest,
-    check_gives,
     check_options,
+    check_output_kind,
 )
 from edgebone_export.models.detectors.random_detectors import randomize_detector
 from edgebone_export.models.detectors.torchvision_detectors import BACKGROUND, Detector, coco_classes, to_backbone
@@ -135,7 +135,7 @@ class Composed:
             UnknownModelError: No provider has the backbone.
         """
         check_options(request, "backbone")
-        check_gives(request, "detections")
+        check_output_kind(request, "detections")
         kind, weights, labels = request.name, request.weights, request.labels
         if request.backbone is None:
             raise ExportError(f"{kind} needs a backbone: --backbone mobilenet_v3_large, or any with feature maps")

@@ -24,7 +24,7 @@ from edgebone.preprocess import plan
 from edgebone_export.errors import ExportError
 from edgebone_export.models import checkpoints, torchvision_models
 from edgebone_export.models import weights as weights_
-from edgebone_export.models.contract import Backbone, Model, ModelRequest, Transform, check_gives, check_options
+from edgebone_export.models.contract import Backbone, Model, ModelRequest, Transform, check_options, check_output_kind
 from edgebone_export.models.detectors.one_stage import StaticFCOS, StaticRetinaNet, StaticSSD
 from edgebone_export.models.detectors.random_detectors import randomize_detector
 from edgebone_export.models.detectors.two_stage import StaticFasterRCNN
@@ -56,7 +56,7 @@ def load(request: ModelRequest) -> Backbone:
     Labels replace the classes other than the background; this needs a weights file (or random).
     """
     check_options(request)
-    check_gives(request, "detections")
+    check_output_kind(request, "detections")
     name, weights, labels, size_hw = request.name, request.weights, request.labels, request.size_hw
     entry = torchvision_models.find_entry(name, weights)
     classes = tuple(entry.meta["categories"]) if labels is None else (BACKGROUND, *labels)

@@ -17,7 +17,7 @@ _MOST_PICTURES = 3000
 
 
 @dataclass(frozen=True)
-class Alike:
+class SimilarGroups:
     """Groups of pictures that look alike.
 
     Attributes:
@@ -30,7 +30,7 @@ class Alike:
     inseparable: tuple[int, ...]
 
 
-def groups_alike(x: Features, strata: NDArray[np.int64]) -> Alike:
+def group_similar(x: Features, strata: NDArray[np.int64]) -> SimilarGroups:
     """Group pictures that look alike, whatever their classes, by average linkage on standardised features.
 
     Args:
@@ -52,7 +52,7 @@ def groups_alike(x: Features, strata: NDArray[np.int64]) -> Alike:
             inseparable.append(int(stratum))
             group = group.copy()
             group[rows] = group.max() + 1 + same[rows]
-    return Alike(np.unique(group, return_inverse=True)[1].astype(np.int64), tuple(inseparable))
+    return SimilarGroups(np.unique(group, return_inverse=True)[1].astype(np.int64), tuple(inseparable))
 
 
 def _clusters(x: Features) -> NDArray[np.int64]:
