@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import typer
 
+from edgebone.cli.commands import PANELS
 from edgebone.cli.meanings import _COMMANDS, _OPTIONS, command_meant, option_meant
-from edgebone.cli.program import _program
+from edgebone.cli.program import load_command
 from support.program import edgebone
 
 
@@ -76,12 +76,12 @@ def test_an_address_where_a_file_is_taken_is_refused_without_its_password(
 
 def test_the_table_of_meanings_names_what_there_is() -> None:
     """A word that leads to an option or a command that nobody has would lead nowhere."""
-    program = typer.main.get_command(_program())
-    commands = {**program.commands, **{name: verb for group in program.commands.values() if hasattr(group, "commands")
-                                       for name, verb in group.commands.items()}}  # fmt: skip
-    options = {name for command in commands.values() for item in command.params for name in (*item.opts, item.name)}
+    names = {row.name for rows in PANELS.values() for row in rows}
+    commands = [load_command(name) for name in names]
+    commands += [verb for group in commands for verb in getattr(group, "commands", {}).values()]
+    options = {name for command in commands for item in command.params for name in (*item.opts, item.name)}
     assert {here for _, here, _ in _OPTIONS if here} <= options | {"--help", "--version"}
-    assert {name for _, here in _COMMANDS for name in here} <= {*program.commands, "--help", "--version"}
+    assert {name for _, here in _COMMANDS for name in here} <= {*names, "--help", "--version"}
     for words, _ in _COMMANDS:
         # A word of the table that is a command of ours would never be looked up.
-        assert not {*words.split()} & {*program.commands}, words
+        assert not {*words.split()} & names, words
