@@ -185,12 +185,12 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("detectors", nargs="*", metavar="DETECTOR")
     parser.add_argument("--count", type=int, default=20, help="number of pictures")
-    parser.add_argument("--size", help="HEIGHTxWIDTH of detectors without a fixed size; default their own")
+    parser.add_argument("--size", help="WIDTHxHEIGHT of detectors without a fixed size; default their own")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     size_hw = None
     if args.size:
-        height, width = map(int, args.size.split("x"))
+        width, height = map(int, args.size.split("x"))
         size_hw = (height, width)
     machine = this_machine()
     print(machine)

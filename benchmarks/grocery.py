@@ -3,7 +3,7 @@
 The head and its strength are chosen by cross-validation on the training photos; the val photos are used once.
 Each fit runs twice; the second, from cached features, measures the seconds of the head alone.
 
-Usage: python benchmarks/grocery.py DATASET BUNDLE... [--views N] [--read READINGS] [--head KIND] [--json FILE]
+Usage: python benchmarks/grocery.py DATASET BUNDLE... [--views N] [--read READINGS] [--kind KIND] [--json FILE]
 (DATASET is the folder with train.txt, val.txt and classes.csv of github.com/marcusklasson/GroceryStoreDataset.)
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--read")
-    parser.add_argument("--head", default="linear")
+    parser.add_argument("--kind", default="linear")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     machine = this_machine()
@@ -72,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, val = (write_labels(args.dataset, part, folder) for part in ("train", "val"))
-        settings = Settings(kind=args.head, val=val, read=args.read, views=args.views)
+        settings = Settings(kind=args.kind, val=val, read=args.read, views=args.views)
         for bundle in args.bundles:
             computed, cached = (
                 fit(bundle, train, folder / "grocery.head", settings, cache=folder / "features", overwrite=True)

@@ -45,7 +45,7 @@ def main(out: Path) -> None:
     )
     _edgebone("doctor", bundle)
     _edgebone("run", bundle, photos[0].parent, "--top-k", "3")
-    _edgebone("run", bundle, video, "--video", seen, "--out", lines)
+    _edgebone("run", bundle, video, "--video", seen, "--jsonl", lines)
     sys.stdout.write(
         f"\nbundle           {bundle}\nannotated video  {seen}\nresults          {lines}\n"
         f"Try it on your own: {_PROGRAM} run {bundle} PICTURE_VIDEO_OR_FOLDER\n"

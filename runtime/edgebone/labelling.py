@@ -101,7 +101,7 @@ def label(
     report = Labelled(name, task.name)
     with _Footage(source) as footage:
         if footage.live and most is None:
-            raise SourceError(f"{source}: a camera has no end; say how many pictures with --max")
+            raise SourceError(f"{source}: a camera has no end; say how many pictures with --pictures")
         total = None if footage.count is None else -(-max(footage.count - skip, 0) // every)
         total = most if total is None else min(total, total if most is None else most)
         with _folder(place) as folder:

@@ -307,7 +307,7 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
         ),
         (["resnet18", "-o", "b", "--weights", "random", "--samples", "gone"], 4, "gone: no such file"),
         (["resnet18", "-o", "pyproject.toml/b", "--weights", "random"], 7, "part of its path is a file"),
-        (["resnet18", "-o", "b", "--size", "big"], 2, "a size is HEIGHTxWIDTH"),
+        (["resnet18", "-o", "b", "--size", "big"], 2, "a size is WIDTHxHEIGHT"),
         (["resnet18", "-o", "b", "--batch", "8-1"], 2, "a batch is a number or a range"),
     ],
 )
@@ -324,15 +324,19 @@ def test_bad_input_gives_one_clear_line_and_its_exit_code(
 
 def test_the_command_line_prints_the_proof(tmp_path: Path) -> None:
     done = run(
-        "export", "mobilenet_v3_small", "--weights", "random", "--size", "64x64", "--batch", "1-2", "-o", "net.zip",
+        "export", "mobilenet_v3_small", "--weights", "random", "--size", "96x64", "--batch", "1-2", "-o", "net.zip",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "against PyTorch on 8 pictures: max difference" in done.stdout
     assert "weights: random" in done.stdout
     assert "trace" in done.stderr
+    assert "edgebone: the input is 96 wide, 64 high\n" in done.stderr
     shown = run("inspect", "net.zip", cwd=tmp_path)
     assert "batch 1-2" in shown.stdout
+    assert "to 96x64, " in shown.stdout
+    with open_bundle(tmp_path / "net.zip") as opened:
+        assert opened.manifest.preprocess.size_hw == (64, 96)
 
 
 def test_without_torch_the_pip_line_is_printed(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_two_cameras_that_differ_in_their_token_are_two_sources(boxes: Path, tmp
     pytest.importorskip("trackers")
     with mjpeg_server([cv2.imencode(".jpg", picture(RED))[1].tobytes()], fps=20) as url:
         done = program(
-            "run", boxes, f"{url}?token=aaa", f"{url}?token=bbb", "--track", "--frames", 30, "--out", tmp_path / "o",
+            "run", boxes, f"{url}?token=aaa", f"{url}?token=bbb", "--track", "--frames", 30, "--jsonl", tmp_path / "o",
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     name = f"{url}?***"
@@ -68,7 +68,7 @@ def test_one_file_given_twice_is_two_sources(boxes: Path, tmp_path: Path) -> Non
     events = tmp_path / "events.jsonl"
     done = program(
         "run", boxes, video, video, "--track", "--zones", tmp_path / "zones.json", "--events", events,
-        "--out", tmp_path / "o",
+        "--jsonl", tmp_path / "o",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {name: [line["frame"] for line in lines] for name, lines in by_source(tmp_path / "o").items()} == {

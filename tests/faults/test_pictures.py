@@ -477,7 +477,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_damaged_picture_among_many_is_named_and_counted_and_ends_nothing(
     mixed: Path, colors_bundle: Path, tmp_path: Path
 ) -> None:
-    done = program("run", colors_bundle, mixed, "--json", "--out", tmp_path / "out.jsonl", "--engine", "onnxruntime")
+    done = program("run", colors_bundle, mixed, "--json", "--jsonl", tmp_path / "out.jsonl", "--engine", "onnxruntime")
     assert done.returncode == 4, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(line["source"], Path(line["path"]).name) for line in lines] == [

@@ -221,13 +221,13 @@ def test_a_camera_gives_as_many_as_are_asked_for(teacher: Path, tmp_path: Path) 
 def test_damaged_frames_of_a_camera_are_left_out_and_counted(teacher: Path, tmp_path: Path) -> None:
     good = cv2.imencode(".jpg", picture(RED))[1].tobytes()
     with mjpeg_server([good, b"no picture", good, good[:200]]) as url:
-        made = program("label", teacher, url, "-o", tmp_path / "data", "--head", "areas", "--max", 5, "--json")
+        made = program("label", teacher, url, "-o", tmp_path / "data", "--head", "areas", "--pictures", 5, "--json")
         assert made.returncode == 0, made.stderr
         report = json.loads(made.stdout)["report"]
         assert (report["pictures"], report["unreadable"]) == (5, {})
         assert 3 <= report["damaged"] <= 20
         assert made.stderr.count("damaged") == 1
-        text = program("label", teacher, url, "-o", tmp_path / "more", "--head", "areas", "--max", 5).stdout
+        text = program("label", teacher, url, "-o", tmp_path / "more", "--head", "areas", "--pictures", 5).stdout
     assert "5 pictures with segmentation" in text and " frames came damaged" in text
     assert len(left_behind(tmp_path / "data" / "masks")) == 5
 

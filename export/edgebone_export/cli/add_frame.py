@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from edgebone.cli import options
 from edgebone.cli.output import say, say_json
-from edgebone_export.cli.options import Frames, Nv12, parse_frames
+from edgebone_export.cli.options import Frames, Nv12, check_frames, note_sizes
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ def add_frame(
 
     Each is held against the host's preprocessing before it is added.
     """
-    sizes = parse_frames(frame, nv12)
+    sizes = check_frames(frame, nv12)
     if not sizes:
-        raise typer.BadParameter("say how large the frames are: --frame 1080x1920")
+        raise typer.BadParameter("say how large the frames are: --frame 1920x1080")
     from edgebone_export.given import check_bundle, check_there
 
     check_bundle(bundle)
     check_there(samples)
+    if not json:
+        note_sizes(None, sizes)
     with Steps() as steps:
         added = add_frames(bundle, sizes, nv12, steps, variant or ["fp32"], samples)
     if json:
@@ -49,7 +52,7 @@ def add_frame(
 
 def add_frames(
     bundle: str | Path,
-    sizes_hw: list[tuple[int, int]],
+    sizes_hw: Sequence[tuple[int, int]],
     nv12: bool,
     steps: Steps,
     variants: list[str],
@@ -83,6 +86,6 @@ def show_frames(added: dict[str, FrameVariant]) -> None:
             outputs = f"; outputs differ by at most {item.parity.max_abs:.2g}, cosine {item.parity.cosine:.7f}"
             outputs += "" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same"
         say(
-            f"{name}: {item.size_hw[0]}x{item.size_hw[1]} {item.layout}; input at most {item.input_steps} of 255 off "
+            f"{name}: {options.Size(*item.size_hw)}, {item.layout}; input at most {item.input_steps} of 255 off "
             f"from the host's preprocessing on {item.frames} frames, {item.input_mean_steps:.2g} on average{outputs}"
         )

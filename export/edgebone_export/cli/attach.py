@@ -55,7 +55,9 @@ def detach(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     names: Annotated[list[str], typer.Argument(help="Names of the heads that go.")],
     output: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
-    save: Annotated[Path | None, typer.Option(help="A folder for the heads' artefacts, NAME.head.")] = None,
+    keep_heads: Annotated[
+        Path | None, typer.Option("--keep-heads", help="A folder for the heads that go, as NAME.head.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Take heads off a bundle."""
@@ -68,7 +70,7 @@ def detach(
         _need_packages()
         from edgebone_export.heads.attach.attach import detach as run_detach
 
-        report = run_detach(bundle, names, output, save=save, overwrite=force, progress=steps.begin)
+        report = run_detach(bundle, names, output, save=keep_heads, overwrite=force, progress=steps.begin)
     show(report)
 
 

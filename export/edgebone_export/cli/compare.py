@@ -9,44 +9,76 @@ import typer
 
 from edgebone.cli import options
 from edgebone.cli.output import as_shown, note, say, say_json
+from edgebone_export.cli.head_options import check_kind
 from edgebone_export.cli.steps import Steps
 from edgebone_export.heads.kinds import names_of
 
 if TYPE_CHECKING:
     from edgebone_export.heads.fit.compare import Comparison
 
+_KINDS = names_of("classification")
+_DATA, _BACKBONES = "Data", "Backbones"
+
 
 def compare(
-    data: Annotated[Path, typer.Option(help="A folder with a folder a class, or a CSV with file and label.")],
-    backbones: Annotated[
-        str, typer.Option(help="Names from `edgebone models`, or bundles: mobilenet_v2,resnet50,my.bundle.")
+    data: Annotated[
+        Path,
+        typer.Option(help="A folder with a folder a class, or a CSV with file and label.", rich_help_panel=_DATA),
     ],
-    head: Annotated[str, typer.Option("--head", help=f"{', '.join(names_of('classification'))}.")] = "linear",
+    backbones: Annotated[
+        str,
+        typer.Option(
+            help="Names from `edgebone models`, or bundles: mobilenet_v2,resnet50,my.bundle.",
+            rich_help_panel=_BACKBONES,
+        ),
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help=f"{', '.join(_KINDS)}.",
+            autocompletion=lambda incomplete: options.matching(incomplete, _KINDS),
+        ),
+    ] = "linear",
     val: Annotated[
-        Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
+        Path | None,
+        typer.Option(
+            help="Pictures to measure on, labelled alike; a share is held out if not given.", rich_help_panel=_DATA
+        ),
     ] = None,
-    hold_out: Annotated[float, typer.Option(callback=options.share, help="The share that is held out.")] = 0.2,
+    hold_out: Annotated[
+        float, typer.Option(callback=options.share, help="The share that is held out.", rich_help_panel=_DATA)
+    ] = 0.2,
     read: Annotated[
         str | None,
         typer.Option(help="What heads read, such as embedding,features_s16:avg; what has served best if not given."),
     ] = None,
-    views: Annotated[int, typer.Option(min=1, help="Augmented views a picture, while fitting.")] = 1,
-    weights: Annotated[str, typer.Option(help="default, a publisher's name such as IMAGENET1K_V1, or random.")] = (
-        "default"
-    ),
-    weights_dir: Annotated[Path | None, typer.Option(help="A folder with publishers' weights files.")] = None,
+    views: Annotated[
+        int, typer.Option(min=1, help="Augmented views a picture, while fitting.", rich_help_panel=_DATA)
+    ] = 1,
+    weights: Annotated[
+        str,
+        typer.Option(help="default, a publisher's name such as IMAGENET1K_V1, or random.", rich_help_panel=_BACKBONES),
+    ] = "default",
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="A folder with publishers' weights files.", rich_help_panel=_BACKBONES)
+    ] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure each backbone's latency for.")] = 3.0,
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy against latency as a PNG.")] = None,
     keep_bundles: Annotated[
         Path | None,
-        typer.Option(help="A folder for exported and fitted bundles; the former are reused, the latter replaced."),
+        typer.Option(
+            help="A folder for exported and fitted bundles; the former are reused, the latter replaced.",
+            rich_help_panel=_BACKBONES,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     json: options.Json = False,
 ) -> None:
     """Fit the same head on several backbones, and measure what each is worth and what it costs here."""
+    check_kind(kind, _KINDS)
     names = tuple(name.strip() for name in backbones.split(",") if name.strip())
     from edgebone.engines.select import check_words
     from edgebone_export.given import check_there
@@ -73,7 +105,7 @@ def compare(
             data,
             Backbones(names, weights, weights_dir, keep_bundles),
             Settings(
-                kind=head,
+                kind=kind,
                 val=val,
                 hold_out=hold_out,
                 read=read,

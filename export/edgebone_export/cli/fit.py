@@ -13,12 +13,13 @@ from edgebone.cli.output import note, say, say_json
 from edgebone_export.cli.attach import show as show_attached
 from edgebone_export.cli.head_options import own_parameters, own_settings
 from edgebone_export.cli.steps import Steps
-from edgebone_export.heads.kinds import names_of
+from edgebone_export.heads.kinds import kinds, names_of
 
 if TYPE_CHECKING:
     from edgebone_export.heads.fit.fit import FitReport
 
 _LISTED = 10
+_DATA, _FEATURES = "Data", "Features"
 
 
 def fit(
@@ -28,30 +29,50 @@ def fit(
         typer.Option(
             help="A folder with a folder a class, or a CSV with file and label (labels as a|b for multilabel, columns "
             "of numbers for regression). For segmentation a folder with images and masks; for detection COCO's JSON; "
-            "for anomaly a folder of normal pictures."
+            "for anomaly a folder of normal pictures.",
+            rich_help_panel=_DATA,
         ),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--out", help="The bundle to write, with the head; or NAME.head for the head alone.")
     ],
-    head: Annotated[str, typer.Option("--head", help=f"{', '.join(names_of())}.")] = "linear",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help=f"{', '.join(names_of())}.",
+            autocompletion=lambda incomplete: options.matching(incomplete, names_of()),
+        ),
+    ] = "linear",
+    head: Annotated[str | None, typer.Option("--head", help="The head's name in the bundle.")] = None,
     val: Annotated[
-        Path | None, typer.Option(help="Pictures to measure on, labelled alike; a share is held out if not given.")
+        Path | None,
+        typer.Option(
+            help="Pictures to measure on, labelled alike; a share is held out if not given.", rich_help_panel=_DATA
+        ),
     ] = None,
-    hold_out: Annotated[float, typer.Option(callback=options.share, help="The share that is held out.")] = 0.2,
-    name: Annotated[str | None, typer.Option(help="The head's name in the bundle.")] = None,
+    hold_out: Annotated[
+        float, typer.Option(callback=options.share, help="The share that is held out.", rich_help_panel=_DATA)
+    ] = 0.2,
     read: Annotated[
         str | None,
         typer.Option(
             help="What it reads of the backbone, such as embedding,features_s16:avg,features_s8:gem (features_s8 for "
-            "heads on maps); what has served best if not given."
+            "heads on maps); what has served best if not given.",
+            rich_help_panel=_FEATURES,
         ),
     ] = None,
-    views: Annotated[int, typer.Option(min=1, help="Augmented views a picture, while fitting.")] = 1,
+    views: Annotated[
+        int, typer.Option(min=1, help="Augmented views a picture, while fitting.", rich_help_panel=_DATA)
+    ] = 1,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     variant: Annotated[
-        str | None, typer.Option(help="The bundle's variant that features are of; the engine's choice if not given.")
+        str | None,
+        typer.Option(
+            help="The bundle's variant that features are of; the engine's choice if not given.",
+            rich_help_panel=_FEATURES,
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the heads that the bundle has; else the new one is the only one.")
@@ -68,7 +89,10 @@ def fit(
         float, typer.Option(min=0, max=100, help="Points that a variant of fewer bits may lose before it is left out.")
     ] = 1.0,
     cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Keep features on disk, by the pictures' content.")
+        bool,
+        typer.Option(
+            "--cache/--no-cache", help="Keep features on disk, by the pictures' content.", rich_help_panel=_FEATURES
+        ),
     ] = True,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
@@ -76,7 +100,9 @@ def fit(
     **said: Any,
 ) -> None:
     """Fit a head on your pictures in seconds; the backbone stays as it is, and its features are computed once."""
-    own = own_settings(head, said)
+    own = own_settings(kind, said)
+    if head in names_of() and head != kind and not any(row.head == head for row in kinds() if row.name == kind):
+        raise typer.BadParameter(f"--head is the head's name; for a head of the kind {head}: --kind {head}")
     if output.suffix == ".head" and (keep or detached):
         raise typer.BadParameter(
             "--keep and --detached are about a bundle; a head alone is attached with: edgebone attach"
@@ -106,8 +132,8 @@ def fit(
             data,
             output,
             Settings(
-                kind=head,
-                name=name,
+                kind=kind,
+                name=head,
                 val=val,
                 hold_out=hold_out,
                 read=read,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from edgebone.cli import options
+from edgebone.core.near import did_you_mean
 from edgebone_export.heads.kinds import Option, find_kind, names_of
 
 
@@ -27,7 +28,7 @@ def own_parameters() -> list[inspect.Parameter]:
                     help=option.help,
                     min=option.least,
                     callback=options.share if option.is_share else None,
-                    rich_help_panel=f"Options of --head {', '.join(_who_has(name))}",
+                    rich_help_panel=f"Options of --kind {', '.join(_who_has(name))}",
                 ),
             ]
             made.setdefault(
@@ -36,27 +37,38 @@ def own_parameters() -> list[inspect.Parameter]:
     return list(made.values())
 
 
-def own_settings(head: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def own_settings(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What was said to this kind of heads, by the names of its settings.
 
     Args:
-        head: The kind's name.
+        kind: The kind's name.
         given: Every option of :func:`own_parameters`, by name; None where it was not said.
 
     Raises:
         typer.BadParameter: There is no such kind, or an option is not among those that it has.
     """
-    if head not in names_of():
-        raise typer.BadParameter(f"--head is {', '.join(names_of())}, not {head!r}")
-    own = _own(head)
+    check_kind(kind, names_of())
+    own = _own(kind)
     said = {name: value for name, value in given.items() if value is not None}
     for name in said:
         if name not in own:
             raise typer.BadParameter(
-                f"{_typed(name)} is for --head {', '.join(_who_has(name))}; it says nothing to {head}, which has "
+                f"{_typed(name)} is for --kind {', '.join(_who_has(name))}; it says nothing to {kind}, which has "
                 f"{', '.join(map(_typed, own)) or 'no options of its own'}"
             )
     return {name: _parsed(name, value, own[name][0]) for name, value in said.items()}
+
+
+def check_kind(kind: str, known: Sequence[str]) -> None:
+    """Refuse what is no kind of heads.
+
+    Raises:
+        typer.BadParameter: Names those near it, and all.
+    """
+    if kind not in known:
+        raise typer.BadParameter(
+            f"there is no kind {kind!r}; {did_you_mean(kind, known)}choose {', '.join(known)}", param_hint="--kind"
+        )
 
 
 def _own(kind: str) -> dict[str, tuple[Any, Option]]:

@@ -7,13 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgebone.cli.options import matching
 from edgebone_export.cli.add_frame import add_frames, show_frames
-from edgebone_export.cli.options import Frames, Nv12, parse_batch, parse_frames, parse_size
+from edgebone_export.cli.options import INPUT, Decode, Frames, InputSize, Nv12, check_frames, note_sizes, parse_batch
 from edgebone_export.cli.report import show
 from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
     from edgebone_export.importers.heads import HeadSpec
+
+_READING = "What the outputs are"
+
+
+def _complete_decoder(incomplete: str) -> list[str]:
+    from edgebone_export.importers.heads import DECODERS
+
+    head, equals, word = incomplete.rpartition("=")
+    return [f"{head}{equals}{name}" for name in matching(word, DECODERS)]
+
+
+def _complete_convention(incomplete: str) -> list[str]:
+    from edgebone_export.importers.conventions import CONVENTIONS
+
+    return matching(incomplete, CONVENTIONS)
 
 
 def import_onnx(
@@ -25,6 +41,8 @@ def import_onnx(
             help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end, detr, ssd, classification, multilabel, "
             "regression, segmentation, embedding, features or raw. For several heads: HEAD=DECODER[:OUTPUT,OUTPUT], "
             "once a head.",
+            autocompletion=_complete_decoder,
+            rich_help_panel=_READING,
         ),
     ],
     preprocess: Annotated[
@@ -32,12 +50,15 @@ def import_onnx(
         typer.Option(
             help="How pictures become the input: yolox, ultralytics, ultralytics-classify, rt-detr, rf-detr, stretch, "
             "imagenet, or a JSON file. Not needed where the file says it itself (ultralytics' do).",
+            autocompletion=_complete_convention,
+            rich_help_panel=INPUT,
         ),
     ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(
-            help="[HEAD=] and a file with one name a line, names with commas between, one name, coco or imagenet."
+            help="[HEAD=] and a file with one name a line, names with commas between, one name, coco or imagenet.",
+            rich_help_panel=_READING,
         ),
     ] = None,
     settings: Annotated[
@@ -47,6 +68,7 @@ def import_onnx(
             metavar="[HEAD.]KEY=VALUE",
             help="A decoder's setting, such as iou=0.5; or how its outputs are written: batch_axis=1, "
             "unit=relative, columns=cx,cy,width,height,score,class.",
+            rich_help_panel=_READING,
         ),
     ] = None,
     binding: Annotated[
@@ -56,14 +78,23 @@ def import_onnx(
             metavar="INPUT=VALUE",
             help="An input beside the picture's that is the same for every picture: a number or a JSON list. Those of "
             "RT-DETR and PaddleDetection are known.",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     decode: Annotated[
-        str, typer.Option(help="graph: boxes or classes leave the graph decoded; host: the runtime decodes.")
+        Decode,
+        typer.Option(
+            help="graph: boxes or classes leave the graph decoded; host: the runtime decodes.",
+            rich_help_panel=_READING,
+        ),
     ] = "graph",
-    boxes: Annotated[int, typer.Option(min=1, help="How many boxes a decoded graph gives, at most.")] = 1000,
-    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH, where the file leaves it free.")] = None,
-    batch: Annotated[str | None, typer.Option(help="1, or 1-8, where the file leaves it free.")] = None,
+    boxes: Annotated[
+        int, typer.Option(min=1, help="How many boxes a decoded graph gives, at most.", rich_help_panel=_READING)
+    ] = 1000,
+    size: InputSize = None,
+    batch: Annotated[
+        str | None, typer.Option(help="1, or 1-8, where the file leaves it free.", rich_help_panel=INPUT)
+    ] = None,
     samples: Annotated[Path | None, typer.Option(help="Pictures to verify on.")] = None,
     expect: Annotated[
         Path | None,
@@ -77,16 +108,14 @@ def import_onnx(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Wrap an ONNX file of any origin into a bundle, checking every step against the file itself."""
-    size_hw, batch_range = parse_size(size), None if batch is None else parse_batch(batch)
-    frames = parse_frames(frame, nv12)
-    if decode not in ("graph", "host"):
-        raise typer.BadParameter(f"--decode is graph or host, not {decode!r}")
+    batch_range, frames = None if batch is None else parse_batch(batch), check_frames(frame, nv12)
     from edgebone.core.bundle_writing import check_target
     from edgebone_export.given import check_onnx_file, check_there
 
     check_onnx_file(model)
     check_there(samples, expect)
     check_target(output, force)
+    note_sizes(size, frames)
     with Steps() as steps:
         steps.begin("loading ONNX")
         from edgebone_export.need_packages import need
@@ -108,9 +137,9 @@ def import_onnx(
             output,
             heads=heads,
             preprocess=preprocess,
-            decode=decode,  # type: ignore[arg-type]
+            decode=decode,
             boxes=boxes,
-            size_hw=size_hw,
+            size_hw=size,
             batch=batch_range,
             samples=samples,
             bound=bound,

@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-Frames = Annotated[
-    list[str] | None,
+from edgebone.cli.options import Size, parse_size
+from edgebone.cli.output import note
+
+INPUT = "Input"
+"""The section of the help for what goes into the network."""
+
+InputSize = Annotated[
+    Size | None,
     typer.Option(
-        "--frame",
-        help="HEIGHTxWIDTH of camera frames that shall go into the graph as they are; repeat for several.",
+        "--size",
+        parser=parse_size,
+        metavar="WIDTHxHEIGHT",
+        help="The size of the network's input; one number is a square. Its own if not given.",
+        rich_help_panel=INPUT,
     ),
 ]
-Nv12 = Annotated[bool, typer.Option("--nv12", help="These frames are NV12 (BT.601), not BGR.")]
+Frames = Annotated[
+    list[Size] | None,
+    typer.Option(
+        "--frame",
+        parser=parse_size,
+        metavar="WIDTHxHEIGHT",
+        help="The size of camera frames that shall go into the graph as they are; repeat for several.",
+        rich_help_panel=INPUT,
+    ),
+]
+Nv12 = Annotated[bool, typer.Option("--nv12", help="These frames are NV12 (BT.601), not BGR.", rich_help_panel=INPUT)]
+Decode = Literal["graph", "host"]
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """``480x640`` to (480, 640)."""
-    if text is None:
-        return None
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise typer.BadParameter(f"a size is HEIGHTxWIDTH, such as 224x224, not {text!r}")
-    return int(height), int(width)
+def check_frames(frames: list[Size] | None, nv12: bool) -> list[Size]:
+    """Refuse frames that no camera has.
 
+    Returns:
+        The sizes, none where none was typed.
 
-def parse_frames(texts: list[str] | None, nv12: bool) -> list[tuple[int, int]]:
-    """``["1080x1920"]`` to [(1080, 1920)]."""
+    Raises:
+        typer.BadParameter: A side is too long, or odd with NV12; or ``--nv12`` is alone.
+    """
     from edgebone_export.errors import ExportError
     from edgebone_export.frame_input.size import check_frame_size
 
-    if nv12 and not texts:
-        raise typer.BadParameter("--nv12 says how frames come; say how large they are, too: --frame 1080x1920")
-    sizes = []
-    for text in texts or []:
-        found = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
-        if found is None:
-            raise typer.BadParameter(f"a frame is HEIGHTxWIDTH in pixels, such as 1080x1920, not {text!r}")
-        sizes.append((int(found[1]), int(found[2])))
+    if nv12 and not frames:
+        raise typer.BadParameter("--nv12 says how frames come; say how large they are, too: --frame 1920x1080")
+    for size in frames or []:
         try:
-            check_frame_size(sizes[-1], "nv12" if nv12 else "bgr")
+            check_frame_size(size, "nv12" if nv12 else "bgr")
         except ExportError as error:
             raise typer.BadParameter(str(error)) from error
-    return sizes
+    return frames or []
+
+
+def note_sizes(size: Size | None, frames: list[Size]) -> None:
+    """Say how what was typed is understood, before the work."""
+    if size is not None:
+        note(f"edgebone: the input is {size}")
+    for frame in frames:
+        note(f"edgebone: frames are {frame}")
 
 
 def parse_batch(text: str) -> tuple[int, int]:

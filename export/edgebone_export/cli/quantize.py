@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,8 +14,6 @@ from edgebone_export.cli.steps import Steps
 
 if TYPE_CHECKING:
     from edgebone_export.quantization.quantizer import Outcome
-
-_METHODS = ("auto", "minmax", "entropy", "percentile", "mse")
 
 
 def quantize_command(
@@ -36,14 +34,24 @@ def quantize_command(
         float, typer.Option("--max-drop", min=0, max=100, help="Points of 100 that may be lost.")
     ] = 0.5,
     precision: Annotated[
-        list[str] | None, typer.Option("--precision", help="int8, fp16, bf16, fp8 or int4; repeat for several.")
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            help="int8, fp16, bf16, fp8 or int4; repeat for several.",
+            autocompletion=lambda incomplete: options.matching(incomplete, ("int8", "fp16", "bf16", "fp8", "int4")),
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", help="onnxruntime, openvino or tensorrt; repeat for several; all if not given."),
+        typer.Option(
+            "--target",
+            help="onnxruntime, openvino or tensorrt; repeat for several; all if not given.",
+            autocompletion=lambda incomplete: options.matching(incomplete, ("onnxruntime", "openvino", "tensorrt")),
+        ),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="minmax, entropy, percentile, mse, or auto for the best of them.")
+        Literal["auto", "minmax", "entropy", "percentile", "mse"],
+        typer.Option("--method", help="How ranges are chosen; auto takes the best of the others."),
     ] = "auto",
     pictures: Annotated[int, typer.Option("--pictures", min=1, help="How many pictures to calibrate on.")] = 128,
     head: Annotated[str | None, typer.Option("--head", help="The head that the labels are for.")] = None,
@@ -57,8 +65,6 @@ def quantize_command(
 
     A variant that loses too much is tried again with its costliest layers left in FP32.
     """
-    if method not in _METHODS:
-        raise typer.BadParameter(f"--method is {', '.join(_METHODS)}, not {method!r}")
     from edgebone_export.given import check_there
 
     check_there(calibrate, evaluate, images)
@@ -85,7 +91,7 @@ def quantize_command(
             variants=wanted,
             max_drop=max_drop,
             pictures=pictures,
-            method=None if method == "auto" else method,  # type: ignore[arg-type]
+            method=None if method == "auto" else method,
             head=head,
             images=images,
             progress=steps.begin,

@@ -45,6 +45,7 @@ _PRESETS = {
     # torchvision's classifiers: shorter side at 256/224 of the size, then centre crop.
     "imagenet": _spec(mode="crop", resize=1, antialias=True, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
 }
+CONVENTIONS = tuple(_PRESETS)
 # Spelt like yolox, but nearly always one of Ultralytics' networks, which preprocess differently.
 _MEANT = dict.fromkeys(("yolo", "yolov5", "yolov8", "yolov10", "yolo11", "yolo26", "letterbox"), "ultralytics")
 _EXAMPLE = (

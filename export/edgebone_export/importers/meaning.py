@@ -112,13 +112,13 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
     if min(size_hw) >= _LEAST_SIDE and largest <= _SHARE:
         form = f"{_columns(decoder)} and " if inverted else ""
         raise ExportError(
-            f"head {name}: no box reaches further than {largest:.3g} pixels from the corner of {height}x{width}: boxes "
+            f"head {name}: no box reaches further than {largest:.3g} pixels from the corner of {width}x{height}: boxes "
             f"are fractions of the sides, not pixels: {form}{_relative(decoder)}"
         )
     if decoder == "ssd@1" and largest > _SHARE * max(size_hw) and head.params.get("box_unit") != "pixels":
         raise ExportError(
             f"head {name}: boxes read as fractions of the sides reach {largest:.3g} pixels in an input of "
-            f"{height}x{width}: they are pixels: --set box_unit=pixels"
+            f"{width}x{height}: they are pixels: --set box_unit=pixels"
         )
     if inverted > _NEVER:
         raise ExportError(
@@ -128,12 +128,12 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
     if beyond.mean() > _SELDOM:
         raise ExportError(
             f"head {name}: of {len(boxes)} boxes, {100 * beyond.mean():.0f} % are more than {_HUGE:.0f} times as large "
-            f"as the input of {height}x{width} (up to {largest:.3g} pixels): {_too_large(decoder)}"
+            f"as the input of {width}x{height} (up to {largest:.3g} pixels): {_too_large(decoder)}"
         )
     if outside.mean() > _SELDOM and len(boxes) >= _FEW:
         text = (
             f"head {name}: of {len(boxes)} boxes, {100 * outside.mean():.0f} % lie outside the input of "
-            f"{height}x{width}: {_columns(decoder)}"
+            f"{width}x{height}: {_columns(decoder)}"
         )
         if outside.all():
             raise ExportError(text)

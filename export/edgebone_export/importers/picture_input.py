@@ -149,7 +149,7 @@ def _fix_sizes(
         )
     height, width = size_hw or own_size_hw or said
     if height is None or width is None:
-        raise ExportError(f"{path}: the input is {text}; pass its height and width: --size HEIGHTxWIDTH")
+        raise ExportError(f"{path}: the input is {text}; pass its size: --size WIDTHxHEIGHT")
     own = shape[0] if isinstance(shape[0], int) else None
     low, high = batch or (own or 1, own or 1)
     if own is not None and (low, high) != (own, own):
@@ -263,4 +263,4 @@ def _shape_text(value: ir.Value) -> str:
 
 
 def _x(size_hw: tuple[int, int]) -> str:
-    return f"{size_hw[0]}x{size_hw[1]}"
+    return f"{size_hw[1]}x{size_hw[0]}"

@@ -268,7 +268,7 @@ def resized(preprocess: Preprocess, size: InputSize) -> Preprocess:
         raise ExportError(f"--resize applies to preprocessing that crops; this one is {preprocess.mode}")
     if size.resize < max(size_hw):
         raise ExportError(
-            f"--resize {size.resize}: {size_hw[0]}x{size_hw[1]} pixels are cropped from the resized picture; pass "
+            f"--resize {size.resize}: {size_hw[1]}x{size_hw[0]} pixels are cropped from the resized picture; pass "
             f"{max(size_hw)} or more, or a smaller --size"
         )
     return msgspec.structs.replace(preprocess, resize=size.resize)

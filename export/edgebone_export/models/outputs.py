@@ -80,7 +80,7 @@ def with_output(network: Network, request: ModelRequest) -> Backbone:
         raise
     except Exception as error:
         height, width = network.preprocess.size_hw
-        raise ExportError(f"{network.name} does not run at {height}x{width}: {in_one_line(error)}") from error
+        raise ExportError(f"{network.name} does not run at {width}x{height}: {in_one_line(error)}") from error
     outputs = tuple(item.name for item in features) or (chosen if kind == "raw" and chosen else (kind,))
     named = labels is not None or chosen_labels == network.labels
     heads = (

@@ -117,7 +117,7 @@ def try_out(module: nn.Module, preprocess: Preprocess, name: str) -> tuple[nn.Mo
         returned = _run(module, 3, preprocess)
     if isinstance(returned, Exception):
         height, width = preprocess.size_hw
-        raise ExportError(f"{name} does not run at {height}x{width}: {in_one_line(returned)}") from returned
+        raise ExportError(f"{name} does not run at {width}x{height}: {in_one_line(returned)}") from returned
     shapes = {key: tuple(map(int, tensor.shape)) for key, tensor in flatten(returned).items()}
     odd = [f"{key} {list(shape)}" for key, shape in shapes.items() if not shape or shape[0] != _TRIED]
     if odd or not shapes:

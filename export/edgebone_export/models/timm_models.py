@@ -129,7 +129,7 @@ def preprocess_of(name: str, data: dict[str, Any]) -> Preprocess:
     elif mode == "squash":
         resize = (math.floor(height / share), math.floor(width / share))
     else:
-        raise ExportError(f"timm/{name} crops in mode {mode} to {height}x{width}, which a bundle cannot describe")
+        raise ExportError(f"timm/{name} crops in mode {mode} to {width}x{height}, which a bundle cannot describe")
     return Preprocess(
         mode="crop",
         size_hw=(height, width),

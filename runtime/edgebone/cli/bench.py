@@ -16,14 +16,31 @@ if TYPE_CHECKING:
     from edgebone.bench.measure import Measured
     from edgebone.core.machine import Machine
 
+_FRAME = options.Size(720, 1280)
+
 
 def bench_command(
     bundle: options.Bundle,
     engine: options.Engine = "auto",
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Only this one; all that fit if not given.")
+        str | None,
+        typer.Option(
+            "--precision",
+            help="Only this one; all that fit if not given.",
+            autocompletion=options.complete_precision,
+            rich_help_panel=options.ENGINE,
+        ),
     ] = None,
-    frame: Annotated[str, typer.Option("--frame", help="Camera frame's size, HEIGHTxWIDTH.")] = "720x1280",
+    frame: Annotated[
+        options.Size,
+        typer.Option(
+            "--frame",
+            parser=options.parse_size,
+            metavar="WIDTHxHEIGHT",
+            help="The size of the camera's frames.",
+            show_default="1280x720",
+        ),
+    ] = _FRAME,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each engine.")] = 9.0,
     hint: options.Hint = "latency",
     threads: options.Threads = None,
@@ -45,7 +62,6 @@ def bench_command(
     from edgebone.engines.spec import Candidate
     from edgebone.engines.table import names, this_machine
 
-    frame_hw = _size(frame)
     machine = this_machine(engine)
     with open_bundle(bundle) as opened:
         variants = opened.manifest.variants
@@ -64,7 +80,7 @@ def bench_command(
     watch = Watch()
     for fit in choice.fits:
         with console.status(as_shown(f"measuring {fit.candidate} …")):
-            rows.append(measure_in_own_process(bundle, fit.candidate, frame_hw, seconds))
+            rows.append(measure_in_own_process(bundle, fit.candidate, frame, seconds))
     disturbed = watch.until_now()
     measured = [row for row in rows if not isinstance(row, Failed)]
     failed = [row for row in rows if isinstance(row, Failed)]
@@ -88,14 +104,7 @@ def bench_command(
         raise EngineError(f"{bundle}: no engine that fits could be measured")
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise typer.BadParameter(f"a frame's size is HEIGHTxWIDTH, such as 720x1280, not {text!r}")
-    return int(height), int(width)
-
-
-def _show(machine: Machine, rows: list[Measured], frame: str) -> None:
+def _show(machine: Machine, rows: list[Measured], frame: options.Size) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,12 @@ _TARGETS = [row.name for row in ROWS if row.compile]
 def compile_command(
     bundle: options.Bundle,
     target: Annotated[
-        str, typer.Option("--target", help=f"{', '.join(_TARGETS)}; tensorrt-rtx:sm86,sm89 for GPUs that are not here.")
+        str,
+        typer.Option(
+            "--target",
+            help=f"{', '.join(_TARGETS)}; tensorrt-rtx:sm86,sm89 for GPUs that are not here.",
+            autocompletion=lambda incomplete: options.matching(incomplete, _TARGETS),
+        ),
     ],
     variant: Annotated[
         list[str] | None, typer.Option("--variant", help="Only this variant; repeat for several; all if not given.")
@@ -39,8 +44,8 @@ def compile_command(
         bool, typer.Option("--version-compatible", help="Let later versions of TensorRT load the engine.")
     ] = False,
     hardware: Annotated[
-        str,
-        typer.Option("--hardware", help="none, ampere-plus or same-compute-capability: other GPUs that may load it."),
+        Literal["none", "ampere-plus", "same-compute-capability"],
+        typer.Option("--hardware", help="Other GPUs that may load the engine."),
     ] = "none",
     dla: Annotated[int | None, typer.Option("--dla", metavar="CORE", min=0, help="A Jetson's DLA core.")] = None,
     json: options.Json = False,

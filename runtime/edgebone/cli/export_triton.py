@@ -21,7 +21,14 @@ def export_triton_command(
     variant: Annotated[
         list[str] | None, typer.Option("--variant", help="A version each, the first is 1; fp32 if not given.")
     ] = None,
-    backend: Annotated[str, typer.Option("--backend", help=f"{', '.join(_BACKENDS)}.")] = "onnxruntime",
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            help=f"{', '.join(_BACKENDS)}.",
+            autocompletion=lambda incomplete: options.matching(incomplete, _BACKENDS),
+        ),
+    ] = "onnxruntime",
     max_batch: Annotated[
         int | None, typer.Option("--max-batch", min=1, help="The largest batch that Triton gathers.")
     ] = None,

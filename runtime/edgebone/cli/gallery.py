@@ -25,7 +25,7 @@ def search(
     gallery: gallery_options.File,
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Pictures, folders, globs.")],
     model: gallery_options.Model,
-    k: Annotated[int, typer.Option("-k", min=1, help="So many entries are listed, and vote.")] = 5,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many entries are listed, and vote.")] = 5,
     head: gallery_options.Head = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
@@ -45,7 +45,7 @@ def search(
     with load(model, engine=engine, precision=precision) as loaded:
         opened.check(space_of(loaded, head, opened.views), about(loaded, head, opened.views))
         done = embed_samples(loaded, opened, samples, head, keep=False)
-    for sample, matches in zip(done.samples, opened.identify_all(done.vectors[:, 0], k), strict=True):
+    for sample, matches in zip(done.samples, opened.identify_all(done.vectors[:, 0], top_k), strict=True):
         name = as_utf8(sample.source)
         if json:
             say_json(msgspec.json.encode({"source": name, **matches.to_dict()}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,9 +31,7 @@ def enrol(
     model: gallery_options.Model,
     label: Annotated[str | None, typer.Option("--label", help="The label of all pictures of the source.")] = None,
     every: Annotated[int, typer.Option("--every", min=1, help="Of a video or camera: one frame out of so many.")] = 1,
-    max_frames: Annotated[
-        int, typer.Option("--max-frames", min=1, help="Of a video or camera: at most so many frames.")
-    ] = 100,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Of a video or camera: stop after this many.")] = 100,
     signatures: Annotated[
         bool,
         typer.Option(
@@ -43,8 +41,8 @@ def enrol(
         ),
     ] = False,
     storage: Annotated[
-        str | None,
-        typer.Option("--storage", help="Of a new gallery: float32, or float16 or int8 with less memory."),
+        Literal["float32", "float16", "int8"] | None,
+        typer.Option("--storage", help="Of a new gallery; float16 and int8 take less memory."),
     ] = None,
     head: gallery_options.Head = None,
     engine: options.Engine = "auto",
@@ -74,7 +72,7 @@ def enrol(
         # Before the work, so that what does not fit is told at once.
         kind = _kind(there, loaded, head, signatures, storage)
         damaged: list[str] = []
-        taken = frames_of(source, label or "", every, max_frames, damaged) if samples is None else samples
+        taken = frames_of(source, label or "", every, frames, damaged) if samples is None else samples
         done = embed_samples(loaded, kind, _with_bar(taken, None if samples is None else len(samples)), head, True)
     say_unreadable(done.unreadable, len(done.samples) + len(done.unreadable))
     # An empty one, where the gallery was deleted meanwhile.

@@ -34,7 +34,7 @@ def _show(manifest: Manifest, path: str) -> None:
         ("weights", f"{weights.name}: {weights.origin}; {weights.verified}"),
         (
             "preprocess",
-            f"{pre.mode}{resize} to {pre.size_hw[0]}x{pre.size_hw[1]}, {pre.interpolation}"
+            f"{pre.mode}{resize} to {pre.size_hw[1]}x{pre.size_hw[0]}, {pre.interpolation}"
             f"{', antialiased' if pre.antialias else ''}, {pre.color}, mean {_numbers(pre.mean)}, "
             f"std {_numbers(pre.std)} (in the graph)",
         ),
@@ -82,7 +82,7 @@ def _variant(manifest: Manifest, name: str) -> str:
 def _frames(manifest: Manifest, name: str) -> str:
     frame = manifest.frame_variants[name]
     text = (
-        f"{name}: takes {frame.size_hw[0]}x{frame.size_hw[1]} {frame.layout} as they are, network of {frame.variant}, "
+        f"{name}: takes {options.Size(*frame.size_hw)}, {frame.layout}, as they are, network of {frame.variant}, "
         f"{manifest.files[frame.file].size / 1e6:.1f} MB; its input is at most {frame.input_steps} of 255 off from "
         f"the host's preprocessing on {frame.frames} frames, {frame.input_mean_steps:.2g} on average"
     )

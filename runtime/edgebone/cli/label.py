@@ -22,7 +22,7 @@ def label_command(
     skip: Annotated[
         int, typer.Option("--skip", min=0, help="Leave so many frames out at the start: measure on a later time.")
     ] = 0,
-    most: Annotated[int | None, typer.Option("--max", min=1, help="At most so many pictures.")] = None,
+    pictures: Annotated[int | None, typer.Option("--pictures", min=1, help="Stop after this many pictures.")] = None,
     score: Annotated[
         float | None, typer.Option("--score", callback=options.share, help="Lowest score of a box that is taken.")
     ] = None,
@@ -48,7 +48,7 @@ def label_command(
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task("pictures", total=None)
             report = label(
-                model, source, output, head=head, every=every, skip=skip, most=most,
+                model, source, output, head=head, every=every, skip=skip, most=pictures,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
         by = f"{model.engine.name} {model.engine.precision}"

@@ -3,11 +3,58 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from edgebone.engines.table import ROWS
+from edgebone.engines.table import GROUP, ROWS
+
+
+class Size(NamedTuple):
+    """The size of a picture, in pixels, as manifests have it."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        """``640 wide, 480 high``: however it was typed, it is not mistaken."""
+        return f"{self.width} wide, {self.height} high"
+
+
+def parse_size(given: str | Size) -> Size:
+    """``640x480`` to 640 wide, 480 high; ``640`` to a square.
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    if isinstance(given, Size):
+        # typer parses a default, too.
+        return given
+    found = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", given)
+    width, height = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not (width and height):
+        raise typer.BadParameter(
+            f"a size is WIDTHxHEIGHT in pixels, such as 640x480, or one number for a square, not {given!r}"
+        )
+    return Size(height, width)
+
+
+def matching(incomplete: str, words: Iterable[str]) -> list[str]:
+    """The words that begin with what is typed so far, for the shell to complete."""
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def complete_engine(incomplete: str) -> list[str]:
+    """Every engine's name, also those of other packages; imports none."""
+    from edgebone.core.brought import names_brought
+
+    return matching(incomplete, ("auto", *(row.name for row in ROWS), *names_brought(GROUP)))
+
+
+def complete_precision(incomplete: str) -> list[str]:
+    """The precisions that engines and variants have."""
+    return matching(incomplete, ("auto", "fp32", "fp16", "bf16", "int8", "fp8", "int4"))
 
 
 def _no_address(text: str) -> str:
@@ -25,6 +72,9 @@ def share(value: float | None) -> float | None:
     return value
 
 
+ENGINE = "Engine"
+"""The section of the help for what engine and machine have to do with."""
+
 Bundle = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle: its directory or zip.", callback=_no_address)]
 Engine = Annotated[
     str,
@@ -32,6 +82,8 @@ Engine = Annotated[
         "--engine",
         help=f"auto, {', '.join(row.name for row in ROWS)}, or one that another package brings.",
         show_default=True,
+        autocompletion=complete_engine,
+        rich_help_panel=ENGINE,
     ),
 ]
 Precision = Annotated[
@@ -41,10 +93,20 @@ Precision = Annotated[
         help="fp32, bf16 where engine and processor have it, int8 or what else the bundle has a variant of; auto is "
         "the fastest that the bundle proves to give FP32's answers. If not given: this machine's plan (edgebone tune), "
         "or auto.",
+        autocompletion=complete_precision,
+        rich_help_panel=ENGINE,
     ),
 ]
 Hint = Annotated[
-    str, typer.Option("--hint", help="latency, or throughput for several runs in flight, where the engine has it.")
+    Literal["latency", "throughput"],
+    typer.Option(
+        "--hint",
+        help="latency, or throughput for several runs in flight, where the engine has it.",
+        rich_help_panel=ENGINE,
+    ),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads for inference; all cores if not given.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads for inference; all cores if not given.", rich_help_panel=ENGINE),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]

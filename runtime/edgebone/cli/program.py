@@ -1,11 +1,10 @@
-"""Finds the subcommand, and turns errors into one line and an exit code."""
+"""The program: finds the subcommand, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
 import errno
 import functools
 import importlib
-import importlib.metadata
 import io
 import logging
 import os
@@ -18,24 +17,19 @@ import typer
 
 import edgebone
 from edgebone.cli import signals
+from edgebone.cli.commands import GROUP, PANELS
 from edgebone.cli.output import note, say
 from edgebone.cli.usage import Command, Group
-from edgebone.core.errors import EdgeboneError, NoEngineError, OutputError
+from edgebone.core.errors import EdgeboneError, NoEngineError, OutputError, raise_interrupt
 from edgebone.core.terminal import PrintableFormatter, printable
 
-_COMMANDS = (
-    "run",
-    "bench",
-    "eval",
-    "label",
-    "compile",
-    "tune",
-    "inspect",
-    "doctor",
-    "export-triton",
-    "gallery",
-    "shelf",
-)
+_ROWS = {row.name: (panel, row) for panel, rows in PANELS.items() for row in rows}
+# Without rich, which takes as long to import as all that the help needs.
+_TYPER: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"max_content_width": 120},
+}
 _PIPE_CLOSED = 141
 
 # Kept beside the table of docs/reference/cli.md, which is checked against it.
@@ -67,19 +61,60 @@ def _program() -> typer.Typer:
         help="Pre-trained vision backbones on the edge: export, prove, and serve camera frames in real time.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
-        cls=Group,
-        pretty_exceptions_enable=False,
+        cls=Program,
+        **_TYPER,
     )
     app.callback()(_root)
-    word = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    for name, home in _homes(word).items():
-        found = _find(home)
-        if isinstance(found, typer.Typer):
-            app.add_typer(_all_guarded(found), name=name, cls=Group)
-        else:
-            app.command(name, cls=Command)(guarded(found))
     return app
+
+
+class Program(Group):
+    """The group of all commands, each imported when it is run or its own help is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, in the order of a day's work, then those of other packages; called by typer."""
+        from edgebone.core.brought import names_brought
+
+        return [*_ROWS, *(name for name in names_brought(GROUP) if name not in _ROWS)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command's name and first line of help; called by typer."""
+        if cmd_name in _ROWS:
+            panel, row = _ROWS[cmd_name]
+            return Command(cmd_name, help=row.help, rich_help_panel=panel)
+        from edgebone.core.brought import names_brought, who_brings
+
+        if cmd_name not in names_brought(GROUP):
+            return None
+        return Command(cmd_name, help=f"From {who_brings(GROUP, cmd_name)}.", rich_help_panel="Other packages")
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find and import the command; called by typer."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and load_command(found.name), rest
+
+
+def load_command(name: str) -> Any:
+    """Import a command.
+
+    Args:
+        name: One of the table's, or of another package's.
+
+    Returns:
+        A ``Command``, or a ``Group`` of verbs.
+    """
+    if name in _ROWS:
+        module, _, attribute = _ROWS[name][1].home.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+    else:
+        found = _load_brought(name)
+    app = typer.Typer(add_completion=False, **_TYPER)
+    if isinstance(found, typer.Typer):
+        app.add_typer(_all_guarded(found), name=name, cls=Group)
+        # Alone, a group is not unwrapped as a command is.
+        return typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    app.command(name, cls=Command)(guarded(found))
+    return typer.main.get_command(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -94,20 +129,16 @@ def _root(
     """Options of the program itself."""
 
 
-def _homes(word: str) -> dict[str, str]:
-    """The subcommands to load, as ``module:function``: the one asked for, or all of them for the help."""
-    homes = {name: f"edgebone.cli.{(own := name.replace('-', '_'))}:{own}_command" for name in _COMMANDS}
-    if word in homes:
-        return {word: homes[word]}
-    plugged = importlib.metadata.entry_points(group="edgebone.commands")
-    homes.update({entry.name: entry.value for entry in sorted(plugged, key=lambda entry: entry.name)})
-    return {word: homes[word]} if word in homes else homes
+def _load_brought(name: str) -> Any:
+    from edgebone.core.brought import advice, load_brought, who_brings
 
-
-def _find(home: str) -> Callable[..., Any] | typer.Typer:
-    module, _, name = home.partition(":")
-    found: Callable[..., Any] | typer.Typer = getattr(importlib.import_module(module), name)
-    return found
+    try:
+        return load_brought(GROUP, name)
+    except Exception as error:
+        raise_interrupt(error)
+        reason = f"{type(error).__name__}: {error}"
+        note(f"edgebone: command {name} of {who_brings(GROUP, name)} cannot be loaded: {reason}; {advice(GROUP, name)}")
+        raise typer.Exit(1) from error
 
 
 def _all_guarded(verbs: typer.Typer) -> typer.Typer:

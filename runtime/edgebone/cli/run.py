@@ -15,6 +15,7 @@ from edgebone.cli import options, stream_options
 from edgebone.cli.output import note, notice
 from edgebone.cli.service import serving
 from edgebone.cli.signals import end_at_hangup, listen_for_reload
+from edgebone.cli.stream_options import OUTPUT, RESULT, SOURCE
 from edgebone.core.errors import EngineStalledError
 
 
@@ -32,65 +33,52 @@ def run_command(
     precision: options.Precision = None,
     hint: options.Hint = "latency",
     threads: options.Threads = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Classes a result lists.")] = None,
-    score: Annotated[
-        float | None, typer.Option("--score", callback=options.share, help="Lowest score of a box that is shown.")
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Classes a result lists.", rich_help_panel=RESULT)
     ] = None,
-    iou: Annotated[
+    score: Annotated[
         float | None,
         typer.Option(
-            "--iou", callback=options.share, help="Boxes that overlap a better one of their class by more are dropped."
+            "--score", callback=options.share, help="Lowest score of a box that is shown.", rich_help_panel=RESULT
         ),
     ] = None,
+    iou: stream_options.Iou = None,
     classes: stream_options.Classes = None,
-    class_agnostic: Annotated[
-        bool,
-        typer.Option("--class-agnostic", help="Drop boxes that overlap a better one of another class, too."),
-    ] = False,
-    frame_in_graph: Annotated[
-        bool | None,
-        typer.Option(
-            "--frame-in-graph/--no-frame-in-graph",
-            help="Preprocess inside the graph, for frames of a size that the bundle has a variant for. If not given: "
-            "on a GPU.",
-        ),
-    ] = None,
+    class_agnostic: stream_options.ClassAgnostic = False,
+    frame_in_graph: stream_options.FrameInGraph = None,
     gallery: stream_options.Galleries = None,
     head_every: stream_options.HeadRates = None,
-    max_fps: Annotated[
-        float | None, typer.Option("--max-fps", help="At most so many frames a second of each source.")
-    ] = None,
-    every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many of each source.")] = 1,
+    max_fps: stream_options.MaxFps = None,
+    every: stream_options.Every = 1,
     roi: stream_options.Roi = None,
     give_up: stream_options.GiveUp = None,
-    fps: Annotated[
-        float | None,
-        typer.Option("--fps", help="A folder's pictures were taken so many a second: their times, as a video has."),
+    fps: stream_options.Fps = None,
+    forgiving: stream_options.Forgiving = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Stop after this many frames.", rich_help_panel=SOURCE)
     ] = None,
-    forgiving: Annotated[
-        bool, typer.Option("--forgiving", help="When a source or a picture cannot be read, go on with the others.")
+    track: Annotated[
+        bool, typer.Option("--track", help="Follow what is detected from frame to frame.", rich_help_panel=RESULT)
     ] = False,
-    track: Annotated[bool, typer.Option("--track", help="Follow what is detected from frame to frame.")] = False,
-    zones: Annotated[
-        Path | None, typer.Option("--zones", help="A file of zones and lines: who enters, stays, leaves, crosses.")
-    ] = None,
+    zones: stream_options.Zones = None,
     events: Annotated[
-        Path | None, typer.Option("--events", help="Write the zones' events as JSON lines to this file.")
+        Path | None,
+        typer.Option("--events", help="Write the zones' events as JSON lines to this file.", rich_help_panel=OUTPUT),
     ] = None,
     step: stream_options.Steps = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write JSON lines to this file.")] = None,
-    append: Annotated[bool, typer.Option("--append", help="Keep what --out and --events hold already.")] = False,
-    video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="FOLDER", help="Write annotated pictures, one a frame; nothing is overwritten."),
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", help="Write JSON lines to this file.", rich_help_panel=OUTPUT)
     ] = None,
+    append: stream_options.Append = False,
+    video: stream_options.Video = None,
+    save: stream_options.Save = None,
     sink: stream_options.Sinks = None,
     sink_error: stream_options.SinkError = "raise",
     metrics: stream_options.Metrics = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start again when the run fails.")] = False,
-    frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines instead of text.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Run a bundle on pictures, videos and cameras, and print what it sees.
 
@@ -101,7 +89,7 @@ def run_command(
         from edgebone.cli.restart import supervise
 
         if video:
-            raise typer.BadParameter("a restarted run would write over its --video; keep JSON lines with --out")
+            raise typer.BadParameter("a restarted run would write over its --video; keep JSON lines with --jsonl")
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
     from edgebone.cli import run_output
     from edgebone.core.bundle import open_bundle
@@ -117,16 +105,16 @@ def run_command(
     from edgebone.sources.video_rate import rate_of
 
     limits = Limits(max_fps, every, roi)
-    if out and out == events and not append:
+    if jsonl and jsonl == events and not append:
         raise typer.BadParameter(
-            f"--out and --events would write over each other in {out}; give two files, or --append"
+            f"--jsonl and --events would write over each other in {jsonl}; give two files, or --append"
         )
     if events and not (zones or step):
         raise typer.BadParameter("--events are those of --zones, or of a --step: give both")
     if zones and not track:
         raise typer.BadParameter("--zones count what is followed from frame to frame: give --track too")
-    if out and descriptor_of(out) == 1:
-        out, json = None, True
+    if jsonl and descriptor_of(jsonl) == 1:
+        jsonl, json = None, True
     if events and descriptor_of(events) == 1:
         events = None
     if not is_bundle(Path(bundle)):
@@ -158,7 +146,7 @@ def run_command(
         pipeline.sinks = [
             *run_output.printing(sources, json, events=bool(zones or step) and events is None),
             *open_files(
-                lines=out, events=events, video=video, pictures=save, others=sink or (), append=append,
+                lines=jsonl, events=events, video=video, pictures=save, others=sink or (), append=append,
                 fps=rate_of(sources[0], limits), draw=pipeline.draw if steps else None, policy=sink_error,
             ),
         ]  # fmt: skip

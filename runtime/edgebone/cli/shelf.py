@@ -12,6 +12,7 @@ from edgebone.cli import options, stream_options
 from edgebone.cli.output import notice
 from edgebone.cli.service import serving
 from edgebone.cli.signals import listen_for_reload
+from edgebone.cli.stream_options import OUTPUT, RESULT
 
 
 def shelf_command(
@@ -23,29 +24,50 @@ def shelf_command(
     gallery: Annotated[
         str | None,
         typer.Option(
-            "--gallery", help="The products' gallery; without one, the bundle's own classes are the products."
+            "--gallery",
+            help="The products' gallery; without one, the bundle's own classes are the products.",
+            rich_help_panel=RESULT,
         ),
     ] = None,
     head: Annotated[
-        str | None, typer.Option("--head", help="The head that sees the products, where there are several.")
+        str | None,
+        typer.Option(
+            "--head", help="The head that sees the products, where there are several.", rich_help_panel=RESULT
+        ),
     ] = None,
     score: Annotated[
         float,
-        typer.Option("--score", callback=options.share, help="Without a gallery: below this confidence it is unknown."),
+        typer.Option(
+            "--score",
+            callback=options.share,
+            help="Without a gallery: below this confidence it is unknown.",
+            rich_help_panel=RESULT,
+        ),
     ] = 0.5,
-    every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
-    max_fps: Annotated[float | None, typer.Option("--max-fps", help="At most so many frames a second.")] = None,
+    every: stream_options.Every = 1,
+    max_fps: stream_options.MaxFps = None,
     give_up: stream_options.GiveUp = None,
     one_look: Annotated[
         bool,
-        typer.Option("--one-look", help="One look at each facing is enough: for photographs, each on its own."),
+        typer.Option(
+            "--one-look",
+            help="One look at each facing is enough: for photographs, each on its own.",
+            rich_help_panel=RESULT,
+        ),
     ] = False,
-    jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write each frame's counts as JSON lines.")] = None,
-    events: Annotated[Path | None, typer.Option("--events", help="Write the events as JSON lines.")] = None,
-    append: Annotated[bool, typer.Option("--append", help="Keep what --jsonl and --events hold already.")] = False,
-    video: Annotated[Path | None, typer.Option("--video", help="Write an annotated video.")] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", help="Write each frame's counts as JSON lines.", rich_help_panel=OUTPUT)
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Write the events as JSON lines.", rich_help_panel=OUTPUT)
+    ] = None,
+    append: stream_options.Append = False,
+    video: stream_options.Video = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the events, and at the end the stock, as JSON lines.")
+        bool,
+        typer.Option(
+            "--json", help="Print the events, and at the end the stock, as JSON lines.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     engine: options.Engine = "auto",
     precision: options.Precision = None,

@@ -9,6 +9,11 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
+from edgebone.cli.options import ENGINE, share
+
+SOURCE, RESULT, OUTPUT = "Sources", "Results", "Outputs"
+"""Sections of the help."""
+
 
 class Region(NamedTuple):
     """A part of a picture, in pixels from its corner."""
@@ -93,6 +98,64 @@ Classes = Annotated[
         metavar="NAME,NAME",
         callback=_names,
         help="Only boxes of these classes, also for tracks and zones.",
+        rich_help_panel=RESULT,
+    ),
+]
+Iou = Annotated[
+    float | None,
+    typer.Option(
+        "--iou",
+        callback=share,
+        help="Boxes that overlap a better one of their class by more are dropped.",
+        rich_help_panel=RESULT,
+    ),
+]
+ClassAgnostic = Annotated[
+    bool,
+    typer.Option(
+        "--class-agnostic",
+        help="Drop boxes that overlap a better one of another class, too.",
+        rich_help_panel=RESULT,
+    ),
+]
+FrameInGraph = Annotated[
+    bool | None,
+    typer.Option(
+        "--frame-in-graph/--no-frame-in-graph",
+        help="Preprocess inside the graph, for frames of a size that the bundle has a variant for. If not given: "
+        "on a GPU.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        help="A folder's pictures were taken so many a second: their times, as a video has.",
+        rich_help_panel=SOURCE,
+    ),
+]
+Forgiving = Annotated[
+    bool,
+    typer.Option(
+        "--forgiving",
+        help="When a source or a picture cannot be read, go on with the others.",
+        rich_help_panel=SOURCE,
+    ),
+]
+Zones = Annotated[
+    Path | None,
+    typer.Option(
+        "--zones", help="A file of zones and lines: who enters, stays, leaves, crosses.", rich_help_panel=RESULT
+    ),
+]
+Save = Annotated[
+    Path | None,
+    typer.Option(
+        "--save",
+        metavar="FOLDER",
+        help="Write annotated pictures, one a frame; nothing is overwritten.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Galleries = Annotated[
@@ -100,6 +163,7 @@ Galleries = Annotated[
     typer.Option(
         "--gallery", metavar="FILE", parser=_head_file, callback=_once_a_head,
         help="Name what embeddings show; HEAD=FILE where several heads give one.",
+        rich_help_panel=RESULT,
     ),
 ]  # fmt: skip
 HeadRates = Annotated[
@@ -107,35 +171,72 @@ HeadRates = Annotated[
     typer.Option(
         "--head-every", metavar="HEAD=N", parser=_head_rate,
         help="Run a detached head on one frame out of so many.",
+        rich_help_panel=RESULT,
     ),
 ]  # fmt: skip
 Roi = Annotated[
     Region | None,
-    typer.Option("--roi", metavar="L,T,R,B", parser=_region, help="Look only at this region: pixels from the corner."),
+    typer.Option(
+        "--roi",
+        metavar="L,T,R,B",
+        parser=_region,
+        help="Look only at this region: pixels from the corner.",
+        rich_help_panel=SOURCE,
+    ),
 ]
 GiveUp = Annotated[
     float | None,
-    typer.Option("--give-up", min=0, help="Fail when a camera gave no frame for so many seconds; else never."),
+    typer.Option(
+        "--give-up",
+        min=0,
+        help="Fail when a camera gave no frame for so many seconds; else never.",
+        rich_help_panel=SOURCE,
+    ),
 ]
 Steps = Annotated[
     list[str] | None,
     typer.Option(
-        "--step", metavar="NAME", help="Also what another package does with results; NAME=ARGUMENT tells it something."
+        "--step",
+        metavar="NAME",
+        help="Also what another package does with results; NAME=ARGUMENT tells it something.",
+        rich_help_panel=RESULT,
     ),
 ]
 Sinks = Annotated[
     list[str] | None,
-    typer.Option("--sink", metavar="TARGET", help="Also write to what another package brings: NAME.csv, or SCHEME://…"),
+    typer.Option(
+        "--sink",
+        metavar="TARGET",
+        help="Also write to what another package brings: NAME.csv, or SCHEME://…",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 # The words of edgebone.sinks.guarded.Policy, which is not imported for a help.
 SinkError = Annotated[
     Literal["raise", "stop", "log"],
-    typer.Option("--sink-error", help="When a file cannot be written: raise, stop in good order, or log."),
+    typer.Option(
+        "--sink-error",
+        help="When a file cannot be written: raise, stop in good order, or log.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
+Every = Annotated[
+    int, typer.Option("--every", min=1, help="One frame out of so many of each source.", rich_help_panel=SOURCE)
+]
+MaxFps = Annotated[
+    float | None,
+    typer.Option("--max-fps", help="At most so many frames a second of each source.", rich_help_panel=SOURCE),
+]
+Append = Annotated[
+    bool,
+    typer.Option("--append", help="Keep what --jsonl and --events hold already.", rich_help_panel=OUTPUT),
+]
+Video = Annotated[Path | None, typer.Option("--video", help="Write an annotated video.", rich_help_panel=OUTPUT)]
 Metrics = Annotated[
     HostPort | None,
     typer.Option(
         "--metrics", metavar="PORT", parser=_host_and_port,
         help="Serve figures to Prometheus on this port, to this machine's own programs; ADDRESS:PORT to others.",
+        rich_help_panel=OUTPUT,
     ),
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,7 +25,9 @@ def tune_command(
             "with FP32).",
         ),
     ],
-    goal: Annotated[str, typer.Option("--goal", help="latency of one run, or throughput.")] = "latency",
+    goal: Annotated[
+        Literal["latency", "throughput"], typer.Option("--goal", help="Latency of one run, or throughput.")
+    ] = "latency",
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0, max=100, help="Points of 100 that may be lost against FP32.")
     ] = 1.0,
@@ -60,7 +62,7 @@ def tune_command(
         tuned = tune(
             bundle,
             evaluate,
-            goal=goal,  # type: ignore[arg-type]
+            goal=goal,
             max_drop=max_drop,
             cameras=cameras,
             seconds=seconds,

@@ -1,4 +1,4 @@
-"""Wrong usage is answered with what was most likely meant."""
+"""How typer's commands print their help, in sections, and refuse wrong usage, with what was most likely meant."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edgebone.cli.meanings import command_meant, option_meant
+from edgebone.core.near import did_you_mean
+from edgebone.core.terminal import printable
 
 
 class Command(TyperCommand):
     """A subcommand whose refusals name the option that was meant."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, a section a panel; called by typer."""
+        _write_options(self, ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, and add to what is refused; called by typer."""
@@ -22,6 +28,16 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The program, or a subcommand with verbs, whose refusals name the command that was meant."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options and the commands, a section a panel; called by typer."""
+        _write_options(self, ctx, formatter)
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            first = " ".join((command.help or "").split("\n\n")[0].split())
+            sections.setdefault(command.rich_help_panel or "Commands", []).append((name, first))
+        _write(sections, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, and add to what is refused; called by typer."""
@@ -34,9 +50,25 @@ class Group(TyperGroup):
         try:
             return super().resolve_command(ctx, args)
         except Exception as error:
-            meant = command_meant(args[0], self.commands) if hasattr(error, "format_message") else ""
+            meant = command_meant(args[0], self.list_commands(ctx)) if hasattr(error, "format_message") else ""
             _add(error, meant)
             raise
+
+
+def _write_options(command: Any, ctx: Any, formatter: Any) -> None:
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for item in command.get_params(ctx):
+        if record := item.get_help_record(ctx):
+            title = "Arguments" if item.param_type_name == "argument" else "Options"
+            sections.setdefault(getattr(item, "rich_help_panel", None) or title, []).append(record)
+    # What a command has in common with all others comes last.
+    _write(dict(sorted(sections.items(), key=lambda section: section[0] == "Options")), formatter)
+
+
+def _write(sections: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
+    for title, rows in sections.items():
+        with formatter.section(typer.style(title, bold=True)):
+            formatter.write_dl(rows)
 
 
 def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
@@ -51,12 +83,17 @@ def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
             options = {name for item in command.params for name in (*item.opts, *item.secondary_opts)} - {*arguments}
             said = str(getattr(error, "option_name", ""))
             _add(error, option_meant(said, options | set(ctx.help_option_names), arguments))
+        elif choice := re.fullmatch(r"(?:Value error, )?'(.*)' is not one of ('.*')\.?", getattr(error, "message", "")):
+            word, known = choice[1], re.findall(r"'([^']*)'", choice[2])
+            error.message = f"{word!r} is not one of {', '.join(known)}"  # type: ignore[attr-defined]
+            _add(error, did_you_mean(word, known).rstrip())
         elif (
             hasattr(error, "param_type")
             and getattr(getattr(error, "param", None), "name", "") == "output"
             and "--output" in given
         ):
             _add(error, "--output says what a classifier gives; the bundle's name goes to -o or --out")
+        _add(error, "")
         raise
     _refuse_addresses(command, ctx, given)
     return found
@@ -75,5 +112,6 @@ def _refuse_addresses(command: Any, ctx: Any, given: list[str]) -> None:
 
 
 def _add(error: Any, meant: str) -> None:
-    if meant:
-        error.message = f"{error.message.rstrip('.')}{'; ' if error.message else ''}{meant}"
+    if hasattr(error, "message"):
+        joined = f"{error.message.rstrip('.')}{'; ' if error.message else ''}{meant}" if meant else error.message
+        error.message = printable(joined)

@@ -384,7 +384,7 @@ class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if min(self.size_hw) < 1 or (self.layout == "nv12" and (height % 2 or width % 2)):
             raise ValueError(f"a {self.layout} frame cannot have size {list(self.size_hw)}")
         if height * width > limits.FRAME_PIXELS:
-            raise ValueError(f"a frame has {limits.FRAME_PIXELS:,} pixels at most, not {height}x{width}")
+            raise ValueError(f"a frame has {limits.FRAME_PIXELS:,} pixels at most, not {width}x{height}")
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

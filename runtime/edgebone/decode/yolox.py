@@ -38,7 +38,7 @@ def make_reader(
         raise misfit(
             name,
             "yolox@1",
-            f"one output of shape [batch, {wanted[0]}, {wanted[1]}] (the cells of {size_hw[0]}x{size_hw[1]} at "
+            f"one output of shape [batch, {wanted[0]}, {wanted[1]}] (the cells of {size_hw[1]}x{size_hw[0]} at "
             f"strides {levels}; 5 + {len(labels)} labels)",
             outputs,
         )

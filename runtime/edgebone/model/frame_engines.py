@@ -40,7 +40,7 @@ class FrameEngines:
         if wanted and not found:
             raise BundleError(
                 f"{bundle.path}: variant {candidate.variant} takes no frames; add their size with: "
-                f"edgebone add-frame {bundle.path} --variant {candidate.variant} --frame 1080x1920"
+                f"edgebone add-frame {bundle.path} --variant {candidate.variant} --frame 1920x1080"
             )
         # The host's preprocessing takes 1 to 10 ms, and an engine on the CPU shares its cores: inside the graph it
         # takes two to six times as long.
@@ -69,7 +69,7 @@ class FrameEngines:
                 except EdgeboneError as error:
                     # The host's preprocessing leads to the same result: no reason to stop.
                     del self._names[size_hw, layout]
-                    self.failures.append(f"frames of {size_hw[0]}x{size_hw[1]} {layout} into the graph: {error}")
+                    self.failures.append(f"frames of {size_hw[1]}x{size_hw[0]} {layout} into the graph: {error}")
             return self._opened.get(name)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgebone.cli.options import Size
 from edgebone.core.bundle import open_bundle
 from edgebone.core.errors import SourceError
 from edgebone.core.manifest import FrameLayout, Preprocess
@@ -248,9 +249,9 @@ def test_a_frame_variant_is_made_anew_in_place_of_the_old_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("size_hw", "layout", "words"),
     [
-        ((0, 64), "bgr", r"a frame must be 1x1 to 16384x16384 pixels, found 0x64"),
-        ((48, 16385), "bgr", r"found 48x16385"),
-        ((48, 63), "nv12", r"an NV12 frame must have even sides.* found 48x63"),
+        ((0, 64), "bgr", r"a frame must be 1x1 to 16384x16384 pixels, found 64x0"),
+        ((48, 16385), "bgr", r"found 16385x48"),
+        ((48, 63), "nv12", r"an NV12 frame must have even sides.* found 63x48"),
     ],
 )
 def test_a_size_that_no_frame_has_is_refused(
@@ -271,7 +272,7 @@ def test_a_variant_that_is_not_there_and_pictures_that_are_not_there_are_named(c
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--frame", "0x64"], ["--frame", "large"], ["--frame", "99999x8"], ["--frame", "9x8", "--nv12"], []]
+    "wrong", [["--frame", "64x0"], ["--frame", "large"], ["--frame", "99999x8"], ["--frame", "9x8", "--nv12"], []]
 )
 def test_a_wrong_frame_on_the_command_line_changes_nothing(wrong: list[str], colors_bundle: Path) -> None:
     done = run("add-frame", colors_bundle, *wrong)
@@ -282,24 +283,29 @@ def test_a_wrong_frame_on_the_command_line_changes_nothing(wrong: list[str], col
 
 def test_add_frame_says_what_it_proved_and_inspect_shows_it(tmp_path: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "colors.bundle")
-    done = run("add-frame", bundle, "--frame", "48x64", "--frame", "90x120")
+    done = run("add-frame", bundle, "--frame", "64x48", "--frame", "120x90")
     assert done.returncode == 0, done.stderr
     assert [line.split(";")[0] for line in done.stdout.splitlines()] == [
-        "fp32-48x64: 48x64 bgr",
-        "fp32-90x120: 90x120 bgr",
+        "fp32-48x64: 64 wide, 48 high, bgr",
+        "fp32-90x120: 120 wide, 90 high, bgr",
     ]
-    as_json = json.loads(run("add-frame", bundle, "--frame", "48x64", "--nv12", "--json").stdout)
+    assert "edgebone: frames are 120 wide, 90 high\n" in done.stderr
+    quiet = run("add-frame", bundle, "--frame", "64x48", "--nv12", "--json")
+    assert "wide" not in quiet.stderr
+    as_json = json.loads(quiet.stdout)
     assert as_json["fp32-48x64-nv12"]["input_steps"] <= 2
     shown = run("inspect", bundle)
     assert shown.returncode == 0
-    assert "fp32-90x120: takes 90x120 bgr as they are, network of fp32" in shown.stdout
+    assert "fp32-90x120: takes 120 wide, 90 high, bgr, as they are, network of fp32" in shown.stdout
 
 
 def test_import_adds_frames_to_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Foreign(opset=11)
     net.give(net.cells(4, 1.0), (96, 4))
     file = net.save(tmp_path / "net.onnx")
-    import_onnx(file, tmp_path / "b", ["raw"], preprocess="ultralytics", frame=["90x160"])
-    assert "fp32-90x160: 90x160 bgr; input at most" in capsys.readouterr().out
+    import_onnx(file, tmp_path / "b", ["raw"], preprocess="ultralytics", frame=[Size(90, 160)])
+    said = capsys.readouterr()
+    assert "fp32-90x160: 160 wide, 90 high, bgr; input at most" in said.out
+    assert "edgebone: frames are 160 wide, 90 high\n" in said.err
     with open_bundle(tmp_path / "b") as opened:
         assert opened.manifest.frame_variants["fp32-90x160"].parity is not None

@@ -83,7 +83,7 @@ def test_a_table_for_people_names_the_front(bundles: list[Path], tmp_path: Path)
     data, val = write_folder(tmp_path / "data", 6), write_folder(tmp_path / "val", 2, seed=50)
     both = ",".join(map(str, bundles))
     done = program(
-        "compare", "--data", data, "--val", val, "--backbones", both, "--head", "prototype", "--seconds", 0.1
+        "compare", "--data", data, "--val", val, "--backbones", both, "--kind", "prototype", "--seconds", 0.1
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -6,6 +6,7 @@ import csv
 import importlib
 import inspect
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -72,7 +73,7 @@ def test_a_folder_of_classes_becomes_a_bundle_that_tells_them(bundle: Path, tmp_
     data = write_folder(tmp_path / "data")
     (data / "red" / "broken.jpg").write_bytes(b"no picture")
     out = tmp_path / "tints.bundle"
-    done = program("fit", bundle, "--data", data, "-o", out, "--head", "linear", "--views", 2)
+    done = program("fit", bundle, "--data", data, "-o", out, "--kind", "linear", "--views", 2)
     assert done.returncode == 0, done.stderr
     assert "held out: accuracy" in done.stdout
     assert ", n 6)" in done.stdout
@@ -102,8 +103,8 @@ def test_leaks_are_listed_and_not_counted_and_the_old_heads_stay_if_asked(bundle
     shutil.copy(data / "red" / "3.png", val / "red" / "copied.png")
     out = tmp_path / "two.bundle"
     done = program(
-        "fit", bundle, "--data", data, "--val", val, "--name", "tint", "--keep", "--detached", "--no-cache",
-        "--head", "prototype", "-o", out,
+        "fit", bundle, "--data", data, "--val", val, "--head", "tint", "--keep", "--detached", "--no-cache",
+        "--kind", "prototype", "-o", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1 held-out pictures are among those to fit on" in done.stderr
@@ -123,8 +124,8 @@ def test_two_classes_get_an_operating_point_and_a_band_where_nothing_is_said(bun
     data = write_folder(tmp_path / "data", 30, near)
     head = tmp_path / "lesion.head"
     done = program(
-        "fit", bundle, "--data", data, "--head", "logistic", "--positive", "malignant", "--sensitivity", 0.95,
-        "--abstain", "0.4,0.99", "--name", "lesion", "-o", head,
+        "fit", bundle, "--data", data, "--kind", "logistic", "--positive", "malignant", "--sensitivity", 0.95,
+        "--abstain", "0.4,0.99", "--head", "lesion", "-o", head,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "decided as malignant from" in done.stdout
@@ -147,15 +148,15 @@ def test_several_labels_numbers_and_vectors_come_from_the_same_command(bundle: P
         tmp_path / "numbers.csv", ("file", "wave", "note"), [(path, light[name], "x") for path, name in names]
     )
     out = tmp_path / "all.bundle"
-    done = program("fit", bundle, "--data", several, "--head", "multilabel", "-o", out)
+    done = program("fit", bundle, "--data", several, "--kind", "multilabel", "-o", out)
     assert done.returncode == 0, done.stderr
     assert "mAP" in done.stdout
     more = tmp_path / "more.bundle"
-    done = program("fit", out, "--data", numbers, "--head", "regression", "--columns", "wave", "--keep", "-o", more)
+    done = program("fit", out, "--data", numbers, "--kind", "regression", "--columns", "wave", "--keep", "-o", more)
     assert done.returncode == 0, done.stderr
     assert "wave: R²" in done.stdout
     most = tmp_path / "most.bundle"
-    done = program("fit", more, "--data", data, "--head", "embedding", "--dimension", 8, "--keep", "-o", most)
+    done = program("fit", more, "--data", data, "--kind", "embedding", "--dimension", 8, "--keep", "-o", most)
     assert done.returncode == 0, done.stderr
     with edgebone.load(most) as model:
         found = model(tinted(TINTS["blue"], 77))
@@ -212,16 +213,17 @@ def test_data_that_cannot_be_fitted_on_is_refused(bundle: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--head", "forest"), "--head is linear"),
-        (("--positive", "a", "--head", "regression"), "--positive is for"),
+        (("--kind", "forest"), "there is no kind 'forest'; choose linear"),
+        (("--positive", "a", "--kind", "regression"), "--positive is for"),
         (("--abstain", "0.4"), "--abstain is LOW,HIGH"),
         (
             ("--epochs", "3"),
-            "--epochs is for --head segmentation, detection; it says nothing to linear, which has --positive, "
+            "--epochs is for --kind segmentation, detection; it says nothing to linear, which has --positive, "
             "--sensitivity, --abstain, --abstain-below, --decision-accuracy",
         ),
         (("--hidden", "3"), "it says nothing to linear"),
-        (("--images", ".", "--head", "multilabel"), "which has no options of its own"),
+        (("--head", "segmentation"), "--head is the head's name; for a head of the kind segmentation: --kind"),
+        (("--images", ".", "--kind", "multilabel"), "which has no options of its own"),
         (("--detached", "-o", "alone.head"), "--keep and --detached are about a bundle"),
     ],
 )
@@ -235,15 +237,20 @@ def test_options_that_would_do_nothing_are_refused(
 
 def test_the_help_has_a_panel_for_the_options_of_each_kind() -> None:
     done = program("fit", "--help")
-    panels = [line.strip("╭╮─ ") for line in done.stdout.splitlines() if line.startswith("╭")]
-    assert panels[2:] == [
-        "Options of --head linear, logistic, mlp, prototype",
-        "Options of --head mlp",
-        "Options of --head regression",
-        "Options of --head embedding",
-        "Options of --head segmentation, detection",
-        "Options of --head segmentation",
-        "Options of --head anomaly",
+    panels = [line.rstrip(":") for line in done.stdout.splitlines() if re.match(r"\w.*:$", line)]
+    assert panels == [
+        "Arguments",
+        "Data",
+        "Features",
+        "Engine",
+        "Options of --kind linear, logistic, mlp, prototype",
+        "Options of --kind mlp",
+        "Options of --kind regression",
+        "Options of --kind embedding",
+        "Options of --kind segmentation, detection",
+        "Options of --kind segmentation",
+        "Options of --kind anomaly",
+        "Options",
     ]
 
 
@@ -410,7 +417,7 @@ def test_what_cannot_work_is_said_before_the_work(bundle: Path, tmp_path: Path) 
     data = write_folder(tmp_path / "data", 3)
     steps: list[str] = []
     for where, settings, keep, said in (
-        ("out.bundle", Settings(), True, "already has a head classification; rename the new one with --name"),
+        ("out.bundle", Settings(), True, "already has a head classification; rename the new one with --head"),
         ("a.head", Settings(variant="int7"), False, "no variant int7; the bundle has fp32"),
         ("data/red/0.png/a.head", Settings(), False, "part of its path is a file"),
     ):

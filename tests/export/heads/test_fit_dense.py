@@ -59,7 +59,7 @@ def write_drawn(folder: Path, count: int, seed: int = 0) -> Path:
 def test_masks_become_a_head_that_finds_the_area(bundle: Path, tmp_path: Path) -> None:
     data, out = write_drawn(tmp_path / "data", 16), tmp_path / "out.bundle"
     done = program(
-        "fit", bundle, "--data", data, "--head", "segmentation", "--views", 2, "--epochs", 12, "--output-stride", 2,
+        "fit", bundle, "--data", data, "--kind", "segmentation", "--views", 2, "--epochs", 12, "--output-stride", 2,
         "-o", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_boxes_become_a_head_that_finds_them(bundle: Path, tmp_path: Path) -> No
     data, val, out = write_drawn(tmp_path / "data", 24), write_drawn(tmp_path / "val", 4, 50), tmp_path / "out.bundle"
     pictures = (val / "images").rename(tmp_path / "elsewhere")
     done = program(
-        "fit", bundle, "--data", data / "instances.json", "--val", val, "--val-images", pictures, "--head", "detection",
+        "fit", bundle, "--data", data / "instances.json", "--val", val, "--val-images", pictures, "--kind", "detection",
         "--epochs", 40, "--views", 2, "-o", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -103,7 +103,7 @@ def test_normal_pictures_become_a_head_that_finds_odd_ones(bundle: Path, tmp_pat
     (tmp_path / "odd" / "normal-0.png").write_bytes((tmp_path / "normal" / "0.png").read_bytes())
     out = tmp_path / "out.bundle"
     done = program(
-        "fit", bundle, "--data", tmp_path / "normal", "--head", "anomaly", "--anomalous", tmp_path / "odd", "-o", out
+        "fit", bundle, "--data", tmp_path / "normal", "--kind", "anomaly", "--anomalous", tmp_path / "odd", "-o", out
     )
     assert done.returncode == 0, done.stderr
     assert "anomalous pictures: 100.0 %" in done.stdout

@@ -361,7 +361,7 @@ def test_what_cannot_be_imported_is_refused_and_named(tmp_path: Path) -> None:
     refused("--size 32x32 cannot change it", good, target, size_hw=(32, 32))
     refused("fixed batch of 1", good, target, batch=(1, 4))
     free = family("yolov8", tmp_path / "free.onnx", free={2: "h", 3: "w"})
-    refused(r"\[1, 3, h, w\]; pass its height and width: --size", free, target)
+    refused(r"\[1, 3, h, w\]; pass its size: --size", free, target)
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_an_existing_bundle_is_replaced_only_when_asked(tmp_path: Path) -> None:
     [
         (["--decoder", "yolov8", "--decoder", "raw"], 2, "each needs a name"),
         (["--decoder", "a=raw", "--decoder", "a=raw"], 2, "given twice"),
-        (["--decoder", "yolov8", "--decode", "gpu"], 2, "graph or host"),
+        (["--decoder", "yolov8", "--decode", "gpu"], 2, "'gpu' is not one of graph, host"),
         (["--decoder", "yolov8", "--set", "iou"], 2, "KEY=VALUE"),
         (["--decoder", "yolov8", "--labels", "nowhere.txt"], 8, "labels nowhere.txt: not a readable file"),
         (["--decoder", "yolov8", "--labels", "coco"], 8, r"4 + 80 labels"),
@@ -461,3 +461,24 @@ def test_wrong_words_give_one_line_and_a_code(tmp_path: Path, arguments: list[st
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_free_size_is_typed_width_by_height(tmp_path: Path) -> None:
+    file = family("yolov8", tmp_path / "free.onnx", free={2: "h", 3: "w"})
+    typed = [
+        "--decoder",
+        "yolov8",
+        "--labels",
+        ",".join(LABELS),
+        "--preprocess",
+        "stretch",
+        "--size",
+        f"{HW[1]}x{HW[0]}",
+    ]
+    done = subprocess.run(
+        [PROGRAM, "import", file, "-o", tmp_path / "b", *typed], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"edgebone: the input is {HW[1]} wide, {HW[0]} high\n" in done.stderr
+    with open_bundle(tmp_path / "b") as opened:
+        assert opened.manifest.preprocess.size_hw == HW

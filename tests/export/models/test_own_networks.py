@@ -167,8 +167,8 @@ def refuse() -> None:
             r"logits must be one output of shape .* output_1 \[2, 5\]",
         ),
         (lambda x, f, c, v: v, {"output_kind": "segmentation"}, r"segmentation must be one .*found output"),
-        (lambda x, f, c, v: refuse(), {}, "does not run at 32x48: ValueError at 'raise ValueError'"),
-        (lambda x, f, c, v: x.nonsense(), {}, "Net does not run at 32x48: 'Tensor' object has no attribute"),
+        (lambda x, f, c, v: refuse(), {}, "does not run at 48x32: ValueError at 'raise ValueError'"),
+        (lambda x, f, c, v: x.nonsense(), {}, "Net does not run at 48x32: 'Tensor' object has no attribute"),
     ],
 )
 def test_what_is_not_there_is_refused_in_words(give: Any, asked: dict[str, Any], words: str) -> None:

@@ -630,7 +630,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> N
         (["--calibrate", "empty"], 4, "empty: no pictures in it"),
         (["--calibrate", "photos", "--eval", "nothing-here"], 4, "nothing-here: no such file or folder"),
         (["--calibrate", "photos", "--head", "tail"], 3, "there is no head tail"),
-        (["--calibrate", "photos", "--method", "guess"], 2, "--method is auto, minmax"),
+        (["--calibrate", "photos", "--method", "guess"], 2, "'guess' is not one of auto, minmax"),
     ],
 )
 def test_bad_input_gives_one_line_and_leaves_the_bundle_alone(

@@ -79,8 +79,8 @@ def test_wrong_usage_is_exit_code_2(colors_bundle: Path, tmp_path: Path) -> None
     refuses("--threads", "run", colors_bundle, image, "--threads", 0)
     refuses("--top-k", "run", colors_bundle, image, "--top-k", 0)
     refuses("--frames", "run", colors_bundle, image, "--frames", -1)
-    refuses("HEIGHTxWIDTH", "bench", colors_bundle, "--frame", "big")
-    refuses("HEIGHTxWIDTH", "bench", colors_bundle, "--frame", "0x5")
+    refuses("WIDTHxHEIGHT", "bench", colors_bundle, "--frame", "big")
+    refuses("WIDTHxHEIGHT", "bench", colors_bundle, "--frame", "0x5")
     refuses("one video is written from one source", "run", colors_bundle, image,
             "synthetic://8x8@30", "--video", tmp_path / "o.mp4")  # fmt: skip
     assert edgebone().returncode == 2
@@ -115,7 +115,7 @@ def test_sources_that_cannot_be_read_are_exit_code_4(colors_bundle: Path, tmp_pa
         "huge.png": "too large: 51,000,000 pixels", "cut.mp4": "damaged or truncated", "missing.jpg": "no such file",
         "*.tiff": "no file matches",
     }.items():  # fmt: skip
-        fails(4, words, "run", colors_bundle, tmp_path / name, "--json", "--out", tmp_path / "o.jsonl")
+        fails(4, words, "run", colors_bundle, tmp_path / name, "--json", "--jsonl", tmp_path / "o.jsonl")
     fails(4, "ftp:// is not a kind of source", "run", colors_bundle, "ftp://user:secret@cam")
     fails(4, "usb:99 cannot be opened", "run", colors_bundle, "usb:99")
     fails(4, "write a synthetic camera as", "run", colors_bundle, "synthetic://big")
@@ -127,7 +127,7 @@ def test_a_video_that_breaks_off_keeps_whole_lines_and_no_video(colors_bundle: P
     source = write_video(tmp_path / "v.avi", [RED] * 60)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     out, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
-    fails(4, "the video breaks off after", "run", colors_bundle, source, "--out", out, "--video", video)
+    fails(4, "the video breaks off after", "run", colors_bundle, source, "--jsonl", out, "--video", video)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(len(lines)))
     assert len(lines) > 10
@@ -177,7 +177,7 @@ def test_places_that_cannot_be_written_are_exit_code_7(colors_bundle: Path, tmp_
     image = save(tmp_path / "a.png")
     (tmp_path / "file").touch()
     for option, target in (
-        ("--out", "file/o.jsonl"), ("--out", "."), ("--out", "missing/o.jsonl"), ("--video", "file/o.mp4"),
+        ("--jsonl", "file/o.jsonl"), ("--jsonl", "."), ("--jsonl", "missing/o.jsonl"), ("--video", "file/o.mp4"),
         ("--video", "missing/o.avi"),
     ):  # fmt: skip
         done = edgebone("run", colors_bundle, image, option, tmp_path / target)
@@ -205,7 +205,7 @@ def test_pictures_print_a_line_each(colors_bundle: Path, tmp_path: Path) -> None
 
 def test_json_lines_are_whole_and_alone_on_stdout(colors_bundle: Path, tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.avi", [RED] * 5 + [BLUE] * 5)
-    done = edgebone("run", colors_bundle, video, save(tmp_path / "a.png"), "--json", "--out", tmp_path / "o.jsonl")
+    done = edgebone("run", colors_bundle, video, save(tmp_path / "a.png"), "--json", "--jsonl", tmp_path / "o.jsonl")
     assert done.returncode == 0
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.stdout == (tmp_path / "o.jsonl").read_text()
@@ -264,7 +264,7 @@ def test_two_heads_print_and_draw(tmp_path: Path) -> None:
 def test_boxes_and_areas_print_and_draw(tmp_path: Path) -> None:
     bundle = write_boxes_bundle(tmp_path / "b.bundle")
     image = save(tmp_path / "a.png")
-    done = edgebone("run", bundle, image, "--video", tmp_path / "o.avi", "--out", tmp_path / "o.jsonl")
+    done = edgebone("run", bundle, image, "--video", tmp_path / "o.avi", "--jsonl", tmp_path / "o.jsonl")
     assert done.stdout == f"{image}: found: 1 green (best 98.0 %); areas: green 100.0 %\n", done.stderr
     (line,) = map(json.loads, (tmp_path / "o.jsonl").read_text().splitlines())
     assert line["heads"]["found"]["detections"] == [
@@ -289,7 +289,7 @@ def test_settings_that_no_head_has_are_refused(colors_bundle: Path, tmp_path: Pa
 
 def test_a_reader_that_stops_ends_the_run_quietly(colors_bundle: Path, tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.avi", [RED] * 200)
-    for extra in ("--json", f"--json --out {tmp_path}/o.jsonl"):
+    for extra in ("--json", f"--json --jsonl {tmp_path}/o.jsonl"):
         line = f"{PROGRAM} run {colors_bundle} {video} {extra} | head -n 1; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
         first, code = done.stdout.splitlines()
@@ -307,7 +307,7 @@ def test_a_signal_finishes_the_video_and_the_lines(
 ) -> None:
     out, video = tmp_path / "o.jsonl", tmp_path / f"o{suffix}"
     child = subprocess.Popen(
-        [PROGRAM, "run", colors_bundle, "synthetic://64x48@50", "--out", out, "--video", video],
+        [PROGRAM, "run", colors_bundle, "synthetic://64x48@50", "--jsonl", out, "--video", video],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     deadline = time.monotonic() + 30
@@ -419,7 +419,7 @@ def test_eval_counts(colors_bundle: Path, tmp_path: Path) -> None:
 @needs("onnxruntime")
 @pytest.mark.slow
 def test_bench_gives_every_figure_for_every_engine(colors_bundle: Path) -> None:
-    done = edgebone("bench", colors_bundle, "--seconds", 0.3, "--frame", "48x64", "--json")
+    done = edgebone("bench", colors_bundle, "--seconds", 0.3, "--frame", "64x48", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert set(found) == {"bundle", "machine", "disturbed", "results", "failed"}
@@ -431,7 +431,8 @@ def test_bench_gives_every_figure_for_every_engine(colors_bundle: Path) -> None:
             assert 0 < spread["p50_ms"] <= spread["p90_ms"] <= spread["p99_ms"] <= spread["max_ms"]
         assert min(row["fps"], row["fps_files"], row["engine_fps"], row["load_ms"], row["peak_memory_mb"]) > 0
         assert row["frame_hw"] == [48, 64]
-    table = edgebone("bench", colors_bundle, "--seconds", 0.3, "--frame", "48x64", "--engine", "onnxruntime")
+    table = edgebone("bench", colors_bundle, "--seconds", 0.3, "--frame", "64x48", "--engine", "onnxruntime")
     assert table.returncode == 0
     assert "onnxruntime fp32" in table.stdout
     assert "openvino fp32" not in table.stdout
+    assert "frame 64 wide, 48 high" in table.stdout

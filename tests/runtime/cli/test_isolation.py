@@ -121,7 +121,7 @@ def is_running(pid: int) -> bool:
 def test_a_run_ends_with_its_killed_supervisor_and_finishes_its_file(colors_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.jsonl"
     supervisor = subprocess.Popen(
-        [PROGRAM, "run", colors_bundle, "synthetic://64x48@50", "--out", out, "--restart"], stderr=subprocess.DEVNULL
+        [PROGRAM, "run", colors_bundle, "synthetic://64x48@50", "--jsonl", out, "--restart"], stderr=subprocess.DEVNULL
     )
     try:
         wait_for(lambda: out.exists() and out.read_bytes().count(b"\n") > 3, 30)

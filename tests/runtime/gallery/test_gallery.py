@@ -751,7 +751,7 @@ def test_folders_are_enrolled_searched_listed_and_removed(layout_bundle: Path, f
     assert [line["label"] for line in lines] == ["coffee", "rocket", "rocket", "rocket"]
     assert lines[0]["source"] == str(photo)
     assert lines[0]["matches"][0]["similarity"] == pytest.approx(1, abs=0.01)
-    assert said("search", file, photo, "-k", "2", *model).startswith(f"{photo}: coffee (coffee 0.99")
+    assert said("search", file, photo, "--top-k", "2", *model).startswith(f"{photo}: coffee (coffee 0.99")
     listed = json.loads(said("list", file, "--entries", "--json"))
     assert set(listed["labels"]) == set(PHOTOS)
     chosen = [item["id"] for item in listed["each"] if item["label"] == "coffee"]
@@ -777,9 +777,7 @@ def test_lists_globs_and_videos_are_enrolled(layout_bundle: Path, folder: Path, 
         for _ in range(10):
             writer.write(cv2.resize(cv2.imread(str(folder / name / "0.jpg")), (64, 48)))
     writer.release()
-    frames = json.loads(
-        said("enrol", file, video, "--label", "film", "--every", 5, "--max-frames", 4, *model, "--json")
-    )
+    frames = json.loads(said("enrol", file, video, "--label", "film", "--every", 5, "--frames", 4, *model, "--json"))
     assert frames["pictures"] == 4
     assert frames["added"] == 2
     assert "need --label" in said("enrol", file, video, *model, code=2)
@@ -866,7 +864,7 @@ def test_damaged_frames_of_a_camera_are_left_out_and_counted(layout_bundle: Path
     good = cv2.imencode(".jpg", picture(RED))[1].tobytes()
     file, model = tmp_path / "a.gallery", ("--model", layout_bundle)
     with mjpeg_server([b"no picture", good, good[:200]]) as url:
-        taken = ("enrol", file, url, "--label", "a", "--max-frames", 5, *model)
+        taken = ("enrol", file, url, "--label", "a", "--frames", 5, *model)
         found = json.loads(said(*taken, "--json"))
         assert found["pictures"] == 5
         assert 5 <= found["damaged"] <= 20

@@ -220,7 +220,7 @@ def test_an_engine_that_does_not_open_leaves_the_hosts_way(bundle: Path, monkeyp
         assert model.failures == ()
         assert [model(picture(RED)).label for _ in range(3)] == ["red"] * 3
         assert not model.takes_frame(SIZE)
-        assert model.failures == ("frames of 48x64 bgr into the graph: out of memory",)
+        assert model.failures == ("frames of 64x48 bgr into the graph: out of memory",)
     assert tries == [NAME]
 
 

@@ -31,7 +31,7 @@ from support.program import finish, lines_of, start
 def test_fewer_frames_and_a_part_of_them(colors_bundle: Path, tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.avi", [RED] * 30)
     out = tmp_path / "o.jsonl"
-    code, _, err = finish(start("run", colors_bundle, video, "--every", 10, "--roi", "8,8,40,40", "--out", out))
+    code, _, err = finish(start("run", colors_bundle, video, "--every", 10, "--roi", "8,8,40,40", "--jsonl", out))
     assert code == 0, err
     assert [(line["frame"], line["origin_xy"]) for line in lines_of(out)] == [(0, [8, 8]), (10, [8, 8]), (20, [8, 8])]
     code, _, err = finish(start("run", colors_bundle, video, "--roi", "8,8,400,40"))
@@ -48,7 +48,7 @@ def test_fewer_frames_and_a_part_of_them(colors_bundle: Path, tmp_path: Path) ->
 def test_a_file_that_is_appended_to_keeps_its_lines(colors_bundle: Path, tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.avi", [RED] * 3)
     for more in ((), ("--append",), ("--append",)):
-        assert finish(start("run", colors_bundle, video, "--out", tmp_path / "o.jsonl", *more))[0] == 0
+        assert finish(start("run", colors_bundle, video, "--jsonl", tmp_path / "o.jsonl", *more))[0] == 0
     assert [line["frame"] for line in lines_of(tmp_path / "o.jsonl")] == [0, 1, 2] * 3
 
 
@@ -57,7 +57,7 @@ def test_a_camera_is_served_until_sigterm_and_the_files_are_whole(colors_bundle:
     out, video = tmp_path / "o.jsonl", tmp_path / "o.avi"
     with rtsp_server(user="bob", password="s3cret") as server:
         url = server.url.replace("//", "//bob:s3cret@")
-        process = start("run", colors_bundle, url, "--out", out, "--video", video)
+        process = start("run", colors_bundle, url, "--jsonl", out, "--video", video)
         wait_for(lambda: len(lines_of(out)) > 10, 20)
         process.terminate()
         code, text, err = finish(process)
@@ -76,7 +76,7 @@ def test_a_camera_is_served_until_sigterm_and_the_files_are_whole(colors_bundle:
 @pytest.mark.slow
 def test_a_bundle_is_loaded_again_at_sighup_and_a_broken_one_is_not(tmp_path: Path) -> None:
     bundle, out = write_colors_bundle(tmp_path / "a.bundle"), tmp_path / "o.jsonl"
-    process = start("run", bundle, "synthetic://64x48@50", "--out", out)
+    process = start("run", bundle, "synthetic://64x48@50", "--jsonl", out)
 
     def latest() -> str:
         return str(lines_of(out)[-1]["classes"][0]["label"]) if lines_of(out) else ""
@@ -135,7 +135,7 @@ def test_metrics_are_served_while_it_runs(colors_bundle: Path, place: str) -> No
 @pytest.mark.slow
 def test_a_run_that_is_killed_is_started_again_and_its_lines_are_kept(colors_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.jsonl"
-    process = start("run", colors_bundle, "synthetic://64x48@50", "--out", out, "--restart")
+    process = start("run", colors_bundle, "synthetic://64x48@50", "--jsonl", out, "--restart")
 
     def runs() -> list[int]:
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -220,7 +220,7 @@ def test_the_other_policies_raise_or_ask_for_an_end() -> None:
 @pytest.mark.parametrize(("policy", "code"), [("raise", 7), ("stop", 7), ("log", 0)])
 def test_a_full_disk_ends_the_run_or_does_not(colors_bundle: Path, tmp_path: Path, policy: str, code: int) -> None:
     source, video = write_video(tmp_path / "v.avi", [RED] * 20), tmp_path / "seen.avi"
-    words = ("run", colors_bundle, source, "--out", "/dev/full", "--append", "--video", video, "--sink-error", policy)
+    words = ("run", colors_bundle, source, "--jsonl", "/dev/full", "--append", "--video", video, "--sink-error", policy)
     found, out, err = finish(start(*words))
     assert found == code
     assert "disk is full" in err
@@ -257,7 +257,7 @@ def hears_hangup(process: subprocess.Popen[str]) -> bool:
 
 def test_sighup_during_the_start_is_one_reload_and_no_end(tmp_path: Path) -> None:
     bundle, out = write_colors_bundle(tmp_path / "a.bundle"), tmp_path / "o.jsonl"
-    process = start("run", bundle, "synthetic://64x48@50", "--out", out)
+    process = start("run", bundle, "synthetic://64x48@50", "--jsonl", out)
     wait_for(lambda: hears_hangup(process), 20)
     assert not out.exists()
     for _ in range(3):
@@ -278,7 +278,7 @@ def test_sighup_ends_a_run_over_files_as_a_closed_terminal_does(colors_bundle: P
 
 def test_sighup_to_a_supervisor_is_its_runs_from_the_first_moment_on(colors_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.jsonl"
-    process = start("run", colors_bundle, "synthetic://64x48@50", "--out", out, "--restart")
+    process = start("run", colors_bundle, "synthetic://64x48@50", "--jsonl", out, "--restart")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     wait_for(lambda: bool(children.read_text()), 20)
     # The run's own Python has just begun.
@@ -343,11 +343,13 @@ def test_a_bundle_that_lacks_what_the_run_needs_is_refused_and_zones_are_loaded_
 
 def test_lines_on_the_standard_output_are_json_alone(colors_bundle: Path, tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.avi", [RED] * 3)
-    code, out, err = finish(start("run", colors_bundle, video, "--out", "-"))
+    code, out, err = finish(start("run", colors_bundle, video, "--jsonl", "-"))
     assert code == 0
     assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 1, 2]
     assert "3 frames" in err
-    code, _, err = finish(start("run", colors_bundle, video, "--track", "--zones", "z", "--events", "x", "--out", "x"))
+    code, _, err = finish(
+        start("run", colors_bundle, video, "--track", "--zones", "z", "--events", "x", "--jsonl", "x")
+    )
     assert code == 2
 
 

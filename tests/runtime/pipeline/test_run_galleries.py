@@ -357,7 +357,7 @@ def test_the_program_takes_over_a_gallery_and_a_bundle(bundle: Path, network: Pa
     write_gallery(bundle, path, OLD)
     new, labels = other_embedding(network, tmp_path / "new.bundle")
     shutil.copytree(bundle, current)
-    process = start("run", current, "synthetic://64x48@50", "--gallery", path, "--out", out)
+    process = start("run", current, "synthetic://64x48@50", "--gallery", path, "--jsonl", out)
 
     def latest() -> str:
         lines = lines_of(out)

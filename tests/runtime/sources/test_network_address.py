@@ -172,7 +172,7 @@ def test_no_process_list_shows_a_secret_that_comes_from_the_environment(colors_b
     with rtsp_server(user="bob", password="Xq7vW/@") as server:
         url = server.url.replace("//", "//bob:$CAM_PASS@")
         process = subprocess.Popen(
-            [str(PROGRAM), "run", str(colors_bundle), url, "--restart", "--out", str(out)],
+            [str(PROGRAM), "run", str(colors_bundle), url, "--restart", "--jsonl", str(out)],
             env={**os.environ, "CAM_PASS_FILE": str(secret)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -166,7 +166,7 @@ def test_tracks_and_zones_from_the_command_line(tmp_path: Path) -> None:
     )
     out, events, seen = tmp_path / "o.jsonl", tmp_path / "e.jsonl", tmp_path / "seen.avi"
     done = program(
-        "run", bundle, video, "--track", "--zones", tmp_path / "zones.json", "--events", events, "--out", out,
+        "run", bundle, video, "--track", "--zones", tmp_path / "zones.json", "--events", events, "--jsonl", out,
         "--video", seen,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

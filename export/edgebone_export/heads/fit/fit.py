@@ -110,7 +110,7 @@ def fit(
     name = check_head_name(settings.name or kind.head)
     with open_bundle(path) as bundle:
         if keep and not alone and name in bundle.manifest.heads:
-            raise ExportError(f"{bundle.path}: already has a head {name}; rename the new one with --name")
+            raise ExportError(f"{bundle.path}: already has a head {name}; rename the new one with --head")
         candidate = pick(bundle, settings.engine, settings.precision, settings.variant)
         folder = default_cache() if cache == "default" else cache
         work = Work(bundle, taps_of(bundle), candidate, kind, settings, own, folder, progress, count, alone)

@@ -236,7 +236,7 @@ def _check(maps: Maps, boxes: Sequence[Boxes], labels: Sequence[str], size_hw: t
         if bad.any():
             raise ExportError(
                 f"{where} has a box {xyxy[bad][0].round(1).tolist()} without an area in the network's input of "
-                f"{size_hw[0]}x{size_hw[1]}; boxes are left, top, right, bottom in its pixels"
+                f"{size_hw[1]}x{size_hw[0]}; boxes are left, top, right, bottom in its pixels"
             )
 
 

@@ -166,7 +166,7 @@ def preprocess_of(transform: GeneralizedRCNNTransform, size_hw: tuple[int, int] 
     if transform.fixed_size is not None:
         width, height = transform.fixed_size
         if size_hw not in (None, (height, width)):
-            raise ExportError(f"{name} has a fixed input of {height}x{width}, which its anchors are made for")
+            raise ExportError(f"{name} has a fixed input of {width}x{height}, which its anchors are made for")
         return Preprocess(mode="stretch", size_hw=(height, width), **common)
     # torchvision pads after normalisation with zeros, which are the mean.
     pad = tuple(round(255 * value) for value in mean)
