@@ -139,7 +139,16 @@ def test_engines_that_do_not_fit_are_exit_code_5(colors_bundle: Path, tmp_path: 
     fails(5, "there is no engine tpu; choose auto", "run", colors_bundle, image, "--engine", "tpu")
     fails(5, "there is no precision int1", "run", colors_bundle, image, "--precision", "int1")
     fails(
-        5, "openvino has bf16", "run", colors_bundle, image, "--engine", "onnxruntime", "--precision", "bf16", lines=2
+        5,
+        "openvino supports bf16",
+        "run",
+        colors_bundle,
+        image,
+        "--engine",
+        "onnxruntime",
+        "--precision",
+        "bf16",
+        lines=2,
     )
     fails(5, "there is no engine tpu", "bench", colors_bundle, "--engine", "tpu")
 

@@ -327,7 +327,7 @@ def test_a_bundle_that_lacks_what_the_run_needs_is_refused_and_zones_are_loaded_
         assert "zones.json is not JSON" in said[0]
         assert said[0].endswith("; going on with the zones as they were\n")
         assert "tracking follows boxes, and" in said[1]
-        assert "has no head that gives any; it has classification: classification@1; going on with the" in said[1]
+        assert "has no head that returns any; it has classification: classification@1; going on with the" in said[1]
         shutil.rmtree(bundle)
         write_boxes_bundle(bundle)
         zones.write_text(json.dumps({"schema": 1, "zones": [everywhere, {**everywhere, "name": "again"}]}))

@@ -141,7 +141,7 @@ def test_a_model_is_loaded_for_some_classes(tmp_path: Path) -> None:
 
 
 def test_classes_of_a_bundle_without_boxes_are_refused(tmp_path: Path, colors_bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"classes choose boxes, and .* has no head that gives any"):
+    with pytest.raises(BundleError, match=r"classes choose boxes, and .* has no head that returns any"):
         package.load(colors_bundle, classes=["red"])
 
 
