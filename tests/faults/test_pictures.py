@@ -489,7 +489,7 @@ def test_a_damaged_picture_among_many_is_named_and_counted_and_ends_nothing(
     left_out = [line for line in said if line.startswith("left out: ")]
     assert len(left_out) == 5
     assert not any(line.startswith("edgebone: all is well") for line in said)
-    assert said[-1] == "edgebone: 5 pictures could not be read, and left out; the others are done"
+    assert said[-1] == "edgebone: 5 pictures could not be read and were left out; the others are done"
     assert "5 damaged" in said[-2]
 
 
@@ -570,7 +570,8 @@ def test_a_shelf_in_pictures_is_watched_past_a_damaged_one(mixed: Path, colors_b
     seen = tmp_path / "seen.jsonl"
     done = program("shelf", colors_bundle, mixed, "--shelf", tmp_path / "shelf.json", "--jsonl", seen, "--score", 0.1)
     assert done.returncode == 4, done.stderr
-    assert done.stderr.splitlines()[-1] == "edgebone: 5 pictures could not be read, and left out; the others are done"
+    said = done.stderr.splitlines()[-1]
+    assert said == "edgebone: 5 pictures could not be read and were left out; the others are done"
     assert len(seen.read_text().splitlines()) == 3
 
 

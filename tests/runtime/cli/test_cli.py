@@ -179,7 +179,7 @@ def test_an_engine_that_does_not_open_is_noted_and_the_next_one_used(colors_bund
     assert "green" in done.stdout
     note = done.stderr.splitlines()[0]
     assert "openvino is installed but cannot be imported: libopenvino.so" in note
-    assert note.endswith("going on with the next engine")
+    assert note.endswith("continuing with the next engine")
 
 
 def test_places_that_cannot_be_written_are_exit_code_7(colors_bundle: Path, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_places_that_cannot_be_written_are_exit_code_7(colors_bundle: Path, tmp_
         assert done.returncode == 7
         assert "cannot be written" in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    fails(7, "a video is written as .mp4", "run", colors_bundle, image, "--video", tmp_path / "o.webm")
+    fails(7, "videos can be written as .mp4", "run", colors_bundle, image, "--video", tmp_path / "o.webm")
     assert sorted(child.name for child in tmp_path.iterdir()) == ["a.png", "file"]
 
 

@@ -134,8 +134,8 @@ def test_a_head_that_is_asked_for_runs_once_on_the_next_frame_of_every_source(bu
 def test_a_rate_that_cannot_be_is_refused(bundle: Path) -> None:
     for every, message in (
         ({"shelf": 2}, "there is no head shelf; the bundle has classification, slow, rare"),
-        ({"slow": -1}, "every frame .1., every so many .2, 3, …. or on demand .0., not -1"),
-        ({"classification": 2}, "head classification is part of the network's graph, which runs whole"),
+        ({"slow": -1}, "every frame .1., on every N-th .2, 3, …. or on demand .0., not -1"),
+        ({"classification": 2}, "head classification is part of the network's graph, which always runs whole"),
     ):
         with pytest.raises(BundleError, match=message):
             edgebone.load(bundle, every=every)
