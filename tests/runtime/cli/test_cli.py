@@ -127,7 +127,7 @@ def test_a_video_that_breaks_off_keeps_whole_lines_and_no_video(colors_bundle: P
     source = write_video(tmp_path / "v.avi", [RED] * 60)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     out, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
-    fails(4, "the video breaks off after", "run", colors_bundle, source, "--out", out, "--video", video)
+    fails(4, "the video ends after", "run", colors_bundle, source, "--out", out, "--video", video)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(len(lines)))
     assert len(lines) > 10

@@ -300,7 +300,7 @@ def test_masks_without_pictures_are_exit_code_4(tmp_path: Path) -> None:
     assert "there is no picture of that name" in program("eval", bundle, "--data", data).stderr
     (data / "masks" / "0.png").write_bytes(b"no picture")
     (data / "images" / "1.png").rename(data / "images" / "0.png")
-    assert "not a picture in a format that can be read" in program("eval", bundle, "--data", data).stderr
+    assert "not a picture in a supported format" in program("eval", bundle, "--data", data).stderr
     (data / "masks" / "0.png").unlink()
     assert "no masks (.png) in it" in program("eval", bundle, "--data", data).stderr
     assert "no such folder of pictures" in program("eval", bundle, "--data", tmp_path / "b").stderr

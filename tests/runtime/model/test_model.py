@@ -118,7 +118,7 @@ def test_a_zip_bundle_runs_too(tmp_path: Path, engine: str) -> None:
 def test_what_is_no_picture_is_refused(colors_bundle: Path, what: Any) -> None:
     with edgebone.load(colors_bundle) as model:
         for given in (what, [what]):
-            with pytest.raises(TensorError, match=r"a picture is a path, .* a tensor or a Frame, not"):
+            with pytest.raises(TensorError, match=r"a picture must be a path, .* a tensor or a Frame, not"):
                 model(given)
 
 

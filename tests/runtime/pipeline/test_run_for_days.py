@@ -298,7 +298,7 @@ def test_a_reload_is_heeded_while_no_frame_comes(tmp_path: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "a.bundle")
     process = start("run", bundle, f"http://127.0.0.1:{free_port()}/cam")
     assert process.stderr is not None
-    assert "trying again until it is there" in process.stderr.readline()
+    assert "retrying until it is back" in process.stderr.readline()
     process.send_signal(signal.SIGHUP)
     assert process.stderr.readline() == "edgebone: the bundle is loaded again\n"
     process.send_signal(signal.SIGINT)
