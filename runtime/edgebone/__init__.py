@@ -1,6 +1,6 @@
 """edgebone's runtime: loads a bundle and serves camera frames in real time, without torch.
 
-Everything is imported at first use, so that ``import edgebone`` costs next to nothing.
+Everything is imported at first use, so that ``import edgebone`` is fast.
 
 Example:
     >>> import edgebone
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgebone.core.version import __version__ as __version__
 
-# Nothing leaves a device that nobody asked for. onnxruntime's wheels, since 1.32, report their use to Microsoft unless
-# they find this when they are imported (their Privacy.md); OpenVINO and NNCF theirs to Google, where they find this
-# module, which comes with them: without it they say nothing.
+# No telemetry leaves a device. Since 1.32 onnxruntime's wheels report their use to Microsoft unless this variable is
+# set when they are imported (their Privacy.md); OpenVINO and NNCF report theirs to Google through this module, which is
+# installed with them: without it they report nothing.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
@@ -85,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home at first use."""
+    """Import a public name from its module at first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'edgebone' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""A result on its picture, for people: what ``result.draw()`` does."""
+"""Draws results on their picture, for ``result.draw()``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def draw(picture: Any, results: Results) -> Image.Image:
     """Draw results onto a copy of a picture.
 
     Args:
-        picture: Whatever a model takes; arrays are BGR.
-        results: What the model gave for it.
+        picture: Anything that a model accepts; arrays are BGR.
+        results: The model's results for it.
 
     Returns:
-        RGB, of the picture's size.
+        An RGB picture of the same size.
 
     Raises:
         SourceError: The picture cannot be read.
@@ -29,5 +29,5 @@ def draw(picture: Any, results: Results) -> Image.Image:
 
 
 def let_results_draw() -> None:
-    """Give results, which know nothing of pictures, the means to draw themselves."""
+    """Register the drawing function with the results, which must not import it."""
     Shown.painter = staticmethod(draw)

@@ -1,4 +1,4 @@
-"""A bundle's answers on footage, written as training data: a large network teaches a small head."""
+"""Writes a bundle's results on footage as training data: a large network teaches a small head."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ WRITTEN = tuple(task for task in TASKS if task.writer)
 
 @dataclass
 class Labelled:
-    """What was written.
+    """The written data set.
 
     Attributes:
-        head: The head that answered.
+        head: The head that labelled it.
         kind: ``segmentation``, ``classification`` or ``detection``.
-        pictures: How many pictures there are, each with its answer.
-        undecided: Pictures left out, since the head's operating point abstains.
-        unreadable: Pictures that could not be read, and why; a file whose further pages could not be is among them.
-        damaged: Frames of a camera that came damaged; the next ones were taken instead.
-        found: In how many pictures each class is; the background, too, where areas are labelled.
+        pictures: The number of labelled pictures.
+        undecided: The number of pictures left out because the head abstains.
+        unreadable: Pictures that could not be read, with the reason, including files with unreadable further pages.
+        damaged: Damaged frames of a camera; the next ones were used instead.
+        found: The number of pictures per class, including the background for areas.
     """
 
     head: str
@@ -71,26 +71,25 @@ def label(
     most: int | None = None,
     progress: Callable[[int, int | None], None] = lambda _done, _of: None,
 ) -> Labelled:
-    """Write a folder of pictures with a head's answers, in the form that fitting and evaluating read.
+    """Write a folder of pictures with a head's results, in the form that fitting and evaluating read.
 
-    There is ``images/`` with a PNG a picture, ``labels.txt`` with a class name a line, and by the head's kind:
-    ``masks/`` with a PNG of class ids a picture; ``labels.csv`` with ``file,label,class_index``; or
-    ``instances.json`` in COCO's format, with the class's place in ``labels.txt``, from 1, as ``category_id``.
+    It holds ``images/`` with a PNG per picture, ``labels.txt`` with a class name per line, and by the head's kind:
+    ``masks/`` with a PNG of class ids per picture; ``labels.csv`` with ``file,label,class_index``; or
+    ``instances.json`` in COCO's format, with the class's line number in ``labels.txt``, from 1, as ``category_id``.
 
     Args:
         model: The teacher.
         source: A picture, folder, video or camera.
-        target: The folder to write; whole or not at all.
-        head: The head that answers; None takes the only one that can.
-        every: One frame out of so many; of a folder one file, with all of its pages.
-        skip: So many frames, or files, are left out at the start: what is learned from and what is measured on should
-            be apart in time.
-        most: At most so many pictures; None for all, which a camera must not be asked for.
-        progress: Told how many pictures are written, and how many there will be at most where that is known.
+        target: The folder to write, atomically.
+        head: The head that labels; None for the only one that can.
+        every: Use every N-th frame; in a folder every N-th file, with all its pages.
+        skip: The number of frames or files to skip at the start: training and test data should be separated in time.
+        most: The largest number of pictures; None for all, not allowed for a camera.
+        progress: Called with the number of pictures written and, if known, the largest possible total.
 
     Raises:
         BundleError: No such head, none that can label, or several.
-        SourceError: The source cannot be read, or gives no picture; a camera without ``most``.
+        SourceError: The source cannot be read or has no picture; a camera without ``most``.
         OutputError: The target exists or cannot be written.
     """
     name, task = find_head(model.manifest.heads, WRITTEN, head, "labelling")
@@ -101,7 +100,7 @@ def label(
     report = Labelled(name, task.name)
     with _Footage(source) as footage:
         if footage.live and most is None:
-            raise SourceError(f"{source}: a camera has no end; say how many pictures with --pictures")
+            raise SourceError(f"{source}: a camera has no end; set the number of pictures with --pictures")
         total = None if footage.count is None else -(-max(footage.count - skip, 0) // every)
         total = most if total is None else min(total, total if most is None else most)
         with _folder(place) as folder:
@@ -124,18 +123,18 @@ def label(
                 answers.close()
                 (folder / "labels.txt").write_text("".join(f"{text}\n" for text in labels), encoding="utf-8")
             if not report.pictures:
-                why = next(iter(report.unreadable.values()), "it gave no picture that the head decides on")
+                why = next(iter(report.unreadable.values()), "the head decides on none of its pictures")
                 raise SourceError(f"{source}: nothing to label: {why}")
     return report
 
 
 @contextmanager
 def _folder(target: Path) -> Iterator[Path]:
-    """A folder that gets its name when it is whole, and goes away when anything is raised before."""
+    """Provide a folder that is renamed to the target when complete, and removed on any error."""
     with ExitStack() as stack:
         with writing(target):
             target.absolute().parent.mkdir(parents=True, exist_ok=True)
-            # A folder within: the outer one is readable to nobody else.
+            # An inner folder: the outer one is private.
             made = stack.enter_context(staging(target)) / "made"
             made.mkdir()
         yield made
@@ -146,7 +145,7 @@ def _folder(target: Path) -> Iterator[Path]:
 
 
 class _Footage:
-    """Pictures with names of their own, of files or of a source that is read frame by frame; a context manager."""
+    """Pictures with unique names, from files or from a source read frame by frame; a context manager."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -158,7 +157,7 @@ class _Footage:
             self.count = self._source.frame_count
 
     def pictures(self, every: int, skip: int, report: Labelled) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """One picture out of so many, uint8 (height, width, 3) BGR; notes those that cannot be read."""
+        """Yield every N-th picture, uint8 (height, width, 3) BGR; record unreadable ones."""
         if self._files is not None:
             taken: set[str] = set()
             for path in self._files[skip::every]:
@@ -188,7 +187,7 @@ class _Footage:
                 for frame, image in undamaged(self._source, wanted, damaged):
                     yield f"{stem}_{frame.index:06d}", image
             except SourceError as error:
-                # A recording that breaks off: what came before is good.
+                # A truncated recording: the frames before are good.
                 report.unreadable[self._text] = str(error)
 
     def __enter__(self) -> _Footage:
@@ -200,8 +199,8 @@ class _Footage:
 
 
 def _files(text: str) -> list[Path] | None:
-    """The pictures of a folder, a pattern or a file, in order; None for what is read frame by frame, animations too."""
-    # os.path says False, where Path raises, of a name that is too long.
+    """Return the pictures of a folder, a pattern or a file, in order; None for videos, cameras and animations."""
+    # For a name that is too long os.path returns False, while Path raises.
     if os.path.isdir(text):  # noqa: PTH112
         return find_pictures(Path(text))
     if os.path.isfile(text):  # noqa: PTH113
@@ -213,12 +212,12 @@ def _is_animated(path: Path) -> bool:
     try:
         return describe_pages(path)[0] != 1
     except SourceError:
-        # It is damaged, which reading it will say.
+        # It is damaged, which reading it will report.
         return False
 
 
 def _unlike(stem: str, taken: set[str]) -> str:
-    """The stem, with a number where another folder has a picture of that name."""
+    """Return the stem, with a number if another folder has a picture of that name."""
     name, number = stem, 1
     while name in taken:
         number += 1
@@ -228,23 +227,23 @@ def _unlike(stem: str, taken: set[str]) -> str:
 
 
 class Answers(Protocol):
-    """Writes a head's answers as labels; made with the folder to write into and the head's labels."""
+    """Writes a head's results as labels; created with the target folder and the head's labels."""
 
     def add(self, stem: str, size_hw: tuple[int, ...], result: Any) -> list[int] | None:
-        """Note a picture's answer, a result of the task; gives the classes in it, or None where there is no answer."""
+        """Record a picture's result; return the classes in it, or None if the head abstains."""
 
     def close(self) -> None:
-        """Write what is written at the end."""
+        """Write the data that is written at the end."""
 
 
 class Masks:
-    """A PNG of class ids a picture."""
+    """A PNG of class ids per picture."""
 
     def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
         self._folder = folder / "masks"
 
     def add(self, stem: str, size_hw: tuple[int, ...], result: SegmentationMap) -> list[int]:
-        """Write a picture's mask; gives the classes in it."""
+        """Write a picture's mask; return the classes in it."""
         self._folder.mkdir(exist_ok=True)
         _write_png(self._folder / f"{stem}.png", result.class_id)
         return [int(index) for index in np.flatnonzero(result.area)]
@@ -262,11 +261,11 @@ class Classes:
         self._rows: list[tuple[str, str, int]] = []
 
     def add(self, stem: str, size_hw: tuple[int, ...], result: Classification) -> list[int] | None:
-        """Note a picture's class; None where the head abstains."""
+        """Record a picture's class; return None if the head abstains."""
         decided = result.decision or result.label
         if decided == ABSTAIN and ABSTAIN not in self._labels:
             return None
-        # Classes may share a name. Another than the best is decided on only between two, whose names differ.
+        # Classes may share a name. The decision differs from the best class only between two, whose names differ.
         index = int(result.class_id[0]) if decided == result.label else self._labels.index(decided)
         self._rows.append((f"images/{stem}.png", decided, index))
         return [index]
@@ -287,7 +286,7 @@ class Boxes:
         self._boxes: list[dict[str, Any]] = []
 
     def add(self, stem: str, size_hw: tuple[int, ...], result: Detections) -> list[int]:
-        """Note a picture's boxes; gives the classes among them."""
+        """Record a picture's boxes; return their classes."""
         height, width = size_hw
         image = len(self._images) + 1
         self._images.append({"id": image, "file_name": f"{stem}.png", "height": height, "width": width})

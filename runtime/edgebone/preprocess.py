@@ -1,9 +1,8 @@
-"""From a picture to the network's uint8 input, and the geometry that leads back.
+"""Turns a picture into the network's uint8 input, and returns the geometry of the way back.
 
-Antialiased resizing is Pillow's, the very code that torchvision's and timm's transforms train with: OpenCV's
-filters differ by several steps of 255, which costs accuracy silently. Only the part of the picture that the
-network will see is resampled. Against resizing the whole picture, that rounds some pixels to the neighbouring
-step of 255.
+Antialiased resizing uses Pillow, the code that torchvision's and timm's transforms train with: OpenCV's filters differ
+by several steps of 255, which silently costs accuracy. Only the part of the picture that the network sees is resampled.
+Compared with resizing the whole picture, this rounds some pixels to the neighbouring step of 255.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from edgebone.core.pixels import too_large
 
 Pixels = NDArray[np.uint8]
 
-# Pillow's filters and half their width, in source pixels a network pixel.
+# Pillow's filters and half their width, in source pixels per network pixel.
 _PILLOW = {
     "nearest": (Image.Resampling.NEAREST, 0.5),
     "box": (Image.Resampling.BOX, 0.5),
@@ -37,7 +36,7 @@ _PILLOW = {
     "bicubic": (Image.Resampling.BICUBIC, 2.0),
     "lanczos": (Image.Resampling.LANCZOS, 3.0),
 }
-# From this version on it chooses which axis goes first.
+# From this version on Pillow chooses which axis is resized first.
 _PILLOW_CHOOSES = 13
 _TRIED_HW = (40, 49)
 _OPENCV = {
@@ -47,7 +46,7 @@ _OPENCV = {
     "lanczos4": cv2.INTER_LANCZOS4,
     "area": cv2.INTER_AREA,
 }
-# A hair, so that a side that fits exactly is not moved by the rounding of the product.
+# A small margin, so that rounding does not move a side that fits exactly.
 _WHOLE: dict[str, Callable[[float], int]] = {
     "nearest": round,
     "down": lambda value: math.floor(value + 1e-6),
@@ -86,7 +85,7 @@ def preprocess(spec: Preprocess, image_bgr: NDArray[Any], out: Pixels) -> Geomet
 
 
 def plan(spec: Preprocess, height: int, width: int) -> Geometry:
-    """Where a picture of this size falls in the network's input. Rounds as torchvision does."""
+    """Return the geometry of a picture of this size. Rounds as torchvision does."""
     net_h, net_w = spec.size_hw
     if spec.mode == "crop":
         resized_h, resized_w = _resized_hw(spec.resize, height, width)
@@ -111,7 +110,7 @@ def plan(spec: Preprocess, height: int, width: int) -> Geometry:
 
 
 def _padded(spec: Preprocess, height: int, width: int) -> tuple[int, int, int, int]:
-    """Where a picture lies when it is padded to the input's aspect (left, top), and the width and height then."""
+    """Return a picture's left and top when padded to the input's aspect, and the padded width and height."""
     net_h, net_w = spec.size_hw
     padded_w, padded_h = max(width, round(height * net_w / net_h)), max(height, round(width * net_h / net_w))
     if spec.anchor == "top_left":
@@ -120,7 +119,7 @@ def _padded(spec: Preprocess, height: int, width: int) -> tuple[int, int, int, i
 
 
 def _resized_hw(resize: int | tuple[int, int] | None, height: int, width: int) -> tuple[int, int]:
-    """The whole picture's size after resizing, before the crop; the longer side truncates, as torchvision."""
+    """Return the whole picture's size after resizing, before the crop; the longer side truncates, as in torchvision."""
     if isinstance(resize, int):
         if height <= width:
             return resize, int(resize * width / height)
@@ -130,12 +129,12 @@ def _resized_hw(resize: int | tuple[int, int] | None, height: int, width: int) -
 
 
 def _crop_offset(resized: int, net: int) -> float:
-    """Where the resized picture begins in the crop; what is left over in padding goes right and below."""
+    """Return where the resized picture begins in the crop; an odd pixel of padding goes right and below."""
     return float((net - resized) // 2) if resized < net else float(-round((resized - net) / 2.0))
 
 
 def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:
-    """Pad the picture to the input's aspect, then resize all of it."""
+    """Pad the picture to the input's aspect, then resize it."""
     height, width = image_bgr.shape[:2]
     left, top, padded_w, padded_h = _padded(spec, height, width)
     _check_size(f"a picture of {width}x{height}, padded to the network's aspect,", (padded_h, padded_w))
@@ -155,7 +154,7 @@ def _check_size(what: str, size_hw: tuple[int, int]) -> None:
 
 
 def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixels) -> None:
-    """Resize just what lands inside the network's input, and pad the rest."""
+    """Resize only the part inside the network's input, and pad the rest."""
     net_h, net_w = geometry.network_hw
     scale_x, scale_y = geometry.scale_xy
     resized_h, resized_w = geometry.resized_hw
@@ -172,7 +171,7 @@ def _resample(spec: Preprocess, image_bgr: Pixels, geometry: Geometry, out: Pixe
     else:
         resized = _opencv(spec, image_bgr, geometry)
         if spec.color == "rgb":
-            # NumPy takes ten times as long to turn three channels round.
+            # NumPy takes ten times as long to reverse three channels.
             resized = np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), np.uint8)
         target[:] = resized[y0 - top : y1 - top, x0 - left : x1 - left]
 
@@ -189,7 +188,7 @@ def _pillow(
     height, width = image_bgr.shape[:2]
     reach_x = half_width * max(1.0, (box[2] - box[0]) / size_wh[0]) + 1
     reach_y = half_width * max(1.0, (box[3] - box[1]) / size_wh[1]) + 1
-    # The filter reaches past the box, so that the cut needs that much margin to change nothing.
+    # The filter reaches beyond the box, so the crop needs that margin to leave the result unchanged.
     left, top = max(0, math.floor(box[0] - reach_x)), max(0, math.floor(box[1] - reach_y))
     right, bottom = min(width, math.ceil(box[2] + reach_x)), min(height, math.ceil(box[3] + reach_y))
     part = np.ascontiguousarray(image_bgr[top:bottom, left:right])
@@ -201,7 +200,7 @@ def _pillow(
     resized_hw = geometry.resized_hw
     if size_wh == resized_hw[::-1] or filter_ == Image.Resampling.NEAREST:
         return np.asarray(picture.resize(size_wh, filter_, box=(x0, y0, x1, y1)))
-    # One axis after the other, in the order of the whole picture: of a part of it Pillow may choose the other.
+    # One axis after the other, in the order of the whole picture: for a part of it Pillow may choose another order.
     if takes_y_first(spec.interpolation, (height, width), resized_hw):
         picture = picture.resize((picture.width, size_wh[1]), filter_, box=(0, y0, picture.width, y1))
         return np.asarray(picture.resize(size_wh, filter_, box=(x0, 0, x1, size_wh[1])))
@@ -211,11 +210,11 @@ def _pillow(
 
 @functools.lru_cache(maxsize=256)
 def takes_y_first(interpolation: str, source_hw: tuple[int, int], resized_hw: tuple[int, int]) -> bool:
-    """Whether the Pillow at hand resizes a whole picture along y before x.
+    """Return whether the installed Pillow resizes a whole picture along y before x.
 
-    Up to version 12 it never does; from 13 on it does where the height loses more than twice what the width loses.
-    Between the two it rounds to bytes, and cuts off what a filter overshoots, so that the order shows. A Pillow that is
-    found to go by another rule is tried on noise of each size.
+    Up to version 12 it never does; from 13 on it does if the height shrinks more than twice as much as the width.
+    Between the two it rounds to bytes and clips overshoots, so the order matters. A Pillow that follows another rule is
+    tested on noise of each size.
 
     Args:
         interpolation: The filter, by the manifest's name; not ``nearest``.
@@ -237,7 +236,7 @@ def _y_loses_most(source_hw: tuple[int, int], resized_hw: tuple[int, int]) -> bo
 
 @functools.lru_cache(maxsize=len(_PILLOW))
 def _goes_by_rule(interpolation: str) -> bool:
-    """Whether the rule says what Pillow does: tried on small sizes on both sides of it, since large ones take long."""
+    """Return whether Pillow follows the rule: tested on small sizes on both sides of it, since large ones take long."""
     for source_hw in itertools.product((60, 57, 41, 39), (64, 58, 56, 44, 20)):
         by_itself, along_x_first, along_y_first = _noise_resized(interpolation, source_hw, _TRIED_HW)
         if by_itself != (along_y_first if _y_loses_most(source_hw, _TRIED_HW) else along_x_first):
@@ -248,7 +247,7 @@ def _goes_by_rule(interpolation: str) -> bool:
 def _noise_resized(
     interpolation: str, source_hw: tuple[int, int], resized_hw: tuple[int, int]
 ) -> tuple[bytes, bytes, bytes]:
-    """Noise that Pillow has resized in its own order, along x before y, and along y before x."""
+    """Return noise resized by Pillow in its own order, along x before y, and along y before x."""
     filter_, _ = _PILLOW[interpolation]
     (height, width), size_wh = source_hw, resized_hw[::-1]
     tile = np.random.default_rng(0).integers(0, 256, 1 << 14, np.uint8)

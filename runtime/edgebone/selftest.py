@@ -1,4 +1,4 @@
-"""Replays a bundle's golden sample: does this machine compute what was proved at export?"""
+"""Replays a bundle's golden sample: checks that this machine computes what was proved at export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgebone.sources.golden_picture import read_golden_picture
 
 
 def preprocess_off_by(bundle: Bundle, sample: GoldenSample) -> int:
-    """How far this machine's preprocessing is from the recorded input, in steps of 255; 0 is the same.
+    """Return the difference of this machine's preprocessing from the recorded input, in steps of 255; 0 for none.
 
     Raises:
         BundleError: The recorded picture is not readable.
@@ -30,7 +30,7 @@ def preprocess_off_by(bundle: Bundle, sample: GoldenSample) -> int:
 def replay(bundle: Bundle, sample: GoldenSample, candidate: Candidate) -> Replay:
     """Run the recorded input on one engine and compare its outputs with the recorded ones."""
     try:
-        # What an output is compared as depends on its head, which is checked here.
+        # How an output is compared depends on its head, which is checked here.
         make_decoders(bundle.manifest)
         with open_engine(bundle, candidate) as engine:
             precision = engine.precision

@@ -215,7 +215,7 @@ def test_an_existing_bundle_is_replaced_only_when_asked(mobilenet: Path, tmp_pat
     (target / "precious.txt").write_text("mine")
     with pytest.raises(OutputError, match="exists; choose another name"):
         export("mobilenet_v3_small", target, weights="random")
-    with pytest.raises(OutputError, match="not a bundle; not replaced"):
+    with pytest.raises(OutputError, match="not a bundle; it was not replaced"):
         export("mobilenet_v3_small", target, weights="random", overwrite=True)
     assert (target / "precious.txt").read_text() == "mine"
 

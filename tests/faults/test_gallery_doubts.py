@@ -41,8 +41,8 @@ def test_enrolling_says_that_most_will_be_unknown(layout_bundle: Path, tmp_path:
     done = edgebone(*asked)
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
-    assert said[0].startswith("edgebone: 1 of 3 labels has one picture, which does not say how another one")
-    assert said[1].startswith("edgebone: most pictures will be called unknown: of 8 entries only ")
+    assert said[0].startswith("edgebone: 1 of 3 labels has one picture, which does not show how others")
+    assert said[1].startswith("edgebone: most pictures will be unknown: of 8 entries only ")
     gallery.unlink()
     found: dict[str, Any] = json.loads(edgebone(*asked, "--json").stdout)
     assert len(found["doubts"]) == 2

@@ -110,7 +110,7 @@ def test_an_index_at_the_end_needs_a_server_that_gives_ranges(tmp_path: Path) ->
     content = recording(tmp_path / "clip.mp4", movflags="write_colr")
     with served(content) as (url, _):
         assert count(open_source(f"{url}/clip.mp4")) == 40
-    with served(content, ranges=False) as (url, _), pytest.raises(SourceError, match="server gives no ranges"):
+    with served(content, ranges=False) as (url, _), pytest.raises(SourceError, match="server supports no ranges"):
         count(open_source(f"{url}/clip.mp4"))
 
 
@@ -125,7 +125,9 @@ def test_a_connection_that_is_lost_for_good_is_an_error(tmp_path: Path) -> None:
     content = recording(tmp_path / "clip.mp4")
     with served(content, most=len(content) // 2, ranges=False) as (url, _):
         source = open_source(f"{url}/clip.mp4")
-        with pytest.raises(SourceError, match=rf"^{url}/clip\.mp4: breaks off after \d+ of {len(content)} bytes"):
+        with pytest.raises(
+            SourceError, match=rf"^{url}/clip\.mp4: the connection ended after \d+ of {len(content)} bytes"
+        ):
             count(source)
 
 
@@ -133,7 +135,7 @@ def test_a_recording_that_was_cut_off_before_it_got_there_breaks_off(tmp_path: P
     content = recording(tmp_path / "clip.mp4")
     with served(content[: len(content) // 2]) as (url, _):
         source = open_source(f"{url}/clip.mp4")
-        with pytest.raises(SourceError, match=r"clip\.mp4: the video breaks off after \d+ of 40 frames"):
+        with pytest.raises(SourceError, match=r"clip\.mp4: the video ends after \d+ of 40 frames"):
             count(source)
 
 
@@ -156,7 +158,7 @@ def test_a_recording_under_a_cameras_address_is_not_played_again(
         assert isinstance(source, Camera)
         assert 30 < count(source) <= 40
         assert len(requests) == 1
-    assert "this was a recording, and no camera" in caplog.text
+    assert "this was a recording, not a camera" in caplog.text
 
 
 def test_a_camera_that_is_not_there_yet_is_still_waited_for() -> None:

@@ -129,7 +129,7 @@ def test_one_photograph_is_enough_when_that_is_asked_for(tmp_path: Path) -> None
     done = edgebone("shelf", bundle, photo, "--shelf", shelf)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == (
-        "top: not known (3 of 3 facings are not settled: 1 look so far, 2 have to agree)"
+        "top: not known (3 of 3 facings are not settled: 1 look so far, 2 must agree)"
     )
     assert "--one-look" in done.stderr
     done = edgebone("shelf", bundle, photo, "--shelf", shelf, "--one-look")
@@ -158,7 +158,7 @@ def test_sighup_loads_the_file_of_the_shelf_again_also_while_no_frame_comes(tmp_
         running.send_signal(signal.SIGHUP)
         said = running.stderr.readline()
         assert "shelf.json is not JSON" in said
-        assert said.endswith("; going on with the shelf as it was\n")
+        assert said.endswith("; continuing with the shelf as it was\n")
         write_shelf(tmp_path, {**TOP, "name": "other", "expected": []})
         running.send_signal(signal.SIGHUP)
         assert running.stderr.readline() == "edgebone: the shelf is loaded again\n"

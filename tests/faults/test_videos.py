@@ -149,7 +149,7 @@ def test_a_stream_without_a_container_has_times_by_its_rate_and_says_so(
     path = write(tmp_path / f"v.{form}", colored(12), codec, form=form, rate=30, settings=quiet)
     found = read(path)
     assert times(found) == pytest.approx([index / 30 for index in range(12)])
-    assert caplog.text.count("frames without a time of their own; it is made from a rate of 30 frames") == 1
+    assert caplog.text.count("frames without a time; times are derived from a rate of 30 frames") == 1
     assert all(is_color(frame.image, COLORS[frame.index % 3]) for frame in found)
 
 
@@ -314,7 +314,7 @@ def test_a_video_that_was_cut_off_gives_its_good_frames_and_then_an_error(tmp_pa
         path.write_bytes(whole[: int(share * len(whole))])
         source = open_source(path)
         seen = 0
-        with pytest.raises(SourceError, match=rf"v\.{suffix}: the video breaks off after \d+( of 30)? frames"):
+        with pytest.raises(SourceError, match=rf"v\.{suffix}: the video ends after \d+( of 30)? frames"):
             for _ in frames(source):
                 seen += 1
         source.close()
@@ -386,13 +386,13 @@ def test_a_broadcast_that_begins_between_whole_pictures_is_not_damaged(
 def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "v.mp4", colored(3))
     path.write_bytes(path.read_bytes().replace(b"avc1", b"evc1").replace(b"avcC", b"evcC"))
-    with pytest.raises(SourceError, match=r"v\.mp4: its video is coded as evc.*, and no decoder for it is here"):
+    with pytest.raises(SourceError, match=r"v\.mp4: its video is encoded as evc.*, for which no decoder is installed"):
         open_source(path)
 
 
 def test_frames_that_no_decoder_takes_are_named_with_their_codec(tmp_path: Path) -> None:
     path = damage(write(tmp_path / "v.mov", colored(4), "png", pixels="rgb24"), range(4))
-    with pytest.raises(SourceError, match=r"v\.mov: none of its 4 frames can be decoded here as png"):
+    with pytest.raises(SourceError, match=r"v\.mov: none of its 4 frames can be decoded as png"):
         read(path)
 
 
@@ -493,9 +493,9 @@ def test_the_video_is_what_is_no_cover_picture(tmp_path: Path) -> None:
 
 
 def test_a_file_of_sound_is_named_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"a\.m4a: there is no video in it, only sound$"):
+    with pytest.raises(SourceError, match=r"a\.m4a: it has no video, only sound$"):
         open_source(with_sound(tmp_path / "a.m4a", video=False, cover=False))
-    with pytest.raises(SourceError, match=r"b\.m4a: there is no video in it, only sound and a cover picture$"):
+    with pytest.raises(SourceError, match=r"b\.m4a: it has no video, only sound and a cover picture$"):
         open_source(with_sound(tmp_path / "b.m4a", video=False, cover=True))
 
 

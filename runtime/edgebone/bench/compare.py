@@ -1,4 +1,4 @@
-"""Every engine that fits, one after the other, each in a process of its own."""
+"""Measures every engine that fits, one after the other, each in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.engines.spec import Candidate
 
 @dataclass(frozen=True)
 class Failed:
-    """An engine that fits by its description, but did not run."""
+    """An engine that should fit but did not run."""
 
     engine: str
     precision: str
@@ -24,10 +24,10 @@ class Failed:
 def measure_in_own_process(
     bundle: str, candidate: Candidate, frame_hw: tuple[int, int], seconds: float
 ) -> Measured | Failed:
-    """Measure one candidate in a fresh process: peak memory and thread pools are then its own.
+    """Measure one candidate in a fresh process, so that peak memory and thread pools are its own.
 
     Raises:
-        EngineError: The process printed what is not a measurement.
+        EngineError: The process did not print a measurement.
     """
     sizes = (str(frame_hw[0]), str(frame_hw[1]), str(seconds))
     printed, why = run_in_own_process("edgebone.bench.measure", bundle, msgspec.json.encode(candidate).decode(), *sizes)

@@ -1,4 +1,4 @@
-"""What is timed, for one engine in one process."""
+"""Times one engine in one process."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Measured(msgspec.Struct, frozen=True):
 
     Attributes:
         engine: The engine's name.
-        precision: The precision that it says it used.
+        precision: The precision that it reports.
         frame_hw: Size of the camera frame that preprocessing starts from.
         frames: Frames timed one by one.
         load_ms: From the call of ``load`` to a model ready to run, the engine's import included.
-        first_ms: The first frame, which pays for lazy allocation.
+        first_ms: The first frame, which includes lazy allocation.
         pre: Preprocessing.
         infer: Inference.
         decode: Decoding.
-        total: All three, and what lies between them.
-        fps: Frames a second, one by one: how a live camera is served.
-        fps_files: Frames a second of a file or folder, whose next frame may be prepared during inference.
+        total: All three, including the time between them.
+        fps: Frames per second, one by one, as for a live camera.
+        fps_files: Frames per second of a file or folder, whose next frame may be prepared during inference.
         engine_fps: The engine alone, on a prepared input, without preprocessing or decoding.
-        own_ms: What the runtime itself adds to a live frame's age: hand-overs between threads, waiting; median of the
-            age less the three stages' medians.
+        own_ms: The runtime's own share of a live frame's age, such as thread hand-overs and waiting: the age's median
+            minus the three stages' medians.
         peak_memory_mb: The process's largest resident memory, in 1024² bytes.
     """
 
@@ -64,7 +64,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class OnDemand(Arrays):
-    """Frames in memory that are streamed as a live camera's are; each comes when the one before is delivered."""
+    """Frames in memory streamed like a live camera's; each arrives when the previous one is delivered."""
 
     live = True
     in_memory = False
@@ -74,12 +74,12 @@ class OnDemand(Arrays):
         self.wanted = threading.Semaphore(1)
 
     def read(self) -> Frame | None:
-        """Wait until it is wanted."""
+        """Wait until a frame is wanted."""
         self.wanted.acquire()
         return super().read()
 
     def interrupt(self) -> None:
-        """Let a waiting ``read`` go."""
+        """Wake a waiting ``read``."""
         self.wanted.release()
 
 
@@ -88,7 +88,7 @@ def measure(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], second
 
     Args:
         bundle: The bundle's path.
-        candidate: What to load, and into what.
+        candidate: The variant to load, and the engine.
         frame_hw: Size of the camera frame, in pixels.
         seconds: Time to measure for, after the warm-up.
     """
@@ -131,7 +131,7 @@ def measure(bundle: str, candidate: Candidate, frame_hw: tuple[int, int], second
 
 
 def _warm_up(model: Model, image: NDArray[np.uint8]) -> float:
-    """Run until caches, clocks and allocators have settled; gives the time of one frame in nanoseconds."""
+    """Run until caches, clocks and allocators have settled; return the time of one frame in nanoseconds."""
     started_ns = time.monotonic_ns()
     runs = 0
     while runs < 10 or time.monotonic_ns() - started_ns < _WARM_UP_S * 1e9:
@@ -143,7 +143,7 @@ def _warm_up(model: Model, image: NDArray[np.uint8]) -> float:
 def _one_by_one(
     model: Model, image: NDArray[np.uint8], runs: int
 ) -> tuple[tuple[list[int], list[int], list[int]], float, float]:
-    """The three stages' durations, what a live stream adds to a frame's age, and its frames a second."""
+    """Return the three stages' durations, the age that a live stream adds, and its frames per second."""
     buffer = model.new_buffer()
     stages: tuple[list[int], list[int], list[int]] = ([], [], [])
     for _ in range(runs):
@@ -190,7 +190,7 @@ def _peak_memory_mb() -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure as told by the parent process, and print the figures as JSON."""
+    """Measure as requested by the parent process, and print the figures as JSON."""
     bundle, candidate, height, width, seconds = arguments
     chosen = msgspec.json.decode(candidate, type=Candidate)
     measured = measure(bundle, chosen, (int(height), int(width)), float(seconds))

@@ -24,7 +24,7 @@ def say_engine(model: Model) -> None:
     from edgebone.engines.protocol import KeepsCompiled
 
     for failure in model.failures:
-        note(f"edgebone: {failure}; going on with the next engine")
+        note(f"edgebone: {failure}; continuing with the next engine")
     if sys.stderr.isatty():
         engine = model.engine
         if isinstance(engine, KeepsCompiled) and engine.cached is not None and not engine.from_cache:

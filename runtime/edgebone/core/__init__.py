@@ -1,1 +1,1 @@
-"""What every other room stands on: frames, results, the bundle, the machine, errors and timing."""
+"""The base of every other room: frames, results, the bundle, the machine, errors and timing."""

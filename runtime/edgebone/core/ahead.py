@@ -1,4 +1,4 @@
-"""Work that is done ahead of whoever takes its results: pictures are read and prepared while the engine runs."""
+"""Work done ahead of its consumer: pictures are read and prepared while the engine runs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from edgebone.core.machine import usable_cores
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
-# One more than there are cores: some wait for the engine. A picture that is being read takes memory, and no machine
-# needs more of them.
+# One more than there are cores: some wait for the engine. Each picture being read takes memory, and no machine needs
+# more threads than this.
 _MOST_THREADS = 16
 
 
 def ahead(
     work: Callable[[Item], Done], items: Iterable[Item], threads: int | None = None, waiting: int = 8
 ) -> Generator[Done, None, None]:
-    """Do work on items in a few threads, and give the results in the items' order, whichever is done first.
+    """Run ``work`` on items in a few threads and yield the results in the order of the items.
 
-    At most ``threads`` items are worked on and ``waiting`` more are done or wait for it: memory is bounded, however
-    many items there are. Closed before its end, it waits for the work that is under way and leaves the rest.
+    At most ``threads`` items are in progress and ``waiting`` more are queued or finished, so memory is bounded for any
+    number of items. Closed early, the generator waits for the work in progress and skips the rest.
 
     Args:
-        work: Is called in any of the threads. What it gives must depend on its item alone.
-        items: Are taken in the caller's thread, not much sooner than their turn.
-        threads: How many; None for one more than there are cores, since some wait for the engine.
-        waiting: How many, so that nobody stands still where one of them takes long.
+        work: Called in any of the threads. Its result must depend on its item alone.
+        items: Iterated in the caller's thread, only shortly ahead of need.
+        threads: Number of threads; None for one more than there are cores, since some wait for the engine.
+        waiting: Number of further items, so that one slow item does not stall the others.
 
     Raises:
-        Exception: What ``work`` raised, at the item's turn; what ``items`` raised, at once.
+        Exception: Any exception from ``work``, at the item's turn; any from ``items``, at once.
     """
     count = threads or min(usable_cores() + 1, _MOST_THREADS)
     under_way: deque[Future[Done]] = deque()

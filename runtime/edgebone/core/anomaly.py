@@ -16,10 +16,10 @@ class Anomaly(Shown):
     """How far one picture is from the normal ones that a head was fitted on.
 
     Attributes:
-        score: The picture's distance from what is normal, 0 or more; no probability.
+        score: The picture's distance from normal, 0 or more; not a probability.
         threshold: Scores above it are anomalous; set on normal pictures when the head was fitted.
-        map: float32, of the picture's height and width: each place's distance, in the score's unit. Pixels that the
-            network did not see (cut off by a centre crop) are 0.
+        map: float32, of the picture's height and width: the distance at each pixel, in the score's unit. Pixels that
+            the network did not see (cut off by a centre crop) are 0.
     """
 
     score: float

@@ -1,4 +1,4 @@
-"""Types of what a manifest says: numbers that can be meant, and names of a length that can be shown."""
+"""Types of a manifest's values: numbers in a plausible range, and names short enough to show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Names = Annotated[tuple[Name, ...], Meta(max_length=limits.NAMES)]
 Labels = Annotated[tuple[Name, ...], Meta(max_length=limits.LABELS)]
 Path = Annotated[str, Meta(max_length=limits.PATH_LENGTH)]
 
-# JSON has no infinity, but numbers so large that their sum is one.
+# JSON has no infinity, but it has numbers whose sum overflows to infinity.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e300)]
 Share = Annotated[float, Meta(ge=0, le=1)]

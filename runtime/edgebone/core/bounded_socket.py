@@ -1,4 +1,4 @@
-"""Reading from a connection whose other end is somebody else's: until a time, and never more than was allowed."""
+"""Reads from an untrusted connection, within a limit of time and of bytes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 
 class Allowance:
-    """How much may still come over a connection, and until when. Several connections may share one.
+    """How many bytes may still arrive over a connection, and until when. Several connections may share one.
 
     Args:
-        seconds: From now on.
-        size_bytes: All that is read counts.
+        seconds: The time limit, from now.
+        size_bytes: The limit of bytes read.
     """
 
     def __init__(self, seconds: float, size_bytes: int) -> None:
         self.grant(seconds, size_bytes)
 
     def grant(self, seconds: float, size_bytes: int) -> None:
-        """Allow so much from now on, in the place of what is left."""
+        """Replace what is left by a new allowance that starts now."""
         self._until_s = time.monotonic() + seconds
         self._left_bytes = size_bytes
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left, above 0.
+        """The seconds left, above 0.
 
         Raises:
-            TimeoutError: None are.
-            TooMuchError: More came than was allowed.
+            TimeoutError: No time is left.
+            TooMuchError: More arrived than was allowed.
         """
         if self._left_bytes <= 0:
             raise TooMuchError
@@ -49,11 +49,11 @@ class TooMuchError(OSError):
 
 
 class BoundedSocket(io.RawIOBase):
-    """What comes over a connection, within an allowance: a slow drip counts as silence does.
+    """A connection read within an allowance: a slow drip counts like silence.
 
     Args:
         connection: A connected socket, TLS or plain; closed when this and all other files of it are.
-        allowance: Shared with whoever grants more.
+        allowance: Shared with the caller, which may grant more.
     """
 
     def __init__(self, connection: socket.socket, allowance: Allowance) -> None:
@@ -66,11 +66,11 @@ class BoundedSocket(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is, or wait for some.
+        """Read what has arrived, or wait for data.
 
         Raises:
             TimeoutError: The time is over.
-            TooMuchError: More came than was allowed.
+            TooMuchError: More arrived than was allowed.
             OSError: The connection is lost.
         """
         self._connection.settimeout(self._allowance.left_s)
@@ -79,6 +79,6 @@ class BoundedSocket(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._file.close()
         super().close()

@@ -1,4 +1,4 @@
-"""Comparing lists of boxes: what overlaps, and what the other list has too."""
+"""Compares lists of boxes: overlaps, and the boxes that both lists have."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Two lists are of one network if their boxes agree this well; the score is a share of 1.
+# Two lists come from the same network if their boxes agree this well; scores are 0 to 1.
 SAME_IOU = 0.99
 SAME_SCORE = 1e-3
-# A twentieth of a pixel: what rounding makes of a box without an area, whose IoU says nothing.
+# A twentieth of a pixel: the effect of rounding on a box without an area, whose IoU means nothing.
 _SAME_PX = 0.05
 
 
 def iou_matrix(a_xyxy: NDArray[Any], b_xyxy: NDArray[Any]) -> NDArray[np.float64]:
-    """Intersection over union of each box of one list with each of another.
+    """Return the intersection over union of each box of one list with each box of another.
 
     Args:
         a_xyxy: (n, 4) as left, top, right, bottom.
@@ -47,16 +47,16 @@ def matched_share(
     iou: float = SAME_IOU,
     score_within: float = SAME_SCORE,
 ) -> float:
-    """The share of each list's boxes that the other has too: the smaller of both directions.
+    """Return the share of each list's boxes that the other list also has: the smaller of both directions.
 
     Args:
         a: Rows of left, top, right, bottom, score, class: (n, 6).
         b: The same, (m, 6).
         min_score: Boxes with a lower score are not looked for.
-        full: The lists hold the best so many boxes. Boxes as good as the other list's last one may have
-            fallen off it by rounding, and are not looked for either.
+        full: The lists were cut to a number of best boxes. Boxes as good as the other list's last one may have been cut
+            by rounding, and are not looked for either.
         iou: The overlap from which two boxes are the same.
-        score_within: How far the scores of the same box may be apart.
+        score_within: How far the scores of the same box may differ.
 
     Returns:
         0 to 1; 1 where there is nothing to look for.

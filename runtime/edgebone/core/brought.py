@@ -1,4 +1,4 @@
-"""What other packages bring, by entry points; none is looked for before a name is asked for that edgebone lacks."""
+"""Loads objects of other packages by entry points, which are searched only for names that edgebone lacks."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ def _package(entry: importlib.metadata.EntryPoint) -> str:
 
 
 def names_brought(group: str) -> list[str]:
-    """The names that packages bring in a group, such as ``edgebone.engines``, in order; imports none of them."""
+    """Return the names that packages provide in a group, such as ``edgebone.engines``, sorted; imports none of them."""
     return sorted(_entries(group))
 
 
 def who_brings(group: str, name: str) -> str:
-    """``the package mine`` that brings a name, for messages; all of them where there are several."""
+    """Return ``the package mine`` that provides a name, for messages; all packages if several do."""
     found = [_package(entry) for entry in _entries(group)[name]]
     return f"the package{'' if len(found) == 1 else 's'} {' and '.join(found)}"
 
 
 def advice(group: str, name: str) -> str:
-    """What to do about a name that cannot be used, for messages."""
+    """Return advice about an unusable name, for messages."""
     removals = [f"pip uninstall {entry.dist.name}" for entry in _entries(group)[name] if entry.dist]
     first = "update the package, or" if len(removals) < 2 else "keep one of them"
     return f"{first}: {' or '.join(removals)}"
 
 
 def load_brought(group: str, name: str, kind: type | None = None) -> Any:
-    """Import what a package brings; None where none brings the name.
+    """Import the object that a package provides; None if no package provides the name.
 
     Args:
         group: The group of entry points.
         name: The name in it.
-        kind: What it has to be an instance of, with the name in its ``name``; None for a function.
+        kind: Its required type, with the name in its ``name``; None for a function.
 
     Raises:
-        Exception: Whatever its import raises; or ``TypeError``: it is something else, or several packages bring it.
+        Exception: Any exception of the import; ``TypeError`` if it is something else, or several packages provide it.
     """
     entries = _entries(group).get(name, [])
     if not entries:
         return None
     if len(entries) > 1:
-        raise TypeError("each of them brings it")
+        raise TypeError("each of them provides it")
     found = entries[0].load()
     if kind is None and not callable(found):
         raise TypeError(f"{entries[0].value} is {found!r:.80}, not a function")
@@ -69,11 +69,11 @@ def load_brought(group: str, name: str, kind: type | None = None) -> Any:
 
 
 class Brought:
-    """An object of another package: whatever its methods raise becomes one line that names the package.
+    """An object of another package: exceptions of its methods become one line that names the package.
 
     Args:
         inner: The object.
-        refusal: Makes the error of that line.
+        refusal: Makes the error from that line.
     """
 
     def __init__(self, inner: Any, refusal: Refusal) -> None:
@@ -81,7 +81,7 @@ class Brought:
         self._refusal = refusal
 
     def __getattr__(self, name: str) -> Any:
-        """The object's own; methods are guarded."""
+        """Return the object's attribute; methods are guarded."""
         found = getattr(self._inner, name)
         if not callable(found):
             return found
@@ -104,20 +104,20 @@ def make_brought(
     own: type | tuple[type, ...] = (),
     **options: Any,
 ) -> Any:
-    """Call the function that a package brings, and guard what it makes.
+    """Call a package's function, and guard the object that it makes.
 
     Args:
         group: The group of entry points.
-        name: The name in it, which a package brings.
+        name: The name in it, which a package provides.
         about: What it is, for messages: ``source mine://``.
-        error: What is raised in the package's place.
-        members: What the object has to have.
+        error: The type of error to raise.
+        members: The object's required attributes.
         *arguments: For the function.
-        own: Classes of edgebone's; an object of one of them passes as it is.
+        own: Classes of edgebone; their objects are returned unguarded.
         **options: The same.
 
     Raises:
-        EdgeboneError: Of the type ``error``: it cannot be imported, it fails, or it makes something else.
+        EdgeboneError: Of type ``error``: it cannot be imported, fails, or makes something else.
     """
     what = f"{about} of {who_brings(group, name)}"
     with foreign(lambda reason: error(f"{what} cannot be loaded: {reason}; {advice(group, name)}")):

@@ -1,4 +1,4 @@
-"""Reading bundles: a directory, or the same directory as one zip, with a hash for every file."""
+"""Reads bundles: a directory, or the same directory as one zip, with a hash for every file."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from edgebone.core.onnx_file import check_onnx
 from edgebone.core.reading import in_words, open_archive, open_regular
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
-"""What zipfile raises on damage, on encryption and on a compression method that it does not know."""
-# One is enough for an exchange; somebody may write again and again.
+"""The exceptions that zipfile raises for damage, encryption and unknown compression methods."""
+# One retry is enough for one exchange; a writer may replace the bundle repeatedly.
 _TRIES = 5
-# Where a file system cannot exchange two names, there is none for a moment.
+# Where a file system cannot exchange two names, the target is missing for a moment.
 _MISSING_S = 0.02
-# What file managers leave in every folder that they show: no engine sees it, and no bundle is refused for it.
+# Files that file managers leave in every folder that they show: no engine reads them, so they are tolerated.
 _LITTER = re.compile(r"__MACOSX(/.*)?|(.*/)?(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)")
 _PIECE_BYTES = 1 << 20
-# Of the bundles beside one that is not there, so many are looked at.
+# How many neighbours of a missing bundle are considered as suggestions.
 _BESIDE = 100
 
 
 class _Files(Protocol):
-    """What a bundle's files lie in."""
+    """The container of a bundle's files."""
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file of the bundle for reading."""
 
     def size(self, name: str) -> int:
-        """A file's size in bytes, before it is read."""
+        """Return a file's size in bytes without reading it."""
 
     def others(self, listed: Collection[str]) -> Iterator[str]:
-        """What lies beside the listed files, by path; nothing of it is opened."""
+        """Yield the paths of files that are not listed; none of them is opened."""
 
 
 class _Folder:
@@ -86,7 +86,7 @@ class _Zip:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         names = archive.namelist()
-        # Beside the one folder there may be others, without a manifest: macOS adds its __MACOSX.
+        # There may be further folders without a manifest: macOS adds its __MACOSX.
         folders = [name.removesuffix(MANIFEST) for name in names if re.fullmatch(rf"[^/]+/{MANIFEST}", name)]
         self._prefix = folders[0] if MANIFEST not in names and len(folders) == 1 else ""
 
@@ -115,11 +115,11 @@ class Bundle:
         self._graphs = {manifest.graph(name).file for name in (*manifest.variants, *manifest.frame_variants)}
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file that the manifest lists: those that its hash is of, whatever became of the file since.
+        """Return the bytes of a file that the manifest lists, checked against its hash.
 
         Raises:
-            BundleError: The manifest does not list it, it is gone or was altered; or it is a network, and no ONNX file
-                that stands for itself.
+            BundleError: The manifest does not list it, it is missing or was altered; or it is a network that is not a
+                self-contained ONNX file.
         """
         record = self.manifest.files.get(name)
         if record is None:
@@ -135,11 +135,11 @@ class Bundle:
 
     @contextmanager
     def private_copy(self, name: str) -> Iterator[Path | bytes]:
-        """What :meth:`read` gives, for libraries that read a file with fewer copies of it than they make of bytes.
+        """Provide the content of :meth:`read` to libraries that make fewer copies of a file than of bytes.
 
         Yields:
-            The path of a copy in memory that is this process's own, there until the context ends; the bytes, where the
-            system has no files in memory.
+            The path of a private copy in memory, valid until the context ends; or the bytes, where the system has no
+            files in memory.
 
         Raises:
             BundleError: As :meth:`read`.
@@ -173,15 +173,15 @@ class Bundle:
 def open_bundle(
     path: str | os.PathLike[str], read_next: Callable[[Manifest], Collection[str]] = lambda _: ()
 ) -> Bundle:
-    """Open a bundle and check that every file is the one that its manifest lists, and that there is no other.
+    """Open a bundle and check that its files are exactly those that its manifest lists.
 
     Args:
         path: The bundle's directory or zip.
-        read_next: The files that the caller reads at once, given the manifest: their hashes are checked then, and not
+        read_next: Returns, for a manifest, the files that the caller reads at once: their hashes are checked then, not
             twice.
 
     Raises:
-        BundleError: There is no bundle, or a file is missing, altered, outside of the bundle, or not listed.
+        BundleError: The bundle does not exist, or a file is missing, altered, outside the bundle, or not listed.
     """
     root = Path(path)
     for _ in range(_TRIES - 1):
@@ -189,7 +189,7 @@ def open_bundle(
         try:
             return _open(root, read_next)
         except BundleError:
-            # A writer put another bundle in its place while this one was being read?
+            # Another writer may have replaced the bundle while it was being read.
             if before is None:
                 time.sleep(_MISSING_S)
             if _stamp(root) == before:
@@ -198,7 +198,7 @@ def open_bundle(
 
 
 def _stamp(root: Path) -> tuple[int, int, int] | None:
-    """What changes when a bundle is replaced; None where there is none."""
+    """Return a stamp that changes when a bundle is replaced; None if there is no bundle."""
     try:
         found = root.stat()
     except (OSError, ValueError):
@@ -209,7 +209,7 @@ def _stamp(root: Path) -> tuple[int, int, int] | None:
 def _open(root: Path, read_next: Callable[[Manifest], Collection[str]]) -> Bundle:
     if not os.path.exists(root):  # noqa: PTH110  (Path.exists raises on a name that is too long)
         if way := way_to_a_bundle(root):
-            raise BundleError(f"{root}: no such file; a bundle is meant here, and this would be {way}")
+            raise BundleError(f"{root}: no such file; expected a bundle, and this name would be {way}")
         raise BundleError(f"{root}: no such bundle; {_meant(root)}make one with: edgebone export MODEL -o {root}")
     with ExitStack() as held:
         files: _Files = _Folder(root) if root.is_dir() else _open_zip(root, held)
@@ -233,7 +233,7 @@ def _open_zip(root: Path, held: ExitStack) -> _Zip:
 
 
 def _meant(root: Path) -> str:
-    """The bundles beside one that is not there, which one may have been meant."""
+    """Suggest bundles beside a missing one that may have been meant."""
     beside = {item.name: str(item) for item in bundles_in(root.parent, _BESIDE)}
     named = [name for name in beside if Path(name).stem == root.name] or near(root.name, beside)
     return f"did you mean {' or '.join(beside[name] for name in named)}? " if named else ""
@@ -242,7 +242,9 @@ def _meant(root: Path) -> str:
 def _read_manifest(root: Path, files: _Files) -> Manifest:
     with _reading(root, MANIFEST):
         if files.size(MANIFEST) > MANIFEST_BYTES:
-            raise BundleError(f"{root}: its {MANIFEST} is larger than {in_words(MANIFEST_BYTES)}; it is none of ours")
+            raise BundleError(
+                f"{root}: its {MANIFEST} is larger than {in_words(MANIFEST_BYTES)}; edgebone did not write it"
+            )
         with files.open(MANIFEST) as file:
             content = file.read(MANIFEST_BYTES)
     return parse_manifest(content, str(root))
@@ -261,14 +263,14 @@ def _reading(root: Path, name: str) -> Iterator[None]:
             raise BundleError(f"{root}: not a bundle: it holds no {MANIFEST}{more}") from error
         raise BundleError(f"{root}: file {name} is missing; copy the bundle again") from error
     except ZIP_ERRORS as error:
-        # No permission, a name that is too long, links in a circle; damage in a zip.
+        # No permission, a name that is too long, circular links; damage in a zip.
         raise BundleError(f"{root}: file {name} cannot be read ({error}); copy the bundle again") from error
 
 
 def _verify(
     root: Path, files: _Files, name: str, record: FileRecord, *, hashed: bool = True, into: IO[bytes] | None = None
 ) -> None:
-    """Check a file's size, and its hash where that is not done later; in pieces, which may be copied."""
+    """Check a file's size and, unless that is done later, its hash; read in pieces."""
     with _reading(root, name):
         _check_size(root, name, record, files.size(name))
         if not hashed:
@@ -311,14 +313,14 @@ def _refuse_others(root: Path, files: _Files, manifest: Manifest) -> None:
 
 
 def _check_listed(root: Path, name: str) -> None:
-    """Refuse a listed path that is not one inside the bundle, whatever lies on the disk."""
+    """Reject a listed path that is not inside the bundle, whatever is on the disk."""
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or not pure.parts:
         raise BundleError(f"{root}: the manifest lists {name!r}, which is not a path inside the bundle")
 
 
 def path_inside(root: Path, name: str) -> Path:
-    """Resolve a listed path, refusing one that leaves the bundle by dots, by root or by a link."""
+    """Resolve a listed path; reject one that leaves the bundle through ``..``, an absolute path or a link."""
     _check_listed(root, name)
     target = root / name
     if not target.resolve().is_relative_to(root.resolve()):

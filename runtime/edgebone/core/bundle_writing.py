@@ -1,4 +1,4 @@
-"""Writing bundles: whole or not at all, one writer after the other."""
+"""Writes bundles: atomically, one writer at a time."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from edgebone.core.writing import writing
 
 @dataclass(frozen=True)
 class Update:
-    """What becomes of a bundle.
+    """A change to a bundle.
 
     Attributes:
-        manifest: Its new manifest; ``files`` is made anew.
-        add: Content by path in the bundle; replaces files of that path.
-        remove: Paths that go; all others are kept.
+        manifest: Its new manifest; ``files`` is recomputed.
+        add: Content by path in the bundle; replaces existing files.
+        remove: Paths to remove; all others are kept.
     """
 
     manifest: Manifest
@@ -46,24 +46,25 @@ def write_bundle(
     overwrite: bool = False,
     made_of: Bundle | None = None,
 ) -> Path:
-    """Write a bundle whole or not at all; other writers of it wait.
+    """Write a bundle atomically; other writers of it wait.
 
-    Everything goes to a hidden directory beside the target, is read back, and then takes the target's name.
+    Everything is written to a hidden directory beside the target, read back, and then renamed to the target.
 
     Args:
-        path: The target; one that ends in ``.zip`` becomes a single zip. What a link leads to is replaced, not the
-            link.
+        path: The target; one that ends in ``.zip`` becomes a single zip. If it is a link, the link's target is
+            replaced.
         manifest: The manifest; its ``files`` are replaced by the records of ``files``.
         files: Content by path in the bundle.
         overwrite: Replace an existing bundle.
-        made_of: The bundle that this one was made of. Where it is the target itself, it must be as it was opened.
+        made_of: The bundle that this one was made from. If it is the target itself, it must not have changed since it
+            was opened.
 
     Returns:
         The target.
 
     Raises:
-        BundleError: A path is not one inside the bundle.
-        OutputError: The target exists, was changed meanwhile, is no place to write to, or the disk is full.
+        BundleError: A path is not inside the bundle.
+        OutputError: The target exists, was changed meanwhile, cannot be written, or the disk is full.
     """
     target = Path(path)
     with writing(target), locked(target):
@@ -79,14 +80,14 @@ def write_bundle(
 
 
 def update_bundle(path: str | os.PathLike[str], change: Callable[[Manifest], Update]) -> Path:
-    """Change a bundle as it is now, whole or not at all; other writers of it wait, and no update is lost.
+    """Change the current bundle atomically; other writers of it wait, and no update is lost.
 
-    Files that are kept keep their records, and are held against them.
+    Files that are kept keep their records, and are checked against them.
 
     Args:
         path: The bundle.
-        change: Gets the newest manifest, and gives what is to become of it. It is called while others wait: what
-            takes long comes before, and :func:`check_unchanged` says whether it still holds.
+        change: Takes the current manifest and returns the update. It is called while others wait: do slow work before,
+            and check with :func:`check_unchanged` that it still applies.
 
     Raises:
         BundleError: The bundle cannot be read, or a file that is kept was altered.
@@ -101,14 +102,14 @@ def update_bundle(path: str | os.PathLike[str], change: Callable[[Manifest], Upd
             if name not in update.add and name not in update.remove
         }
         whole = msgspec.structs.replace(update.manifest, files=kept | _records(update.add))
-        # One at a time: together they may be larger than the memory.
+        # One at a time: together they may not fit in memory.
         content = chain(((name, bundle.read(name)) for name in kept), update.add.items())
         _write(target, whole, content, as_zip=target.is_file())
     return target
 
 
 def check_unchanged(path: str | os.PathLike[str], then: Manifest, now: Manifest, graphs: Collection[str]) -> None:
-    """Refuse to add to a bundle what was made of, or measured on, graphs that have changed since.
+    """Reject an addition that was made from, or measured on, graphs that have changed since.
 
     Args:
         path: The bundle, for the message.
@@ -135,16 +136,16 @@ def _foundation(manifest: Manifest, graphs: Collection[str]) -> tuple[Any, ...]:
 
 def _changed(target: Path) -> OutputError:
     return OutputError(
-        f"{target} was changed by another process meanwhile, and what was to be written was made of the older one; "
+        f"{target} was changed by another process meanwhile, and the new content was made from the older one; "
         "nothing was written: run it again"
     )
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a target that :func:`write_bundle` could not write, before the work that fills it.
+    """Reject a target that :func:`write_bundle` could not write, before the work starts.
 
     Raises:
-        OutputError: It exists and is not to be replaced, or is not a bundle; its folder cannot be written.
+        OutputError: It exists and may not be replaced, or is not a bundle; or its folder cannot be written.
     """
     place = Path(os.path.realpath(target))
     if place.parent.is_dir():
@@ -154,9 +155,9 @@ def check_target(target: Path, overwrite: bool) -> None:
         if not overwrite:
             raise OutputError(f"{target} exists; choose another name, or replace it with --force")
         if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-            raise OutputError(f"{target} is a folder with other things in it, not a bundle; not replaced")
+            raise OutputError(f"{target} is a folder with other files, not a bundle; it was not replaced")
         if not target.is_dir() and not (is_regular(target) and zipfile.is_zipfile(target)):
-            raise OutputError(f"{target} is a file of another kind, not a bundle; not replaced")
+            raise OutputError(f"{target} is a file of another kind, not a bundle; it was not replaced")
     with writing(target):
         place.parent.mkdir(parents=True, exist_ok=True)
         with staging(place):
@@ -168,7 +169,7 @@ def _records(files: Mapping[str, bytes]) -> dict[str, FileRecord]:
 
 
 def _write(target: Path, manifest: Manifest, files: Iterable[tuple[str, bytes]], as_zip: bool) -> None:
-    """Write a bundle of a whole manifest; for who holds the target's lock."""
+    """Write a bundle from a complete manifest; the caller holds the target's lock."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     parse_manifest(text, str(target))
     place = Path(os.path.realpath(target))
@@ -181,7 +182,7 @@ def _write(target: Path, manifest: Manifest, files: Iterable[tuple[str, bytes]],
                 for name in graphs:
                     opened.read(name)
         except BundleError as error:
-            # What is reported as written must be readable; a kept file may have been altered since it was checked.
+            # A bundle reported as written must be readable; a kept file may have been altered since it was checked.
             raise BundleError(str(error).replace(str(made), str(target))) from error
         put_in_place(made, place)
 

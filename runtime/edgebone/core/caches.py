@@ -1,7 +1,7 @@
-"""What is kept between runs, in a cache of the user's: compiled networks, features; as trustworthy as a bundle.
+"""The user's cache of compiled networks and features, kept between runs; as trustworthy as a bundle.
 
-Each file begins with a hash of what it is kept under and of all that follows: damage is found, and a file in another
-one's place. Who may write in the folder could make both: nobody else may, and where somebody else can it is not used.
+Each file begins with a hash of its key and of its content, which detects damage and swapped files. Anyone who can write
+to the folder could forge both, so a folder that other users can write to is not used.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _log = logging.getLogger("edgebone.caches")
 
 
 def cache_folder(name: str) -> Path | None:
-    """A folder under the user's cache directory (``XDG_CACHE_HOME``, or ``~/.cache``), made where missing.
+    """Return a folder under the user's cache directory (``XDG_CACHE_HOME``, or ``~/.cache``), created if missing.
 
-    Nobody but the user can look into it. One that belongs to another user, or that lies where others may replace it, is
-    not used, which is logged once (CWE-379).
+    Only the user can read it. A folder that belongs to another user, or that others could replace, is not used, and a
+    warning is logged once (CWE-379).
 
     Args:
-        name: What is kept in it, such as ``openvino``.
+        name: Its name, such as ``openvino``.
 
     Returns:
-        The folder; None where there is no place to write to, or none to trust, which only costs time.
+        The folder; None if no folder is writable and trusted, which only costs time.
     """
     try:
         told = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        # The XDG Base Directory Specification has relative ones ignored.
+        # The XDG Base Directory Specification says to ignore relative paths.
         root = told if told.is_absolute() else Path.home() / ".cache"
         folder = root / "edgebone" / name
         folder.mkdir(parents=True, exist_ok=True)
         reason = _distrust(folder)
         if reason:
-            _warn(f"{folder} is not used as a cache: {reason}; nothing is kept until it is yours alone")
+            _warn(f"{folder} is not used as a cache: {reason}; nothing is cached until only you can write to it")
             return None
         for own in (folder.parent, folder):
             own.chmod(0o700)
@@ -58,14 +58,14 @@ def cache_folder(name: str) -> Path | None:
 
 @cache
 def _warn(line: str) -> None:
-    """Say it once a process."""
+    """Log a warning once per process."""
     _log.warning(line)
 
 
 def _distrust(folder: Path) -> str:
-    """Why others than the user may have written in a folder, in words; empty where they cannot."""
+    """Explain why other users may have written to a folder; empty if they cannot."""
     if not hasattr(os, "geteuid"):
-        # On Windows a user's own folders are nobody else's.
+        # On Windows other users cannot write to a user's own folders.
         return ""
     me = os.geteuid()
     place = folder.resolve()
@@ -74,15 +74,15 @@ def _distrust(folder: Path) -> str:
         mine = own in (place, place.parent)
         if about.st_uid != me and (mine or about.st_uid != 0):
             return f"{own} belongs to another user"
-        # In one with the sticky bit, as /tmp, nobody replaces what is another's.
+        # In a folder with the sticky bit, such as /tmp, users cannot replace each other's files.
         others = 0 if about.st_mode & stat.S_ISVTX else about.st_mode & (stat.S_IWOTH | stat.S_IWGRP)
         if others & stat.S_IWOTH or (others and not _only_mine(about.st_gid)):
-            return f"others may write in {own}"
+            return f"other users can write to {own}"
     return ""
 
 
 def _only_mine(group: int) -> bool:
-    """Whether nobody else is in a group: many systems give each user one of their own, and let it write."""
+    """Return whether a group has no other member: many systems create a group per user, with write permission."""
     import grp
     import pwd
 
@@ -95,18 +95,18 @@ def _only_mine(group: int) -> bool:
 
 @dataclass(frozen=True)
 class Cached:
-    """A place for one thing that is kept; make one with :func:`cached`.
+    """The place of one cached file; create it with :func:`cached`.
 
     Attributes:
         path: The file.
-        key: All that its content depends on.
+        key: Everything that its content depends on.
     """
 
     path: Path
     key: bytes
 
     def load(self) -> tuple[bytes, bytes] | None:
-        """The content and its note; None where there is none, where it is damaged, or was kept under another key."""
+        """Return the content and its note; None if the file is missing, damaged, or has another key."""
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -118,14 +118,14 @@ class Cached:
         return (content, note) if digest == self._digest(content, note) else None
 
     def keep(self, content: bytes, note: bytes = b"") -> None:
-        """Keep content, and a few words beside it.
+        """Write content and a short note.
 
         Raises:
-            OSError: It cannot be written, which costs the time of making it again, and nothing else.
+            OSError: It cannot be written; the only cost is the time to make the content again.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         length = len(note).to_bytes(_LENGTH_BYTES, "little")
-        # A cache that the power goes out on is found damaged, and made again.
+        # A file damaged by a power failure is detected and made again.
         write_whole(self.path, b"".join((self._digest(content, note), length, note, content)), durable=False)
 
     def drop(self) -> None:
@@ -141,25 +141,25 @@ class Cached:
 
 
 def cached(folder: Path, *depends_on: object) -> Cached:
-    """The place of what depends on these numbers, texts and structures, and on nothing else."""
+    """Return the place of content that depends on exactly these numbers, texts and structures."""
     key = msgspec.json.encode(depends_on)
     return Cached(folder / hashlib.sha256(key).hexdigest()[:32], key)
 
 
 @dataclass(frozen=True)
 class CachedFolder:
-    """A folder that a library fills, and reads, by itself; make one with :func:`cached_folder`.
+    """A folder that a library reads and writes itself; create it with :func:`cached_folder`.
 
     Attributes:
         path: The folder.
-        sums: Where the hashes of what is in it are kept.
+        sums: The file with the hashes of its content.
     """
 
     path: Path
     sums: Cached
 
     def clean(self) -> None:
-        """Remove all that is not as it was sealed, before the library reads it."""
+        """Remove every file that does not match its sealed hash, before the library reads the folder."""
         found = self.sums.load()
         sealed: dict[str, str] = {} if found is None else msgspec.json.decode(found[0])
         self.path.mkdir(parents=True, exist_ok=True)
@@ -172,20 +172,20 @@ class CachedFolder:
                 item.unlink()
 
     def seal(self) -> None:
-        """Keep the hashes of what the library has written; what is not sealed is removed at the next start."""
+        """Record the hashes of the library's files; unsealed files are removed at the next start."""
         with suppress(OSError):
             self.sums.keep(msgspec.json.encode({item.name: sha256_of(item) for item in self.path.iterdir()}))
 
 
 def cached_folder(folder: Path, *depends_on: object) -> CachedFolder:
-    """A folder for what depends on these numbers, texts and structures, and on nothing else."""
+    """Return a folder for content that depends on exactly these numbers, texts and structures."""
     sums = cached(folder, *depends_on)
     return CachedFolder(sums.path.with_suffix(".files"), sums)
 
 
 @dataclass(frozen=True)
 class NetworkCache:
-    """Where one network is kept, compiled.
+    """The cache of one compiled network.
 
     Attributes:
         folder: The folder.

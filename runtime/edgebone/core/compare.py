@@ -1,4 +1,4 @@
-"""How far raw outputs are from those that they are held against, and how far they may be."""
+"""Compares raw outputs with a reference, within tolerances."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.tensors import Array
 
 Comparison = Literal["values", "scores", "boxes", "classes"]
-"""What an output is compared as: values; scores of classes, whose best one is compared, too; boxes (n, k, 6); maps of
-classes."""
+"""How an output is compared: as values, as class scores with their best class, as boxes (n, k, 6), or as class maps."""
 
 _LEAST_SIZE = 1e-12
 
@@ -25,20 +24,20 @@ class Tolerance:
     """How far outputs may be off.
 
     Attributes:
-        max_rel: How far a value may be off, as a share of the largest wanted one.
-        max_abs: How far a value may be off whatever that share.
-        cosine: Least cosine similarity of a picture's values.
-        matched: Least share of a picture's boxes that are the wanted ones, 0 to 1.
-        equal: Least share of a picture's pixels that have the wanted class, 0 to 1.
+        max_rel: Largest allowed difference of a value, as a share of the largest reference value.
+        max_abs: Largest absolute difference that is allowed whatever that share.
+        cosine: Least allowed cosine similarity of a picture's values.
+        matched: Least share of a picture's boxes that match the reference, 0 to 1.
+        equal: Least share of a picture's pixels that have the reference class, 0 to 1.
         iou: The overlap from which two boxes are the same.
-        score_within: How far the scores of the same box may be apart.
-        full: The lists of boxes hold the best so many; see :func:`edgebone.core.boxes.matched_share`.
+        score_within: How far the scores of the same box may differ.
+        full: The lists were cut to a number of best boxes; see :func:`edgebone.core.boxes.matched_share`.
     """
 
     max_rel: float = np.inf
     max_abs: float = 0.0
     cosine: float = -np.inf
-    # Where boxes and classes were chosen by score, rounding decides between equals; a wrong decoding matches none.
+    # Where boxes and classes are chosen by score, rounding decides between equal scores; a wrong decoding matches none.
     matched: float = 0.99
     equal: float = 0.999
     iou: float = SAME_IOU
@@ -46,31 +45,31 @@ class Tolerance:
     full: bool = True
 
 
-# FP32 sums in another order differ in the sixth digit; deep networks add up to some times that.
+# FP32 sums in another order differ in the sixth digit; in deep networks this adds up to a few times that.
 FP32 = Tolerance(max_rel=1e-3, cosine=0.9999)
-# BF16 keeps 8 bits of each number: its outputs point the same way, but are off by a few percent. A box moves a
-# little; a wrong one moves a lot.
+# BF16 keeps 8 bits of each number: outputs point in the same direction but differ by a few percent. A correct box moves
+# a little, a wrong one a lot.
 REDUCED = Tolerance(cosine=0.99, matched=0.9, equal=0.97, iou=0.5, score_within=0.15, full=False)
-# A head's graph against the head itself, in FP32: what rounding in another order can do, and no more.
+# A head's graph against the head itself, in FP32: only the rounding of another order of sums.
 HEAD = Tolerance(max_rel=1e-4, max_abs=1e-4)
 # With fewer bits an engine fuses the rounding of a tap with what follows it, so that values move by a step.
 REDUCED_HEAD = replace(REDUCED, cosine=0.98)
-# The same network on the same input, with whatever bits: only the order of sums may differ.
+# The same network on the same input, at the same precision: only the order of sums may differ.
 SAME_INPUT = replace(REDUCED, cosine=0.9999, matched=0.99, equal=0.99)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an output is off, its worst picture; None where a figure does not apply.
+    """The difference of an output from the reference, for its worst picture; None where a figure does not apply.
 
     Attributes:
         max_abs: Largest difference of a value.
-        max_rel: The same as a share of the largest wanted value.
+        max_rel: The same as a share of the largest reference value.
         cosine: Smallest cosine similarity of a picture's values.
-        matched: Smallest share of a picture's boxes that are the wanted ones, 0 to 1.
-        equal: Smallest share of a picture's pixels that have the wanted class, 0 to 1.
+        matched: Smallest share of a picture's boxes that match the reference, 0 to 1.
+        equal: Smallest share of a picture's pixels that have the reference class, 0 to 1.
         top1: Share of the pictures with the same best class, 0 to 1.
-        finite: Whether it has neither NaN nor infinity.
+        finite: Whether the output is free of NaN and infinity.
     """
 
     max_abs: float | None = None
@@ -83,7 +82,7 @@ class Difference:
 
 
 def comparison_of(head: Head | None, dtype: np.dtype[Any]) -> Comparison:
-    """What an output of a dtype is compared as; ``head`` is what reads it, None where none does."""
+    """Return how an output of a dtype is compared; ``head`` is the head that reads it, if any."""
     decoder = head.decoder if head is not None else ""
     if decoder.startswith("boxes@"):
         return "boxes"
@@ -93,7 +92,7 @@ def comparison_of(head: Head | None, dtype: np.dtype[Any]) -> Comparison:
 
 
 def compare_shown(have: Array, want: Array, head: Head | None, tolerance: Tolerance) -> Difference:
-    """Compare a head's output: boxes from the score on that the head shows, or that comes nearest to it."""
+    """Compare a head's output; boxes from the head's score threshold up, or from the nearest score below it."""
     how = comparison_of(head, want.dtype)
     shown = nearest_score(want, float(head.params["score"])) if head is not None and how == "boxes" else 0.0
     return compare(have, want, how, tolerance, shown)
@@ -104,15 +103,15 @@ def compare(have: Array, want: Array, how: Comparison, tolerance: Tolerance, lea
 
     Args:
         have: The output, (n, …).
-        want: What it should be, of the same shape.
-        how: What it is compared as.
-        tolerance: Says which boxes are the same.
-        least_score: Of boxes: those with a lower score are not looked for.
+        want: The reference, of the same shape.
+        how: How it is compared.
+        tolerance: Defines which boxes are the same.
+        least_score: Boxes with a lower score are not looked for.
     """
     if not np.isfinite(have).all():
         return Difference(np.inf, np.inf, 0.0, 0.0, 0.0, finite=False)
     if how == "boxes":
-        # Rows are sorted by score, which rounding reorders: boxes are looked for, not lined up.
+        # Rounding changes the order by score, so boxes are searched for, not compared row by row.
         shares = [
             matched_share(
                 a, b, min_score=least_score, full=tolerance.full, iou=tolerance.iou, score_within=tolerance.score_within
@@ -128,7 +127,7 @@ def compare(have: Array, want: Array, how: Comparison, tolerance: Tolerance, lea
 
 
 def worst(differences: Sequence[Difference]) -> Difference:
-    """The worst of each figure."""
+    """Return the worst of each figure."""
     found: dict[str, Any] = {"finite": all(item.finite for item in differences)}
     for name, pick in (
         ("max_abs", max), ("max_rel", max), ("cosine", min), ("matched", min), ("equal", min), ("top1", min),
@@ -139,7 +138,7 @@ def worst(differences: Sequence[Difference]) -> Difference:
 
 
 def fault(difference: Difference, tolerance: Tolerance) -> str:
-    """What is wrong but for values that are off, which :func:`values_within` tells; empty where nothing is."""
+    """Describe what is wrong, except for values (see :func:`values_within`); empty if nothing is."""
     if not difference.finite:
         return "NaN or infinity in the outputs"
     if difference.matched is not None and difference.matched < tolerance.matched:
@@ -150,7 +149,7 @@ def fault(difference: Difference, tolerance: Tolerance) -> str:
 
 
 def values_within(difference: Difference, tolerance: Tolerance) -> bool:
-    """Whether values are as near as they must be; boxes and classes have no values."""
+    """Return whether values are within the tolerance; boxes and classes have no values."""
     if difference.max_abs is None or difference.max_rel is None or difference.cosine is None:
         return True
     near = difference.max_abs <= tolerance.max_abs or difference.max_rel <= tolerance.max_rel
@@ -158,20 +157,20 @@ def values_within(difference: Difference, tolerance: Tolerance) -> bool:
 
 
 def nearest_score(want: Array, least_score: float) -> float:
-    """From which score on boxes (…, 6) are looked for: where none would be shown, what comes nearest to it is."""
+    """Return the lowest score of boxes (…, 6) to look for: ``least_score``, at most half the best score."""
     return min(least_score, float(want[..., 4].max(initial=0.0)) / 2)
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The cosine similarity of two arrays, each taken as one vector, -1 to 1.
+    """Return the cosine similarity of two arrays, each taken as one vector, -1 to 1.
 
-    Of two zero vectors it is 1, for they are the same; of one it is 0, and so it is where a number is not finite.
+    Two zero vectors have 1, since they are equal; one zero vector has 0, and so does a number that is not finite.
     """
     return float(_cosines(a.astype(np.float64).reshape(1, -1), b.astype(np.float64).reshape(1, -1))[0])
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row by row, of (n, values)."""
+    """Return the cosine of each pair of rows, of (n, values)."""
     with np.errstate(all="ignore"):
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         both_zero = np.asarray(~a.any(axis=1) & ~b.any(axis=1), np.float64)
@@ -180,7 +179,7 @@ def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _largest(have: NDArray[np.float64], want: NDArray[np.float64]) -> tuple[float, float]:
-    """The largest difference, and the same as a share of the largest wanted value; infinite where one is not finite."""
+    """Return the largest difference, absolute and as a share of the largest reference value; infinite if not finite."""
     with np.errstate(all="ignore"):
         max_abs = float(np.abs(have - want).max(initial=0.0))
     if not np.isfinite(max_abs):
@@ -189,5 +188,5 @@ def _largest(have: NDArray[np.float64], want: NDArray[np.float64]) -> tuple[floa
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:
-    """A row a picture."""
+    """Return one row per picture."""
     return array.reshape(len(array), -1)

@@ -22,8 +22,8 @@ Index = int | slice | list[int] | list[bool] | NDArray[Any]
 class Detections(Shown):
     """The boxes found in one picture, best first; none found is a length of 0.
 
-    Indexing with an integer, a slice, a list, or an array of booleans or integers gives the chosen boxes as
-    Detections; ``detections["class_name"]`` gives that entry of ``data``. Both are as in supervision.
+    Indexing with an integer, a slice, a list, or an array of booleans or integers returns the chosen boxes as
+    Detections; ``detections["class_name"]`` returns that entry of ``data``. Both are as in supervision.
 
     Attributes:
         xyxy: float32, shape (n, 4): left, top, right, bottom in pixels of the picture, (0, 0) being the outer
@@ -31,8 +31,8 @@ class Detections(Shown):
         confidence: float32, shape (n,), 0 to 1, descending.
         class_id: int64, shape (n,): the class's index in the bundle's labels.
         data: Further arrays of length n by name; ``class_name`` holds the classes' names.
-        tracker_id: int64, shape (n,): which object of its source each box is, from 1; -1 for a box that no track
-            has taken up yet. None where nothing was tracked.
+        tracker_id: int64, shape (n,): the number of each box's object within its source, from 1; -1 for a box without a
+            track yet. None if tracking is off.
     """
 
     xyxy: NDArray[np.float32]
@@ -42,7 +42,7 @@ class Detections(Shown):
     tracker_id: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not go together."""
+        """Reject arrays whose shapes do not match."""
         n = len(self.xyxy)
         shapes: dict[str, NDArray[Any]] = {"confidence": self.confidence, "class_id": self.class_id, **self.data}
         if self.tracker_id is not None:
@@ -64,7 +64,7 @@ class Detections(Shown):
         )
 
     def __len__(self) -> int:
-        """How many boxes."""
+        """Return the number of boxes."""
         return len(self.xyxy)
 
     @overload
@@ -74,7 +74,7 @@ class Detections(Shown):
     def __getitem__(self, index: Index) -> Detections: ...
 
     def __getitem__(self, index: Index | str) -> Detections | NDArray[Any]:
-        """Chosen boxes as Detections; for a name, that entry of ``data``.
+        """Return the chosen boxes as Detections; for a name, that entry of ``data``.
 
         Raises:
             IndexError: An integer past the end.
@@ -96,7 +96,7 @@ class Detections(Shown):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The boxes' class names; the class's number where there are no names."""
+        """The boxes' class names; class numbers if there are no names."""
         names: NDArray[Any] = self.data.get(CLASS_NAME, self.class_id)
         return tuple(str(name) for name in names)
 
@@ -122,8 +122,8 @@ class Detections(Shown):
     def to_dict(self) -> dict[str, Any]:
         """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
 
-        In COCO's terms: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Where
-        boxes were tracked, each also has its ``tracker_id``, None for one that belongs to no track yet.
+        As in COCO: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Tracked boxes
+        also have a ``tracker_id``, None for a box without a track yet.
         """
         boxes = self.xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
@@ -162,5 +162,5 @@ def import_supervision() -> Any:
 
 
 def class_names(labels: Sequence[str]) -> NDArray[Any]:
-    """Class names by class id, as an array to pick from."""
+    """Return class names by class id, as an array for indexing."""
     return np.array(labels, dtype=np.str_)

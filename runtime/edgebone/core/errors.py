@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 class EdgeboneError(Exception):
-    """Anything that edgebone refuses or cannot do. Exit code 1."""
+    """Anything that edgebone rejects or cannot do. Exit code 1."""
 
     exit_code = 1
 
@@ -33,7 +33,7 @@ class EngineError(EdgeboneError, RuntimeError):
 
 
 class EngineStalledError(EngineError):
-    """An engine does not answer any more: its process is best started again. Exit code 5."""
+    """An engine no longer answers: restart its process. Exit code 5."""
 
 
 class NoEngineError(EngineError):
@@ -41,7 +41,7 @@ class NoEngineError(EngineError):
 
     Attributes:
         problem: The first line.
-        reasons: Each candidate's, in a line.
+        reasons: One line for each candidate.
     """
 
     def __init__(self, problem: str, reasons: Sequence[str] = ()) -> None:
@@ -51,7 +51,7 @@ class NoEngineError(EngineError):
 
 
 class DeviceOutOfMemoryError(EngineError):
-    """The accelerator has no memory left; the engine that ran into it is broken. Exit code 5."""
+    """The accelerator is out of memory; the engine that hit the limit is broken. Exit code 5."""
 
 
 class DeviceLostError(EngineError):
@@ -59,7 +59,7 @@ class DeviceLostError(EngineError):
 
 
 class TensorError(EngineError, ValueError):
-    """A tensor's name, dtype or shape is not what the engine takes. Exit code 5."""
+    """A tensor's name, dtype or shape is not what the engine accepts. Exit code 5."""
 
 
 class MissingDependencyError(EdgeboneError, ImportError):
@@ -75,7 +75,7 @@ class OutputError(EdgeboneError, OSError):
 
 
 def raise_interrupt(error: BaseException) -> None:
-    """Raise the Ctrl-C or SIGTERM that a compiled module wrapped into an error of its own, if one did."""
+    """Re-raise a Ctrl-C or SIGTERM that a compiled module wrapped into an error of its own."""
     cause: BaseException | None = error
     while cause is not None:
         if not isinstance(cause, Exception):
@@ -88,7 +88,7 @@ def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
 
     Args:
         package: The import name that failed, such as ``onnxruntime``.
-        extra: The extra of edgebone that brings it, such as ``cpu``.
+        extra: The extra of edgebone that installs it, such as ``cpu``.
         purpose: What it is needed for, as the end of "... needs it".
     """
     return MissingDependencyError(

@@ -1,4 +1,4 @@
-"""Something that happened, as programs are told of it."""
+"""An event, as reported to programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgebone.core.writing import as_utf8
 
 
 class Event(Protocol):
-    """What a step found in a frame: somebody entered a zone, a product ran out."""
+    """Something that a step found in a frame: a person entered a zone, a product ran out."""
 
     def to_dict(self) -> dict[str, Any]:
         """The event as plain JSON values (no NumPy scalars)."""

@@ -1,4 +1,4 @@
-"""Two names swapped in one step, which Python has no call for."""
+"""Exchanges two names atomically, which Python has no call for."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap two names, folders too, so that at no moment one of them is missing: renameat2(2), RENAME_EXCHANGE.
+    """Exchange two names of files or folders atomically: renameat2(2), RENAME_EXCHANGE.
 
     Returns:
-        Whether it was done; False where the system, its C library or the file system has no such call.
+        True if exchanged; False if the system, its C library or the file system has no such call.
 
     Raises:
-        OSError: It has, and refuses.
+        OSError: The call failed.
     """
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -27,7 +27,7 @@ def exchange(one: Path, other: Path) -> bool:
     if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
-    # EPERM: an older container's filter of system calls.
+    # EPERM: the system call filter of an older container.
     if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM):
         return False
     raise OSError(number, os.strerror(number), os.fspath(one), None, os.fspath(other))

@@ -19,7 +19,7 @@ def import_av() -> Any:
 
     Raises:
         MissingDependencyError: It is not installed.
-        SourceError: It is installed, and cannot be imported.
+        SourceError: It is installed but cannot be imported.
     """
     try:
         import av
@@ -29,20 +29,20 @@ def import_av() -> Any:
     except ImportError as error:
         raise_interrupt(error)
         raise SourceError(f"PyAV is installed but cannot be imported: {error}") from error
-    # FFmpeg's remarks about damaged packets would fill a log of days.
+    # FFmpeg's remarks about damaged packets would fill the log of a long run.
     av.logging.set_level(None)
-    # Otherwise what RTP brings in pieces is put together to any length. PyAV does not offer the function itself; it is
-    # not found where FFmpeg is a part of PyAV's own modules, as in no wheel of today.
+    # Otherwise RTP fragments are joined to any length. PyAV does not expose the function; the lookup fails only where
+    # FFmpeg is linked into PyAV's own modules, as in none of today's wheels.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(av.error.__file__).av_max_alloc(ctypes.c_size_t(limits.FFMPEG_BLOCK_BYTES))
     return av
 
 
 def nameless(file: Any, *methods: str) -> SimpleNamespace:
-    """Of a file the bytes alone: PyAV would show FFmpeg its name, which is guessed from, or taken for a protocol.
+    """Wrap a file without its name, which FFmpeg would use to guess the format or take for a protocol.
 
     Args:
         file: The file.
-        methods: The names of what PyAV is to call.
+        methods: The names of the methods that PyAV may call.
     """
     return SimpleNamespace(**{method: getattr(file, method) for method in methods})

@@ -1,4 +1,4 @@
-"""The boundary to parsers and libraries that are not ours."""
+"""The boundary to third-party parsers and libraries."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _LONGEST = 300
 
 @contextmanager
 def foreign(refusal: Callable[[str], EdgeboneError]) -> Iterator[None]:
-    """Turn whatever a foreign parser raises into one of our errors with one line.
+    """Turn any exception of a third-party parser into one of our errors, with one line.
 
-    What such a parser raises on hostile input is not known beforehand: lists of exception types were never complete.
-    Nothing but the call into the parser belongs inside.
+    The exceptions that a parser raises on hostile input are not known in advance: lists of types were never complete.
+    Put only the call into the parser inside.
 
     Args:
-        refusal: Makes the error from what was raised, in words.
+        refusal: Makes the error from the exception's text.
 
     Raises:
-        EdgeboneError: What ``refusal`` made; one that was raised within goes through as it is.
+        EdgeboneError: The error that ``refusal`` made; an EdgeboneError raised inside passes through.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def foreign(refusal: Callable[[str], EdgeboneError]) -> Iterator[None]:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What an exception says, without line breaks and not at any length; its type where it says nothing."""
+    """Return an exception's text without line breaks and cut to a limit; its type if it has no text."""
     text = getattr(error, "strerror", None) or str(error)
     words = " ".join(str(text).split()) or type(error).__name__
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

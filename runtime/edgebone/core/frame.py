@@ -15,7 +15,7 @@ Decode = Callable[[], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Planes:
-    """A picture as video decoders give it, not converted yet to what is wanted of it.
+    """A picture as a video decoder outputs it, converted only on demand.
 
     Attributes:
         size_hw: Height and width in pixels; both are even.
@@ -34,17 +34,17 @@ class Frame:
 
     Args:
         image: uint8, shape (height, width, 3), channels in BGR order; or a function that returns it, or planes. A
-            camera's frames are decoded when they are looked at first: most that a busy model drops never are.
+            camera's frames are decoded on first access: most frames that a busy model drops never are.
         index: Counts the frames of its source from 0; gaps are frames that were dropped.
-        captured_at_ns: Monotonic clock (``time.monotonic_ns``), taken when the source gave the frame.
+        captured_at_ns: Monotonic clock (``time.monotonic_ns``) when the source delivered the frame.
         source: The name of the sequence that it belongs to: a video's path, a folder, ``usb:0``,
-            ``synthetic://640x480@30``. What is known from frame to frame (tracks, zones) is known of a source.
-            In a stream no two sources have one.
-        position_s: The frame's own time within a recorded source, in seconds; None where there is none.
-        origin_xy: Where the picture's corner lies in the camera's whole picture, in pixels; not (0, 0) only
-            where a region of interest was cut out.
+            ``synthetic://640x480@30``. State kept from frame to frame (tracks, zones) belongs to a source. Names are
+            unique within a stream.
+        position_s: The frame's own time within a recorded source, in seconds; None if it has none.
+        origin_xy: The picture's corner in the camera's whole picture, in pixels; (0, 0) unless a region of interest was
+            cut out.
         path: The picture's own file, where the sequence is one of picture files.
-        page: Which of the file's pictures it is, from 1; None where there is one.
+        page: The number of the picture within its file, from 1; None if the file has only one.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Frame:
         """The picture: uint8, shape (height, width, 3), BGR.
 
         Raises:
-            SourceError: The frame came damaged, and cannot be decoded.
+            SourceError: The frame is damaged and cannot be decoded.
         """
         if self._image is None:
             assert self._decode is not None
@@ -91,7 +91,7 @@ class Frame:
 
     @property
     def nv12_size_hw(self) -> tuple[int, int] | None:
-        """Height and width where the frame can be had as NV12; None where it cannot, or is BGR already."""
+        """Height and width if the frame is available as NV12; None if it is not, or is BGR already."""
         return None if self._planes is None else self._planes.size_hw
 
     @property
@@ -99,7 +99,7 @@ class Frame:
         """The picture as uint8, shape (height * 3 / 2, width); only where ``nv12_size_hw`` is not None.
 
         Raises:
-            SourceError: The frame came damaged, and cannot be decoded.
+            SourceError: The frame is damaged and cannot be decoded.
         """
         if self._nv12 is None:
             assert self._planes is not None
@@ -108,7 +108,7 @@ class Frame:
 
     @property
     def has_time(self) -> bool:
-        """Whether it is known when it was; of picture files that come without times it is not."""
+        """Whether the frame's time is known; for picture files without times it is not."""
         return self.path is None or self.position_s is not None
 
     @property
@@ -117,13 +117,13 @@ class Frame:
         return self.nv12_size_hw or (self.image.shape[0], self.image.shape[1])
 
     def renamed(self, source: str) -> Frame:
-        """The same frame of a source that goes by another name."""
+        """Return the same frame under another source name."""
         frame = copy.copy(self)
         frame.source = source
         return frame
 
     def cut(self, image: NDArray[np.uint8], origin_xy: tuple[int, int]) -> Frame:
-        """The same frame with a part of its picture, whose corner lies there in the camera's whole picture."""
+        """Return the same frame with a part of its picture, whose corner in the camera's picture is ``origin_xy``."""
         frame = copy.copy(self)
         frame._decode = frame._planes = frame._nv12 = None
         frame._image, frame.origin_xy = image, origin_xy
@@ -135,14 +135,14 @@ class Frame:
 
 
 def guarded(pixels: Decode | Planes, guard: Callable[[Decode], NDArray[np.uint8]]) -> Decode | Planes:
-    """The same pixels, each decoded by ``guard``, which says in its own words what fails."""
+    """Return the same pixels, decoded through ``guard``, which words its own errors."""
     if isinstance(pixels, Planes):
         return Planes(pixels.size_hw, partial(guard, pixels.nv12), partial(guard, pixels.bgr))
     return partial(guard, pixels)
 
 
 def raising(error: Exception) -> Decode:
-    """What decodes a frame that came damaged: it raises."""
+    """Return the decode function of a damaged frame: it raises ``error``."""
 
     def decode() -> NDArray[np.uint8]:
         raise error

@@ -1,4 +1,4 @@
-"""The golden sample: what a bundle recorded of the network's input and outputs when it was proved."""
+"""The golden sample: the network's input and outputs, recorded in the bundle when it was proved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgebone.core.tensors import Array
 
 @dataclass(frozen=True)
 class GoldenSample:
-    """The recording; the picture that the input was made of is read by `edgebone.sources.golden_picture`.
+    """The recording; `edgebone.sources.golden_picture` reads the picture that the input was made from.
 
     Attributes:
         network_input: uint8, (1, height, width, 3).
@@ -29,7 +29,7 @@ class GoldenSample:
 
 
 def head_key(head: str, output: str) -> str:
-    """The name in a recording of what a detached head gives."""
+    """Return the name of a detached head's output in a recording."""
     return f"head/{head}/{output}"
 
 
@@ -50,10 +50,10 @@ def read_golden(bundle: Bundle) -> GoldenSample:
 
 
 def read_recorded(bundle: Bundle, variant: str) -> dict[str, Array]:
-    """What a variant answered where it was proved: its own answer, if it has fewer bits than the original.
+    """Read a variant's recorded outputs: its own, if its precision is below FP32.
 
     Returns:
-        Every output by name, and those of detached heads by their :func:`head_key`.
+        Every output by name; outputs of detached heads by :func:`head_key`.
 
     Raises:
         BundleError: It is not readable, or lacks an output.

@@ -1,4 +1,4 @@
-"""A head as an artefact of its own: a small ONNX graph and its manifest in one file, ``NAME.head``."""
+"""A head as a separate artefact: a small ONNX graph and its manifest in one file, ``NAME.head``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class Backbone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a head was fitted on, in words, and the preprocessing that it needs.
+    """The backbone that a head was fitted on, and the preprocessing that it needs.
 
     Attributes:
         name: The network's name.
@@ -55,10 +55,10 @@ class HeadManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         created_by: ``edgebone`` and its version.
         created_at: UTC, ISO 8601.
         head: How its outputs are read.
-        outputs: What its graph gives.
+        outputs: The graph's outputs.
         reads: The taps that it reads, by the name of its input.
-        backbone: What it was fitted on.
-        report: What was measured.
+        backbone: The backbone that it was fitted on.
+        report: The measurements of the fit.
         sha256: The graph's hash.
     """
 
@@ -81,7 +81,7 @@ class HeadFile:
     Attributes:
         manifest: ``head.json``.
         graph: ``head.onnx``: float32 inputs by tap, with the free batch axis ``batch``.
-        where: Where it was read, for messages.
+        where: Where it was read from, for messages.
     """
 
     manifest: HeadManifest
@@ -90,7 +90,7 @@ class HeadFile:
 
 
 def head_bytes(manifest: HeadManifest, graph: bytes) -> bytes:
-    """The artefact's bytes; the manifest's ``sha256`` is made anew. The same content gives the same bytes."""
+    """Return the artefact's bytes; ``sha256`` in the manifest is recomputed. Equal content has equal bytes."""
     whole = msgspec.structs.replace(manifest, sha256=hashlib.sha256(graph).hexdigest())
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
@@ -100,10 +100,10 @@ def head_bytes(manifest: HeadManifest, graph: bytes) -> bytes:
 
 
 def write_head(path: str | os.PathLike[str], manifest: HeadManifest, graph: bytes, overwrite: bool = False) -> Path:
-    """Write an artefact whole or not at all.
+    """Write an artefact atomically.
 
     Raises:
-        OutputError: It exists and is not to be replaced, or cannot be written.
+        OutputError: It exists and may not be replaced, or cannot be written.
     """
     target = Path(path)
     check_head_target(target, overwrite)
@@ -113,10 +113,10 @@ def write_head(path: str | os.PathLike[str], manifest: HeadManifest, graph: byte
 
 
 def check_head_target(target: Path, overwrite: bool) -> None:
-    """Refuse a file that cannot be written, before there is anything to write.
+    """Reject a target that cannot be written, before the head is fitted.
 
     Raises:
-        OutputError: It exists and is not to be replaced, or its folder cannot be made.
+        OutputError: It exists and may not be replaced, or its folder cannot be created.
     """
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another name, or replace it with --force")
@@ -130,7 +130,7 @@ def read_head(path: str | os.PathLike[str]) -> HeadFile:
     """Read an artefact and check its hash.
 
     Raises:
-        BundleError: It is missing, damaged, altered, no head, or of another version.
+        BundleError: It is missing, damaged, altered, not a head, or of another version.
     """
     try:
         content = read_regular(path, HEAD_BYTES)
@@ -140,18 +140,16 @@ def read_head(path: str | os.PathLike[str]) -> HeadFile:
 
 
 def parse_head(content: bytes, where: str) -> HeadFile:
-    """The same from bytes; ``where`` is for messages.
+    """Read an artefact from bytes; ``where`` is for messages.
 
     Raises:
-        BundleError: It is damaged, altered, no head, or of another version.
+        BundleError: It is damaged, altered, not a head, or of another version.
     """
     try:
         with open_archive(io.BytesIO(content)) as archive:
             raw, graph = read_member(archive, _MANIFEST, MANIFEST_BYTES), read_member(archive, _GRAPH, HEAD_BYTES)
     except (*ZIP_ERRORS, KeyError) as error:
-        raise BundleError(
-            f"{where}: not a head: a head is what `edgebone fit` or `edgebone detach` wrote ({error})"
-        ) from error
+        raise BundleError(f"{where}: not a head; `edgebone fit` and `edgebone detach` write heads ({error})") from error
     try:
         found = msgspec.json.decode(raw, type=_Version).schema
         if found != SCHEMA or isinstance(found, bool):
@@ -164,23 +162,23 @@ def parse_head(content: bytes, where: str) -> HeadFile:
     check_onnx(graph, f"{where}: {_GRAPH}")
     check_head_name(manifest.name)
     if {spec.name for spec in manifest.outputs} != set(manifest.head.outputs) or not manifest.reads:
-        raise BundleError(f"{where}: head.json does not say what the graph reads and gives; fit it again")
+        raise BundleError(f"{where}: head.json does not match the graph's inputs and outputs; fit it again")
     return HeadFile(manifest, graph, where)
 
 
 def renamed(head: HeadFile, name: str) -> HeadFile:
-    """The same head under another name."""
+    """Return the same head under another name."""
     return replace(head, manifest=msgspec.structs.replace(head.manifest, name=name))
 
 
 def check_head_name(name: str) -> str:
-    """Refuse a name that cannot be part of a graph's or a file's.
+    """Reject a name that cannot be used in a graph or as a file name.
 
     Raises:
-        BundleError: It has other characters than letters, digits, dots, dashes and underscores, or too many.
+        BundleError: It is too long or has characters other than letters, digits, dots, dashes and underscores.
     """
     if not _NAME.fullmatch(name):
-        raise BundleError(f"a head's name is letters, digits, dots, dashes and underscores, at most 64, not {name!r}")
+        raise BundleError(f"a head's name has at most 64 letters, digits, dots, dashes and underscores, not {name!r}")
     return name
 
 
@@ -189,12 +187,12 @@ class _Version(msgspec.Struct):
 
 
 def refusal(reads: dict[str, Tap], taps: dict[str, Tap], mine: Backbone, preprocess: Preprocess) -> str:
-    """Why a head does not go with a backbone, in words; empty where it does.
+    """Explain why a head does not fit a backbone; empty if it does.
 
     Args:
-        reads: What the head reads.
-        taps: What the backbone has.
-        mine: What the head was fitted on.
+        reads: The taps that the head reads.
+        taps: The backbone's taps.
+        mine: The backbone that the head was fitted on.
         preprocess: How the backbone's pictures are prepared.
     """
     missing = sorted(reads.keys() - taps.keys())
@@ -203,7 +201,7 @@ def refusal(reads: dict[str, Tap], taps: dict[str, Tap], mine: Backbone, preproc
     for name, wanted in reads.items():
         have = taps[name]
         if have.shape != wanted.shape:
-            return f"it reads {name} of shape {list(wanted.shape)}, the backbone gives {list(have.shape)}"
+            return f"it reads {name} of shape {list(wanted.shape)}, the backbone has {list(have.shape)}"
         if have.fingerprint != wanted.fingerprint:
             return (
                 f"it was fitted on another backbone: {mine.name} with weights {mine.weights}, whose {name} has the "

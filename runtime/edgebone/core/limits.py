@@ -1,6 +1,6 @@
-"""The largest inputs that edgebone takes: one table, which docs/security.md shows.
+"""The largest inputs that edgebone accepts: one table, shown in docs/security.md.
 
-A file's size is compared before it is read, a declared count or shape before memory is taken for it.
+A file's size is checked before it is read, a declared count or shape before memory is allocated for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One writer at a time of whatever has a name, in all processes and containers that share the volume."""
+"""Allows one writer at a time per path, across all processes and containers that share the volume."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _log = logging.getLogger("edgebone.writing")
 
 @contextmanager
 def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Hold the lock of what a path leads to, whatever links others go by.
+    """Hold the lock of a path with its links resolved.
 
     The lock is a file beside it, ``NAME.lock``, held with flock(2): the kernel releases it when its holder dies, and
     it excludes writers in other containers, whose process ids mean nothing here. Readers need no lock.
 
     Args:
-        path: What is written; its folder is made where it is missing.
+        path: The file or folder to write; its parent folder is created if missing.
         timeout_s: How long to wait for another writer.
 
     Raises:
-        OutputError: Another writer still holds it, or there is no place for a lock file.
+        OutputError: Another writer still holds it, or the lock file cannot be created.
     """
     place = Path(os.path.realpath(path))
     lock = place.with_name(place.name + ".lock")
@@ -45,14 +45,14 @@ def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: whoever waits for this file finds that it is gone, and makes another.
+        # Removed while held: a process waiting for this file finds it gone and creates another.
         with suppress(OSError):
             lock.unlink()
         os.close(descriptor)
 
 
 def _take(lock: Path) -> int | None:
-    """Open and lock a lock file; None where somebody else holds it, or has just removed it."""
+    """Open and lock a lock file; None if another process holds it or has just removed it."""
     descriptor = _open(lock)
     try:
         if try_lock(descriptor) and _still_there(descriptor, lock):
@@ -65,13 +65,13 @@ def _take(lock: Path) -> int | None:
 
 
 def _open(lock: Path) -> int:
-    """Open or make a lock file; a link that somebody planted under its name is not followed (CWE-59)."""
+    """Open or create a lock file; a link planted under its name is not followed (CWE-59)."""
     flags = os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        # To write: NFS refuses an exclusive lock otherwise.
+        # Opened for writing: otherwise NFS rejects an exclusive lock.
         return os.open(lock, flags | os.O_CREAT | os.O_RDWR, 0o666)
     except PermissionError:
-        # A killed writer of another user left it.
+        # Left by a killed writer of another user.
         if not os.path.lexists(lock):
             raise
         return os.open(lock, flags | os.O_RDONLY)
@@ -82,7 +82,7 @@ def _open(lock: Path) -> int:
 
 
 def _still_there(descriptor: int, lock: Path) -> bool:
-    """Whether the file that was locked still has the name, and so excludes those who come later."""
+    """Return whether the locked file still has the name, and so excludes later processes."""
     try:
         return os.path.samestat(os.fstat(descriptor), lock.lstat())
     except FileNotFoundError:
@@ -90,12 +90,12 @@ def _still_there(descriptor: int, lock: Path) -> bool:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take flock(2) of an open file; False where another open file holds it.
+    """Acquire flock(2) on an open file; False if another open file holds it.
 
     Raises:
         OSError: The file system has no such locks.
     """
-    # Not on Windows, where nothing else that is imported with this file needs it.
+    # Imported here because Windows lacks it and does not need it.
     import fcntl
 
     try:
@@ -106,11 +106,11 @@ def try_lock(descriptor: int) -> bool:
 
 
 def wait_for(take: Callable[[], T | None], path: Path, timeout_s: float) -> T:
-    """Try to take a lock until it is there, and say so where that takes long.
+    """Retry a lock until it is acquired, and log a warning if that takes long.
 
     Args:
-        take: Gives the lock, or None where somebody else holds it.
-        path: What is written, for the message.
+        take: Returns the lock, or None while another process holds it.
+        path: The path to write, for the message.
         timeout_s: How long to wait.
 
     Raises:

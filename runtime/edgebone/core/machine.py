@@ -1,6 +1,6 @@
-"""A snapshot of the machine: what it is, and which engines are installed on it.
+"""A snapshot of the machine: its hardware, system and installed engines.
 
-Made by :meth:`Machine.probe`, without importing any engine, and passed in wherever a choice depends on it.
+Created by :meth:`Machine.probe`, without importing an engine, and passed to every choice that depends on it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import msgspec
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What this machine is.
+    """A machine's hardware, system and packages.
 
     Attributes:
         system: Kernel and C library, such as ``Linux 6.1``.
         arch: ``x86_64`` or ``aarch64``.
         cpu: The processor's name.
-        cores: Processors that this process may use.
+        cores: The number of processors that this process may use.
         cpu_features: The instruction sets that matter to inference, such as ``avx512f`` or ``amx_bf16``.
         memory_gb: Main memory, in units of 1024³ bytes.
         gpus: Names of the NVIDIA GPUs that the driver reports.
@@ -33,7 +33,7 @@ class Machine(msgspec.Struct, frozen=True):
         jetson: The Jetson's model name, empty elsewhere.
         l4t: Jetson Linux's release, empty elsewhere.
         python: Python's version.
-        packages: Version by import name, of the packages that inference rests on.
+        packages: Version by import name, for the packages that inference depends on.
         onnxruntime_providers: Accelerator providers that the installed onnxruntime carries.
     """
 
@@ -53,17 +53,17 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What a plan is kept under: a hash of the parts that speed depends on, and that updates do not change."""
+        """A plan's key: a hash of the properties that affect speed and that updates do not change."""
         parts = (self.arch, self.cpu, self.cores, self.cpu_features, self.gpus, self.jetson)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
 
     @classmethod
     def probe(cls, packages: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Machine:
-        """Look at this machine. Imports no engine, starts no process, and takes a few milliseconds.
+        """Inspect this machine. Imports no engine, starts no process, and takes a few milliseconds.
 
         Args:
-            packages: Import names to look for beside edgebone's own needs, and for each the distributions that may
-                bring it. Those of the engines: :func:`edgebone.engines.table.this_machine`.
+            packages: Further import names to look for, each with the distributions that may install it. For those of
+                the engines see :func:`edgebone.engines.table.this_machine`.
         """
         cpuinfo = _text("/proc/cpuinfo")
         flags = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
@@ -84,7 +84,7 @@ class Machine(msgspec.Struct, frozen=True):
         )
 
     def __str__(self) -> str:
-        """One line for tables and reports."""
+        """Return one line for tables and reports."""
         parts = [self.jetson or self.cpu, f"{self.cores} cores", *self.gpus]
         features = [name for name in self.cpu_features if name in ("avx512f", "amx_bf16", "asimd")]
         return ", ".join([*parts, *features, self.system])
@@ -112,7 +112,7 @@ def _field(text: str, name: str) -> str:
 
 
 def usable_cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -143,7 +143,7 @@ def _versions(packages: Mapping[str, Sequence[str]]) -> dict[str, str]:
     for name, distributions in packages.items():
         if not _can_be_imported(name):
             continue
-        # A Jetson's own builds (cv2, tensorrt) come without Python metadata: found, but of unknown version.
+        # A Jetson's own builds (cv2, tensorrt) have no Python metadata: found, but of unknown version.
         found[name] = "unknown version"
         for distribution in distributions:
             try:
@@ -158,9 +158,9 @@ def _can_be_imported(name: str) -> bool:
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:
-        # The package that it is part of is not there.
+        # Its parent package is not installed.
         return False
-    # A folder without a module in it, as type stubs leave, is no package.
+    # A folder without modules, as type stubs leave, is not a package.
     return spec is not None and spec.origin is not None
 
 

@@ -1,7 +1,7 @@
-"""The manifest: the single truth about a bundle's preprocessing, outputs, decoding, labels and files.
+"""The manifest: the single source of truth for a bundle's preprocessing, outputs, decoding, labels and files.
 
-Schema 1 is strict: an unknown key, a missing key or a wrong type is refused, since a runtime that skips what
-it does not understand would run the network in another way than the one that was proved.
+Schema 1 is strict: an unknown key, a missing key or a wrong type is rejected, since a runtime that ignores an unknown
+setting would not run the network as it was proved.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SCHEMA = 1
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "lanczos4", "area"]
 _PILLOW_ONLY, _OPENCV_ONLY = ("lanczos", "box"), ("lanczos4", "area")
-# No network takes pictures that far from 0 to 1; in units of 0 to 255 every known mean and deviation is beyond it.
+# No network takes pictures that far from 0 to 1; every known mean and deviation in units of 0 to 255 is larger.
 _LARGEST_MEAN, _LARGEST_STD = 1.0, 4.0
 FrameLayout = Literal["bgr", "nv12"]
 
@@ -51,24 +51,24 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         mode: ``crop`` resizes the shorter side to ``resize`` and cuts ``size_hw`` out of the centre;
             ``letterbox`` fits the whole picture into ``size_hw`` and pads; ``stretch`` ignores the aspect;
-            ``height`` fits the height alone, as readers of text lines do: the width follows the aspect, is padded
-            where it is less than the input's, and squeezed where it is more.
+            ``height`` fits the height alone, as text recognisers do: the width follows the aspect, is padded if below
+            the input's and squeezed if above.
         size_hw: Height and width of the network's input, in pixels.
         interpolation: The resampling filter; ``lanczos`` and ``box`` are Pillow's (antialias true), ``lanczos4`` and
             ``area`` OpenCV's (antialias false).
-        antialias: True resamples as Pillow does, which is what torchvision and timm train with; False as
-            OpenCV does, which is what the YOLO family trains with.
+        antialias: True resamples as Pillow does, which is what torchvision and timm train with; False as OpenCV does,
+            which is what the YOLO family trains with.
         color: Channel order of the network's input.
-        mean: Subtracted a channel, in units of 0 to 1: -1 to 1.
-        std: Divided by a channel, in units of 0 to 1: above 0, at most 4.
+        mean: Subtracted from each channel, in units of 0 to 1: -1 to 1.
+        std: Divisor of each channel, in units of 0 to 1: above 0, at most 4.
         resize: For ``crop``: the shorter side's length in pixels, or (height, width).
-        pad_value: For ``letterbox`` and ``height``: the padding's value, 0 to 255; one for all channels, or one a
-            channel in the order of ``color``. The input is bytes: a fraction is rounded, half to even.
+        pad_value: For ``letterbox`` and ``height``: the padding's value, 0 to 255; one for all channels, or one per
+            channel in the order of ``color``. The input is uint8: a fraction is rounded, half to even.
         anchor: For ``letterbox`` and ``height``: where the picture lies in the padded input.
         rounding: For ``letterbox`` and ``height``: how the fitted picture's sides become whole pixels; YOLOX and
-            torchvision's detectors cut off, PaddleOCR rounds up, the others round.
-        pad: For ``letterbox``: whether the picture is padded ``after`` it was resized, or ``before``, to the
-            input's aspect, so that the filter mixes the picture's border with the padding.
+            torchvision's detectors round down, PaddleOCR up, the others to nearest.
+        pad: For ``letterbox``: whether the picture is padded ``after`` resizing, or ``before`` it, to the input's
+            aspect, so that the filter mixes the picture's border with the padding.
     """
 
     mode: Literal["crop", "letterbox", "stretch", "height"]
@@ -78,7 +78,7 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     color: Literal["rgb", "bgr"]
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Finite, Finite, Finite]
-    # Bounded below: msgspec 0.22 crashes on a bounded number beside a tuple of a fixed length.
+    # Bounded in __post_init__: msgspec 0.22 crashes on a bounded number beside a tuple of a fixed length.
     resize: int | tuple[int, int] | None = None
     pad_value: int | float | tuple[int | float, int | float, int | float] = 114
     anchor: Literal["center", "top_left"] = "center"
@@ -86,22 +86,22 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pad: Literal["after", "before"] = "after"
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be meant."""
+        """Reject implausible values."""
         if min(self.size_hw) < 1:
             raise ValueError(f"size_hw must be positive, got {list(self.size_hw)}")
         if (self.mode == "crop") != (self.resize is not None):
-            raise ValueError(f"resize goes with mode crop, and only with it; got mode {self.mode}")
+            raise ValueError(f"resize is required for mode crop and allowed for no other; got mode {self.mode}")
         if self.resize is not None:
             sides = (self.resize,) if isinstance(self.resize, int) else self.resize
             if not all(1 <= side <= limits.NETWORK_SIDE for side in sides):
                 raise ValueError(f"resize must be 1 to {limits.NETWORK_SIDE} pixels, got {self.resize}")
         if self.interpolation in (_OPENCV_ONLY if self.antialias else _PILLOW_ONLY):
             fits = "false" if self.antialias else "true"
-            raise ValueError(f"interpolation {self.interpolation} is there with antialias {fits} only")
+            raise ValueError(f"interpolation {self.interpolation} needs antialias {fits}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {list(self.std)}")
         if not all(abs(value) <= _LARGEST_MEAN for value in self.mean) or max(self.std) > _LARGEST_STD:
-            # As their publishers print them, in units of 0 to 255.
+            # The usual mistake: values as publishers print them, in units of 0 to 255.
             mean, std = ([float(f"{value / 255:.6g}") for value in values] for values in (self.mean, self.std))
             raise ValueError(
                 f"mean and std are in units of 0 to 1, got mean {list(self.mean)}, std {list(self.std)}; "
@@ -110,7 +110,7 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not all(0 <= value <= 255 for value in self._pad_values):
             raise ValueError(f"pad_value must be 0 to 255, got {self.pad_value}")
         if self.pad == "before" and self.mode != "letterbox":
-            raise ValueError(f"pad before goes with mode letterbox, got mode {self.mode}")
+            raise ValueError(f"pad before needs mode letterbox, got mode {self.mode}")
 
     @property
     def _pad_values(self) -> tuple[int | float, int | float, int | float]:
@@ -126,13 +126,13 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which weights the network carries and how they were verified.
+    """The network's weights and how they were verified.
 
     Attributes:
         name: The publisher's name (``IMAGENET1K_V1``), a file's name, or ``random``.
-        origin: The route that they came by, in words.
+        origin: Where they came from, in words.
         sha256: The weights file's hash; empty for random weights.
-        verified: What the hash was held against, in words.
+        verified: What the hash was checked against, in words.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was exported.
+    """The exported network.
 
     Attributes:
         name: The architecture's name in its library, or ``package.module:callable``.
@@ -162,10 +162,10 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         decoder: The decoder's ``name@version``.
-        outputs: The graph outputs that it reads, in the decoder's order; of a detached head, its own graph's.
+        outputs: The graph outputs that it reads, in the decoder's order; for a detached head, outputs of its own graph.
         labels: Class names by class id; empty where the head has no classes.
         params: The decoder's own settings, checked by the decoder at load.
-        file: Path of the head's own artefact, where it was fitted and attached; empty for the network's own heads.
+        file: Path of the artefact of a head that was fitted and attached; empty for the network's own heads.
         detached: Whether the head runs in an engine of its own, on taps that the network outputs, so that it can have
             its own rate and be swapped; else its nodes are in the network's graph. Its key in JSON is ``apart``.
     """
@@ -184,7 +184,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def listed(heads: Mapping[str, Head]) -> str:
-    """Heads and what reads them, for messages: ``found: boxes@1, areas: segmentation@1``."""
+    """Return heads and their decoders for messages: ``found: boxes@1, areas: segmentation@1``."""
     return ", ".join(f"{name}: {head.decoder}" for name, head in heads.items())
 
 
@@ -193,10 +193,10 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         value: The value's name in the graph.
-        shape: Without the batch: (d,) of a vector, (channels, height, width) of maps.
-        fingerprint: Hex SHA-256 over all that leads to it: operators, attributes and weights, but no names.
+        shape: Without the batch: (d,) for a vector, (channels, height, width) for maps.
+        fingerprint: Hex SHA-256 of the graph up to it: operators, attributes and weights, but no names.
         stride: Network input pixels per cell; 0 for a vector.
-        output: The float32 output that gives it to detached heads; empty where there is none.
+        output: The float32 output from which detached heads read it; empty if there is none.
     """
 
     value: Name
@@ -214,19 +214,19 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a variant's outputs are from the original network's, over all verification pictures.
 
-    Of boxes that the graph decodes, the scores in descending order are compared, and ``matched`` says the rest;
-    of class maps, the share of pixels that differ stands for the differences.
+    For boxes that the graph decodes, the scores in descending order are compared, and ``matched`` covers the rest; for
+    class maps, the differences are shares of pixels.
 
     Attributes:
         max_abs: Largest absolute difference.
         max_rel: Largest absolute difference over the largest absolute reference value.
         cosine: Smallest cosine similarity of one picture's output.
         top1_agreement: Share of pictures with the same best class, 0 to 1; None where there are no classes.
-        matched: Boxes: the share that the other side has too, of the same class, at an overlap (IoU) of 0.99
-            or more and with a score within 0.001, the smaller of both directions. Class maps: the smallest
-            share of equal pixels of a picture. 0 to 1; None where there is neither.
-        pictures: How many pictures were compared.
-        reference: What the outputs were held against.
+        matched: Boxes: the share that the other side also has, of the same class, at an overlap (IoU) of 0.99 or more
+            and with a score within 0.001, the smaller of both directions. Class maps: the smallest share of equal
+            pixels of a picture. 0 to 1; None for other outputs.
+        pictures: The number of pictures compared.
+        reference: What the outputs were compared with.
     """
 
     max_abs: NotNegative
@@ -239,18 +239,18 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often a network gives FP32's answer where an engine computes it with fewer bits, on verification pictures.
+    """How often a network returns FP32's answer when an engine runs it at lower precision, on verification pictures.
 
-    Answers are compared where FP32 itself is not in doubt: the best class where it leads by more than 5 points, a
-    label whose probability is more than 5 points from its threshold, boxes of a score of 0.5 or more (or of half the
-    picture's best), which must overlap (IoU) by 0.9 or more, and the class of each pixel.
+    Answers are compared where FP32 itself is certain: the best class where it leads by more than 5 points, a label
+    whose probability is more than 5 points from its threshold, boxes with a score of at least 0.5 (or half the
+    picture's best), which must overlap (IoU) by at least 0.9, and the class of each pixel.
 
     Attributes:
         share: The share of answers that are the same.
-        least: The share from which on the precision is taken without being asked for.
-        answers: How many were compared; none proves nothing.
-        pictures: In how many pictures.
-        by: What computed them.
+        least: The share from which the precision is chosen automatically.
+        answers: The number of answers compared; 0 proves nothing.
+        pictures: The number of pictures they are from.
+        by: The engine that computed them.
     """
 
     share: Share
@@ -261,7 +261,7 @@ class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def holds(self) -> bool:
-        """Whether the precision may be taken without being asked for."""
+        """Whether the precision may be chosen automatically."""
         return self.answers > 0 and self.share >= self.least
 
     def __str__(self) -> str:
@@ -270,17 +270,17 @@ class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What fewer bits cost, counted in points of 100 on an evaluation set.
+    """The accuracy cost of a lower precision, in points of 100 on an evaluation set.
 
     Attributes:
         metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` with FP32 where there are no labels.
         value: The metric, 0 to 100.
-        fp32: The same of the FP32 variant, on the same pictures.
+        fp32: The FP32 variant's value, on the same pictures.
         agreement: How often the answers are FP32's own, 0 to 100: the same best class, the same boxes, the same
             class of a pixel, the same direction of an embedding.
-        pictures: How many pictures were evaluated.
+        pictures: The number of pictures evaluated.
         data: Name of the evaluation set's file or folder.
-        engine: Where it was counted.
+        engine: The engine that it was measured on.
     """
 
     metric: Name
@@ -293,23 +293,22 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def drop(self) -> float:
-        """Points lost against FP32; below 0 where it is better."""
+        """Points lost against FP32; below 0 if it is better."""
         return self.fp32 - self.value
 
 
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a variant with fewer bits was made.
+    """How a variant of lower precision was made.
 
     Attributes:
         dialect: Whose form of quantization it is: ``onnxruntime``, ``openvino`` or ``tensorrt``; ``casts`` for
             a variant with half precision.
         method: How ranges were found: ``minmax``, ``entropy``, ``percentile``, ``mse``, or ``measured`` for casts.
         calibration: Name of the calibration set.
-        calibration_pictures: How many of its pictures were used.
-        layers: How many layers could have been lowered.
-        kept: Names of those that were left in FP32, for accuracy or for speed.
-        speedup: How many times as fast as FP32 it was on the engine that it is for, on the machine that made it;
-            None where that could not be measured.
+        calibration_pictures: The number of its pictures used.
+        layers: The number of layers that could have been lowered.
+        kept: Names of the layers left in FP32, for accuracy or for speed.
+        speedup: Its speed relative to FP32 on the target engine, on the machine that made it; None if not measured.
     """
 
     dialect: str
@@ -326,15 +325,14 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         file: Its path in the bundle.
-        precision: The least type that it computes in: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, ``int4``.
+        precision: The lowest precision that it computes in: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, ``int4``.
         batch: Smallest and largest batch.
         parity: Its difference to the original network.
-        engines: The engines that it is made for; empty for any.
-        accuracy: What fewer bits cost; None for FP32.
+        engines: The engines that it is for; empty for any.
+        accuracy: The accuracy cost; None for FP32.
         quantization: How it was made; None for FP32.
-        golden: Path of an NPZ with its own outputs for the golden input; empty for FP32, whose are the bundle's.
-        reduced: Precisions with fewer bits that an engine can compute an FP32 graph in by itself, and how often the
-            answers are FP32's.
+        golden: Path of an NPZ with its own outputs for the golden input; empty for FP32, which uses the bundle's.
+        reduced: Lower precisions in which an engine can run an FP32 graph, and how often the answers are FP32's.
     """
 
     file: Path
@@ -348,25 +346,25 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reduced: ByName[Agreement] = {}
 
     def __post_init__(self) -> None:
-        """Refuse a batch that cannot be run."""
+        """Reject a batch that cannot be run."""
         if not 1 <= self.batch[0] <= self.batch[1]:
             raise ValueError(f"batch must be a smallest and a largest size from 1 up, got {list(self.batch)}")
 
 
 class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A variant's network behind a graph that takes the camera's own frames, and preprocesses them itself.
+    """A variant's network behind a graph that takes the camera's own frames and preprocesses them.
 
     Attributes:
         file: Its path in the bundle.
         variant: The variant whose network it is, and whose batch, precision and engines it has.
         size_hw: Height and width of the frames, in pixels.
         layout: ``bgr`` for uint8 (n, height, width, 3); ``nv12`` for uint8 (n, height * 3 / 2, width): the luma, and
-            below it U and V in turns, at half the resolution.
-        input_steps: How far the network's input is from the host's preprocessing, at most, in steps of 255.
-        input_mean_steps: The same on average.
-        frames: How many frames were compared.
-        parity: Its outputs against the variant's behind the host's preprocessing; None where no engine that was at
-            hand runs the variant.
+            below it U and V interleaved, at half the resolution.
+        input_steps: Largest difference of the network's input from the host's preprocessing, in steps of 255.
+        input_mean_steps: Mean difference, in steps of 255.
+        frames: The number of frames compared.
+        parity: Its outputs against the variant's behind the host's preprocessing; None if no engine at hand runs the
+            variant.
     """
 
     file: Path
@@ -379,7 +377,7 @@ class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a size that no frame has."""
+        """Reject a size that no frame has."""
         height, width = self.size_hw
         if min(self.size_hw) < 1 or (self.layout == "nv12" and (height % 2 or width % 2)):
             raise ValueError(f"a {self.layout} frame cannot have size {list(self.size_hw)}")
@@ -393,7 +391,7 @@ class FrameVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def frame_shape(size_hw: tuple[int, int], layout: FrameLayout) -> tuple[int, ...]:
-    """The shape of a frame's array: (height, width, 3), or (height * 3 / 2, width) for NV12."""
+    """Return the shape of a frame's array: (height, width, 3), or (height * 3 / 2, width) for NV12."""
     height, width = size_hw
     return (height, width, 3) if layout == "bgr" else (height * 3 // 2, width)
 
@@ -403,7 +401,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         image: Path of a PNG.
-        tensors: Path of an NPZ: ``input`` (uint8, batch of one) and one array an output, by name.
+        tensors: Path of an NPZ: ``input`` (uint8, batch of one) and one array per output, by name.
         max_rel: The largest relative difference at which a replay passes.
     """
 
@@ -413,25 +411,25 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The best way to run the bundle on one machine, measured there.
+    """The fastest way to run the bundle on one machine, measured there.
 
     Attributes:
         machine: The machine, in words.
         goal: ``latency`` or ``throughput``.
         engine: The engine's name.
         variant: The variant that it loads.
-        precision: The precision that the engine is asked for.
+        precision: The precision requested from the engine.
         hint: ``latency`` or ``throughput``: how the engine spreads over the cores.
-        threads: Threads for inference; None takes every core.
-        batch: The one batch that it is loaded for; None takes whatever the variant allows.
+        threads: Threads for inference; None uses every core.
+        batch: The one batch size that it is loaded for; None for whatever the variant allows.
         p50_ms: Median latency of one run, engine only.
-        fps: Frames a second, engine only, with as many runs in flight as the engine gains from.
+        fps: Frames per second, engine only, with as many runs in flight as the engine benefits from.
         fp32_p50_ms: Plain FP32 onnxruntime's median latency in the same measurement.
-        fp32_fps: Its frames a second.
-        accuracy: What it costs in accuracy; None where it computes in FP32.
+        fp32_fps: Its frames per second.
+        accuracy: The accuracy cost; None if it computes in FP32.
         measured_at: UTC, ISO 8601.
-        disturbed: What else the machine had to do meanwhile; None where that is not known.
-        engines: The engines that were there to be measured; none where that was not written down yet.
+        disturbed: The machine's other load meanwhile; None if unknown.
+        engines: The engines available for the measurement; empty in plans that did not record them yet.
     """
 
     machine: str
@@ -453,16 +451,16 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CompiledEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An engine that was compiled from a variant: a cache, rebuilt where anything in its provenance differs.
+    """An engine compiled from a variant: a cache, rebuilt if anything in its provenance differs.
 
     Attributes:
         file: Its path in the bundle, ``engines/<key>/engine``.
         target: ``tensorrt`` or ``tensorrt-rtx``.
         variant: The variant that it was compiled from.
-        provenance: Everything that it depends on: the library's version, the GPU, the driver, shapes, flags, and
-            the ONNX file's hash. The key is a hash of exactly that.
+        provenance: Everything that it depends on: the library's version, the GPU, the driver, shapes, flags, and the
+            ONNX file's hash. The key is a hash of exactly these.
         seconds: How long it took to compile.
-        size_bytes: Its size.
+        size_bytes: Its size in bytes.
     """
 
     file: Path
@@ -488,7 +486,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: The bundle's own name.
         created_by: ``edgebone`` and its version.
         created_at: UTC, ISO 8601.
-        model: What was exported.
+        model: The exported network.
         preprocess: From picture to network input.
         input: The network's input: uint8, NHWC.
         outputs: Every output of the graph.
@@ -496,10 +494,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         variants: ONNX files by precision.
         golden: The self-test's recording.
         engines: Compiled engines by key.
-        plans: The measured best way to run it, by machine.
-        frame_variants: Graphs that take the camera's own frames, by names that no variant has.
-        taps: What attached heads read of the backbone, by the tap's name.
-        files: Every file of the bundle but the manifest itself, by path.
+        plans: The fastest measured way to run it, by machine.
+        frame_variants: Graphs that take the camera's own frames, by names different from the variants'.
+        taps: The backbone's values that attached heads read, by the tap's name.
+        files: Every file of the bundle except the manifest, by path.
     """
 
     schema: int
@@ -521,11 +519,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def graph_heads(self) -> dict[str, Head]:
-        """The heads whose nodes are in the network's graph: all but the detached ones."""
+        """The heads whose nodes are in the network's graph: all except detached ones."""
         return {name: head for name, head in self.heads.items() if not head.detached}
 
     def chosen_graphs(self, names: Sequence[str], where: str) -> list[str]:
-        """The named variants and frame variants once each, or all of them where none is named.
+        """Return the named variants and frame variants once each, or all of them if none is named.
 
         Raises:
             EngineError: There is no such variant.
@@ -540,7 +538,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return list(dict.fromkeys(names or known))
 
     def graph(self, name: str) -> Variant:
-        """A variant, or a frame variant with all that it has of the variant that it is made from.
+        """Return a variant, or a frame variant completed from the variant that it was made from.
 
         Raises:
             KeyError: There is neither.
@@ -551,7 +549,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self.variants[frame.variant], file=frame.file, golden="")
 
     def input_of(self, name: str) -> TensorSpec:
-        """The input of a variant, or of a frame variant."""
+        """Return the input of a variant or frame variant."""
         frame = self.frame_variants.get(name)
         if frame is None:
             return self.input
@@ -563,7 +561,7 @@ class _Version(msgspec.Struct):
 
 
 def parse_manifest(raw: bytes, where: str) -> Manifest:
-    """Read a manifest strictly.
+    """Parse a manifest strictly.
 
     Args:
         raw: The file's bytes.
@@ -587,7 +585,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
 
 
 def _check_sizes(manifest: Manifest, where: str) -> None:
-    """Refuse tensors that no memory holds, before anything is made for them."""
+    """Reject tensors that fit in no memory, before anything is allocated for them."""
     batches = [variant.batch[0] for variant in manifest.variants.values()]
     batches += [plan.batch for plan in manifest.plans.values() if plan.batch is not None]
     pictures = TensorSpec(manifest.input.name, "uint8", ("batch", *manifest.preprocess.size_hw, 3))
@@ -595,13 +593,13 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
         inner = bytes_of(spec.shape[1:], spec.dtype)
         if inner * max(batches) > limits.TENSOR_BYTES:
             raise BundleError(
-                f"{where}: {spec} at a batch of {max(batches)} takes more than "
-                f"{in_words(limits.TENSOR_BYTES)}, which is the most of one tensor"
+                f"{where}: {spec} at a batch of {max(batches)} takes more than {in_words(limits.TENSOR_BYTES)}, the "
+                "limit for one tensor"
             )
 
 
 def _check_references(manifest: Manifest, where: str) -> None:
-    """Refuse a manifest that names an output or a file that it does not list."""
+    """Reject a manifest that names an output or a file that it does not list."""
     outputs = {spec.name for spec in manifest.outputs}
     for name, head in manifest.graph_heads.items():
         unknown = set(head.outputs) - outputs

@@ -1,4 +1,4 @@
-"""What a gallery says about one picture: the entries most like it, and whose they are."""
+"""A gallery's result for one picture: the most similar entries and their labels."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from edgebone.core.shown import Shown
 
 UNKNOWN = "unknown"
-"""The label of what is like nothing in the gallery."""
+"""The label of a picture that resembles nothing in the gallery."""
 
 
 @dataclass(frozen=True, repr=False)
 class Matches(Shown):
-    """The entries of a gallery that are most like one picture, best first.
+    """The entries of a gallery that are most similar to one picture, best first.
 
     Attributes:
         labels: The k entries' labels.
         similarity: float32, shape (k,), -1 to 1, descending: the cosine between the vectors.
         ids: int64, shape (k,): the entries' ids.
-        label: What the picture is taken for; ``"unknown"`` where nothing is like it enough.
+        label: The recognised label; ``"unknown"`` if no entry is similar enough.
     """
 
     labels: tuple[str, ...]
@@ -32,16 +32,16 @@ class Matches(Shown):
 
     @classmethod
     def none(cls) -> Matches:
-        """What an empty gallery gives."""
+        """Return the result of an empty gallery."""
         return cls((), np.empty(0, np.float32), np.empty(0, np.int64))
 
     def __len__(self) -> int:
-        """How many entries are listed."""
+        """Return the number of entries."""
         return len(self.labels)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether nothing is like the picture enough."""
+        """Whether no entry is similar enough."""
         return self.label == UNKNOWN
 
     def to_dict(self) -> dict[str, Any]:

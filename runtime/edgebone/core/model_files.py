@@ -1,4 +1,4 @@
-"""Files of networks in other formats, and how each becomes a bundle."""
+"""Network files in other formats, and how to turn each into a bundle."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from edgebone.core.reading import open_regular
 
 MANIFEST = "manifest.json"
 _TORCH = (
-    "a PyTorch file: ultralytics' become ONNX with: yolo export model={file} format=onnx, then: edgebone import "
-    "{stem}.onnx; weights alone go into the network that they are of: edgebone export MODEL --weights {file}"
+    "a PyTorch file: convert ultralytics' to ONNX with: yolo export model={file} format=onnx, then: edgebone import "
+    "{stem}.onnx; export weights with the network they belong to: edgebone export MODEL --weights {file}"
 )
-_WEIGHTS = "weights alone: they go into the network that they are of: edgebone export MODEL --weights {file}"
+_WEIGHTS = "weights alone: export them with the network they belong to: edgebone export MODEL --weights {file}"
 _TENSORFLOW = (
-    "a TensorFlow file, which becomes ONNX with: python -m tf2onnx.convert {flag} {file} --output {stem}.onnx, "
+    "a TensorFlow file: convert it to ONNX with: python -m tf2onnx.convert {flag} {file} --output {stem}.onnx, "
     "then: edgebone import {stem}.onnx"
 )
 _ENGINE = (
-    "an engine for one GPU, out of which no network is read: import the ONNX file that it was made from, then: "
+    "an engine for one GPU, which cannot be imported: import the ONNX file that it was made from, then: "
     "edgebone compile"
 )
-_NO_WAY = "{what}, out of which no ONNX is made: import the ONNX file that it was made from"
+_NO_WAY = "{what}, which cannot be imported: import the ONNX file that it was made from"
 _IMPORT = (
-    "an ONNX file; a bundle is made of it with: edgebone import {file} -o {stem}.bundle --decoder DECODER "
+    "an ONNX file; make a bundle from it with: edgebone import {file} -o {stem}.bundle --decoder DECODER "
     "(yolov8, yolox, detr, classification, segmentation, …)"
 )
 _KINDS = {
@@ -42,15 +42,15 @@ _KINDS = {
     **dict.fromkeys((".mlmodel", ".mlpackage"), _NO_WAY.replace("{what}", "a Core ML network")),
     ".rknn": _NO_WAY.replace("{what}", "a Rockchip network"),
     ".hef": _NO_WAY.replace("{what}", "a Hailo network"),
-    ".pdmodel": "a PaddlePaddle network, which becomes ONNX with: paddle2onnx",
+    ".pdmodel": "a PaddlePaddle network: convert it to ONNX with: paddle2onnx",
     ".caffemodel": _NO_WAY.replace("{what}", "a Caffe network"),
-    ".head": "a head; it is put onto its backbone's bundle with: edgebone attach BUNDLE {file} -o NEW.bundle",
-    ".gallery": "a gallery: name what a bundle sees by it with: edgebone run BUNDLE SOURCE --gallery {file}",
+    ".head": "a head; put it on its backbone's bundle with: edgebone attach BUNDLE {file} -o NEW.bundle",
+    ".gallery": "a gallery; use it with: edgebone run BUNDLE SOURCE --gallery {file}",
 }
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a folder or zip has a manifest where a bundle has it; nothing of it is checked."""
+    """Return whether a folder or zip has a manifest where a bundle has it, without checking it."""
     try:
         if path.is_dir():
             return (path / MANIFEST).is_file()
@@ -63,10 +63,10 @@ def is_bundle(path: Path) -> bool:
 
 
 def way_to_a_bundle(path: Path) -> str:
-    """What a file is, by its name, and how it becomes a bundle, with the line to type; empty where it is none of these.
+    """Describe a file by its name, with the command that turns it into a bundle; empty for unknown names.
 
     Args:
-        path: The file, or a folder of TensorFlow's or OpenVINO's.
+        path: The file, or a folder of TensorFlow or OpenVINO.
     """
     kind = _KINDS.get(path.suffix.lower(), "")
     try:
@@ -81,7 +81,7 @@ def way_to_a_bundle(path: Path) -> str:
 
 
 def bundles_in(folder: Path, most: int = 3) -> list[Path]:
-    """The bundles that lie in a folder, at most so many; no more than these are looked into."""
+    """Return up to ``most`` bundles in a folder; no others are opened."""
     try:
         named = (item for item in sorted(folder.iterdir()) if item.suffix in (".bundle", ".zip"))
         return list(islice(filter(is_bundle, named), most))

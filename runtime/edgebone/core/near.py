@@ -1,4 +1,4 @@
-"""Names near a name that nothing has: what was most likely meant."""
+"""Finds names similar to an unknown name: suggestions of what was meant."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _LIKENESS = 0.6
 
 
 def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
-    """The known names that are spelt like a name, the likest first; capitals count as small letters, ``_`` as ``-``.
+    """Return the known names spelt similarly, most similar first; ignores case, and ``_`` equals ``-``.
 
     Args:
-        name: What was said.
-        known: What there is.
-        most: How many to give at most.
+        name: The unknown name.
+        known: The known names.
+        most: The largest number of names to return.
     """
-    # Only what is refused pays for it.
+    # Imported here: only errors pay for it.
     import difflib
 
     plain: dict[str, list[str]] = {}
@@ -27,12 +27,12 @@ def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def did_you_mean(name: object, known: Iterable[str], meant: Mapping[str, str] = MappingProxyType({})) -> str:
-    """``did you mean person? `` for a message that goes on with what there is; empty where nothing is near.
+    """Return ``did you mean person? `` for a message that then lists the known names; empty if none is near.
 
     Args:
-        name: What was said.
-        known: What there is.
-        meant: What others call by another word, by that word in small letters; before anything that is spelt alike.
+        name: The unknown name.
+        known: The known names.
+        meant: Known names by lower-case synonym; they take precedence over similar spelling.
     """
     word = str(name).lower()
     found = [meant[word]] if word in meant else near(name, known)

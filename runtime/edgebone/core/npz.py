@@ -1,4 +1,4 @@
-"""Arrays out of NumPy's zip, none of them larger than they may be together."""
+"""Reads arrays from NumPy's zip, within a size limit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from edgebone.core.tensors import Array
 
 
 def read_npz(content: bytes, limit_bytes: int) -> dict[str, Array]:
-    """Read what :func:`numpy.savez` wrote.
+    """Read arrays that :func:`numpy.savez` wrote.
 
     Args:
         content: The file.
-        limit_bytes: The most bytes of all arrays together, unpacked.
+        limit_bytes: The limit for all arrays together, unpacked.
 
     Raises:
-        ValueError: They are larger, or more than a zip may hold.
-        Exception: It is damaged: zipfile, zlib, NumPy and tokenize each have errors of their own for that.
+        ValueError: The arrays are larger, or too many.
+        Exception: The file is damaged: zipfile, zlib, NumPy and tokenize each raise their own errors.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()

@@ -1,7 +1,7 @@
-"""Proves that bytes are an ONNX network that stands for itself, before an engine parses them.
+"""Checks that bytes are a self-contained ONNX network before an engine parses them.
 
-A walk over the protobuf wire format (https://protobuf.dev/programming-guides/encoding), with the messages of
-https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. It unpacks no tensor.
+It walks the protobuf wire format (https://protobuf.dev/programming-guides/encoding), with the messages of
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. No tensor is unpacked.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from edgebone.core.errors import BundleError
 from edgebone.core.limits import GRAPH_FIELDS, GRAPH_NESTING, TENSOR_ELEMENTS
 
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
-# Every field of each message that is looked into, and the message that it holds; "" for what is no message, or one
-# that holds neither tensors nor graphs, nor shapes that memory is taken for.
+# Every field of each inspected message, with its message type; "" for scalars and for messages without tensors, graphs,
+# or shapes that memory is allocated for.
 _FIELDS = {
     "ModelProto": dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 14, 26), "") | {7: "GraphProto", 25: "FunctionProto"},
     "GraphProto": dict.fromkeys((2, 10, 14, 16), "")
@@ -33,7 +33,7 @@ _FIELDS = {
     "TensorShapeProto": {1: "TensorShapeProto.Dimension"},
     "TensorShapeProto.Dimension": {1: "", 2: "", 3: ""},
 }
-# The same by what stands before a field: its number and how its end is found. A message is always counted in bytes.
+# The same by a field's tag: its number and wire type. A message is always length-delimited.
 _TAGS: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         kind: {
@@ -44,8 +44,8 @@ _TAGS: Mapping[str, Mapping[int, str]] = MappingProxyType(
         for kind, fields in _FIELDS.items()
     }
 )
-# Fields that ONNX has and a bundle has no use for, in words.
-_EXTERNAL, _SPARSE = "it keeps tensors in files of their own (external data)", "it holds sparse tensors"
+# ONNX fields that a bundle may not use, in words.
+_EXTERNAL, _SPARSE = "it keeps tensors in other files (external data)", "it holds sparse tensors"
 _REFUSED: Mapping[tuple[str, int], str] = MappingProxyType(
     {
         ("TensorProto", 13): _EXTERNAL,
@@ -57,32 +57,32 @@ _REFUSED: Mapping[tuple[str, int], str] = MappingProxyType(
 )
 _PLAIN_BYTES = 128
 _NEGATIVE = 1 << 63
-_CUT_OFF = "it is cut off, or no protobuf"
+_CUT_OFF = "it is truncated, or not protobuf"
 
 
 def check_onnx(content: bytes | mmap.mmap, where: str) -> None:
-    """Refuse bytes that are not one ONNX network with all that it needs.
+    """Reject bytes that are not one complete ONNX network.
 
-    Refused are: other formats, whatever the file is called; data in other files, anywhere in the network; bytes that
-    no field of ONNX has; graphs that are nested too deep, and nodes that read what no node before them gave, as in
-    a circle; shapes that no memory holds, and tensors with less data than their shapes say.
+    It rejects other formats, whatever the file's name; data in other files, anywhere in the network; bytes that belong
+    to no ONNX field; graphs nested too deep; nodes that read a value that no earlier node outputs, as in a cycle;
+    shapes that fit in no memory; and tensors with less data than their shapes say.
 
     Args:
         content: The file.
-        where: What it is, for messages.
+        where: The file, for messages.
 
     Raises:
-        BundleError: It is none, or one that is refused.
+        BundleError: It is not an ONNX network, or is rejected.
     """
     try:
         _Walk(content).model()
     except (_Refused, IndexError) as refused:
         why = refused if isinstance(refused, _Refused) else _CUT_OFF
-        raise BundleError(f"{where}: no ONNX network as a bundle holds it: {why}; export or import it again") from None
+        raise BundleError(f"{where}: not a valid ONNX network for a bundle: {why}; export or import it again") from None
 
 
 class _Refused(Exception):
-    """Why a network is refused, in words."""
+    """The reason why a network is rejected."""
 
 
 _Scopes = tuple[set[bytes], ...]
@@ -92,21 +92,21 @@ class _Walk:
     def __init__(self, content: bytes | mmap.mmap) -> None:
         self._content = content
         self._fields_left = GRAPH_FIELDS
-        # Attributes without a message in them, such as the strides of most convolutions: looked into once.
+        # Attributes without messages, such as the strides of most convolutions, are inspected once.
         self._plain: set[bytes] = set()
 
     def model(self) -> None:
         fields = list(self._fields("ModelProto", 0, len(self._content)))
         numbers = [number for number, _, _, _ in fields]
-        # Those who write protobuf write the version first; no other format begins with it.
+        # Protobuf writers write the version first; no other format begins with it.
         if numbers[:1] != [1] or (numbers.count(1), numbers.count(7)) != (1, 1) or 8 not in numbers:
-            raise _Refused("it does not begin with ONNX's version, or has not one graph and its operators' version")
+            raise _Refused("it does not begin with ONNX's version, or lacks a single graph or the operators' version")
         for _, child, start, end in fields:
             if child:
                 self._graph(child, start, end, (), 1)
 
     def _graph(self, kind: str, start: int, end: int, scopes: _Scopes, depth: int) -> None:
-        """A graph, or a function, which sees its own inputs only."""
+        """Check a graph, or a function, which sees only its own inputs."""
         if depth > GRAPH_NESTING:
             raise _Refused(f"its graphs are nested more than {GRAPH_NESTING} deep")
         known: set[bytes] = set()
@@ -114,7 +114,7 @@ class _Walk:
         nodes = []
         for number, child, at, to in self._fields(kind, start, end):
             if child == "NodeProto":
-                # Looked into when all inputs and initialisers are known, which stand behind them.
+                # Checked once all inputs and initialisers are known, which follow the nodes.
                 nodes.append((at, to))
             elif child == "TensorProto":
                 known.add(self._tensor(at, to))
@@ -137,12 +137,12 @@ class _Walk:
             elif number == 1:
                 name = self._content[at:to]
                 if name and not any(name in scope for scope in scopes):
-                    raise _Refused(f"a node reads {_shown(name)}, which nothing before it gives")
+                    raise _Refused(f"a node reads {_shown(name)}, which no earlier node outputs")
             elif number == 2:
                 gives.append(self._content[at:to])
         for name in gives:
             if name in scopes[-1]:
-                raise _Refused(f"{_shown(name)} is given twice")
+                raise _Refused(f"{_shown(name)} is defined twice")
             if name:
                 scopes[-1].add(name)
 
@@ -161,7 +161,7 @@ class _Walk:
             self._plain.add(key)
 
     def _tensor(self, start: int, end: int) -> bytes:
-        """A tensor; gives its name."""
+        """Check a tensor; return its name."""
         name, elements = b"", 1
         for number, _, at, to in self._fields("TensorProto", start, end):
             if number == 8:
@@ -171,27 +171,27 @@ class _Walk:
             while number == 1 and at < to:
                 size, at = self._varint(at)
                 elements *= size
-        # The smallest elements that ONNX has are of two bits.
+        # ONNX's smallest elements have two bits.
         if elements > 4 * (end - start):
-            raise _Refused(f"tensor {_shown(name)} declares {elements} elements, and has fewer")
+            raise _Refused(f"tensor {_shown(name)} declares {elements} elements but has fewer")
         return name
 
     def _value(self, start: int, end: int) -> bytes:
-        """What is known of a value; gives its name."""
+        """Check a value's declared type; return its name."""
         name, elements = b"", 1
         for number, child, at, to in self._fields("ValueInfoProto", start, end):
             if number == 1:
                 name = self._content[at:to]
             elif child:
                 for size in self._sizes(child, at, to):
-                    # Some write -1 for a size that is free.
+                    # Some exporters write -1 for a free size.
                     elements *= size if size < _NEGATIVE else 1
         if elements > TENSOR_ELEMENTS:
             raise _Refused(f"{_shown(name)} declares {elements} elements, more than {TENSOR_ELEMENTS}")
         return name
 
     def _sizes(self, kind: str, start: int, end: int) -> Iterator[int]:
-        """The sizes of a tensor's shape that are numbers; others are only known when it runs."""
+        """Yield the numeric sizes of a tensor's shape; the others are only known at run time."""
         for number, child, at, to in self._fields(kind, start, end):
             if child:
                 yield from self._sizes(child, at, to)
@@ -199,7 +199,7 @@ class _Walk:
                 yield self._varint(at)[0]
 
     def _fields(self, kind: str, start: int, end: int) -> Iterator[tuple[int, str, int, int]]:
-        """A message's fields: number, the message it holds, and where its value begins and ends."""
+        """Yield a message's fields: number, message type, and where the value begins and ends."""
         content, tags = self._content, _TAGS[kind]
         while start < end:
             tag = content[start]
@@ -230,7 +230,7 @@ class _Walk:
             start = stop
 
     def _varint(self, start: int) -> tuple[int, int]:
-        """An integer of variable length, and where it ends."""
+        """Read an integer of variable length; return it and its end."""
         value = shift = 0
         while shift < 70:
             byte = self._content[start]

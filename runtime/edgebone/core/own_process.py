@@ -1,4 +1,4 @@
-"""Runs Python modules in a process of their own: its memory and thread pools meet nobody else's."""
+"""Runs Python modules in separate processes, with their own memory and thread pools."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import signal
 import subprocess
 import sys
 
-# The working directory is what Python puts first, as ""; what PYTHONPATH and a user's own packages add stays.
+# Removes the working directory, which Python puts first as ""; PYTHONPATH and the user's packages stay.
 _START = "import sys; sys.path[:] = filter(None, sys.path); from edgebone.core.own_process import begin; begin()"
 _PR_SET_PDEATHSIG = 1
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module, as ``python -m`` does, with two differences.
+    """Return the command that runs a module, as ``python -m`` does, with two differences.
 
-    Nothing is imported from the working directory, which is often the folder of the bundles: who may write there may
-    not run code (CWE-427). That is Python's own ``-P``, which 3.10 does not have. And on Linux the process gets SIGTERM
-    when the thread that started it ends, even by SIGKILL.
+    Nothing is imported from the working directory, which often holds bundles: write access there must not allow running
+    code (CWE-427). This is Python's ``-P``, which 3.10 lacks. On Linux the process also gets SIGTERM when the thread
+    that started it ends, even by SIGKILL.
 
     Args:
         module: Its name.
@@ -29,7 +29,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def begin() -> None:
-    """What a process started by :func:`python_command` does first."""
+    """Entry point of a process started by :func:`python_command`."""
     parent, module = int(sys.argv[1]), sys.argv[2]
     del sys.argv[1:3]
     _end_with(parent)
@@ -43,27 +43,27 @@ def _end_with(parent: int) -> None:
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        # It ended before it was watched.
+        # The parent ended before this process could watch it.
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def find_program(name: str) -> str | None:
-    """Where a program is on the PATH; None where it is not.
+    """Return a program's path from PATH; None if it is not found.
 
-    Folders that are named by where one stands, as an empty entry of the PATH is, are passed by (CWE-427).
+    Relative entries of PATH, an empty one included, are skipped (CWE-427).
     """
     return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, os.get_exec_path())))
 
 
 def run_in_own_process(module: str, *arguments: str) -> tuple[bytes, str]:
-    """Run a module and wait.
+    """Run a module in its own process and wait.
 
     Args:
         module: Its name, as after ``python -m``.
         arguments: Its arguments.
 
     Returns:
-        What it printed, and why it failed: the last line on its stderr, empty where it did not fail.
+        Its stdout, and the reason of a failure: the last line of its stderr, empty on success.
     """
     done = subprocess.run(python_command(module, *arguments), capture_output=True, check=False)
     if not done.returncode:

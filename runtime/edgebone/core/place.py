@@ -1,4 +1,4 @@
-"""What a table names without importing it: ``module:name``."""
+"""Loads objects that a table names without importing them: ``module:name``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def load_place(place: str) -> Any:
-    """Import what ``module:name`` names."""
+    """Import the object that ``module:name`` names."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""Whether a machine had anything else to do while it was measured: figures of a busy one say little about it."""
+"""Detects other load on a machine during a measurement: figures from a busy machine mean little."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import msgspec
 
-# A desktop that nobody touches stays below these.
+# An idle desktop stays below these.
 _OTHERS_CORES, _STOLEN, _HELD_S = 0.25, 0.02, 0.05
 
 
 class Disturbed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What kept a machine from doing nothing but what was measured.
+    """Other load on a machine during a measurement.
 
     Attributes:
-        cores: How many cores there are.
-        others_cores: How many of them other processes kept busy, on average.
+        cores: The number of cores.
+        others_cores: The number of cores that other processes kept busy, on average.
         stolen: The share of the cores' time that the hypervisor gave to other machines, 0 to 1.
-        throttled: How often a core was slowed down for its heat.
+        throttled: How often a core was throttled because of heat.
         held_s: How long the container's limit of CPU time stopped its processes, in seconds.
     """
 
@@ -32,11 +32,11 @@ class Disturbed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether none of it is enough to matter."""
+        """Whether none of it matters."""
         return not self._reasons()
 
     def __str__(self) -> str:
-        """``other processes kept 1.4 of 2 cores busy``, and what else there was; empty where it was quiet."""
+        """``other processes kept 1.4 of 2 cores busy`` and further reasons; empty if it was quiet."""
         return ", ".join(self._reasons())
 
     def _reasons(self) -> list[str]:
@@ -46,7 +46,7 @@ class Disturbed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.stolen > _STOLEN:
             reasons.append(f"the hypervisor took {100 * self.stolen:.0f} % of the cores' time")
         if self.throttled:
-            reasons.append(f"cores were slowed down for their heat {self.throttled} times")
+            reasons.append(f"cores were throttled by heat {self.throttled} times")
         if self.held_s > _HELD_S:
             reasons.append(f"the container's limit of CPU time stopped its processes for {self.held_s:.1f} s")
         return reasons
@@ -63,10 +63,10 @@ class _Counted:
 
 
 class Watch:
-    """Counts from when it is made.
+    """Counts the machine's other load from its creation on.
 
     Args:
-        root: Where the system's files are.
+        root: The root of the system's files.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -74,9 +74,9 @@ class Watch:
         self._before = self._count()
 
     def until_now(self) -> Disturbed | None:
-        """What there was since; None where the system does not say (it is no Linux), or no time has passed.
+        """Return the other load so far; None if the system does not report it (not Linux) or no time has passed.
 
-        Processes of one's own count as one's own once they have been waited for.
+        Child processes count as own load once they have been waited for.
         """
         before, after = self._before, self._count()
         if before is None or after is None or after.at_s <= before.at_s:

@@ -1,4 +1,4 @@
-"""Reading files of other people: regular ones only, and never more than was asked for."""
+"""Reads untrusted files: only regular ones, within a size limit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from edgebone.core.limits import ARCHIVE_MEMBERS, ARCHIVE_RATIO, MANIFEST_BYTES
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file for reading.
 
-    A FIFO, which would wait for its writer, or a device, which may have no end, is refused and not waited for.
+    A FIFO, which would block until its writer opens it, and a device, which may be endless, are rejected at once.
 
     Raises:
-        OSError: It cannot be opened, or is no regular file.
+        OSError: It cannot be opened, or is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -39,14 +39,14 @@ def read_regular(path: str | os.PathLike[str], limit_bytes: int) -> bytes:
 
     Args:
         path: The file.
-        limit_bytes: The most bytes that it may have; from ``core/limits.py``.
+        limit_bytes: The largest allowed size; from ``core/limits.py``.
 
     Raises:
-        OSError: It cannot be read, is no regular file, or is larger. ``strerror`` says which, in words.
+        OSError: It cannot be read, is not a regular file, or is larger. ``strerror`` says which.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # No more than that: Python takes the memory for all that is asked for.
+        # Reads no more than that: Python allocates memory for all bytes requested.
         content = b"" if size > limit_bytes else file.read(size + 1)
     if max(size, len(content)) > limit_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {in_words(limit_bytes)}", os.fspath(path))
@@ -58,21 +58,21 @@ def read_text(path: str | os.PathLike[str], limit_bytes: int) -> str:
 
     Raises:
         OSError: As :func:`read_regular`.
-        UnicodeDecodeError: It is no UTF-8.
+        UnicodeDecodeError: It is not UTF-8.
     """
     return read_regular(path, limit_bytes).decode("utf-8-sig")
 
 
 def open_archive(file: BinaryIO) -> zipfile.ZipFile:
-    """Open a zip, with as many members as are allowed, each of a name of its own, and no more in it than is plausible.
+    """Open a zip, within limits on the number of members and the unpacked size, and with unique names.
 
     Args:
-        file: The zip, open for reading; it stays the caller's to close.
+        file: The zip, open for reading; the caller closes it.
 
     Raises:
-        ValueError: It has too many members, two of one name, or declares far more bytes than it has: a zip bomb, also
-            where members share their bytes (CWE-409).
-        zipfile.BadZipFile: It is damaged, or no zip.
+        ValueError: It has too many members, a name twice, or declares far more bytes than it has: a zip bomb, also one
+            whose members share bytes (CWE-409).
+        zipfile.BadZipFile: It is damaged, or not a zip.
     """
     archive = zipfile.ZipFile(file)
     names = archive.namelist()
@@ -80,7 +80,7 @@ def open_archive(file: BinaryIO) -> zipfile.ZipFile:
         raise ValueError(f"it has {len(names)} members, more than {ARCHIVE_MEMBERS}")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it has two members of the name {twice}")
+        raise ValueError(f"it has two members named {twice}")
     declared = sum(info.file_size for info in archive.infolist())
     if declared > MANIFEST_BYTES + ARCHIVE_RATIO * file.seek(0, os.SEEK_END):
         raise ValueError(f"unpacked it would have {in_words(declared)}, more than {ARCHIVE_RATIO} times its own size")
@@ -88,12 +88,12 @@ def open_archive(file: BinaryIO) -> zipfile.ZipFile:
 
 
 def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, limit_bytes: int) -> bytes:
-    """Read one member of a zip: the size that it declares is compared before anything is unpacked.
+    """Read one member of a zip; its declared size is checked before it is unpacked.
 
     Raises:
         KeyError: There is no such member.
         ValueError: It is larger than the limit, or than it declares.
-        zipfile.BadZipFile: It is damaged; zlib and zipfile raise other errors as well.
+        zipfile.BadZipFile: It is damaged; zlib and zipfile also raise other errors.
     """
     info = member if isinstance(member, zipfile.ZipInfo) else archive.getinfo(member)
     if info.file_size > limit_bytes:
@@ -106,7 +106,7 @@ def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, limit_b
 
 
 def sha256_of(path: Path) -> str:
-    """A file's hex SHA-256, read in pieces."""
+    """Return a file's hex SHA-256, read in chunks."""
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while piece := file.read(1 << 20):
@@ -115,7 +115,7 @@ def sha256_of(path: Path) -> str:
 
 
 def in_words(size_bytes: int) -> str:
-    """A size in bytes as a person reads it: ``16 MB``."""
+    """Format a size in bytes for people: ``16 MB``."""
     for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
         if size_bytes >= unit:
             return f"{size_bytes / unit:.4g} {name}"
@@ -123,7 +123,7 @@ def in_words(size_bytes: int) -> str:
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a regular file, links followed; False where it cannot be looked at."""
+    """Return whether a path is a regular file, following links; False if it cannot be accessed."""
     try:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except (OSError, ValueError):

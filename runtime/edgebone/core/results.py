@@ -1,4 +1,4 @@
-"""What the network saw, in the field's own terms. Nothing found is an empty typed array, never None."""
+"""A network's results in the field's terms. Nothing found is an empty typed array, never None."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Result(Protocol):
         """The result as plain JSON values (no NumPy scalars)."""
 
     def __str__(self) -> str:
-        """The result in one line, for a person."""
+        """The result in one line, for people."""
 
 
 ABSTAIN = "abstain"
-"""The decision where the probabilities are too close to decide."""
+"""The decision when the probabilities are too close."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +37,7 @@ class Classification(Shown):
         confidence: float32, shape (k,), 0 to 1, descending.
         labels: The k classes' names.
         probabilities: float32, shape (number of classes,): every class's probability, by class id.
-        decision: The class that the head's operating point decides on, or ``abstain``; None where it has none.
+        decision: The class that the head's operating point chooses, or ``abstain``; None without an operating point.
     """
 
     class_id: NDArray[np.int64]
@@ -54,7 +54,7 @@ class Classification(Shown):
     def to_dict(self) -> dict[str, Any]:
         """``{"classes": [{"class_id": …, "label": …, "confidence": …}, …]}``, best first.
 
-        With an operating point, what it decides is under ``decision``.
+        With an operating point, its choice is under ``decision``.
         """
         found: dict[str, Any] = {"classes": _classes(self.class_id, self.labels, self.confidence)}
         return found if self.decision is None else {**found, "decision": self.decision}
@@ -72,7 +72,7 @@ class MultiLabel(Shown):
     Attributes:
         class_id: int64, shape (n,).
         confidence: float32, shape (n,), 0 to 1, descending.
-        labels: The n labels' names; none where no label holds.
+        labels: The n labels' names; empty if no label holds.
         probabilities: float32, shape (number of labels,): every label's probability, by class id.
     """
 
@@ -95,13 +95,13 @@ class MultiLabel(Shown):
 
 @dataclass(frozen=True, repr=False)
 class Regression(Shown):
-    """Numbers that were read off one picture.
+    """Numbers predicted from one picture.
 
     Attributes:
-        names: What each number is.
+        names: The name of each number.
         values: float32, shape (n,).
-        half_width: float32, shape (n,): nine of ten true values lie within this of the number, where pictures are
-            like those that the head was fitted on; None where that is not known.
+        half_width: float32, shape (n,): nine of ten true values are within this distance, for pictures like those that
+            the head was fitted on; None if unknown.
     """
 
     names: tuple[str, ...]
@@ -109,7 +109,7 @@ class Regression(Shown):
     half_width: NDArray[np.float32] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"values": {name: {"value": …, "half_width": …}, …}}``; without ``half_width`` where it is not known."""
+        """``{"values": {name: {"value": …, "half_width": …}, …}}``; without ``half_width`` if unknown."""
         rows: dict[str, dict[str, float]] = {
             name: {"value": float(value)} for name, value in zip(self.names, self.values, strict=True)
         }
@@ -119,7 +119,7 @@ class Regression(Shown):
         return {"values": rows}
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a number."""
+        """Return one row per number."""
         return [{"name": name, **row} for name, row in self.to_dict()["values"].items()]
 
     def __str__(self) -> str:
@@ -149,7 +149,7 @@ class Embedding(Shown):
 
     Attributes:
         vector: float32, shape (d,).
-        head: What made it, where that is a head of its own behind the network's graph, which may be swapped.
+        head: The detached head that made it, which may be swapped; None if the network's graph made it.
     """
 
     vector: NDArray[np.float32]
@@ -160,7 +160,7 @@ class Embedding(Shown):
         return {"embedding": [round(float(value), 6) for value in self.vector]}
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row: how many numbers, and their length."""
+        """Return one row: the vector's size and length."""
         return [{"numbers": self.vector.size, "length": float(np.linalg.norm(self.vector))}]
 
     def __str__(self) -> str:
@@ -174,14 +174,14 @@ class FeatureMaps(Shown):
 
     Attributes:
         maps: float32 arrays, each of shape (channels, height, width).
-        strides: Network input pixels per cell, one a map.
+        strides: Network input pixels per cell, one per map.
     """
 
     maps: tuple[NDArray[np.float32], ...]
     strides: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Shapes, strides and means; the maps themselves are too large for JSON."""
+        """Return shapes, strides and means; the maps themselves are too large for JSON."""
         return {
             "features": [
                 {"stride": stride, "shape": list(array.shape), "mean": round(float(array.mean()), 6)}
@@ -197,7 +197,7 @@ class FeatureMaps(Shown):
 
 @dataclass(frozen=True, repr=False)
 class RawTensors(Shown):
-    """The network's outputs for one picture, as they came.
+    """The network's raw outputs for one picture.
 
     Attributes:
         tensors: Arrays by output name, without the batch axis.
@@ -215,7 +215,7 @@ class RawTensors(Shown):
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a tensor."""
+        """Return one row per tensor."""
         return [{"name": name, **row} for name, row in self.to_dict()["tensors"].items()]
 
     def __str__(self) -> str:
@@ -225,7 +225,7 @@ class RawTensors(Shown):
 
 
 def _range(array: NDArray[Any]) -> dict[str, float | None]:
-    """Smallest and largest value; None where there is none that JSON could hold."""
+    """Return the smallest and largest value; None for a value that JSON cannot hold."""
     finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
     if not finite.size:
         return {"min": None, "max": None}
@@ -244,7 +244,7 @@ class HeadResults(Shown, dict[str, Result]):
         return [{"head": name, **row} for name, result in self.items() for row in _rows_of(result)]
 
     def __str__(self) -> str:
-        """One line, a head after the other."""
+        """Return one line with all heads."""
         return results_to_text(self)
 
 
@@ -253,18 +253,18 @@ def _rows_of(result: Result) -> list[dict[str, Any]]:
 
 
 Results = Result | dict[str, Result]
-"""What a model gives for one frame: its head's result, or with several heads the results by head name."""
+"""A model's results for one frame: the head's result, or for several heads the results by head name."""
 
 
 def results_to_dict(results: Results) -> dict[str, Any]:
-    """Plain JSON values: one head's own keys, or several heads' under ``heads``."""
+    """Return plain JSON values: one head's own keys, or several heads' under ``heads``."""
     if isinstance(results, dict):
         return {"heads": {name: result.to_dict() for name, result in results.items()}}
     return results.to_dict()
 
 
 def results_to_text(results: Results) -> str:
-    """One line for a person."""
+    """Return one line for people."""
     if isinstance(results, dict):
         return "; ".join(f"{name}: {result}" for name, result in results.items())
     return str(results)

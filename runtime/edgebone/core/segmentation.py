@@ -1,4 +1,4 @@
-"""One class a pixel."""
+"""Results with one class per pixel."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class SegmentationMap(Shown):
     Attributes:
         class_id: uint8, of the picture's height and width: the class's index in ``labels``. Pixels that the
             network did not see (cut off by a centre crop) are 0.
-        labels: Class names by class id; the first is what is not segmented (background).
+        labels: Class names by class id; the first is the background.
     """
 
     class_id: NDArray[np.uint8]
     labels: tuple[str, ...]
 
     def mask(self, label: str) -> NDArray[np.bool_]:
-        """Where a class is: bool, of the picture's height and width.
+        """Return the mask of a class: bool, of the picture's height and width.
 
         Raises:
             KeyError: No class of that name.
@@ -40,16 +40,16 @@ class SegmentationMap(Shown):
 
     @property
     def area(self) -> NDArray[np.int64]:
-        """int64, shape (classes,): how many pixels each class has."""
+        """Return the number of pixels per class: int64, shape (classes,)."""
         # Sorted counting over a uint8 picture is ten times slower than one pass of bins.
         return np.bincount(self.class_id.ravel(), minlength=len(self.labels))[: len(self.labels)]
 
     def shares(self) -> dict[str, float]:
-        """Each class's share of the picture, 0 to 1."""
+        """Return each class's share of the picture, 0 to 1."""
         return dict(zip(self.labels, (self.area / max(self.class_id.size, 1)).tolist(), strict=True))
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections`` with one mask a class that is there, the background left out.
+        """Return ``supervision.Detections`` with one mask for each class present, without the background.
 
         Raises:
             MissingDependencyError: supervision is not installed.
@@ -67,14 +67,14 @@ class SegmentationMap(Shown):
         )
 
     def _present(self) -> dict[int, int]:
-        """How many pixels each class has that is there, by class id, without the background."""
+        """Return the number of pixels of each class present, by class id, without the background."""
         return {index: pixels for index, pixels in enumerate(self.area.tolist()) if pixels and index}
 
     def to_dict(self) -> dict[str, Any]:
         """``{"segments": [{"category_id", "label", "area", "segmentation": {"size", "counts"}}, …]}``.
 
-        One entry a class that is there, the background left out, with COCO's uncompressed run lengths: down
-        the columns, beginning with a run of zeros.
+        One entry for each class present, without the background, with COCO's uncompressed run lengths: column by
+        column, beginning with a run of zeros.
         """
         return {
             "segments": [
@@ -92,7 +92,7 @@ class SegmentationMap(Shown):
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a class that is there, the background left out: its area in pixels, and its share."""
+        """Return one row for each class present, without the background: its area in pixels and its share."""
         return [
             {"category_id": index, "label": self.labels[index], "area": pixels, "share": pixels / self.class_id.size}
             for index, pixels in self._present().items()
@@ -105,7 +105,7 @@ class SegmentationMap(Shown):
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """COCO's uncompressed run-length encoding of a mask: lengths of zeros and ones in turn, column by column.
+    """Return COCO's uncompressed run-length encoding of a mask: alternating runs of zeros and ones, by column.
 
     Source: cocoapi, ``common/maskApi.h``.
     """

@@ -1,4 +1,4 @@
-"""What a result can do for a person: be drawn, saved, shown, listed as a table, and say itself in a line."""
+"""Presents results to people: draws, saves, shows, tabulates and summarises them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _ROWS_SHOWN, _WIDTH_SHOWN, _MOST_IN_A_CELL = 20, 640, 8
 class Shown:
     """A result, or several heads' results, of one picture.
 
-    A result that ``model(picture)`` gives remembers the picture; one of a list or a stream is given it.
+    A result of ``model(picture)`` remembers its picture; results of a list or a stream need it as an argument.
     """
 
     painter: ClassVar[Callable[[Any, Any], Any] | None] = None
-    """Draws results onto a picture; the model puts it here, which is above the results."""
+    """Draws results onto a picture; set by the model, since this room must not import drawing."""
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON values."""
         raise NotImplementedError
 
     def rows(self) -> list[dict[str, Any]]:
-        """The result as rows of a table, plain values by column: what it lists, or itself."""
+        """Return the result as table rows, plain values by column."""
         return _rows(self.to_dict())
 
     def __repr__(self) -> str:
@@ -37,10 +37,10 @@ class Shown:
         """Draw the result onto a copy of the picture.
 
         Args:
-            picture: Whatever a model takes; None for the one that the result is of.
+            picture: Anything that a model accepts; None for the result's own picture.
 
         Returns:
-            A ``PIL.Image.Image``, RGB: notebooks show it, ``.save(path)`` writes it.
+            A ``PIL.Image.Image`` in RGB.
 
         Raises:
             EdgeboneError: The result does not know its picture.
@@ -48,7 +48,7 @@ class Shown:
         """
         known = getattr(self, "_picture", None) if picture is None else picture
         if known is None or Shown.painter is None:
-            raise EdgeboneError("the result does not know its picture: give it, as in result.draw(frame)")
+            raise EdgeboneError("the result does not know its picture; pass it, as in result.draw(frame)")
         return Shown.painter(known, self)
 
     def save(self, path: Any, picture: Any = None) -> None:
@@ -60,7 +60,7 @@ class Shown:
         self.draw(picture).show()
 
     def to_df(self) -> Any:
-        """The rows as a pandas DataFrame, or as polars' where only that is installed.
+        """Return the rows as a pandas DataFrame, or as a polars one if only polars is installed.
 
         Raises:
             MissingDependencyError: Neither is installed.
@@ -76,8 +76,8 @@ class Shown:
         return pandas.DataFrame(self.rows())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the line, the picture where it is known, and the first rows."""
-        # Only notebooks pay for it.
+        """Return HTML for notebooks: the summary, the picture if known, and the first rows."""
+        # Imported here: only notebooks pay for it.
         import html
 
         parts = [f"<p>{html.escape(str(self))}</p>"]
@@ -87,10 +87,10 @@ class Shown:
 
 
 def remember(results: Shown | dict[str, Any] | Any, picture: Any) -> None:
-    """Have results know their picture from now on."""
+    """Store the picture in its results."""
     for item in (results, *(results.values() if isinstance(results, dict) else ())):
         if isinstance(item, Shown):
-            # Frozen for its fields' sake; this is none, and compares with nothing.
+            # The class is frozen for its fields; the picture is not a field and is not compared.
             object.__setattr__(item, "_picture", picture)
 
 
@@ -102,7 +102,7 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _flat(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """One row: what is inside another value has both names; long lists are left to the result itself."""
+    """Return one row: nested values get both names; long lists are omitted."""
     row: dict[str, Any] = {}
     for name, value in found.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A place beside a target where it is made, and the step that gives what is finished the target's name."""
+"""Creates files and folders beside their target, and moves them into place when finished."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _REPLACED = "replaced"
 
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """A hidden folder beside a target, removed at the end; nobody else can look into it or know its name before.
+    """Provide a hidden folder beside a target, removed at the end; it is private and its name unpredictable.
 
-    Its writer holds flock(2) on it. By that, and by no process id, which says nothing across containers, the next
-    writer of the same target tells what is in use from what a killed writer left, and removes the latter.
+    Its writer holds flock(2) on it. By this lock, not by a process id, which means nothing across containers, the next
+    writer of the same target tells folders in use from those that a killed writer left, and removes the latter.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     target = target.absolute()
     remove_left(target)
@@ -42,7 +42,7 @@ def _make(target: Path) -> tuple[Path, int]:
         try:
             descriptor = _own(folder)
         except (BlockingIOError, FileNotFoundError):
-            # Before it was owned, another writer took it for a killed one's.
+            # Another writer took it for a killed writer's before it was locked.
             continue
         except BaseException:
             folder.rmdir()
@@ -56,8 +56,8 @@ def _own(folder: Path) -> int:
     """Lock a folder.
 
     Raises:
-        BlockingIOError: Its writer is at work.
-        OSError: It is gone, or no folder.
+        BlockingIOError: Its writer is active.
+        OSError: It is missing, or not a folder.
     """
     import fcntl
 
@@ -71,7 +71,7 @@ def _own(folder: Path) -> int:
 
 
 def remove_left(target: Path) -> None:
-    """Remove what killed writers of a target left; what one had moved aside gets its name back.
+    """Remove what killed writers of a target left, and restore a target that one had moved aside.
 
     Raises:
         OSError: The target's folder cannot be read.
@@ -91,18 +91,17 @@ def remove_left(target: Path) -> None:
 
 
 def put_in_place(made: Path, target: Path) -> None:
-    """Give a finished folder or file its name; what had the name before goes with the staging folder.
+    """Move a finished folder or file to its target; the previous one is removed with the staging folder.
 
-    Whoever is killed, at any moment, leaves the old or the new one under the name. Only where the file system cannot
-    exchange two names there is a moment without either, in which a kill leaves the old one to the next writer, who
-    puts it back.
+    A kill at any moment leaves the old or the new one under the name. Only where the file system cannot exchange two
+    names is there a moment without either; after a kill in it, the next writer restores the old one.
 
     Args:
-        made: A folder or file, right in a staging folder.
-        target: What it becomes.
+        made: A folder or file, directly in a staging folder.
+        target: Its final path.
 
     Raises:
-        OSError: It cannot be put there; what was there is still there.
+        OSError: It cannot be moved; the previous one is intact.
     """
     sync_tree(made)
     if not target.exists() or (made.is_file() and target.is_file()):
@@ -118,20 +117,20 @@ def _rename_both(made: Path, target: Path) -> None:
         target.rename(replaced)
         made.rename(target)
     except BaseException:
-        # Ctrl-C between the two, too: the old one must not go with the staging folder.
+        # Also on Ctrl-C between the two: the old one must not be removed with the staging folder.
         if replaced.exists() and not target.exists():
             replaced.rename(target)
         raise
 
 
 def replace_file(made: Path, target: Path, durable: bool = True) -> None:
-    """Give a finished file its name, on the disk if it is to be durable; a folder or device of that name is refused.
+    """Move a finished file to its target, flushed to disk if durable; reject a folder or device of that name.
 
     Raises:
-        OSError: It cannot be put there; what was there is still there.
+        OSError: It cannot be moved; the previous one is intact.
     """
     if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(target))
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(target))
     if durable:
         sync_tree(made)
     made.replace(target)
@@ -140,10 +139,10 @@ def replace_file(made: Path, target: Path, durable: bool = True) -> None:
 
 
 def sync_tree(made: Path) -> None:
-    """Flush a file, or a folder with all in it, to the disk: a name must not get there before its content.
+    """Flush a file, or a folder and its content, to disk: a name must not reach the disk before its content.
 
     Raises:
-        OSError: The disk did not take it.
+        OSError: The flush failed.
     """
     if made.is_dir():
         for inner in made.iterdir():
@@ -159,7 +158,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems have no such thing for folders.
+        # Some network file systems cannot flush folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

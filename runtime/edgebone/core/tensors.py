@@ -1,4 +1,4 @@
-"""Names, dtypes and shapes of an engine's inputs and outputs, and the check of an array against them."""
+"""Specifies names, dtypes and shapes of an engine's inputs and outputs, and checks arrays against them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: The tensor's name in the graph.
         dtype: NumPy's name of the element type, such as ``uint8`` or ``float32``.
-        shape: One entry an axis: a size, or a name such as ``batch`` where the size is free.
+        shape: One entry per axis: a size, or a name such as ``batch`` if the size is free.
     """
 
     name: Name
@@ -36,19 +36,19 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def bytes_of(shape: Sequence[int | str], dtype: str) -> int:
-    """The bytes of a tensor; axes that are free count as one."""
+    """Return the bytes of a tensor; free axes count as one."""
     return math.prod(size for size in shape if isinstance(size, int)) * np.dtype(dtype).itemsize
 
 
 def check_feeds(
     feeds: Mapping[str, Array], specs: Sequence[TensorSpec], batch_range: tuple[int, int] | None = None
 ) -> None:
-    """Refuse feeds whose names, dtypes or shapes are not what the network takes.
+    """Reject feeds whose names, dtypes or shapes the network does not accept.
 
     Args:
         feeds: Arrays by input name.
         specs: The network's inputs.
-        batch_range: Smallest and largest size of the first axis, where it is free.
+        batch_range: Smallest and largest size of a free first axis.
 
     Raises:
         TensorError: The first difference found, with what was expected and what was given.
@@ -76,17 +76,19 @@ def check_feeds(
 
 
 def check_rows(outputs: Mapping[str, Array], names: Collection[str], rows: int) -> None:
-    """Refuse outputs that have no row for each picture, which a network may turn out to give when it runs.
+    """Reject outputs without a row for each picture, which may only show when the network runs.
 
     Args:
-        outputs: Arrays by output name, as an engine gave them.
-        names: Those that are read.
-        rows: How many pictures there are.
+        outputs: Arrays by output name, from an engine.
+        names: The outputs that are read.
+        rows: The number of pictures.
 
     Raises:
-        TensorError: The first that has fewer.
+        TensorError: The first output with another number of rows.
     """
     for name in names:
         shape = outputs[name].shape
         if shape[:1] < (rows,):
-            raise TensorError(f"the network gave {name} of shape {list(shape)} for {rows} pictures, not a row for each")
+            raise TensorError(
+                f"the network returned {name} of shape {list(shape)} for {rows} pictures, not a row for each"
+            )

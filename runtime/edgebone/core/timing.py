@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Percentiles:
-    """The spread of a duration, in milliseconds; all zero where nothing was measured."""
+    """The percentiles of a duration, in milliseconds; all zero if nothing was measured."""
 
     p50_ms: float
     p90_ms: float
@@ -20,7 +20,7 @@ class Percentiles:
 
 
 def percentiles(durations_ns: Iterable[int]) -> Percentiles:
-    """The percentiles of durations in nanoseconds."""
+    """Return the percentiles of durations in nanoseconds."""
     values_ms = np.fromiter(durations_ns, np.float64) / 1e6
     if not values_ms.size:
         return Percentiles(0.0, 0.0, 0.0, 0.0)
@@ -29,15 +29,15 @@ def percentiles(durations_ns: Iterable[int]) -> Percentiles:
 
 
 class Window:
-    """The latest durations of one stage; old ones fall out, so that a stream of days stays small."""
+    """The latest durations of one stage; old ones are dropped, so that memory is bounded."""
 
     def __init__(self, size: int = 2048) -> None:
         self._values_ns: deque[int] = deque(maxlen=size)
 
     def add(self, duration_ns: int) -> None:
-        """Take one duration."""
+        """Add one duration."""
         self._values_ns.append(duration_ns)
 
     def percentiles(self) -> Percentiles:
-        """The spread of the durations in the window."""
+        """Return the percentiles of the durations in the window."""
         return percentiles(tuple(self._values_ns))

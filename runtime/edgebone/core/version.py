@@ -1,4 +1,4 @@
-"""This release, and the stamp that it leaves in what it writes."""
+"""The version, and the stamp that it leaves in files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def created_by() -> str:
 
 
 def created_at() -> str:
-    """The time now: UTC, ISO 8601, in seconds."""
-    # `import edgebone` reads the version, and nothing else of this.
+    """Return the current time: UTC, ISO 8601, in seconds."""
+    # Imported here: `import edgebone` needs only the version.
     import datetime
 
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Writing files: one clear error for all that can keep it from happening, and whole or not at all."""
+"""Writes files atomically, with one clear error for every failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgebone.core.staging import replace_file, staging
 
 
 def as_utf8(text: str) -> str:
-    """The text as UTF-8 can hold it: a file's name need not be UTF-8, what is written must be."""
+    """Return text that UTF-8 can encode: file names need not be UTF-8, written text must be."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -21,16 +21,16 @@ def writing(target: Path, left: str = "nothing was left behind") -> Iterator[Non
     """Turn a failure to write into one clear error.
 
     Args:
-        target: What is written.
-        left: What a failure leaves of it, in words.
+        target: The path that is written.
+        left: The state after a failure, in words.
 
     Raises:
-        OutputError: Instead of any OSError.
+        OutputError: Replaces any OSError.
     """
     try:
         yield
     except OSError as error:
-        # Some of ours are OSErrors, too: a source that cannot be read is not a file that cannot be written.
+        # Some of our errors are OSErrors too: an unreadable source is not an unwritable file.
         if isinstance(error, EdgeboneError):
             raise
         reason = {
@@ -46,16 +46,16 @@ def writing(target: Path, left: str = "nothing was left behind") -> Iterator[Non
 
 
 def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
-    """Write a file whole or not at all; who may read it is as for any new file.
+    """Write a file atomically, with the permissions of any new file.
 
     Args:
         path: The file.
-        content: What it holds.
-        durable: Flush it to the disk. Without, which is several times as fast, a power failure may leave an empty or
-            broken file: for caches alone, whose readers notice.
+        content: Its content.
+        durable: Flush it to disk. Without it, which is several times faster, a power failure may leave an empty or
+            broken file: only for caches, whose readers detect it.
 
     Raises:
-        OSError: It cannot be written; an older one is as it was.
+        OSError: It cannot be written; the previous file is intact.
     """
     with staging(path) as folder:
         made = folder / "content"

@@ -1,6 +1,6 @@
-"""From raw output tensors to typed results: one pure function a head kind, registered as ``name@version``.
+"""Decodes raw output tensors into typed results: one pure function per head kind, registered as ``name@version``.
 
-A decoder's version changes when its result for the same tensors would: old bundles keep their meaning.
+A decoder's version changes if its result for the same tensors would, so that old bundles keep their meaning.
 """
 
 from edgebone.decode.contract import Decoder, DecoderSpec

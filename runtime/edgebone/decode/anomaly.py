@@ -1,4 +1,4 @@
-"""``anomaly@1``: a score a picture and a map of distances, to a map of the picture's own size."""
+"""``anomaly@1``: a score per picture and a distance map, resized to the picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Reject implausible values."""
         if not 0 <= self.threshold < float("inf"):
             raise ValueError(f"threshold must be a distance, 0 or more, got {self.threshold}")
 
@@ -50,7 +50,7 @@ def make(
 
 
 def to_source(cells: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Values a cell (height, width) to values a pixel of the picture, linear between the cells' centres.
+    """Resample values per cell (height, width) to the picture's pixels, linear between the cells' centres.
 
     Pixels that the network did not see are 0.
     """
@@ -58,7 +58,7 @@ def to_source(cells: NDArray[np.float32], geometry: Geometry) -> NDArray[np.floa
     scale, offset = np.array(geometry.scale_xy), np.array(geometry.offset_xy)
     cells_a_pixel = size / np.array(geometry.network_hw[::-1])
     factor = scale * cells_a_pixel
-    # From a pixel's index to a cell's: both have their centres at a half.
+    # Map a pixel's index to a cell's: centres are at one half.
     shift = (0.5 * scale + offset) * cells_a_pixel - 0.5
     height, width = geometry.source_hw
     place = np.array([[factor[0], 0, shift[0]], [0, factor[1], shift[1]]])

@@ -1,4 +1,4 @@
-"""``boxes@1``: boxes that the graph has decoded already, one row each: left, top, right, bottom, score, class."""
+"""``boxes@1``: boxes decoded in the graph, one row each: left, top, right, bottom, score, class."""
 
 from __future__ import annotations
 

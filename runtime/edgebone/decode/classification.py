@@ -1,4 +1,4 @@
-"""``classification@1``: one vector of class scores to the k most likely classes, and what is decided on them."""
+"""``classification@1``: one vector of class scores to the k most likely classes and a decision."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of ``classification@1``.
 
     Attributes:
-        activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent ones, ``none`` where the
-            network's output is already a probability.
-        top_k: How many classes a result lists.
-        positive: Of two classes, the one that is looked for; the other settings of a decision are about its
-            probability.
-        threshold: The positive class is decided on from this probability on; 0.5 where it is not given.
-        abstain: The lowest and the highest probability of the positive class at which nothing is decided.
-        abstain_below: Without a positive class: nothing is decided where the best class is less probable.
+        activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent ones, ``none`` if the network's
+            output is already a probability.
+        top_k: The number of classes in a result.
+        positive: The positive one of two classes; the other decision settings apply to its probability.
+        threshold: The probability from which the decision is the positive class; 0.5 by default.
+        abstain: The range of the positive class's probability, lowest and highest, in which the head abstains.
+        abstain_below: Without a positive class: the head abstains if the best class is less probable.
     """
 
     activation: Literal["softmax", "sigmoid", "none"]
@@ -42,9 +41,9 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     abstain_below: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a result without classes, and settings of a decision that do not go together."""
+        """Reject a result without classes, and contradictory decision settings."""
         if self.positive is None and (self.threshold is not None or self.abstain is not None):
-            raise ValueError("threshold and abstain need positive: the class whose probability they are about")
+            raise ValueError("threshold and abstain need positive: the class whose probability they apply to")
         if self.positive is not None and self.abstain_below is not None:
             raise ValueError("abstain_below is for heads without a positive class; abstain is for those with one")
         low, high = self.abstain or (0.0, 1.0)
@@ -61,10 +60,10 @@ def make(
 ) -> Decoder:
     """Build the decoder; the one output must be (batch, classes) with a label each.
 
-    The decoder raises EngineError for scores that are not finite: any class named for them would be made up.
+    The decoder raises EngineError for scores that are not finite: any class would be arbitrary.
     """
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] != len(labels):
-        raise misfit(name, "classification@1", f"one output of shape [batch, {len(labels)}] (one a label)", outputs)
+        raise misfit(name, "classification@1", f"one output of shape [batch, {len(labels)}] (one per label)", outputs)
     k = min(params.top_k, len(labels))
     decide = _decision(name, params, labels)
 
@@ -83,9 +82,9 @@ def make(
 
 
 def _decision(name: str, params: Params, labels: tuple[str, ...]) -> _Decide:
-    """What is decided on probabilities and the best class."""
+    """Return the function that decides on probabilities and the best class."""
     if (params.abstain is not None or params.abstain_below is not None) and ABSTAIN in labels:
-        raise BundleError(f"head {name}: a class is called {ABSTAIN!r}, which is also what no decision is called")
+        raise BundleError(f"head {name}: a class is named {ABSTAIN!r}, which stands for no decision")
     if params.positive is not None:
         if len(labels) != 2 or labels.count(params.positive) != 1:
             raise BundleError(
@@ -94,7 +93,7 @@ def _decision(name: str, params: Params, labels: tuple[str, ...]) -> _Decide:
             )
         positive = labels.index(params.positive)
         negative = labels[1 - positive]
-        # An empty band: no probability is above 1 and below 0.
+        # An empty range: no probability is above 1 and below 0.
         low, high = params.abstain or (1.0, 0.0)
         threshold = 0.5 if params.threshold is None else params.threshold
         if params.abstain is not None:
@@ -114,7 +113,7 @@ def _decision(name: str, params: Params, labels: tuple[str, ...]) -> _Decide:
 
 
 def probabilities(scores: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
-    """Class scores, shape (classes,), to probabilities of the same shape."""
+    """Convert class scores, shape (classes,), to probabilities of the same shape."""
     if activation == "softmax":
         exponentials = np.exp(scores - scores.max())
         return np.asarray(exponentials / exponentials.sum(), np.float32)

@@ -1,4 +1,4 @@
-"""What a decoder is, what it says of itself, and the errors for outputs that it cannot read."""
+"""The contract of decoders, their rows, and the errors for outputs that they cannot read."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class DecoderSpec:
     """A decoder's row.
 
     Attributes:
-        name: ``name@version``, as manifests name it. The version changes when its result for the same tensors would.
-        task: What its results are.
+        name: ``name@version``, as in manifests. The version changes if its result for the same tensors would.
+        task: The task of its results.
         params: The struct that a head's params must fit; its fields are what ``edgebone.load`` can set.
         make: Builds the decoder of a head.
-        box_reader: Of a detector: builds what reads boxes before any suppression, from the same arguments as ``make``.
-        may_be_empty: Whether an output may have no rows where nothing was found.
-        in_graph: Place of the function that appends the same decoding to a graph, ``module:name``, imported by
-            ``edgebone import`` alone; empty where only the host decodes.
+        box_reader: For a detector: builds the reader of boxes before suppression, from the same arguments as ``make``.
+        may_be_empty: Whether an output may have no rows if nothing was found.
+        in_graph: Place of the function that appends the same decoding to a graph, ``module:name``, imported only by
+            ``edgebone import``; empty if only the host decodes.
     """
 
     name: str
@@ -48,18 +48,18 @@ class DecoderSpec:
 
 
 def misfit(name: str, decoder: str, wanted: str, outputs: Sequence[TensorSpec]) -> BundleError:
-    """The error for outputs that a decoder cannot read: what it reads, and what the bundle has."""
+    """Return the error for outputs that a decoder cannot read, with what it reads and what the bundle has."""
     found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
-    return BundleError(f"head {name}: {decoder} reads {wanted}, the network gives {found or 'nothing'}")
+    return BundleError(f"head {name}: {decoder} reads {wanted}, the network outputs {found or 'nothing'}")
 
 
 def not_finite(name: str) -> EngineError:
-    """The error for outputs with NaN or infinity."""
+    """Return the error for outputs with NaN or infinity."""
     return EngineError(
-        f"head {name}: the network gave NaN or infinity; edgebone doctor tells which engine and precision do"
+        f"head {name}: the network returned NaN or infinity; edgebone doctor shows which engine and precision do"
     )
 
 
 def as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    """The array as float32, without a copy where it is already."""
+    """Return the array as float32, without a copy if it already is."""
     return np.asarray(array, np.float32)

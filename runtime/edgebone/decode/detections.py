@@ -1,4 +1,4 @@
-"""What all detectors share: from boxes in the network's pixels to what is shown of them."""
+"""Shared by all detectors: turns boxes in network pixels into detections."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]
 """Boxes (n, 4) as xyxy in network pixels, scores (n,), class ids (n,)."""
 BoxReader = Callable[[Sequence[Floats]], Candidates]
-"""Takes one picture's outputs and gives the boxes in them, those below the score left out where that saves work."""
+"""Returns the boxes in one picture's outputs; may omit boxes below the score to save work."""
 
 
 class BoxParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings that every detector has.
+    """The settings of every detector.
 
     Attributes:
         score: Boxes with a lower score are dropped, 0 to 1.
-        iou: A box that overlaps a better one of its class by more than this is dropped, 0 to 1; None keeps
-            all, for networks that need no suppression.
-        max_detections: How many boxes a result holds at most.
-        class_agnostic: Suppress across classes, too.
+        iou: A box that overlaps a better one of its class by more than this is dropped, 0 to 1; None keeps all, for
+            networks without suppression.
+        max_detections: The largest number of boxes in a result.
+        class_agnostic: Whether to suppress across classes.
     """
 
     score: float
@@ -53,34 +53,33 @@ class BoxParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxReader) -> Decoder:
     """Build a decoder from a reader of boxes.
 
-    Outputs with NaN or infinity raise EngineError, and so does a class that has no label: whatever box was
-    shown for them would be made up.
+    Outputs with NaN or infinity raise EngineError, and so does a class without a label: their boxes would be arbitrary.
     """
     names = class_names(labels)
 
     def decode(tensors: Sequence[NDArray[Any]], geometry: Geometry) -> Detections:
         floats = [as_float32(tensor) for tensor in tensors]
         for tensor in floats:
-            # A sum is not finite where a term is not, and costs a fifth of looking at each.
+            # A sum is not finite if a term is not, and costs a fifth of checking each.
             if not np.isfinite(tensor.sum(dtype=np.float64)):
                 raise not_finite(name)
         xyxy, scores, class_id = read(floats)
         keep = np.flatnonzero(scores >= params.score)
-        # Each is held against the better ones: the time grows with the square of their number.
+        # Each box is compared with the better ones: the time grows with the square of their number.
         if len(keep) > limits.CANDIDATES:
             best = np.argpartition(scores[keep], -limits.CANDIDATES)[-limits.CANDIDATES :]
             keep = keep[np.sort(best)]
         xyxy, scores, class_id = xyxy[keep], scores[keep], class_id[keep]
         if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(labels):
             raise EngineError(
-                f"head {name}: the network gave class {class_id.max()}, the bundle has {len(labels)} labels"
+                f"head {name}: the network returned class {class_id.max()}, the bundle has {len(labels)} labels"
             )
         if not np.isfinite(xyxy).all():
-            raise EngineError(f"head {name}: a box with infinite sides; edgebone doctor tells which engine gives it")
+            raise EngineError(f"head {name}: a box with infinite sides; edgebone doctor shows which engine returns it")
         keep = suppress(xyxy, scores, class_id, params)
         xyxy, scores, class_id = xyxy[keep], scores[keep], class_id[keep]
         source = to_source(xyxy, geometry)
-        # What lies in the padding alone is nothing that the picture shows.
+        # A box that lies entirely in the padding is not in the picture.
         seen = (source[:, 2] > source[:, 0]) & (source[:, 3] > source[:, 1])
         if not seen.all():
             source, scores, class_id = source[seen], scores[seen], class_id[seen]
@@ -92,13 +91,13 @@ def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxRea
 def box_spec(
     name: str, params: type[BoxParams], box_reader: Callable[..., BoxReader], in_graph: str = ""
 ) -> DecoderSpec:
-    """The row of a detector.
+    """Return the row of a detector.
 
     Args:
         name: Its ``name@version``.
         params: Its settings.
         box_reader: Builds the reader of a head, from the arguments of :data:`edgebone.decode.contract.Make`.
-        in_graph: Where the same decoding is appended to a graph.
+        in_graph: The place of the function that appends the same decoding to a graph.
     """
 
     def make(
@@ -114,45 +113,45 @@ def box_spec(
 
 
 def suppress(xyxy: Floats, scores: Floats, class_id: NDArray[np.int64], params: BoxParams) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression, a class at a time.
+    """Apply greedy non-maximum suppression, class by class.
 
     Args:
         xyxy: Boxes, (n, 4).
         scores: (n,).
         class_id: (n,).
-        params: Says the overlap, and whether classes are kept apart.
+        params: Defines the overlap, and whether classes are separate.
 
     Returns:
-        The places of the boxes that stay, best first, at most ``max_detections``.
+        The indices of the remaining boxes, best first, at most ``max_detections``.
     """
     if params.iou is None or len(scores) < 2:
         order = np.argsort(-scores, kind="stable")
     else:
-        # Annotated as lists of lists, but taken as arrays, which is a tenth of the time.
+        # Annotated as lists of lists, but arrays are accepted too, in a tenth of the time.
         xywh: Any = xyxy.astype(np.float64)
         xywh[:, 2:] -= xywh[:, :2]
         classes: Any = np.zeros(len(scores), np.int32) if params.class_agnostic else class_id.astype(np.int32)
         ranked: Any = scores
-        # OpenCV drops scores that equal its threshold: what is to be dropped is gone already.
+        # OpenCV drops scores equal to its threshold, so low scores were dropped before.
         kept = cv2.dnn.NMSBoxesBatched(xywh, ranked, classes, -1.0, params.iou)
         order = np.asarray(kept, np.int64).reshape(-1)
     return order[: params.max_detections]
 
 
 def to_source(xyxy: Floats, geometry: Geometry) -> Floats:
-    """Boxes (n, 4) from network pixels to the picture's, clipped to the picture."""
+    """Map boxes (n, 4) from network pixels to the picture, clipped to it."""
     height, width = geometry.source_hw
     points = geometry.to_source(xyxy.reshape(-1, 2))
     return np.asarray(points.clip(0, (width, height)).reshape(-1, 4), np.float32)
 
 
 def from_cxcywh(boxes: Floats) -> Floats:
-    """Boxes (n, 4) from centre, width and height to corners."""
+    """Convert boxes (n, 4) from centre, width and height to corners."""
     half = boxes[:, 2:] / 2
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
 def best_class(scores: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """The best class of each row of (n, classes), with its score."""
+    """Return the best class of each row of (n, classes), with its score."""
     class_id = scores.argmax(axis=1)
     return scores[np.arange(len(scores)), class_id], class_id

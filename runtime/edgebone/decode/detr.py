@@ -20,8 +20,8 @@ class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings of ``detr@1``.
 
     Attributes:
-        activation: ``sigmoid``, where a query may have several classes; ``softmax`` with a last class that
-            means "no object" (the first DETR).
+        activation: ``sigmoid`` if a query may have several classes; ``softmax`` with a last class that means "no
+            object" (the original DETR).
     """
 
     activation: Literal["sigmoid", "softmax"] = "sigmoid"

@@ -1,4 +1,4 @@
-"""``embedding@1``: one feature vector, as the network gave it."""
+"""``embedding@1``: one feature vector, as the network returned it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``features@1``: the backbone's feature maps, as the network gave them."""
+"""``features@1``: the backbone's feature maps, as the network returned them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of ``features@1``.
 
     Attributes:
-        strides: Network input pixels per cell, one an output.
+        strides: Network input pixels per cell, one per output.
     """
 
     strides: tuple[Stride, ...]
@@ -29,7 +29,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def make(
     name: str, params: Params, _labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
 ) -> Decoder:
-    """Build the decoder; every output must be (batch, channels, height, width), one a stride."""
+    """Build the decoder; every output must be (batch, channels, height, width), one per stride."""
     if len(outputs) != len(params.strides) or any(len(spec.shape) != 4 for spec in outputs):
         wanted = f"{len(params.strides)} outputs of shape [batch, channels, height, width]"
         raise misfit(name, "features@1", wanted, outputs)

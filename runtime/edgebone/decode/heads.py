@@ -1,4 +1,4 @@
-"""Finds the heads of a kind among a bundle's."""
+"""Finds a bundle's heads by task."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edgebone.tasks.contract import Task
 
 
 def heads_of(heads: Mapping[str, Head], *tasks: Task[Any]) -> dict[str, Task[Any]]:
-    """The task of each head that has one of these, by the head's name.
+    """Return the task of each head with one of these tasks, by the head's name.
 
     Raises:
-        BundleError: A head needs a decoder that is not there.
+        BundleError: A head needs a decoder that is not installed.
     """
     found = {name: spec_of(name, head).task for name, head in heads.items()}
     return {name: task for name, task in found.items() if task in tasks}
@@ -32,18 +32,18 @@ def find_head(
     advice: str = "",
     how: str = " with --head",
 ) -> tuple[str, Task[Any]]:
-    """Find the head that is meant, and its task.
+    """Find the requested head and its task.
 
     Args:
-        heads: The bundle's, or those of them that are considered.
-        tasks: What it may be.
-        name: The one that the user wants; None takes the only one of these tasks.
+        heads: The bundle's heads, or a selection of them.
+        tasks: The accepted tasks.
+        name: The requested head; None for the only one of these tasks.
         who: Who needs it, for messages: ``a gallery``.
-        advice: What to do where there is none, for messages.
-        how: How the user names one of several, for messages.
+        advice: What to do if there is none, for messages.
+        how: How the user selects one of several, for messages.
 
     Raises:
-        BundleError: There is no such head, it is of another task, or there are none or several where none is named.
+        BundleError: No such head, it is of another task, or none is named and the bundle has none or several.
     """
     tasks = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     found = heads_of(heads, *tasks)
@@ -70,20 +70,20 @@ def _either(words: Sequence[str]) -> str:
 
 
 def need_heads(heads: Mapping[str, Head], task: Task[Any], who: str, bundle: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The names of all heads of a task, of which there must be one.
+    """Return the names of all heads of a task; at least one must exist.
 
     Args:
-        heads: The bundle's.
-        task: What they are.
+        heads: The bundle's heads.
+        task: The task.
         who: Who needs them, and what for, for the message: ``tracking follows``.
-        bundle: Where the bundle lies, for the message.
+        bundle: The bundle's path, for the message.
 
     Raises:
-        BundleError: There is none.
+        BundleError: No head has the task.
     """
     found = tuple(heads_of(heads, task))
     if not found:
         raise BundleError(
-            f"{who} {task.returns}, and {os.fspath(bundle)} has no head that gives any; it has {listed(heads)}"
+            f"{who} {task.returns}, and {os.fspath(bundle)} has no head that returns any; it has {listed(heads)}"
         )
     return found

@@ -1,4 +1,4 @@
-"""``multilabel@1``: one score a label, each for itself, to the labels that hold."""
+"""``multilabel@1``: one independent score per label to the labels that hold."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of ``multilabel@1``.
 
     Attributes:
-        activation: ``sigmoid`` for scores, ``none`` where the network's output is already a probability a label.
-        thresholds: One probability a label, from which on it holds; 0.5 each where they are not given.
+        activation: ``sigmoid`` for scores, ``none`` if the network's output is already a probability per label.
+        thresholds: One probability per label from which it holds; 0.5 each by default.
     """
 
     activation: Literal["sigmoid", "none"] = "sigmoid"
     thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that are no probabilities."""
+        """Reject thresholds that are not probabilities."""
         for value in self.thresholds or ():
             if not 0 <= value <= 1:
                 raise ValueError(f"thresholds must be probabilities, got {value}")
@@ -44,7 +44,7 @@ def make(
     The decoder raises EngineError for scores that are not finite.
     """
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] != len(labels):
-        raise misfit(name, "multilabel@1", f"one output of shape [batch, {len(labels)}] (one a label)", outputs)
+        raise misfit(name, "multilabel@1", f"one output of shape [batch, {len(labels)}] (one per label)", outputs)
     if params.thresholds is not None and len(params.thresholds) != len(labels):
         raise BundleError(f"head {name}: it has {len(params.thresholds)} thresholds and {len(labels)} labels")
     thresholds = np.full(len(labels), 0.5) if params.thresholds is None else np.asarray(params.thresholds)

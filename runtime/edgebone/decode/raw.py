@@ -1,4 +1,4 @@
-"""``raw@1``: the network's outputs, as they came."""
+"""``raw@1``: the network's raw outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make(
     outputs: tuple[TensorSpec, ...],
     _size_hw: tuple[int, int],
 ) -> Decoder:
-    """Build the decoder; it takes any outputs, and values that are not finite, too."""
+    """Build the decoder; it accepts any outputs, including values that are not finite."""
 
     def decode(tensors: Sequence[NDArray[Any]], _: Geometry) -> RawTensors:
         return RawTensors({spec.name: np.asarray(tensor) for spec, tensor in zip(outputs, tensors, strict=True)})

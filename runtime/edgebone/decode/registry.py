@@ -1,7 +1,7 @@
-"""Every decoder there is, a row each: edgebone's own, and those of packages with an entry point ``edgebone.decoders``.
+"""The table of decoders, one row each: edgebone's own, and those of packages with entry point ``edgebone.decoders``.
 
-A row says where a decoder's :class:`edgebone.decode.contract.DecoderSpec` is, as an entry point does: it is imported
-when a manifest names it. Packages are looked for only where no row has the name.
+Like an entry point, a row gives the place of a :class:`edgebone.decode.contract.DecoderSpec`, which is imported when a
+manifest names it. Packages are searched only if no row has the name.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ GROUP = "edgebone.decoders"
 
 
 def decoder_names() -> list[str]:
-    """Every decoder that is here, as ``name@version``: edgebone's own first, then those of packages."""
+    """Return every installed decoder as ``name@version``: edgebone's own first, then those of packages."""
     return [*sorted(ROWS), *(name for name in names_brought(GROUP) if name not in ROWS)]
 
 
 @functools.cache
 def find_spec(decoder: str) -> DecoderSpec | None:
-    """The decoder of this ``name@version``; None where nobody brings it.
+    """Return the decoder of this ``name@version``; None if it is not installed.
 
     Raises:
-        BundleError: The package that brings it is at fault.
+        BundleError: The package that provides it is at fault.
     """
     if decoder in ROWS:
         spec: DecoderSpec = load_place(ROWS[decoder])
@@ -65,16 +65,16 @@ def find_spec(decoder: str) -> DecoderSpec | None:
 
 
 def spec_of(name: str, head: Head) -> DecoderSpec:
-    """The decoder of a head.
+    """Return the decoder of a head.
 
     Raises:
-        BundleError: Nobody brings it, or the package that does is at fault.
+        BundleError: It is not installed, or the package that provides it is at fault.
     """
     found = find_spec(head.decoder)
     if found is None:
         raise BundleError(
             f"head {name} needs decoder {head.decoder}, this edgebone has {', '.join(decoder_names())}; "
-            "install a newer edgebone, or the package that brings it"
+            "install a newer edgebone, or the package that provides it"
         )
     return found
 
@@ -90,7 +90,7 @@ def _from_package(decoder: str) -> DecoderSpec | None:
 
 
 def _guarded_reader(make_reader: Callable[..., Any], about: str) -> Callable[..., Any]:
-    """A package's ``box_reader``, as :func:`_guarded`."""
+    """Wrap a package's ``box_reader``, like :func:`_guarded`."""
 
     def make(name: str, *arguments: Any) -> Callable[..., Any]:
         with foreign(lambda reason: BundleError(f"head {name}: {about} fails: {reason}")):
@@ -106,7 +106,7 @@ def _guarded_reader(make_reader: Callable[..., Any], about: str) -> Callable[...
 
 
 def _guarded(spec: DecoderSpec, about: str) -> Make:
-    """A package's ``make``: whatever it, or its decoder, raises is one line that names the package."""
+    """Wrap a package's ``make``: its errors and its decoder's become one line that names the package."""
 
     def make(name: str, *arguments: Any) -> Decoder:
         with foreign(lambda reason: BundleError(f"head {name}: {about} fails: {reason}")):
@@ -129,15 +129,14 @@ def make_decoders(manifest: Manifest, **settings: Any) -> dict[str, Decoder]:
 
     Args:
         manifest: The bundle's manifest.
-        **settings: The caller's own values for the decoders' parameters, such as ``top_k``; each goes to the
-            heads that have it. None keeps the bundle's value.
+        **settings: The caller's values for the decoders' parameters, such as ``top_k``; each applies to the heads that
+            have it. None keeps the bundle's value.
 
     Returns:
-        Those of the heads in the network's graph; detached heads are read where they run.
+        The decoders of heads in the network's graph; detached heads have their own.
 
     Raises:
-        BundleError: Unknown decoder or parameter, outputs that a decoder cannot read, or a setting that none
-            of the heads has.
+        BundleError: Unknown decoder or parameter, outputs that a decoder cannot read, or a setting that no head has.
     """
     specs = {spec.name: spec for spec in manifest.outputs}
     given = {key: value for key, value in settings.items() if value is not None}
@@ -167,7 +166,7 @@ def make_decoder(
         head: The head's entry in the manifest.
         outputs: The head's outputs, batch axis included.
         size_hw: Height and width of the network's input, in pixels.
-        **settings: The caller's own values for the decoder's parameters.
+        **settings: The caller's values for the decoder's parameters.
 
     Raises:
         BundleError: Unknown decoder or parameter, or outputs that the decoder cannot read.
@@ -178,9 +177,9 @@ def make_decoder(
 
 
 def _checked(name: str, decode: Decoder, outputs: Sequence[TensorSpec], may_be_empty: bool) -> Decoder:
-    """A decoder that refuses tensors of other shapes than the manifest says: a graph may give what it did not declare.
+    """Wrap a decoder to reject tensors whose shapes differ from the manifest: a graph may return undeclared shapes.
 
-    Axes that the manifest leaves free have a size of 1 or more; those of detectors, which may find nothing, also 0.
+    Free axes have a size of at least 1; those of detectors, which may find nothing, also 0.
     """
 
     def checked(tensors: Sequence[NDArray[Any]], geometry: Geometry) -> Result:
@@ -192,8 +191,8 @@ def _checked(name: str, decode: Decoder, outputs: Sequence[TensorSpec], may_be_e
                 or any(isinstance(want, int) and want != have for want, have in zip(wanted, tensor.shape, strict=True))
             ):
                 raise EngineError(
-                    f"head {name}: the network gave {spec.name} of shape {list(tensor.shape)} a picture, the bundle "
-                    f"says {list(wanted)}; export the bundle again"
+                    f"head {name}: the network returned {spec.name} of shape {list(tensor.shape)} per picture, the "
+                    f"bundle says {list(wanted)}; export the bundle again"
                 )
         return decode(tensors, geometry)
 
@@ -203,7 +202,7 @@ def _checked(name: str, decode: Decoder, outputs: Sequence[TensorSpec], may_be_e
 def make_box_reader(
     name: str, head: Head, outputs: Sequence[TensorSpec], size_hw: tuple[int, int], **settings: Any
 ) -> BoxReader:
-    """Build what reads boxes out of a detector's outputs, before any suppression; arguments as `make_decoder`."""
+    """Build the reader of a detector's boxes before suppression; arguments as `make_decoder`."""
     spec = spec_of(name, head)
     assert spec.box_reader is not None
     reader: BoxReader = spec.box_reader(name, _params(name, head, settings), head.labels, tuple(outputs), size_hw)
@@ -214,11 +213,11 @@ def _params(name: str, head: Head, settings: Mapping[str, Any]) -> Any:
     try:
         return msgspec.convert({**head.params, **settings}, spec_of(name, head).params)
     except msgspec.ValidationError as error:
-        raise BundleError(f"head {name}: {head.decoder} refuses its parameters: {error}") from error
+        raise BundleError(f"head {name}: {head.decoder} rejects its parameters: {error}") from error
 
 
 def setting_names(name: str, head: Head) -> set[str]:
-    """The parameters that a head's decoder has.
+    """Return the parameters of a head's decoder.
 
     Raises:
         BundleError: Unknown decoder.

@@ -1,4 +1,4 @@
-"""``regression@1``: numbers with names."""
+"""``regression@1``: named numbers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of ``regression@1``.
 
     Attributes:
-        names: What each number is.
-        half_width: One a number: how far off nine of ten are at most.
+        names: The name of each number.
+        half_width: One per number: the largest error of nine in ten.
     """
 
     names: Names
     half_width: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse names that could not be told apart, and widths that are none."""
+        """Reject duplicate names and negative widths."""
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"names must differ, got {', '.join(self.names)}")
         for value in self.half_width or ():
@@ -47,7 +47,7 @@ def make(
     """
     n = len(params.names)
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] != n or not n:
-        raise misfit(name, "regression@1", f"one output of shape [batch, {n}] (one a name)", outputs)
+        raise misfit(name, "regression@1", f"one output of shape [batch, {n}] (one per name)", outputs)
     if params.half_width is not None and len(params.half_width) != n:
         raise BundleError(f"head {name}: it has {len(params.half_width)} half widths and {n} names")
     half_width = None if params.half_width is None else np.asarray(params.half_width, np.float32)

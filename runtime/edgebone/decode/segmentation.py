@@ -1,4 +1,4 @@
-"""``segmentation@1``: class scores of every pixel, or the best class already, to a map of the picture's own size."""
+"""``segmentation@1``: class scores or the best class per pixel to a class map of the picture's size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of ``segmentation@1``.
 
     Attributes:
-        threshold: For a network with one channel: values above it are the second label.
+        threshold: For one channel: values above it are the second label.
     """
 
     threshold: Finite | None = None
@@ -59,26 +59,26 @@ def make(
         class_id = to_source(np.asarray(tensor, np.uint8), geometry)
         most = int(class_id.max(initial=0))
         if most >= len(labels):
-            raise EngineError(f"head {name}: the network gave class {most}, the bundle has {len(labels)} labels")
+            raise EngineError(f"head {name}: the network returned class {most}, the bundle has {len(labels)} labels")
         return SegmentationMap(class_id, labels)
 
     return decode
 
 
 def _argmax(scores: NDArray[Any]) -> NDArray[Any]:
-    """The best class of (classes, height, width)."""
-    # For two classes a comparison is a tenth of the work.
+    """Return the best class of (classes, height, width)."""
+    # For two classes a comparison takes a tenth of the time.
     return np.asarray(scores[1] > scores[0] if len(scores) == 2 else scores.argmax(axis=0))
 
 
 def to_source(mask: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """A class map (height, width) of the network to one of the picture's size: each pixel's nearest cell.
+    """Resample a class map (height, width) of the network to the picture's size by the nearest cell.
 
     The map may be coarser than the network's input. Pixels that the network did not see are 0.
     """
     rows, rows_seen = _cells(mask.shape[0], geometry, axis=0)
     columns, columns_seen = _cells(mask.shape[1], geometry, axis=1)
-    # Whole rows first: they lie together in memory.
+    # Whole rows first: they are contiguous in memory.
     result = mask.take(columns, axis=1).take(rows, axis=0)
     if not rows_seen.all():
         result[~rows_seen] = 0
@@ -88,7 +88,7 @@ def to_source(mask: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
 
 
 def _cells(cells: int, geometry: Geometry, axis: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Which cell of the map each row (axis 0) or column (axis 1) of the picture falls in, and whether any does."""
+    """Return the map's cell for each row (axis 0) or column (axis 1) of the picture, and whether there is one."""
     scale, offset = geometry.scale_xy[1 - axis], geometry.offset_xy[1 - axis]
     network = (np.arange(geometry.source_hw[axis]) + 0.5) * scale + offset
     place = np.floor(network * (cells / geometry.network_hw[axis])).astype(np.int64)

@@ -1,4 +1,4 @@
-"""``ssd@1``: boxes decoded by the network, and class probabilities a box (SSD, and others of that form)."""
+"""``ssd@1``: boxes decoded by the network, with class probabilities per box (SSD and similar networks)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         box_unit: Whether corners are ``relative`` (0 to 1) or in network ``pixels``.
-        background: Whether class 0 means "no object", so that it is never shown.
+        background: Whether class 0 means "no object" and is never shown.
     """
 
     box_unit: Literal["relative", "pixels"] = "relative"

@@ -14,7 +14,7 @@ from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats,
 def make_reader(
     name: str, params: BoxParams, labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
 ) -> BoxReader:
-    """Build the reader; the one output must be (batch, boxes, 5 + classes), all scores sigmoids already."""
+    """Build the reader; the one output must be (batch, boxes, 5 + classes), with all scores after the sigmoid."""
     if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[2] != 5 + len(labels):
         wanted = f"one output of shape [batch, boxes, {5 + len(labels)}] (5 + {len(labels)} labels)"
         raise misfit(name, "yolov5@1", wanted, outputs)

@@ -1,5 +1,5 @@
 """``yolov8@1``: YOLOv8, v9, 11, 12 and others with the same output: centre, width, height in network pixels, then
-class scores (sigmoids already), a column a box."""
+class scores (after the sigmoid), one column per box."""
 
 from __future__ import annotations
 

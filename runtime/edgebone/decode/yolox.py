@@ -1,7 +1,7 @@
 """``yolox@1``: YOLOX's raw grid (Ge et al. 2021, https://arxiv.org/abs/2107.08430).
 
-Each cell gives the box's centre as an offset from the cell's corner and its size as a logarithm, both in cells,
-then objectness and class scores, which are sigmoids already.
+Each cell holds the box's centre as an offset from the cell's corner and its size as a logarithm, both in cells, then
+objectness and class scores, after the sigmoid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings of ``yolox@1``.
 
     Attributes:
-        strides: Network pixels per cell, one a level, in the order of the rows.
+        strides: Network pixels per cell, one per level, in the order of the rows.
     """
 
     strides: tuple[Stride, ...] = (8, 16, 32)
@@ -46,7 +46,7 @@ def make_reader(
 
     def candidates(tensors: Sequence[Floats]) -> Candidates:
         rows = tensors[0]
-        # Cells without an object are nearly all: dropping them first saves most of the work.
+        # Nearly all cells have no object: dropping them first saves most of the work.
         rows_seen = np.flatnonzero(rows[:, 4] >= params.score)
         rows, stride = rows[rows_seen], strides[rows_seen]
         scores, class_id = best_class(rows[:, 5:])
@@ -59,11 +59,11 @@ def make_reader(
 
 
 def grid(size_hw: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The cells of all levels, row by row.
+    """Return the cells of all levels, row by row.
 
     Args:
         size_hw: Height and width of the network's input, in pixels.
-        strides: Network pixels per cell, one a level.
+        strides: Network pixels per cell, one per level.
 
     Returns:
         The cells' corners as (x, y) in cells, shape (cells, 2), and their strides, shape (cells, 1).
@@ -83,7 +83,7 @@ def grid(size_hw: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.f
 
 
 def _levels(size_hw: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    """How many rows and columns of cells each level has."""
+    """Return the number of rows and columns of cells per level."""
     return [(size_hw[0] // stride, size_hw[1] // stride) for stride in strides]
 
 

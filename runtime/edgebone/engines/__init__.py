@@ -1,1 +1,1 @@
-"""How a network is executed: one protocol, a folder a family, and the choice among them."""
+"""Runs networks: one protocol, a folder per engine family, and the choice among engines."""

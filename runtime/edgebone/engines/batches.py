@@ -1,4 +1,4 @@
-"""Any number of pictures through an engine that takes so many at a time; what fills up a batch is dropped again."""
+"""Runs any number of pictures through an engine of a given batch size; padding is dropped from the outputs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from edgebone.engines.protocol import Engine, Outputs
 
 
 def filled(rows: NDArray[Any], least: int) -> NDArray[Any]:
-    """At least so many rows: where there are fewer, they are repeated from the first on; else the array itself."""
+    """Return at least ``least`` rows, repeating them from the first; the array itself if it has enough."""
     return rows if len(rows) >= least else np.resize(rows, (least, *rows.shape[1:]))
 
 
 def in_batches(inputs: NDArray[Any], size: int) -> list[NDArray[Any]]:
-    """Pictures in runs of ``size``; the last one is filled up with its own."""
+    """Split pictures into batches of ``size``; the last one is padded with its own pictures."""
     return [np.ascontiguousarray(filled(inputs[start : start + size], size)) for start in range(0, len(inputs), size)]
 
 
 def batch_of(engine: Engine) -> int:
-    """How many pictures an engine takes at a time: one where that is free."""
+    """Return an engine's batch size: one if it is free."""
     size = engine.inputs[0].shape[0]
     return size if isinstance(size, int) else 1
 
@@ -33,11 +33,11 @@ def runs(engine: Engine, inputs: NDArray[Any], size: int, least: int | None = No
     Args:
         engine: An engine with one input.
         inputs: The pictures, (n, …).
-        size: Pictures a run; the last run has what is left, at least ``least``.
+        size: Pictures per run; the last run has the rest, at least ``least``.
         least: The smallest batch; None for ``size``.
 
     Yields:
-        Every output by name, a row a picture of the run.
+        Every output by name, one row per picture of the run.
 
     Raises:
         EngineError: The engine failed.
@@ -51,6 +51,6 @@ def runs(engine: Engine, inputs: NDArray[Any], size: int, least: int | None = No
 
 
 def run_all(engine: Engine, inputs: NDArray[Any], size: int, least: int | None = None) -> Outputs:
-    """The outputs of all pictures, (n, …) by name; arguments and errors as :func:`runs`."""
+    """Return the outputs of all pictures, (n, …) by name; arguments and errors as :func:`runs`."""
     parts = list(runs(engine, inputs, size, least))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -14,13 +14,13 @@ from edgebone.engines.protocol import AsyncEngine
 
 @runtime_checkable
 class KeepsOnDevice(Protocol):
-    """An engine that can leave outputs where it computed them, and take inputs that another left there."""
+    """An engine that can leave outputs on the device, and take inputs that another engine left there."""
 
     def keep(self, names: Collection[str]) -> None:
         """Leave these outputs on the device from now on: each is a :class:`DeviceTensor` instead of an array.
 
         Args:
-            names: Outputs. An engine on the CPU gives them as before: there nothing has to be left out.
+            names: Outputs. An engine on the CPU returns arrays as before.
         """
 
 
@@ -29,8 +29,8 @@ class DeviceTensor:
 
     Attributes:
         value: The engine's own handle.
-        shape: As of an array.
-        dtype: As of an array.
+        shape: The array's shape.
+        dtype: The array's dtype.
     """
 
     def __init__(self, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -44,14 +44,14 @@ class DeviceTensor:
 
 
 def keep_for_heads(engine: AsyncEngine, manifest: Manifest) -> None:
-    """Have a backbone's engine leave on the device what heads behind it read, and nobody else, where it can."""
+    """Make a backbone's engine leave outputs that only detached heads read on the device, if it can."""
     kept = _read_behind(manifest)
     if kept and isinstance(engine, KeepsOnDevice):
         engine.keep(kept)
 
 
 def _read_behind(manifest: Manifest) -> frozenset[str]:
-    """The network's outputs that nobody but detached heads reads."""
+    """Return the network's outputs that only detached heads read."""
     detached = {name for name, head in manifest.heads.items() if head.detached}
     own = {output for name, head in manifest.heads.items() if name not in detached for output in head.outputs}
     return frozenset(tap.output for tap in manifest.taps.values() if detached and tap.output) - own

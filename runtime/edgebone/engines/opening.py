@@ -1,4 +1,4 @@
-"""Opens engines: for a bundle's variant, or for an ONNX file's bytes."""
+"""Opens engines for a bundle's variant or for an ONNX file's bytes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def open_engine(
 
     Args:
         bundle: An open bundle.
-        candidate: What to load, and into what.
-        cache: Whether compiled networks are kept in the user's cache, and taken from it. TensorRT's always are.
-        notice: Called with a line where TensorRT compiles, which may take minutes; if not given, a warning is logged.
+        candidate: The variant to load, and the engine.
+        cache: Whether to use the user's cache of compiled networks. TensorRT always uses it.
+        notice: Called with a line before TensorRT compiles, which may take minutes; by default a warning is logged.
 
     Raises:
         MissingDependencyError: The engine's package is not installed.
-        EngineError: There is no such engine, it refuses the network, or cannot start.
+        EngineError: The engine is unknown, rejects the network, or cannot start.
     """
     variant = bundle.manifest.graph(candidate.variant)
     batch_range = variant.batch if candidate.batch is None else (candidate.batch, candidate.batch)
@@ -48,7 +48,7 @@ def open_engine(
         engine.close()
         raise
     except Exception as error:
-        # Another package's engine may describe itself in ways of its own.
+        # Another package's engine may describe itself wrongly.
         engine.close()
         raise_interrupt(error)
         raise EngineError(f"{candidate.engine} does not describe its inputs and outputs: {error}") from error
@@ -58,17 +58,17 @@ def open_engine(
 def open_model(
     candidate: Candidate, model: bytes, batch_range: tuple[int, int], behind_another: bool = False
 ) -> AsyncEngine:
-    """Load an ONNX file's bytes into an engine, which keeps nothing of what it compiles.
+    """Load an ONNX file's bytes into an engine, without caching what it compiles.
 
     Args:
-        candidate: Into what; its variant is not looked at.
+        candidate: The engine; its variant is ignored.
         model: The file's bytes.
         batch_range: Smallest and largest batch.
         behind_another: Whether another engine runs before it on the same cores, frame by frame.
 
     Raises:
         MissingDependencyError: The engine's package is not installed.
-        EngineError: There is no such engine, it refuses the network, or cannot start.
+        EngineError: The engine is unknown, rejects the network, or cannot start.
     """
     return _open(EngineRequest(candidate, batch_range, lambda: model, keeps=False, behind_another=behind_another))
 
@@ -85,16 +85,16 @@ def _open(request: EngineRequest) -> AsyncEngine:
     except Exception as error:
         if spec in ROWS:
             raise
-        # Another package's fault makes way for the next engine.
+        # An error in another package must not prevent trying the next engine.
         raise EngineError(f"{name} cannot open the network: {type(error).__name__}: {error}") from error
     return engine
 
 
 def load_of_engine(place: str) -> Any:
-    """Import what an engine's row names.
+    """Import the object that an engine's row names.
 
     Raises:
-        EngineError: It is not there, as where a package lacks one of its own.
+        EngineError: It cannot be imported, for example because a dependency is missing.
     """
     try:
         return load_place(place)
@@ -104,10 +104,10 @@ def load_of_engine(place: str) -> Any:
 
 
 def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str, batch: int) -> None:
-    """Refuse a network whose inputs or outputs are not those that the manifest describes."""
+    """Reject a network whose inputs or outputs differ from the manifest."""
     manifest = bundle.manifest
     own_input = manifest.input_of(variant)
-    # The order is the engine's own.
+    # The order depends on the engine.
     wanted = ([own_input.name], sorted(spec.name for spec in manifest.outputs))
     found = ([spec.name for spec in engine.inputs], sorted(spec.name for spec in engine.outputs))
     if wanted != found:
@@ -126,13 +126,13 @@ def _check_against_manifest(bundle: Bundle, engine: AsyncEngine, variant: str, b
         rows = by_name[name].shape[0] if by_name[name].shape else 0
         if isinstance(rows, int) and rows < batch:
             raise EngineError(
-                f"{bundle.path}: the network gives {by_name[name]} for {batch} pictures, not a row for each; "
+                f"{bundle.path}: the network outputs {by_name[name]} for {batch} pictures, not a row for each; "
                 "export the bundle again"
             )
 
 
 def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
-    """Whether two descriptions can be of one tensor: a size that either leaves free fits any other."""
+    """Return whether two specifications can describe one tensor: a free size fits any other."""
     return (
         said.dtype == is_.dtype
         and len(said.shape) == len(is_.shape)
@@ -141,20 +141,20 @@ def _agree(said: TensorSpec, is_: TensorSpec) -> bool:
 
 
 def read_first(manifest: Manifest, choice: Choice) -> tuple[str, ...]:
-    """The files that :func:`open_first` reads whatever is in the caches."""
+    """Return the files that :func:`open_first` reads regardless of the caches."""
     best = choice.fits[0].candidate
     spec = find(best.engine)
     return () if spec is None or spec.may_skip_file else (manifest.graph(best.variant).file,)
 
 
 def open_first(bundle: Bundle, choice: Choice) -> tuple[AsyncEngine, Candidate, list[str]]:
-    """Open the best engine that fits; when one that should fit fails to open, go on to the next.
+    """Open the best engine that fits; if one fails to open, try the next.
 
     Returns:
-        The engine, its candidate, and a line for each one that failed before it.
+        The engine, its candidate, and a line for each engine that failed before it.
 
     Raises:
-        BundleError: The bundle's own file is at fault, whatever the engine.
+        BundleError: The bundle's own file is at fault, independent of the engine.
         NoEngineError: None opened; the message has a line per candidate.
     """
     failures: list[str] = []

@@ -1,4 +1,4 @@
-"""The plan that ``edgebone tune`` measured on this machine, before every other choice. Pure, as select is."""
+"""Prefers the plan that ``edgebone tune`` measured on this machine. Pure, like select."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgebone.engines.spec import Candidate, Fit, Reject
 
 
 def planned(manifest: Manifest, machine: Machine) -> Candidate | None:
-    """What the plan of this machine says, or None where the bundle has none for it."""
+    """Return the candidate of this machine's plan; None if the bundle has no plan for it."""
     plan = manifest.plans.get(machine.key)
     if plan is None:
         return None
@@ -17,7 +17,7 @@ def planned(manifest: Manifest, machine: Machine) -> Candidate | None:
 
 
 def unmeasured(manifest: Manifest, machine: Machine, choice: Choice) -> list[str]:
-    """The engines that fit now, but were not here when the machine's plan was measured: it says nothing about them."""
+    """Return the engines that fit now but were not installed when the machine's plan was measured."""
     plan = manifest.plans.get(machine.key)
     if plan is None or not plan.engines:
         return []
@@ -26,9 +26,9 @@ def unmeasured(manifest: Manifest, machine: Machine, choice: Choice) -> list[str
 
 
 def plan_first(plan: Candidate, choice: Choice, machine: Machine, manifest: Manifest) -> Choice:
-    """Put the plan's candidate before the others, unless it was made without an engine that is here now.
+    """Put the plan's candidate before the others, unless the plan predates an engine that is installed now.
 
-    One that is not followed is listed with its reason.
+    A plan that is not followed is listed with the reason.
     """
     verdict = check(plan, machine, manifest.variants[plan.variant])
     if isinstance(verdict, Reject):

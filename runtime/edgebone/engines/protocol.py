@@ -1,4 +1,4 @@
-"""What every engine can do."""
+"""The protocol of all engines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Outputs = dict[str, Array]
 class Engine(Protocol):
     """A network, ready to run.
 
-    Threads of the engine's own make every call into native code. A forked process has none of them: there every run
-    raises ``EngineError``. ``run`` may be called from several threads at once. The arrays that it returns belong to the
-    caller: a later call does not overwrite them. The arrays that were fed may be reused as soon as ``run`` is back.
+    The engine's own threads make every call into native code. A forked process has none of them: there every run raises
+    ``EngineError``. ``run`` is thread-safe. The returned arrays belong to the caller: a later call does not overwrite
+    them. The input arrays may be reused as soon as ``run`` returns.
     """
 
     @property
@@ -27,15 +27,15 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """The precision that the engine says it computes in, such as ``fp32`` or ``bf16``."""
+        """The precision that the engine reports, such as ``fp32`` or ``bf16``."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the network takes."""
+        """The network's inputs."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What the network gives."""
+        """The network's outputs."""
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Run once and wait.
@@ -68,17 +68,17 @@ class AsyncEngine(Engine, Protocol):
 
     @property
     def overlaps(self) -> bool:
-        """Whether the next frame is best prepared while the engine runs: not where both want the same cores."""
+        """Whether to prepare the next frame while the engine runs: not if both need the same cores."""
 
     @property
     def in_flight(self) -> int:
-        """How many runs at the same time it gains from."""
+        """The number of simultaneous runs that it benefits from."""
 
     def submit(self, feeds: Mapping[str, Array]) -> Future[Outputs]:
         """Start a run and return at once; waits only while too many runs are in flight.
 
-        The arrays fed must stay unchanged until the future is done. Its result and errors are ``run``'s. What is
-        called when it is done is called by the engine's own thread, and must not wait for the engine.
+        The arrays fed must stay unchanged until the future is done. Its result and errors are those of ``run``. Its
+        callbacks run in the engine's own thread and must not wait for the engine.
         """
 
     def __enter__(self) -> AsyncEngine:
@@ -90,8 +90,8 @@ class KeepsCompiled(Protocol):
     """An engine whose compiled network is kept in the user's cache for the next start.
 
     Attributes:
-        cached: Where it is kept; None where it is not.
-        from_cache: Whether it was there already.
+        cached: Its place in the cache; None if it is not cached.
+        from_cache: Whether it was already cached.
     """
 
     cached: Cached | None

@@ -1,4 +1,4 @@
-"""Engines that give the golden sample: what was proved at export is computed here too, or another is opened."""
+"""Opens engines that reproduce the golden sample: the proof of the export also holds on this machine."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _log = logging.getLogger("edgebone.engines")
 
 @dataclass(frozen=True)
 class Replay:
-    """How far one engine is off.
+    """An engine's result on the golden sample.
 
     Attributes:
         engine: The engine's name.
-        precision: The precision that it says it used.
+        precision: The precision that it reports.
         passed: Whether it is within the bundle's tolerance.
         max_rel: Largest difference, relative to the output's largest value.
         cosine: Smallest cosine similarity of an output.
-        matched: Smallest share of an output's boxes, or of its pixels' classes, that are the recorded ones; None
-            where there are no such outputs. The other figures are of the other outputs.
+        matched: Smallest share of an output's boxes, or of its pixels' classes, that match the recording; None without
+            such outputs. The other figures cover the other outputs.
         detail: What went wrong, empty otherwise.
     """
 
@@ -47,7 +47,7 @@ class Replay:
 
 
 def run_golden(bundle: Bundle, sample: GoldenSample, candidate: Candidate, engine: AsyncEngine) -> Outputs:
-    """What an open engine answers to the recorded input."""
+    """Return an open engine's outputs for the recorded input."""
     low = candidate.batch or bundle.manifest.variants[candidate.variant].batch[0]
     return engine.run({bundle.manifest.input.name: filled(sample.network_input, low)})
 
@@ -82,18 +82,18 @@ def held_against(
 
 
 def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngine, Candidate, list[str]]:
-    """Open the best engine that fits; one with fewer bits than were asked for must give the golden sample first.
+    """Open the best engine that fits; one below the requested precision must reproduce the golden sample.
 
     Args:
         bundle: The bundle.
-        choice: What fits, best first.
-        asked: Whether the user named the precision.
+        choice: The candidates that fit, best first.
+        asked: Whether the user requested the precision.
 
     Returns:
-        The engine, its candidate, and a line for each one that failed before it.
+        The engine, its candidate, and a line for each engine that failed before it.
 
     Raises:
-        BundleError: The bundle's own file is at fault, whatever the engine.
+        BundleError: The bundle's own file is at fault, independent of the engine.
         NoEngineError: None opened; the message has a line per candidate.
     """
     engine, candidate, failures = open_first(bundle, choice)
@@ -101,13 +101,13 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
         return _compiled_anew_if_wrong(bundle, engine, candidate), candidate, failures
     found = _replay(bundle, engine, candidate)
     if found is not None and not found.passed:
-        # Perhaps only as it came out of the cache.
+        # Perhaps only the cached network is wrong.
         engine = _compiled_anew_if_wrong(bundle, engine, candidate)
         found = _replay(bundle, engine, candidate)
     if found is not None and found.passed:
         return engine, candidate, failures
     engine.close()
-    why = "there is no golden sample" if found is None else f"fails the golden sample: {found.detail}"
+    why = "the bundle has no golden sample" if found is None else f"fails the golden sample: {found.detail}"
     failed = [*failures, f"{candidate}: {why}"]
     others = tuple(fit for fit in choice.fits if fit.candidate.precision != candidate.precision)
     try:
@@ -118,14 +118,14 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
 
 
 def _compiled_anew_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> AsyncEngine:
-    """Replay the golden sample on an engine out of the cache, and have one that answers otherwise compiled anew.
+    """Replay the golden sample on an engine from the cache, and recompile it if its outputs differ.
 
-    It takes one run, which is left out where that is long: of a network with many weights and a large input.
+    This takes one run, which is skipped for networks with many weights and a large input.
 
     Args:
         bundle: The bundle.
-        engine: An engine that was just opened; closed where another takes its place.
-        candidate: What it was opened as.
+        engine: The engine just opened; closed if it is replaced.
+        candidate: The candidate that it was opened as.
 
     Raises:
         EngineError: The engine cannot be compiled.
@@ -139,14 +139,14 @@ def _compiled_anew_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Cand
     found = _replay(bundle, engine, candidate)
     if found is None or found.passed:
         return engine
-    _log.warning("%s: compiled out of the cache, the network fails its golden sample (%s)", bundle.path, found.detail)
+    _log.warning("%s: the network from the cache fails its golden sample (%s)", bundle.path, found.detail)
     engine.close()
     engine.cached.drop()
     return open_engine(bundle, candidate)
 
 
 def _replay(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> Replay | None:
-    """The golden sample on an open engine, but for detached heads; None where there is none."""
+    """Replay the golden sample on an open engine, without detached heads; None if there is no sample."""
     try:
         recorded = read_recorded(bundle, candidate.variant)
         own = {name: array for name, array in recorded.items() if not name.startswith("head/")}
@@ -155,5 +155,5 @@ def _replay(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> Replay
     except EngineError as error:
         return Replay(engine.name, engine.precision, False, float("inf"), 0.0, str(error))
     except BundleError:
-        # Which `edgebone doctor` says.
+        # `edgebone doctor` reports it.
         return None

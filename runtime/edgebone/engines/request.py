@@ -1,4 +1,4 @@
-"""What an engine is asked to open."""
+"""The request to open an engine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class EngineRequest:
     """A network, and how to run it.
 
     Attributes:
-        candidate: What the engine is opened as: precision, hint and threads.
+        candidate: Precision, hint and threads.
         batch_range: Smallest and largest batch.
         read: Returns the ONNX file's bytes; may raise ``BundleError``.
-        bundle: The bundle that the network is a variant of; None where it is no bundle's.
-        keeps: Whether compiled networks are kept in the user's cache, and taken from it.
+        bundle: The bundle that the network is a variant of; None if it belongs to no bundle.
+        keeps: Whether to use the user's cache of compiled networks.
         behind_another: Whether another engine runs before it on the same cores, frame by frame.
-        notice: Called with a line where something takes minutes.
+        notice: Called with a line before work that takes minutes.
     """
 
     candidate: Candidate
@@ -36,15 +36,15 @@ class EngineRequest:
     notice: Callable[[str], None] = logging.getLogger("edgebone.engines").warning
 
     def file(self) -> AbstractContextManager[Path | bytes]:
-        """The ONNX file as a path that nobody else writes to, or its bytes where there is none."""
+        """Provide the ONNX file as the path of a private copy, or as bytes if there is none."""
         if self.bundle is None:
             return nullcontext(self.read())
         return self.bundle.private_copy(self.bundle.manifest.graph(self.candidate.variant).file)
 
     def cache(self) -> NetworkCache | None:
-        """Where the compiled network is kept; None for nowhere.
+        """The cache of the compiled network; None for none.
 
-        It looks for the user's folder: only for engines that compile.
+        It creates the user's folder: only for engines that compile.
         """
         folder = None if self.bundle is None else cache_folder(self.candidate.engine)
         if self.bundle is None or folder is None:

@@ -1,6 +1,6 @@
-"""Which engine runs a bundle on a machine, and why not the others.
+"""Selects the engine that runs a bundle on a machine, with reasons against the others.
 
-Pure: everything it needs is passed in, but for the table of engines.
+Pure: everything is passed in, except the table of engines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgebone.engines.table import aliases, find, names
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8+bf16", "fp8", "int4", "auto")
 HINTS = ("latency", "throughput")
-# What others call them.
+# Their names elsewhere.
 _MEANT = {
     **dict.fromkeys(("half", "float16", "16"), "fp16"),
     **dict.fromkeys(("float", "full", "float32", "32"), "fp32"),
@@ -30,14 +30,14 @@ _MEANT = {
 
 
 def precisions_of(engine: str, variant: Variant | None = None) -> tuple[str, ...]:
-    """The precisions that an engine can be asked for.
+    """Return the precisions that can be requested from an engine.
 
     Args:
         engine: The engine's name.
-        variant: The variant that it would load; None is one in FP32.
+        variant: The variant that it would load; None for FP32.
 
     Returns:
-        The variant's own precision first; none where the variant is made for other engines.
+        The precisions, the variant's own first; empty if the variant is for other engines.
     """
     spec = find(engine)
     if spec is None or (variant is not None and variant.engines and engine not in variant.engines):
@@ -53,9 +53,9 @@ def candidates(
     hint: str = "latency",
     threads: int | None = None,
 ) -> list[Candidate]:
-    """Every way to run this bundle that the user's words allow, preferred engine not yet considered.
+    """Return every way to run this bundle that the user's options allow, without regard to preference.
 
-    ``auto`` is FP32 and, before it, what the bundle proves to give FP32's answers with fewer bits.
+    ``auto`` is FP32, preceded by lower precisions that the bundle proves to return FP32's answers.
 
     Raises:
         EngineError: Unknown engine, precision or hint, or no variant of this precision.
@@ -78,10 +78,10 @@ def candidates(
 
 
 def check_words(engine: str = "auto", precision: str = "auto", hint: str = "latency") -> None:
-    """Refuse words that stand for no engine, precision or hint, whatever the machine and the bundle.
+    """Reject unknown names of an engine, precision or hint, independent of machine and bundle.
 
     Raises:
-        EngineError: Names the word, those near it, and all.
+        EngineError: Names the word, similar ones, and all known ones.
     """
     if engine != "auto" and find(engine) is None:
         _refuse("engine", engine, names(), ", ".join(("auto", *names())))
@@ -97,23 +97,23 @@ def _refuse(kind: str, word: str, known: Sequence[str], choices: str) -> None:
 
 
 def _proved(engine: str, variant: Variant) -> tuple[str, ...]:
-    """The precisions that are taken without being asked for, the fastest first."""
+    """Return the precisions that may be chosen automatically, fastest first."""
     possible = precisions_of(engine, variant)
     return (*(key for key, found in variant.reduced.items() if found.holds and key in possible), "fp32")
 
 
 def _may_compute(variant: Variant, precision: str) -> bool:
-    # BF16 is there in two forms: OpenVINO rounds an FP32 graph by itself, others need the casts in the graph.
+    # BF16 has two forms: OpenVINO rounds an FP32 graph itself, others need casts in the graph.
     return variant.precision == precision.partition("+")[0] or (variant.precision, precision) == ("fp32", "bf16")
 
 
 def check(candidate: Candidate, machine: Machine, variant: Variant | None = None) -> Fit | Reject:
-    """Whether a candidate runs on a machine; ``variant`` is its variant, None one in FP32."""
+    """Return whether a candidate runs on a machine; ``variant`` is its variant, None for FP32."""
     spec = find(candidate.engine)
     if spec is None:
         return Reject(candidate, f"this edgebone has no such engine, only {', '.join(names())}")
     if variant is not None and variant.engines and spec.name not in variant.engines:
-        return Reject(candidate, f"variant {candidate.variant} is made for {' and '.join(variant.engines)}")
+        return Reject(candidate, f"variant {candidate.variant} is for {' and '.join(variant.engines)}")
     if candidate.precision not in spec.precisions(variant):
         return Reject(candidate, f"{spec.name} {spec.computes}")
     return spec.check(candidate, machine, variant)
@@ -127,7 +127,7 @@ class Choice:
     rejects: tuple[Reject, ...]
 
     def __str__(self) -> str:
-        """One line a candidate."""
+        """Return one line per candidate."""
         lines = [f"{fit.candidate}: fits, {fit.reason}" for fit in self.fits]
         return "\n".join([*lines, *(f"{reject.candidate}: {reject.reason}" for reject in self.rejects)])
 
@@ -137,10 +137,9 @@ def choose(
 ) -> Choice:
     """Sort candidates into those that fit, best first, and those that do not.
 
-    ``variants`` are the bundle's; one that is not in it is in FP32.
+    ``variants`` are the bundle's; unknown ones count as FP32.
 
-    The engines' ranks decide: a GPU comes first, there TensorRT. `edgebone bench` measures what holds on the machine
-    at hand.
+    The engines' ranks decide: GPUs first, and TensorRT first among them. `edgebone bench` measures the machine at hand.
 
     Raises:
         NoEngineError: Nothing fits; the message has a line per candidate.

@@ -1,7 +1,7 @@
-"""Every engine there is, a row each: edgebone's own, and those of packages with an entry point ``edgebone.engines``.
+"""The table of engines, one row each: edgebone's own, and those of packages with entry point ``edgebone.engines``.
 
-Nothing heavy is imported here, and no other package is looked for before an engine is asked for that is not
-edgebone's own, or all of them are.
+Nothing heavy is imported here, and other packages are only searched for when all engines, or one that is not edgebone's
+own, are requested.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _log = logging.getLogger("edgebone.engines")
 
 
 def find(name: str) -> EngineSpec | None:
-    """The engine of this name; None where there is none."""
+    """Return the engine of this name; None if unknown."""
     return _OWN[name] if name in _OWN else _from_package(name)
 
 
 def rows(engine: str = "auto") -> tuple[EngineSpec, ...]:
-    """Every engine, edgebone's own first; of other packages only the one that is named, unless it is ``auto``."""
+    """Return every engine, edgebone's own first; from other packages only the named one, unless it is ``auto``."""
     others = names_brought(GROUP) if engine == "auto" else [engine]
     return (*ROWS, *(row for name in others if name not in _OWN and (row := _from_package(name))))
 
@@ -53,7 +53,7 @@ def names() -> tuple[str, ...]:
 
 
 def aliases() -> dict[str, str]:
-    """What others call the engines, by that word."""
+    """Return the engines' names by alias."""
     found: dict[str, list[str]] = {}
     for row in rows():
         for alias in row.aliases:
@@ -62,15 +62,15 @@ def aliases() -> dict[str, str]:
 
 
 def readers_of(dialect: str) -> tuple[str, ...]:
-    """edgebone's own engines that a form of quantized graphs is made for."""
+    """Return edgebone's own engines for a form of quantized graphs."""
     return tuple(row.name for row in ROWS if dialect in row.dialects)
 
 
 def find_target(text: str) -> EngineSpec:
-    """The engine that a target of ``edgebone compile`` is for: its name, or that and more behind a colon.
+    """Return the engine of an ``edgebone compile`` target: its name, optionally with a colon and details.
 
     Raises:
-        EngineError: There is none of this name, or it does not compile.
+        EngineError: The name is unknown, or the engine does not compile.
     """
     found = find(text.partition(":")[0])
     if found is None or found.compile is None:
@@ -82,7 +82,7 @@ def find_target(text: str) -> EngineSpec:
 
 
 def this_machine(engine: str = "auto") -> Machine:
-    """Look at this machine, and for the packages of an engine, or of all of them; imports none."""
+    """Inspect this machine and look for the packages of one engine or of all; imports none."""
     from edgebone.core.machine import Machine
 
     return Machine.probe({name: brought_by for row in rows(engine) for name, brought_by in row.packages.items()})
@@ -90,7 +90,7 @@ def this_machine(engine: str = "auto") -> Machine:
 
 @functools.cache
 def _from_package(name: str) -> EngineSpec | None:
-    """Another package's row; one that cannot be used is said once, and left out."""
+    """Return another package's row; an unusable one is left out, with one warning."""
     try:
         row = load_brought(GROUP, name, EngineSpec)
         return None if row is None else _guarded(row)
@@ -101,7 +101,7 @@ def _from_package(name: str) -> EngineSpec | None:
 
 
 def _guarded(row: EngineSpec) -> EngineSpec:
-    """The row, asked for its precisions and its verdict in a way that no fault of it stops the others."""
+    """Wrap a row's functions so that an error in them does not stop the other engines."""
 
     def precisions(variant: Variant | None) -> tuple[str, ...]:
         try:
@@ -112,7 +112,7 @@ def _guarded(row: EngineSpec) -> EngineSpec:
 
     def check(candidate: Candidate, machine: Machine, variant: Variant | None) -> Fit | Reject:
         try:
-            # The rank is asked for where the engine fits.
+            # The rank is needed only if the engine fits.
             verdict = row.check(candidate, machine, variant)
             int(row.rank(machine))
             if isinstance(verdict, (Fit, Reject)):
@@ -127,7 +127,7 @@ def _guarded(row: EngineSpec) -> EngineSpec:
 
 @functools.cache
 def _leave_out(engine: str, why: str) -> None:
-    # Cached, so that each fault is said once.
+    # Cached, so that each fault is reported once.
     by = who_brings(GROUP, engine)
     _log.warning("the engine %s of %s is left out: %s; %s", engine, by, why, advice(GROUP, engine))
 

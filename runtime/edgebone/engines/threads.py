@@ -1,4 +1,4 @@
-"""The threads that an engine belongs to: nobody else calls into it, from its opening to its end."""
+"""Threads that own an engine: only they call into it, from opening to closing."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ T = TypeVar("T")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line that is not empty, or its type where it says nothing."""
+    """Return an error's first non-empty line; its type if it has no text."""
     return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
 
 
 class EngineThreads:
-    """A few threads that open one engine, run it and free it, and that end with it.
+    """A few threads that open, run and free one engine, and end with it.
 
-    Native code keeps state by thread, and is not always right about it: OpenVINO's CPU plugin damages its heap where
-    one thread serves a network first, and others that end serve it afterwards (docs/reports/openvino-threads.md).
-    So whoever wants something of an engine asks its threads.
+    Native code keeps state per thread, not always correctly: OpenVINO's CPU plugin corrupts its heap if one thread runs
+    a network first and threads that end run it later (docs/reports/openvino-threads.md). So all calls to an engine go
+    through its threads.
 
-    Whatever native code raises becomes an ``EngineError`` of one line here, for every engine alike.
+    Any exception from native code becomes an ``EngineError`` of one line here, for every engine.
 
     Attributes:
-        limit: How many calls may be under way; an engine that turns out to do fewer at a time lowers it as it opens.
+        limit: The number of calls in progress; an engine with fewer parallel runs lowers it as it opens.
 
     Args:
         name: The engine's name.
-        limit: How many calls may be under way, of which there is a thread each; a further one waits for one to end.
+        limit: The number of calls in progress, with one thread each; a further call waits.
         free: Frees the engine, at :meth:`close` or after an :meth:`open` that failed; called once.
-        reason: From an error of the engine's to one line.
+        reason: Turns an error of the engine into one line.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class EngineThreads:
         _opened.add(self)
 
     def open(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do the work that opens the engine, and wait for it; where it fails, what there is by then is freed.
+        """Run the work that opens the engine, and wait; on failure, free what was created.
 
         Raises:
             EngineError: It failed.
@@ -71,7 +71,7 @@ class EngineThreads:
             raise
 
     def call(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do work and wait for it. Ctrl-C is raised once it is done: what it was given must not be freed under it.
+        """Run work and wait. Ctrl-C is raised only when it is done: its arguments must not be freed while it runs.
 
         Raises:
             EngineError: It failed, the engine is closed, or another process opened it.
@@ -79,7 +79,7 @@ class EngineThreads:
         return self._wait_for(lambda: self.submit(work, *arguments))
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Start work; its result and errors are :meth:`call`'s.
+        """Start work; its result and errors are those of :meth:`call`.
 
         Raises:
             EngineError: The engine is closed, or another process opened it.
@@ -87,7 +87,7 @@ class EngineThreads:
         return self._submit("failed while running", work, arguments)
 
     def close(self) -> None:
-        """Wait for the work under way, free the engine and end the threads; a second call does nothing.
+        """Wait for the work in progress, free the engine and end the threads; a second call does nothing.
 
         Raises:
             EngineError: The engine could not be freed.
@@ -104,7 +104,7 @@ class EngineThreads:
                 pool.submit(self._free).result()
 
     def _submit(self, failed: str, work: Callable[..., T], arguments: tuple[Any, ...]) -> Future[T]:
-        # Asked first: a lock that some thread held at the moment of a fork stays taken in the child.
+        # Checked first: a lock held by some thread during a fork stays locked in the child.
         if self._forked:
             raise EngineError(
                 f"{self._name}: the engine was loaded by another process, and a fork has none of its threads: load it "
@@ -119,9 +119,9 @@ class EngineThreads:
             return future
 
     def _after_fork(self) -> None:
-        """In the child: the engine is here, but none of the threads that it is made of, nor ours.
+        """In the child the engine exists, but neither its own threads nor ours.
 
-        It is never freed: that would wait for its threads without end, be it at the child's exit.
+        It is never freed: that would wait for its threads forever, even at the child's exit.
         """
         self._forked = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
@@ -143,7 +143,7 @@ class EngineThreads:
     def _wait_for(self, start: Callable[[], Future[T]]) -> T:
         future: Future[T] | None = None
         try:
-            # Within the try: Ctrl-C is raised where a function begins, too, as this one does.
+            # Within the try, since Ctrl-C may be raised as soon as a function begins, as here.
             future = start()
             return future.result()
         except BaseException:
@@ -151,12 +151,12 @@ class EngineThreads:
                 wait([future])
             raise
         finally:
-            # The error holds this frame, and would be held by it.
+            # Avoids a reference cycle between the error and this frame.
             del future
 
 
 def _let_go(error: BaseException) -> None:
-    """Have an error not hold the engine's own objects, which its traceback would keep until another thread frees it."""
+    """Drop an error's references to the engine's objects, which its traceback would keep alive."""
     cause: BaseException | None = error
     while cause is not None:
         traceback.clear_frames(cause.__traceback__)

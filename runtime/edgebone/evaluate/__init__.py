@@ -1,1 +1,1 @@
-"""Accuracy of a bundle on labelled pictures, through the very path that serves frames."""
+"""Accuracy of a bundle on labelled pictures, through the same path that serves frames."""

@@ -1,4 +1,4 @@
-"""A model's answers to files of pictures; one that cannot be read costs its own answer and no more."""
+"""Runs a model on picture files; an unreadable one loses only its own answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LeftOut = Callable[[SourceError], None]
 
 
 def refuse(error: SourceError) -> None:
-    """What evaluating does with a picture that cannot be read, where nothing else is asked for.
+    """The default handling of unreadable pictures: raise the error.
 
     Raises:
         SourceError: Always.
@@ -26,12 +26,12 @@ def refuse(error: SourceError) -> None:
 def answers(
     model: Predictor, pictures: Sequence[Path], left_out: LeftOut, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, Results]]:
-    """Each picture's place and results, in batches of the model's size: the next are read while the engine runs.
+    """Yield each picture's index and results, in batches of the model's size; the next pictures are read meanwhile.
 
     Args:
         model: The model.
-        pictures: The files; of a file with several pages the first is looked at.
-        left_out: Told why a picture is left out; it may raise.
+        pictures: The files; only the first page of each is used.
+        left_out: Called with the reason for each picture left out; it may raise.
         progress: Called with the number of pictures done.
 
     Raises:
@@ -39,7 +39,7 @@ def answers(
     """
     found = done = 0
     batches = [pictures[start : start + model.max_batch] for start in range(0, len(pictures), model.max_batch)]
-    # A batch's pictures are all in memory: of large ones no more than two.
+    # A batch's pictures are all in memory: at most two large ones.
     threads = None if model.max_batch == 1 else 2
     with closing(ahead(lambda batch: _of_batch(model, batch), batches, threads)) as answered:
         for results in answered:
@@ -57,7 +57,7 @@ def answers(
 
 def _of_batch(model: Predictor, batch: Sequence[Path]) -> Sequence[Results | SourceError]:
     if len(batch) > 1:
-        # One that cannot be read fails them all: then one by one says which.
+        # One unreadable picture fails the batch: run them one by one to find it.
         with suppress(SourceError, TensorError):
             return model(list(batch))
     return [_one(model, path) for path in batch]

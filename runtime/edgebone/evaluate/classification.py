@@ -33,7 +33,7 @@ class LabelledPicture:
 class TopAccuracy:
     """Share of pictures, in percent, whose class is the best one (top1) or among the best five (top5).
 
-    ``n`` is how many pictures were counted.
+    ``n`` is the number of pictures counted.
     """
 
     top1: float
@@ -42,15 +42,15 @@ class TopAccuracy:
 
 
 def read_labels(data: Path, labels: Sequence[str]) -> list[LabelledPicture]:
-    """Read which picture shows which class.
+    """Read the pictures' classes.
 
     Args:
-        data: A CSV with the columns ``file`` (relative to the CSV) and ``class_index``; or a folder with one
-            subfolder a class, named by the class's label or its index.
+        data: A CSV with the columns ``file`` (relative to the CSV) and ``class_index``; or a folder with one subfolder
+            per class, named by the class's label or its index.
         labels: The bundle's labels.
 
     Raises:
-        SourceError: There is no such file, a column or class is missing or unknown, or it is empty.
+        SourceError: The file does not exist, a column or class is missing or unknown, or it is empty.
     """
     if data.is_dir():
         found = _from_folder(data, labels)
@@ -70,7 +70,7 @@ def _from_csv(path: Path, classes: int) -> list[LabelledPicture]:
     found = []
     for number, row in enumerate(rows, start=2):
         text = (row["class_index"] or "").strip()
-        # Python does not read numbers of thousands of digits.
+        # Python rejects numbers of thousands of digits.
         if not text.isdecimal() or len(text) > len(str(limits.LABELS)) or int(text) >= classes:
             raise SourceError(f"{path}, line {number}: class_index {text!r} is not 0 to {classes - 1}")
         picture = path.parent / (row["file"] or "").strip()
@@ -93,7 +93,7 @@ def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
             index = int(folder.name)
         if index is None:
             raise SourceError(
-                f"{folder}: {folder.name!r} is neither a label of the bundle that only one class has, "
+                f"{folder}: {folder.name!r} is neither a label of exactly one class of the bundle "
                 f"nor a class index 0 to {len(labels) - 1}"
             )
         found += [LabelledPicture(path, index) for path in pictures_in(folder, deep=True)]
@@ -101,7 +101,7 @@ def _from_folder(root: Path, labels: Sequence[str]) -> list[LabelledPicture]:
 
 
 def _rank(probabilities: NDArray[np.float32], class_index: int) -> int:
-    """How many classes come before this one; equal ones by index."""
+    """Return the number of classes ranked before this one; ties by index."""
     own = probabilities[class_index]
     return int(np.sum(probabilities > own) + np.sum(probabilities[:class_index] == own))
 
@@ -118,9 +118,9 @@ def evaluate_classifier(
     Args:
         model: The model.
         name: The classification head.
-        pictures: What to look at.
+        pictures: The pictures.
         progress: Called with the number of pictures done.
-        left_out: Told why a picture is not counted; if not given, that raises.
+        left_out: Called with the reason for each picture that is not counted; raises by default.
 
     Raises:
         SourceError: A picture cannot be read, or none can.

@@ -1,4 +1,4 @@
-"""How the answers of a head are counted, whatever its task."""
+"""The contract of evaluations for all tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.evaluate.predictor import Predictor
 
 @dataclass(frozen=True)
 class Figures:
-    """What was counted.
+    """The figures of an evaluation.
 
     Attributes:
         value: The task's one metric, 0 to 100.
@@ -33,9 +33,9 @@ class Truth:
 
     Attributes:
         pictures: Their files.
-        count: Has a model look at them and counts; called with the number of pictures done, and with why a picture is
-            left out.
-        check: Holds what the labels say of the pictures against them; to be called before they are looked at.
+        count: Runs a model on them and counts; takes callbacks for the number of pictures done and for pictures left
+            out.
+        check: Checks the labels against the pictures' sizes; call it before ``count``.
     """
 
     pictures: tuple[Path, ...]
@@ -48,10 +48,10 @@ class Evaluation:
     """How a task is evaluated.
 
     Attributes:
-        find: The labels that a path is or holds, given the folder of the pictures; None where it holds pictures alone.
-        read: Reads the labels for a head, from its name, itself, the labels' path and the folder of the pictures.
-        has_folder: Whether the pictures may lie in a folder of their own.
-        settings: What the head's decoder is set to, where it has such a setting.
+        find: Returns the labels at a path, given the folder of the pictures; None if it holds only pictures.
+        read: Reads the labels for a head, from its name, the head, the labels' path and the folder of the pictures.
+        has_folder: Whether the pictures may be in a separate folder.
+        settings: Settings for the head's decoder, where it has them.
     """
 
     find: Callable[[Path, Path | None], Path | None]

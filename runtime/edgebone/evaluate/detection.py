@@ -61,9 +61,8 @@ class CocoData:
         where: The annotation file, for messages.
         json: Its bytes.
         paths: The pictures' files by their id in it.
-        sizes_wh: The pictures' widths and heights by their id, as the file states them; None where it states none.
-        category_ids: The file's category id by the bundle's class id; a class that the file does not have is
-            not in it.
+        sizes_wh: The pictures' stated widths and heights by their id; None if the file states none.
+        category_ids: The file's category id by the bundle's class id; classes missing in the file are omitted.
     """
 
     where: str
@@ -73,7 +72,7 @@ class CocoData:
     sizes_wh: Mapping[int, tuple[int, int] | None] = field(default_factory=dict)
 
     def check_sizes(self) -> None:
-        """Hold the sizes that the file states against the pictures, before these are looked at.
+        """Compare the stated sizes with the pictures, before they are evaluated.
 
         Raises:
             SourceError: They differ, with both sizes.
@@ -82,7 +81,7 @@ class CocoData:
 
 
 def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
-    """Read COCO's annotations and find the pictures and classes that they speak of.
+    """Read COCO annotations and find their pictures and classes.
 
     Args:
         data: COCO's ``instances.json``.
@@ -90,8 +89,8 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
         head: The detector's head, for its labels.
 
     Raises:
-        SourceError: The file or a picture is missing, it is no annotation file, or it annotates a class that
-            the bundle does not have.
+        SourceError: The file or a picture is missing, it is not an annotation file, or it has a class that the bundle
+            lacks.
     """
     with foreign(lambda reason: SourceError(f"{data}: not COCO's annotations ({reason}); give an instances.json")):
         raw = read_regular(data, limits.ANNOTATIONS_BYTES)
@@ -107,7 +106,7 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
     unknown = {item.category_id for item in found.annotations if names.get(item.category_id) not in by_label}
     if unknown:
         listed = ", ".join(sorted(str(names.get(number, number)) for number in unknown)[:5])
-        raise SourceError(f"{data}: it annotates classes that are no labels of the bundle: {listed}")
+        raise SourceError(f"{data}: it annotates classes that are not labels of the bundle: {listed}")
     return CocoData(
         str(data),
         raw,
@@ -129,13 +128,13 @@ def evaluate_detector(
     Args:
         model: A model, loaded with a score of at most ``LEAST_SCORE``.
         name: The detector's head.
-        data: What :func:`read_instances` gave.
+        data: From :func:`read_instances`.
         progress: Called with the number of pictures done.
-        left_out: Told why a picture, and its boxes, are not counted; if not given, that raises.
+        left_out: Called with the reason for each picture that is not counted; raises by default.
 
     Returns:
-        COCO's figures, 0 to 1 (-1 where there is nothing to count): AP (IoU 0.50 to 0.95), AP50, AP75, APs, APm,
-        APl, AR1, AR10, AR100.
+        COCO's figures, 0 to 1 (-1 if there is nothing to count): AP (IoU 0.50 to 0.95), AP50, AP75, APs, APm, APl, AR1,
+        AR10, AR100.
 
     Raises:
         MissingDependencyError: faster-coco-eval is not installed.
@@ -149,7 +148,7 @@ def evaluate_detector(
     def unusable(reason: str) -> SourceError:
         return SourceError(f"{data.where}: COCO's metrics cannot be counted on its annotations ({reason})")
 
-    # Before all pictures are looked at.
+    # Checked before the pictures are evaluated.
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(msgspec.json.decode(data.json))
     rows: list[dict[str, Any]] = []
@@ -169,7 +168,7 @@ def evaluate_detector(
 
 
 def _rows(result: Detections, number: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
-    """One picture's boxes as COCO's results; classes that the data does not have are left out."""
+    """Return one picture's boxes as COCO results; classes missing in the data are omitted."""
     return [
         {
             "image_id": number,

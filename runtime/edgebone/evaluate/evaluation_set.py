@@ -1,4 +1,4 @@
-"""What an engine's answers are judged on: labelled pictures, or pictures alone."""
+"""Sets for judging an engine's answers: labelled pictures, or pictures alone."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from edgebone.evaluate.predictor import Predictor
 from edgebone.preprocess import Pixels, preprocess
 from edgebone.sources.images import read_image
 
-# Enough for agreement; more pictures of an unlabelled folder are not looked at.
+# Enough for agreement; further pictures of an unlabelled folder are ignored.
 UNLABELLED = 500
 
-# Counts one metric, 0 to 100, by looking at pictures.
+# Counts one metric, 0 to 100, over pictures.
 Count = Callable[[Predictor], float]
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Pictures, and how answers are counted.
+    """Pictures, and how answers are scored.
 
     Attributes:
         name: Name of the file or folder.
         pictures: The picture files, or frames of a video (uint8, BGR).
-        metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` where there are no labels.
+        metric: ``top-1``, ``AP``, ``mIoU``, or ``agreement`` without labels.
         count: Counts the metric over the pictures that can be read; None without labels.
-        check: Holds what the labels say of the pictures against them; to be called before they are looked at.
+        check: Checks the labels against the pictures' sizes; call it before ``count``.
     """
 
     name: str
@@ -51,18 +51,18 @@ class EvaluationSet:
 def read_evaluation(
     data: Path, manifest: Manifest, head: str | None = None, images: Path | None = None
 ) -> EvaluationSet:
-    """Find out what there is to evaluate on.
+    """Read an evaluation set.
 
     Args:
         data: Labels as ``edgebone eval`` takes them; a folder that has them in it (``labels.csv``,
             ``instances.json``, ``masks``); or a folder of pictures or a video without any.
-        manifest: The bundle's.
+        manifest: The bundle's manifest.
         head: The head that the labels are for; None takes the only one that can be evaluated.
-        images: The pictures of boxes and areas, where they do not lie beside the labels.
+        images: The pictures of boxes and areas, if they are not beside the labels.
 
     Raises:
-        SourceError: Nothing is there, or the labels do not fit the pictures.
-        BundleError: There is no such head.
+        SourceError: The data does not exist, or the labels do not fit the pictures.
+        BundleError: No such head.
     """
     heads = manifest.graph_heads
     able = heads_of(heads, *EVALUABLE)
@@ -88,26 +88,26 @@ def _value(truth: Truth, model: Predictor) -> float:
 
 
 def _pass(_: SourceError) -> None:
-    """Said already, where the set's pictures were read."""
+    """Ignore the error, which was reported when the set's pictures were read."""
 
 
 def read_picture(picture: Path | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture's pixels, uint8 BGR."""
+    """Return a picture's pixels, uint8 BGR."""
     return picture if isinstance(picture, np.ndarray) else read_image(picture)
 
 
 def prepared(
     spec: Preprocess, pictures: Sequence[Path | NDArray[np.uint8]], where: str
 ) -> Generator[tuple[Pixels, Geometry] | str, None, None]:
-    """Pictures as a network takes them, read and prepared ahead of whoever takes them.
+    """Yield network inputs, read and prepared ahead of the consumer.
 
     Args:
         spec: The bundle's preprocessing.
         pictures: Files, or pictures (uint8, BGR).
-        where: What a picture that is no file is from, for messages.
+        where: The origin of pictures that are not files, for messages.
 
     Returns:
-        Of each the network's input, uint8 (height, width, 3), and where the picture lies in it; or why there is none.
+        For each picture the network's input, uint8 (height, width, 3), and its geometry; or the reason for a failure.
     """
 
     def prepare(picture: Path | NDArray[np.uint8]) -> tuple[Pixels, Geometry] | str:

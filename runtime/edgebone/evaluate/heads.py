@@ -1,4 +1,4 @@
-"""Which head of a bundle is evaluated, and how."""
+"""Chooses the head to evaluate."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ EVALUABLE = tuple(task for task in TASKS if task.evaluation)
 
 
 def choose_head(heads: Mapping[str, Head], name: str | None = None) -> tuple[str, Evaluation]:
-    """The head to evaluate, and how.
+    """Return the head to evaluate and its evaluation.
 
     Args:
         heads: The bundle's heads.
-        name: The one that the user wants; None takes the only one that can be evaluated.
+        name: The requested head; None for the only one that can be evaluated.
 
     Raises:
-        BundleError: There is no such head, none that can be evaluated, or several.
+        BundleError: No such head, none that can be evaluated, or several.
     """
     metrics = ", ".join(f"{task.name} by {task.figures}" for task in EVALUABLE)
     chosen, task = find_head(heads, EVALUABLE, name, "evaluation", advice=f"what can be evaluated: {metrics}")
@@ -32,13 +32,13 @@ def choose_head(heads: Mapping[str, Head], name: str | None = None) -> tuple[str
 
 
 def evaluation_of(task: Task[Any]) -> Evaluation:
-    """How a task is evaluated that can be."""
+    """Return the evaluation of a task that has one."""
     found: Evaluation = load_place(task.evaluation)
     return found
 
 
 def settings_of(heads: Mapping[str, Head]) -> dict[str, Any]:
-    """What decoders are set to while their heads are evaluated; of the settings, those that a head has."""
+    """Return the decoders' settings for evaluation, where a head has them."""
     found: dict[str, Any] = {}
     for name, task in heads_of(heads, *EVALUABLE).items():
         known = setting_names(name, heads[name])

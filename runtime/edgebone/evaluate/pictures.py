@@ -34,14 +34,14 @@ class _Instances(msgspec.Struct, frozen=True):
 
 
 def find_pictures(source: Path) -> list[Path] | None:
-    """The picture files of a source, in order; None where it is another file, such as a video.
+    """Return the picture files of a source, in order; None for another file, such as a video.
 
     Args:
         source: A folder (searched with its subfolders, by content), a picture, a CSV with the column ``file``, or
             COCO's ``instances.json`` with its pictures in ``images`` beside it.
 
     Raises:
-        SourceError: It does not exist, is not what its suffix says, or has no pictures.
+        SourceError: It does not exist, does not match its suffix, or has no pictures.
     """
     if not os.path.exists(source):  # noqa: PTH110  (Path.exists raises on a name that is too long)
         raise SourceError(f"{source}: no such folder or file; give a folder of pictures, a labelled set or a video")
@@ -62,10 +62,10 @@ def find_pictures(source: Path) -> list[Path] | None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV by column.
+    """Return the rows of a CSV by column.
 
     Raises:
-        SourceError: It cannot be read, is no CSV in UTF-8, or is too large.
+        SourceError: It cannot be read, is not a CSV in UTF-8, or is too large.
     """
     with foreign(lambda reason: SourceError(f"{path}: not a CSV in UTF-8 ({reason})")):
         try:
@@ -92,17 +92,17 @@ def _of_coco(path: Path) -> list[Path]:
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """So many of the items, evenly spread from the first to the last; all where there are fewer."""
+    """Return up to ``count`` items, evenly spread from the first to the last."""
     if len(items) <= count:
         return list(items)
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
 
 
 def video_frames(path: Path, count: int) -> list[NDArray[np.uint8]]:
-    """So many frames of a video, evenly spread over its length.
+    """Return up to ``count`` frames of a video, evenly spread over its length.
 
     Raises:
-        SourceError: It is no video, or cannot be read.
+        SourceError: It is not a video, or cannot be read.
     """
     from edgebone.sources import open_source
 

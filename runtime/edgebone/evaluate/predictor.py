@@ -1,4 +1,4 @@
-"""What counting accuracy needs of a model."""
+"""The part of a model that evaluation needs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from edgebone.core.results import Results
 
 
 class Predictor(Protocol):
-    """Answers several pictures at once, as :class:`edgebone.Model` does."""
+    """Runs on several pictures at once, like :class:`edgebone.Model`."""
 
     @property
     def max_batch(self) -> int:
-        """The largest batch that one run takes."""
+        """The largest batch of one run."""
 
     def __call__(self, picture: list[Any]) -> list[Results]:
-        """One result a picture."""
+        """Return one result per picture."""

@@ -1,4 +1,4 @@
-"""Tries engines on one evaluation set, one after the other; pictures are read and prepared once."""
+"""Evaluates engines on one evaluation set, one after the other; pictures are read and prepared once."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _log = logging.getLogger("edgebone.evaluate")
 
 @dataclass(frozen=True)
 class Score:
-    """How an engine did.
+    """An engine's score.
 
     Attributes:
         value: The set's metric, 0 to 100.
-        agreement: How often it answers as the baseline does, 0 to 100; the least of all heads.
+        agreement: How often its answers equal the baseline's, 0 to 100; the minimum over all heads.
     """
 
     value: float
@@ -41,20 +41,20 @@ class Score:
 
 
 class Rehearsal:
-    """An evaluation set with its network inputs, and the answers of a baseline.
+    """An evaluation set with its network inputs and a baseline's answers.
 
     Args:
-        manifest: The bundle's.
+        manifest: The bundle's manifest.
         data: The evaluation set.
         baseline: The engine that others are compared with: FP32.
 
     Attributes:
-        data: The evaluation set; without pictures that cannot be read, which is said.
+        data: The evaluation set without unreadable pictures, which are logged.
         inputs: The network inputs: uint8 (n, height, width, 3).
         baseline: The baseline's score.
 
     Raises:
-        SourceError: None of its pictures can be read, or they have other sizes than the labels state.
+        SourceError: None of its pictures can be read, or their sizes differ from the labels.
     """
 
     def __init__(self, manifest: Manifest, data: EvaluationSet, baseline: Engine) -> None:
@@ -81,15 +81,15 @@ class Rehearsal:
         self.baseline = self._score(self._baseline)
 
     def score(self, engine: Engine) -> Score:
-        """Count how an engine does.
+        """Score an engine.
 
         Raises:
-            EngineError: It fails, or gives NaN.
+            EngineError: It fails, or returns NaN.
         """
         return self._score(self._answers(engine))
 
     def accuracy(self, score: Score, engine: str) -> Accuracy:
-        """A score beside the baseline's, for the manifest."""
+        """Return a score with the baseline's, for the manifest."""
         return Accuracy(
             metric=self.data.metric,
             value=round(score.value, 3),
@@ -126,12 +126,12 @@ class Rehearsal:
 
 
 class _Remembered:
-    """Answers that were given before, for the functions that count over a model."""
+    """Recorded answers, for the functions that count over a model."""
 
     max_batch = 1
 
     def __init__(self, data: EvaluationSet, answers: list[dict[str, Result]]) -> None:
-        # A set may list a picture twice; its answer is the same one.
+        # A set may list a picture twice, with the same answer.
         self._answers = {str(picture): answer for picture, answer in zip(data.pictures, answers, strict=True)}
 
     def __call__(self, picture: list[Any]) -> list[Results]:
@@ -143,5 +143,5 @@ class _Remembered:
 
 
 def agreement(head: Head, a: Result, b: Result) -> float:
-    """How much two answers of a head to one picture are the same, 0 to 1; boxes from the head's least score on."""
+    """Return how much two answers of a head to one picture agree, 0 to 1; boxes from the head's score threshold up."""
     return spec_of("", head).task.agreement(a, b, head.params)

@@ -1,4 +1,4 @@
-"""Mean intersection over union of a segmenting head."""
+"""Mean intersection over union of a segmentation head."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import open_picture
 from edgebone.tasks.segmentation import SEGMENTATION
 
-# What Pascal VOC and Cityscapes mark as "do not count".
+# The "ignore" value of Pascal VOC and Cityscapes.
 _IGNORED = 255
 
 
 @dataclass(frozen=True)
 class MaskedPicture:
-    """A picture's file, and the file with the class of each of its pixels."""
+    """A picture's file and its mask file, with a class per pixel."""
 
     picture: Path
     mask: Path
@@ -37,9 +37,9 @@ class SegmentationAccuracy:
 
     Attributes:
         miou: Mean of ``iou`` over the classes that occur.
-        iou: Intersection over union by label; classes that neither occur nor are found are left out.
+        iou: Intersection over union by label; classes that neither occur nor are predicted are omitted.
         pixel_accuracy: Share of the counted pixels with the right class.
-        n: How many pictures were counted.
+        n: The number of pictures counted.
     """
 
     miou: float
@@ -49,16 +49,16 @@ class SegmentationAccuracy:
 
 
 def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
-    """Pair masks with pictures by their names, suffixes aside.
+    """Pair masks with pictures by name without suffix.
 
     Args:
-        data: A folder of masks: PNGs whose pixels (or palette entries) are class ids, 255 being not counted. Or
-            a folder with the folders ``images`` and ``masks`` in it.
+        data: A folder of masks: PNGs whose pixels (or palette entries) are class ids, 255 is not counted. Or a folder
+            with the folders ``images`` and ``masks``.
         images: The folder of the pictures; None takes ``images`` in or beside ``data``.
 
     Raises:
-        SourceError: A folder is missing, a mask has no picture, or masks are of pictures as their files are stored, and
-            EXIF turns these.
+        SourceError: A folder is missing, a mask has no picture, or masks are in the stored orientation of pictures that
+            EXIF rotates.
     """
     masks = data / "masks" if (data / "masks").is_dir() else data
     folder = images or (data / "images" if (data / "images").is_dir() else data.parent / "images")
@@ -95,7 +95,7 @@ def evaluate_segmentation(
         labels: Its labels.
         pictures: What to look at.
         progress: Called with the number of pictures done.
-        left_out: Told why a picture, and its mask, are not counted; if not given, that raises.
+        left_out: Called with the reason for each picture that is not counted; raises by default.
 
     Raises:
         SourceError: A file cannot be read, no picture can, or a mask is of another size or has a class without a label.
@@ -127,14 +127,14 @@ def evaluate_segmentation(
 
 
 def read_mask(path: Path, classes: int) -> NDArray[np.uint8]:
-    """A mask's class ids, uint8 (height, width): a PNG with one channel or a palette; 255 is not counted.
+    """Read a mask's class ids, uint8 (height, width): a PNG with one channel or a palette; 255 is not counted.
 
     Raises:
         SourceError: It cannot be read, has colours, or a class beyond the labels.
     """
     with open_picture(path) as image:
         if image.mode not in ("L", "P", "1"):
-            raise SourceError(f"{path}: a mask has one channel or a palette, this is {image.mode}")
+            raise SourceError(f"{path}: a mask must have one channel or a palette, this is {image.mode}")
         mask = np.asarray(image).astype(np.uint8)
     most = int(mask[mask != _IGNORED].max(initial=0))
     if most >= classes:

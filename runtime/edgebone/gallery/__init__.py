@@ -1,4 +1,4 @@
-"""Galleries: pictures are recognised by the ones that they are most like, and no network is trained for it."""
+"""Galleries: recognise pictures by the most similar enrolled ones, without training."""
 
 from edgebone.gallery.calibration import Calibration
 from edgebone.gallery.changing import changing

@@ -1,4 +1,4 @@
-"""From which similarity on a picture is one of the gallery's, found from the gallery itself."""
+"""Finds the similarity threshold of a gallery from its own entries."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from edgebone.gallery.entries import Entries
 from edgebone.gallery.errors import GalleryError
 from edgebone.gallery.vectors import Floats
 
-# Of a large gallery a sample is asked about, each held against every entry: so large that so many false accepts can be
-# counted at the rate that is asked for, which then is known to some 20 % of itself.
+# A large gallery is calibrated on a sample, compared with every entry. The sample is large enough for this number of
+# false accepts at the requested rate, which determines the rate to within some 20 %.
 _FALSE_ACCEPTS = 20
 _LEAST_QUERIES, _MOST_QUERIES = 1000, 5000
-# Cosines that are in memory at a time, however large the gallery is.
+# The number of cosines in memory at a time, for any size of gallery.
 _COSINES = 1 << 22
 _Z95 = 1.959964
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A threshold, and what it costs, counted on all entries or, of more than a thousand, on a sample of them.
+    """A threshold and its error rates, counted on all entries or, above a thousand, on a sample.
 
     Attributes:
-        threshold: The least similarity to the nearest entry at which a picture is known, -1 to 1.
-        false_accept_rate: How many unknown pictures in one may be taken for known, as asked for; 0 to 1.
-        false_accepts: How many strangers were taken for known.
-        strangers: How many there were.
-        own_strangers: Whether they were the entries themselves, each held against all labels but its own.
-        recognised: How many entries are known by another entry of their own label, and are given that label.
-        with_company: How many were asked about that have another entry of their label.
+        threshold: The least similarity to the nearest entry for a known picture, -1 to 1.
+        false_accept_rate: The requested share of unknown pictures that may be accepted as known, 0 to 1.
+        false_accepts: The number of strangers accepted as known.
+        strangers: The number of strangers.
+        own_strangers: Whether the strangers were the entries, each compared with all labels except its own.
+        recognised: The number of entries recognised correctly by another entry of their own label.
+        with_company: The number of tested entries that have another entry of their label.
     """
 
     threshold: Finite
@@ -46,13 +46,13 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse shares above one."""
         if self.false_accepts > self.strangers or self.recognised > self.with_company:
-            raise ValueError("more were taken for known than there were")
+            raise ValueError("more were accepted than there were")
 
     def __str__(self) -> str:
-        """``known from 0.812 on; of 500 strangers 4 are taken for known (95 %: 0.3-2.0 %); of 490 entries …``."""
+        """``known from 0.812 on; of 500 strangers 4 are accepted as known (95 %: 0.3-2.0 %); of 490 …``."""
         low, high = wilson(self.false_accepts, self.strangers)
         text = (
-            f"known from {self.threshold:.3f} on; of {self.strangers} strangers {self.false_accepts} are taken for "
+            f"known from {self.threshold:.3f} on; of {self.strangers} strangers {self.false_accepts} are accepted as "
             f"known (95 %: {100 * low:.1f}-{100 * high:.1f} %)"
         )
         if self.with_company:
@@ -65,31 +65,31 @@ def calibrated(entries: Entries, false_accept_rate: float, strangers: Floats | N
 
     Args:
         entries: The gallery.
-        false_accept_rate: How many strangers may be taken for known, above 0 and below 1.
-        strangers: Vectors that are not in it, float32 of shape (m, d), of length one. None leaves out: an entry whose
-            whole label is left out is a stranger to the rest.
+        false_accept_rate: The share of strangers that may be accepted as known, above 0 and below 1.
+        strangers: Unit vectors that are not in the gallery, float32 of shape (m, d). None leaves one label out at a
+            time: its entries are strangers to the rest.
 
     Returns:
-        The threshold, and what it costs. Of many entries a random sample of 1000 to 5000 is asked about, always the
-        same one: 20 divided by the rate, so that the interval that is printed stays narrow. Each is held against
-        every entry, so that no size of gallery makes strangers look less alike than they are.
+        The threshold and its error rates. Of many entries a fixed random sample of 1000 to 5000 is tested: 20 divided
+        by the rate, so that the printed interval stays narrow. Each is compared with every entry, as strangers
+        must not seem less similar in a large gallery than they are.
 
     Raises:
-        GalleryError: The gallery is empty; there are no strangers, and no two labels either; the rate is no rate.
+        GalleryError: The gallery is empty; it has neither strangers nor two labels; the rate is not a rate.
     """
     if not 0 < false_accept_rate < 1:
-        raise GalleryError(f"a false accept rate is above 0 and below 1, not {false_accept_rate:g}")
+        raise GalleryError(f"the false accept rate must be above 0 and below 1, not {false_accept_rate:g}")
     names = len(np.unique(entries.label_index))
     if not names or (strangers is None and names < 2) or (strangers is not None and not len(strangers)):
         raise GalleryError(
-            f"the gallery holds {len(entries)} entries of {names} labels: a threshold is found between two labels, or "
-            "between entries and pictures of strangers; enrol more, or give strangers"
+            f"the gallery holds {len(entries)} entries of {names} labels: a threshold needs two labels, or "
+            "pictures of strangers; enrol more, or give strangers"
         )
     rows = _sample(len(entries), false_accept_rate)
     own, other = _nearest_by_label(entries, rows)
     top = other if strangers is None else _exact_nearest(entries, strangers)
     allowed = math.floor(false_accept_rate * len(top))
-    # The next number above: what is as similar as this stranger is not known.
+    # The next larger number: a picture as similar as this stranger is unknown.
     threshold = float(np.nextafter(np.sort(top)[::-1][allowed], np.float32(2)))
     return Calibration(
         threshold=threshold,
@@ -103,13 +103,13 @@ def calibrated(entries: Entries, false_accept_rate: float, strangers: Floats | N
 
 
 def _sample(count: int, false_accept_rate: float) -> NDArray[np.intp]:
-    """The rows that are asked about, ascending; by chance, since pictures come in an order and signatures in pairs."""
+    """Return the rows to test, ascending; random, since pictures are ordered and signatures come in pairs."""
     size = min(count, _MOST_QUERIES, max(_LEAST_QUERIES, math.ceil(_FALSE_ACCEPTS / false_accept_rate)))
     return np.sort(np.random.default_rng(0).choice(count, size, replace=False))
 
 
 def _exact_nearest(entries: Entries, queries: Floats) -> Floats:
-    """Each query's similarity to the nearest entry."""
+    """Return each query's similarity to the nearest entry."""
     nearest = np.full(len(queries), -np.inf, np.float32)
     for start in range(0, len(queries), _MOST_QUERIES):
         asked, best = queries[start : start + _MOST_QUERIES], nearest[start : start + _MOST_QUERIES]
@@ -119,7 +119,7 @@ def _exact_nearest(entries: Entries, queries: Floats) -> Floats:
 
 
 def _nearest_by_label(entries: Entries, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Each row's similarity to the nearest other entry of its own label (-inf where alone), and of another label."""
+    """Return each row's similarity to the nearest other entry of its label (-inf if none), and of another label."""
     own, other = np.full((2, len(rows)), -np.inf, np.float32)
     asked = entries.unit(rows)
     for start, part in entries.parts(max(1, _COSINES // len(rows))):
@@ -135,7 +135,7 @@ def _nearest_by_label(entries: Entries, rows: NDArray[np.intp]) -> tuple[Floats,
 
 
 def wilson(hits: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a share that was counted (Wilson, 1927): lower and upper end, 0 to 1."""
+    """Return the 95 % interval of a counted share (Wilson, 1927): lower and upper bound, 0 to 1."""
     if not trials:
         return 0.0, 1.0
     share, z2 = hits / trials, _Z95**2

@@ -1,4 +1,4 @@
-"""One process after the other changes a gallery's file."""
+"""Serialises changes to a gallery's file between processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgebone.gallery.gallery import Gallery
 
 @contextmanager
 def changing(path: str | os.PathLike[str], new: Callable[[], Gallery] | None = None) -> Iterator[Gallery]:
-    """Load a gallery, let the caller change it, and save it; other processes that change it wait.
+    """Load a gallery, let the caller change it, and save it; other writers wait.
 
-    Nothing is written where the caller raises.
+    Nothing is written if the caller raises.
 
     Args:
         path: The file.
-        new: Makes the gallery where there is no file yet; None fails there.
+        new: Creates the gallery if the file does not exist; None raises instead.
 
     Raises:
         GalleryError: The file cannot be read.
@@ -28,7 +28,7 @@ def changing(path: str | os.PathLike[str], new: Callable[[], Gallery] | None = N
     """
     target = Path(path)
     if new is None:
-        # Before the lock, which is a file, and may need a folder.
+        # Before the lock, which is a file and may need a folder.
         read_header(target)
     with locked(target):
         gallery = new() if new is not None and not target.exists() else Gallery.load(target)

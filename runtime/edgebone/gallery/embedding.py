@@ -1,4 +1,4 @@
-"""From pictures to vectors, and a fingerprint of the way."""
+"""Computes vectors of pictures, and a fingerprint of how they are computed."""
 
 from __future__ import annotations
 
@@ -39,36 +39,36 @@ _MOST_BATCH = 32
 def embed_pictures(
     model: Model, pictures: Sequence[Picture], head: str | None = None, views: Sequence[View] = OWN
 ) -> Floats:
-    """Compute pictures' vectors: the mean over the views, each of length one before and the whole after it.
+    """Compute pictures' vectors: the mean of the views' unit vectors, normalised again.
 
     Args:
         model: A loaded bundle with an embedding.
         pictures: Files, arrays (uint8, height × width × 3, BGR) or frames.
-        head: The head that gives it; None takes the only one.
-        views: What is made of each picture.
+        head: The head that computes it; None for the only one.
+        views: The views of each picture.
 
     Returns:
         float32, shape (n, d), of length one.
 
     Raises:
         SourceError: A file cannot be read.
-        BundleError: There is no such head, or none or several where none is named.
-        GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
+        BundleError: No such head, or none is named and the bundle has none or several.
+        GalleryError: The network returned NaN or infinity, or the head was swapped meanwhile.
     """
     with closing(ahead(lambda picture: prepared_views(model, _pixels(picture), views), pictures)) as prepared:
         return embed_prepared(model, prepared, head)
 
 
 def prepared_views(model: Model, image: NDArray[np.uint8], views: Sequence[View] = OWN) -> Pixels:
-    """The network's inputs of a picture's views: uint8 (views, height, width, 3).
+    """Return the network's inputs for a picture's views: uint8 (views, height, width, 3).
 
     Args:
         model: A loaded bundle.
         image: uint8, height × width × 3, BGR.
-        views: What is made of the picture.
+        views: The picture's views.
 
     Raises:
-        TensorError: It is no such array, or cannot be resized.
+        TensorError: It is not such an array, or cannot be resized.
     """
     spec = model.manifest.preprocess
     whole = msgspec.structs.replace(spec, mode="stretch", resize=None)
@@ -81,22 +81,22 @@ def prepared_views(model: Model, image: NDArray[np.uint8], views: Sequence[View]
 
 
 def embed_prepared(model: Model, prepared: Iterable[Pixels], head: str | None = None) -> Floats:
-    """Compute the vectors of pictures whose views are prepared already; see :func:`embed_pictures`.
+    """Compute the vectors of pictures whose views are already prepared; see :func:`embed_pictures`.
 
     Args:
         model: A loaded bundle with an embedding.
-        prepared: The views of each picture, from :func:`prepared_views`, as many of each.
-        head: The head that gives it; None takes the only one.
+        prepared: The views of each picture, from :func:`prepared_views`, the same number for each.
+        head: The head that computes it; None for the only one.
 
     Returns:
         float32, shape (n, d), of length one.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
-        GalleryError: The network gave NaN or infinity, or the head was swapped meanwhile.
+        BundleError: No such head, or none is named and the bundle has none or several.
+        GalleryError: The network returned NaN or infinity, or the head was swapped meanwhile.
     """
     name = embedding_head(model, head)
-    # Only a detached one is swapped, and it is at hand; others would be read from the bundle.
+    # Only a detached head can be swapped, and it is in memory; others would be read from the bundle.
     file = model.head_file(name) if model.manifest.heads[name].detached else None
     before = file.manifest if file else None
     counts: list[int] = []
@@ -117,9 +117,9 @@ def embed_prepared(model: Model, prepared: Iterable[Pixels], head: str | None = 
 
 
 def _run(model: Model, head: str, prepared: Iterator[NDArray[np.uint8]]) -> Iterator[Embedding]:
-    """The network's answers, in batches as large as it takes."""
+    """Yield the network's embeddings, in the largest batches that it accepts."""
     size = min(model.max_batch, _MOST_BATCH)
-    # What a result of another kind would need to find its place in the picture; a vector needs none.
+    # Other results need a geometry to be placed in the picture; a vector does not.
     nowhere = Geometry((1, 1), model.manifest.preprocess.size_hw, (1.0, 1.0), (0.0, 0.0))
     while batch := list(itertools.islice(prepared, size)):
         buffer = model.new_buffer(len(batch))
@@ -137,26 +137,26 @@ def _pixels(picture: Picture) -> NDArray[np.uint8]:
 
 
 def embedding_head(model: Model, name: str | None = None) -> str:
-    """The head that gives an embedding.
+    """Return the name of the head that computes an embedding.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
     """
     advice = "export one with: edgebone export MODEL --output embedding"
     return find_head(_heads_now(model), EMBEDDING, name, "a gallery", advice=advice, how="")[0]
 
 
 def _heads_now(model: Model) -> dict[str, Head]:
-    """The bundle's heads, those that were swapped as they are now."""
+    """Return the bundle's heads, swapped ones in their current state."""
     files = {name: model.head_file(name) for name, head in model.manifest.heads.items() if head.detached}
     return {**model.manifest.heads, **{name: file.manifest.head for name, file in files.items() if file}}
 
 
 def dimension_of(model: Model, head: str | None = None) -> int:
-    """How many numbers the head's embedding has.
+    """Return the number of values of the head's embedding.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
     """
     name = embedding_head(model, head)
     file = model.head_file(name)
@@ -166,24 +166,24 @@ def dimension_of(model: Model, head: str | None = None) -> int:
 
 
 def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:
-    """A fingerprint of how vectors are made: two are comparable where it is the same.
+    """Return a fingerprint of how vectors are computed: vectors with equal fingerprints are comparable.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
     """
     manifest = model.manifest
     name = embedding_head(model, head)
     file = model.head_file(name)
     if file is not None:
         return space_of_head(file.manifest, manifest.preprocess, views)
-    # Not the bundle's graph, which is another one as soon as a head is attached to it.
+    # Not from the bundle's graph, which changes whenever a head is attached.
     outputs, weights = manifest.heads[name].outputs, manifest.model.weights
     made_by: list[object]
     if weights.sha256:
         made_by = [manifest.model.name, weights.sha256, outputs, dimension_of(model, name)]
     else:
-        # Of weights that come from no file there is only what the network answered when it was exported, which
-        # stays as it was, whatever is attached later; but exported again elsewhere, it is off in its last bits.
+        # Weights that come from no file are identified by the network's recorded outputs, which do not change when
+        # heads are attached; but another export elsewhere differs in the last bits.
         golden = read_golden(model.bundle)
         answers = (golden.network_input, *(golden.outputs[output] for output in outputs))
         made_by = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in answers]
@@ -191,7 +191,7 @@ def space_of(model: Model, head: str | None = None, views: Sequence[View] = OWN)
 
 
 def space_of_head(head: HeadManifest, preprocess: Preprocess, views: Sequence[View] = OWN) -> str:
-    """The same of a head that was fitted."""
+    """Return the fingerprint of vectors computed by a fitted head."""
     made_by: list[object] = [head.sha256, {name: tap.fingerprint for name, tap in head.reads.items()}]
     return _hash(made_by, preprocess, views)
 
@@ -201,7 +201,7 @@ def _hash(made_by: list[object], preprocess: Preprocess, views: Sequence[View]) 
 
 
 def about(model: Model, head: str | None = None, views: Sequence[View] = OWN) -> str:
-    """The same in words: ``mobilenet_v2 IMAGENET1K_V1, head embedding, own view``."""
+    """Describe how vectors are computed: ``mobilenet_v2 IMAGENET1K_V1, head embedding, own view``."""
     info = model.manifest.model
     seen = " and ".join(views) + (" view" if len(views) == 1 else " views")
     return f"{info.name} {info.weights.name}, head {embedding_head(model, head)}, {seen}"

@@ -1,4 +1,4 @@
-"""From folders, lists and cameras to labelled vectors."""
+"""Turns folders, lists and cameras into labelled vectors."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from edgebone.sources.images import read_image
 from edgebone.sources.limits import Limits, Pick
 from edgebone.sources.undamaged import undamaged
 
-# Pictures whose views go into the network's batches together.
+# The number of pictures whose views share the network's batches.
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and whose it is.
+    """One picture and its label.
 
     Attributes:
-        source: Where it comes from: the file's or the camera's name.
-        label: Its label; empty where it is only looked up.
-        image: uint8, height × width × 3, BGR; None is read from the file when its turn comes.
+        source: The file's or the camera's name.
+        label: Its label; empty if it is only looked up.
+        image: uint8, height × width × 3, BGR; None is read from the file later.
     """
 
     source: str
@@ -65,10 +65,10 @@ class Embedded:
 
 
 def picture_files(text: str) -> list[Path] | None:
-    """The pictures of a file, a folder with its subfolders, a glob or a CSV; None where it is a video or a camera.
+    """Return the pictures of a file, a folder with its subfolders, a glob or a CSV; None for a video or camera.
 
     Raises:
-        SourceError: There are none.
+        SourceError: It has no pictures.
     """
     if not os.path.exists(text):  # noqa: PTH110  (Path.exists raises on a name that is too long)
         if "://" in text or text.startswith(("usb:", "csi:")):
@@ -79,20 +79,20 @@ def picture_files(text: str) -> list[Path] | None:
 
 
 def labelled(text: str, label: str | None, by_name: bool) -> tuple[list[Sample] | None, int]:
-    """The pictures of a source and their labels; None where it is a video or a camera.
+    """Return the pictures of a source with their labels; None for a video or camera.
 
     Args:
-        text: A CSV with the columns file and label, a folder whose subfolders are the labels; or with a label for
-            all: a folder, a picture or a glob.
-        label: The label of all; None takes them from the CSV or the folders.
-        by_name: Where neither says the label, it is the file's name.
+        text: A CSV with the columns file and label, or a folder whose subfolders are the labels; with one label for
+            all, a folder, a picture or a glob.
+        label: The label for all; None takes the labels from the CSV or the folders.
+        by_name: Use the file's name as the label if there is no other.
 
     Returns:
-        The pictures, and how many were left out: those beside the folders of labels, which are in none of them.
+        The pictures, and how many were left out because they are outside the label folders.
 
     Raises:
-        SourceError: There are no pictures.
-        GalleryError: There are no labels.
+        SourceError: It has no pictures.
+        GalleryError: It has no labels.
     """
     path = Path(text)
     if label is None and path.suffix.lower() == ".csv":
@@ -102,13 +102,13 @@ def labelled(text: str, label: str | None, by_name: bool) -> tuple[list[Sample] 
         return None if files is None else [Sample(str(file), label or "") for file in files], 0
     under = [file.relative_to(path).parts if path.is_dir() else (file.name,) for file in files]
     if not by_name and all(len(parts) == 1 for parts in under):
-        raise GalleryError(f"{text} does not say whose the pictures are: give --label, or make a folder for each label")
+        raise GalleryError(f"{text} has no labels: give --label, or make a folder for each label")
     chosen = [(file, parts[0]) for file, parts in zip(files, under, strict=True) if by_name or len(parts) > 1]
     return [Sample(str(file), name) for file, name in chosen], len(files) - len(chosen)
 
 
 def unlabelled(texts: Sequence[str]) -> list[Sample]:
-    """Pictures that are looked up: files, folders and globs, in their order.
+    """Return pictures to look up: files, folders and globs, in order.
 
     Raises:
         SourceError: A source has none, or is a video or a camera.
@@ -117,7 +117,7 @@ def unlabelled(texts: Sequence[str]) -> list[Sample]:
     for text in texts:
         files = picture_files(text)
         if files is None:
-            raise SourceError(f"{text} is no picture; what a video or a camera sees says: edgebone run")
+            raise SourceError(f"{text} is not a picture; for a video or a camera use: edgebone run")
         samples += [Sample(str(file), "") for file in files]
     return samples
 
@@ -137,14 +137,14 @@ def _of_csv(path: Path) -> list[Sample]:
 
 
 def frames_of(text: str, label: str, every: int, most: int, damaged: list[str]) -> Iterator[Sample]:
-    """Frames of a video or a camera; one of a camera that comes damaged is left out, and the next one taken.
+    """Yield frames of a video or a camera; a damaged frame of a camera is replaced by the next one.
 
     Args:
         text: The video's path or the camera's address.
-        label: The label of all.
-        every: One frame out of so many.
-        most: At most so many.
-        damaged: Gets a line for each frame of a camera that came damaged.
+        label: The label for all.
+        every: Take every N-th frame.
+        most: The largest number of frames.
+        damaged: Receives a line for each damaged frame of a camera.
 
     Raises:
         SourceError: It cannot be opened or read, or a recording is damaged.
@@ -157,14 +157,14 @@ def frames_of(text: str, label: str, every: int, most: int, damaged: list[str]) 
 
 
 def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], head: str | None, keep: bool) -> Embedded:
-    """Compute the vectors that a gallery takes.
+    """Compute vectors for a gallery.
 
     Args:
         model: The loaded bundle.
-        gallery: Whose views are taken.
+        gallery: The gallery, which defines the views.
         samples: The pictures.
-        head: The head that gives the embedding; None takes the only one.
-        keep: Whether the gallery will keep them, so that signatures get the vector of their thumbnail too.
+        head: The head that computes the embedding; None for the only one.
+        keep: Whether the vectors will be enrolled, so that signatures also get a vector of their thumbnail.
 
     Raises:
         BundleError: There is no such head, or none or several where none is named.
@@ -194,7 +194,7 @@ def embed_samples(model: Model, gallery: Gallery, samples: Iterable[Sample], hea
 
     with contextlib.closing(ahead(prepare, samples)) as prepared:
         groups = iter(lambda: list(itertools.islice(prepared, _AT_ONCE)), [])
-        # Two at a time: while one is decoded, or waits for a core, the engine has the other.
+        # Two at a time: the engine runs one while the other is decoded or waits for a core.
         with contextlib.closing(ahead(embed, groups, threads=2, waiting=0)) as embedded:
             for known, unread, vectors in embedded:
                 read += known

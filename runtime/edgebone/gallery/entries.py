@@ -1,4 +1,4 @@
-"""A gallery's entries at one moment: they never change, so that who searches needs no lock."""
+"""An immutable snapshot of a gallery's entries, so that searches need no lock."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from edgebone.gallery.graph import Graph, build_graph
 from edgebone.gallery.vectors import Block, Floats, Storage, joined, pack
 
-# What is taken out is copied a block at a time, and small blocks are joined.
+# Removals copy one block at a time, and small blocks are joined.
 BLOCK_ROWS = 65_536
 _SMALL_ROWS = 4096
-# Queries are taken together as long as their cosines fit into so many numbers.
+# Queries are batched as long as their cosines fit into this many numbers.
 _COSINES = 1 << 24
-# From this share of entries that are gone, the index is made anew.
+# The index is rebuilt when this share of its entries has been removed.
 _GONE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """Vectors, and whose they are; the n rows of all arrays belong together.
+    """Vectors and their labels; row i of every array belongs to entry i.
 
     Attributes:
         blocks: The vectors.
-        ids: int64, shape (n,), each once: what the user calls them by.
-        serials: int64, shape (n,), ascending, never used again: what the index calls them by.
+        ids: int64, shape (n,), unique: the user's ids.
+        serials: int64, shape (n,), ascending, never reused: the index's ids.
         label_index: int32, shape (n,), into ``labels``.
-        labels: Names, each once; some may have no entry any more.
-        sources: Where the entries came from, n names; empty where nothing is known.
+        labels: Unique names; some may no longer have an entry.
+        sources: Where the entries came from, n names; empty if unknown.
         graph: An index over the first blocks, or None.
-        graph_blocks: How many blocks it covers.
-        next_serial: The first one that is free.
+        graph_blocks: The number of blocks that it covers.
+        next_serial: The first free serial.
     """
 
     blocks: tuple[Block, ...]
@@ -56,20 +56,20 @@ class Entries:
 
     @property
     def unindexed(self) -> int:
-        """How many entries are looked at one by one."""
+        """The number of entries that are searched one by one."""
         return sum(map(len, self.blocks[self.graph_blocks :]))
 
     def _rows_of(self, serials: NDArray[np.int64]) -> NDArray[np.intp]:
-        """The rows of serials, -1 where the entry is gone."""
+        """Return the rows of serials, -1 for removed entries."""
         rows = np.minimum(np.searchsorted(self.serials, serials), len(self) - 1)
         return np.where(self.serials[rows] == serials, rows, -1)
 
     def nearest(self, queries: Floats, k: int) -> tuple[NDArray[np.intp], Floats]:
-        """The rows that are nearest to each query.
+        """Return the rows nearest to each query.
 
         Args:
             queries: float32, shape (m, d), of length one.
-            k: How many, at most.
+            k: The largest number of rows.
 
         Returns:
             Rows, shape (m, min(k, n)), -1 where the index found no more; and cosines, best first.
@@ -88,7 +88,7 @@ class Entries:
         return _best(np.concatenate([r for r, _ in found], axis=1), np.concatenate([s for _, s in found], axis=1), k)
 
     def _indexed(self, graph: Graph, queries: Floats, k: int) -> tuple[NDArray[np.intp], Floats]:
-        """What the index finds, without what is gone: it is asked for more until enough are left."""
+        """Search the index, asking for more until enough entries remain that were not removed."""
         gone = len(graph) - (len(self) - self.unindexed)
         asked = k
         while True:
@@ -99,7 +99,7 @@ class Entries:
             asked = min(4 * asked, k + gone)
 
     def parts(self, rows: int) -> Iterator[tuple[int, Block]]:
-        """All vectors, at most so many at a time, each part with its first row; nothing is copied."""
+        """Yield all vectors in parts of at most ``rows``, each with its first row; nothing is copied."""
         start = 0
         for block in self.blocks:
             for first in range(0, len(block), rows):
@@ -107,7 +107,7 @@ class Entries:
             start += len(block)
 
     def unit(self, rows: NDArray[np.intp]) -> Floats:
-        """Some entries' vectors as float32 of length one; the rows must ascend."""
+        """Return some entries' unit vectors as float32; the rows must be ascending."""
         parts, start = [], 0
         for block in self.blocks:
             parts.append(block.unit(rows[(rows >= start) & (rows < start + len(block))] - start))
@@ -117,7 +117,7 @@ class Entries:
     def with_more(
         self, unit: Floats, storage: Storage, ids: NDArray[np.int64], labels: Sequence[str], sources: Sequence[str]
     ) -> Entries:
-        """The same with further entries at the end; the index stays as it is."""
+        """Return the entries with more at the end; the index is unchanged."""
         known = {label: index for index, label in enumerate(self.labels)}
         index = np.array([known.setdefault(label, len(known)) for label in labels], np.int32)
         blocks = list(self.blocks)
@@ -138,7 +138,7 @@ class Entries:
         )
 
     def without(self, rows: NDArray[np.intp]) -> Entries:
-        """The same without some rows; blocks that have none of them are kept as they are."""
+        """Return the entries without some rows; unaffected blocks are shared."""
         keep = np.ones(len(self), bool)
         keep[rows] = False
         blocks: list[Block] = []
@@ -164,11 +164,11 @@ class Entries:
 
     @property
     def graph_is_stale(self) -> bool:
-        """Whether so much of the index is gone that searching it again and again for the rest takes too long."""
+        """Whether so many of the index's entries were removed that repeated searches take too long."""
         return self.graph is not None and len(self) - self.unindexed < (1 - _GONE) * len(self.graph)
 
     def indexed(self, storage: Storage) -> Entries:
-        """The same with every entry in the index; takes minutes for a million.
+        """Return the entries with all of them in the index; takes minutes for a million.
 
         Raises:
             MissingDependencyError: usearch is not installed.
@@ -182,7 +182,7 @@ class Entries:
 
 
 def _exact(block: Block, queries: Floats, k: int, first_row: int) -> tuple[NDArray[np.intp], Floats]:
-    """The best rows of one block, by looking at each."""
+    """Return the best rows of one block by exhaustive search."""
     step = max(1, _COSINES // len(block))
     parts = []
     for start in range(0, len(queries), step):
@@ -193,7 +193,7 @@ def _exact(block: Block, queries: Floats, k: int, first_row: int) -> tuple[NDArr
 
 
 def _best(rows: NDArray[np.intp], similarity: Floats, k: int) -> tuple[NDArray[np.intp], Floats]:
-    """The k best columns of each query, best first; of equal ones the earlier entry."""
+    """Return the k best columns of each query, best first; ties go to the earlier entry."""
     if similarity.shape[1] > k:
         chosen = np.argpartition(similarity, -k, axis=1)[:, -k:]
         chosen.sort(axis=1)

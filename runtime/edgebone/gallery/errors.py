@@ -1,4 +1,4 @@
-"""What a gallery refuses."""
+"""The gallery's errors."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from edgebone.core.errors import EdgeboneError
 
 
 class GalleryError(EdgeboneError, ValueError):
-    """A gallery cannot be read, or does not go with what it is given. Exit code 1."""
+    """A gallery cannot be read, or does not fit its input. Exit code 1."""

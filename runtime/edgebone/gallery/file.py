@@ -1,4 +1,4 @@
-"""``NAME.gallery``: a plain zip of NumPy arrays and one JSON, written whole or not at all."""
+"""``NAME.gallery``: a plain zip of NumPy arrays and one JSON file, written atomically."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         schema: Always 1; another number is refused.
         created_by: ``edgebone`` and its version.
         created_at: UTC, ISO 8601.
-        space: The fingerprint of what made the vectors.
+        space: The fingerprint of how the vectors were computed.
         about: The same in words.
-        views: The views that a vector is made of.
-        dimension: How many numbers a vector has.
-        storage: How they are kept.
-        count: How many entries there are.
-        labels: Their labels' names.
+        views: The views that a vector is computed from.
+        dimension: The number of values of a vector.
+        storage: The storage type of the vectors.
+        count: The number of entries.
+        labels: The labels' names.
         next_serial: The next entry's serial.
-        indexed: How many entries, from the first one, are in the index; 0 without one.
-        graph_size: How many entries the index was made of, those among them that are gone included.
+        indexed: The number of entries, from the first, in the index; 0 without an index.
+        graph_size: The number of entries that the index was built from, including removed ones.
         calibration: The threshold, or None.
         files: The other members of the zip.
     """
@@ -78,7 +78,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: Annotated[dict[Name, FileRecord], msgspec.Meta(max_length=limits.ARCHIVE_MEMBERS)] = {}
 
     def __post_init__(self) -> None:
-        """Refuse an index over more entries than there are."""
+        """Reject an index over more entries than exist."""
         if self.indexed > self.count:
             raise ValueError(f"{self.indexed} of {self.count} entries cannot be in the index")
 
@@ -88,7 +88,7 @@ class _Version(msgspec.Struct):
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
+    """Return a stamp that changes when a file is replaced; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -97,14 +97,14 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def write_gallery(path: Path, header: Header, entries: Entries) -> None:
-    """Write a gallery whole or not at all; one writer at a time. The header's ``files`` are made anew.
+    """Write a gallery atomically; one writer at a time. The header's ``files`` are recomputed.
 
     Raises:
-        OutputError: It cannot be written; an older file is as it was.
+        OutputError: It cannot be written; the previous file is intact.
     """
-    # What a link leads to is replaced, not the link.
+    # If the path is a link, its target is replaced.
     place = Path(os.path.realpath(path))
-    with writing(path, left="an older one is as it was"), staging(place) as folder:
+    with writing(path, left="the previous file is intact"), staging(place) as folder:
         made = folder / "gallery"
         with zipfile.ZipFile(made, "w") as archive:
             records = {name: _put(archive, name, pieces) for name, pieces in _members(entries)}
@@ -127,7 +127,7 @@ def _members(entries: Entries) -> Iterator[tuple[str, Iterable[bytes | memoryvie
 
 
 def _npy(parts: list[Any]) -> Iterator[bytes | memoryview]:
-    """One array in NumPy's format from its parts, without joining them in memory."""
+    """Yield one array in NumPy's format from its parts, without joining them in memory."""
     head = io.BytesIO()
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
     description = np.lib.format.dtype_to_descr(parts[0].dtype)
@@ -158,10 +158,10 @@ def _put_graph(archive: zipfile.ZipFile, graph: Graph, temporary: Path) -> FileR
 
 
 def read_header(path: Path) -> Header:
-    """Read what a gallery says of itself; its vectors are neither read nor checked.
+    """Read a gallery's header; its vectors are neither read nor checked.
 
     Raises:
-        GalleryError: It is missing, cut off, no gallery, or of another version.
+        GalleryError: It is missing, truncated, not a gallery, or of another version.
     """
     with _reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
         return _header(path, read_member(archive, _HEADER, limits.MANIFEST_BYTES))
@@ -170,10 +170,10 @@ def read_header(path: Path) -> Header:
 def read_gallery(path: Path) -> tuple[Header, Entries]:
     """Read a gallery into memory and check every hash.
 
-    Nothing is mapped: who copies another file over this one would change what is being searched, or end the process.
+    Nothing is memory-mapped: copying another file over this one would change what is searched, or crash the process.
 
     Raises:
-        GalleryError: It is missing, damaged, no gallery, or of another version.
+        GalleryError: It is missing, damaged, not a gallery, or of another version.
     """
     with _reading(path):
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -182,9 +182,9 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
                 raise ValueError(f"it is larger than {in_words(limits.GALLERY_BYTES)}")
             header = _header(path, read_member(archive, _HEADER, limits.MANIFEST_BYTES))
             listed = {name: archive.getinfo(name) for name in header.files}
-            # None is compressed: together they are no larger than the file, unless some lie on each other.
+            # No member is compressed: together they are no larger than the file, unless some overlap.
             if sum(info.file_size for info in listed.values()) > size:
-                raise ValueError("it is cut off, or its parts lie on each other")
+                raise ValueError("it is truncated, or its parts overlap")
             members = {name: _read(file, info) for name, info in listed.items()}
         for name, content in members.items():
             record = header.files[name]
@@ -195,10 +195,10 @@ def read_gallery(path: Path) -> tuple[Header, Entries]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what a missing or damaged file raises into one clear error."""
+    """Turn the errors of a missing or damaged file into one clear error."""
 
     def damaged(reason: str) -> GalleryError:
-        made = "a gallery is what `edgebone gallery enrol` wrote"
+        made = "`edgebone gallery enrol` writes galleries"
         return GalleryError(f"{path}: not a gallery, or a damaged one ({reason}); {made}")
 
     with foreign(damaged):
@@ -221,7 +221,7 @@ def _header(path: Path, raw: bytes) -> Header:
 
 
 def _read(file: IO[bytes], info: zipfile.ZipInfo) -> NDArray[np.uint8]:
-    """A member's bytes; not through zipfile, whose own checksum takes longer than all the rest."""
+    """Read a member's bytes, bypassing zipfile, whose checksum takes longer than everything else."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} is compressed")
     file.seek(info.header_offset)
@@ -231,7 +231,7 @@ def _read(file: IO[bytes], info: zipfile.ZipInfo) -> NDArray[np.uint8]:
 
 
 def _array(members: dict[str, NDArray[np.uint8]], name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A member as the array that it must be."""
+    """Return a member as an array of the expected type and shape."""
     content = members[name]
     head = io.BytesIO(content[:4096].tobytes())
     np.lib.format.read_magic(head)
@@ -262,16 +262,16 @@ def _entries(header: Header, members: dict[str, NDArray[np.uint8]]) -> Entries:
         or (n and not 0 <= serials[0] <= serials[-1] < header.next_serial)
         or len(np.unique(ids[ids >= 0])) != n
     ):
-        raise ValueError("its parts do not belong together")
+        raise ValueError("its parts do not match")
     graph = _graph(header, members[_GRAPH]) if n and _GRAPH in members and has_usearch() else None
     covered = len(range(0, header.indexed, BLOCK_ROWS)) if graph else 0
     return Entries(tuple(blocks), ids, serials, label_index, header.labels, sources, graph, covered, header.next_serial)
 
 
 def _graph(header: Header, content: NDArray[np.uint8]) -> Graph | None:
-    """The index; None where it is damaged, or of another version of usearch that this one cannot read."""
+    """Return the index; None if it is damaged, or written by a usearch version that this one cannot read."""
     try:
         return open_graph(content, header.dimension, header.storage, header.graph_size)
     except ValueError as error:
-        _log.warning("the gallery's index is left aside: %s; it is made anew when entries are added", error)
+        _log.warning("the gallery's index is ignored: %s; it is rebuilt when entries are added", error)
         return None

@@ -1,4 +1,4 @@
-"""A gallery: named vectors, and whose a new one is by the ones that are nearest to it."""
+"""A gallery: labelled vectors that identify a new vector by its nearest neighbours."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from edgebone.gallery.views import OWN, View
 from edgebone.gallery.vote import voted
 
 EXACT_NUMBERS = 1 << 25
-"""Up to so many numbers in all, such as 26,214 vectors of 1280, each entry is looked at, which takes some 10 ms; more
-go into usearch's index."""
+"""Up to this many numbers, such as 26,214 vectors of 1280, every entry is compared, which takes some 10 ms; beyond
+it usearch's index is used."""
 FALSE_ACCEPT_RATE = 0.01
-"""How many unknown pictures in one may be taken for known, if nothing else is asked for."""
+"""The default share of unknown pictures that may be accepted as known."""
 SAME = 0.99
-"""From this similarity on, two entries are noticed as the same picture."""
+"""The similarity from which two entries are reported as the same picture."""
 _log = logging.getLogger("edgebone.gallery")
 
 Duplicates = Literal["keep", "skip", "refuse"]
@@ -48,7 +48,7 @@ class Entry:
     Attributes:
         id: Its number.
         label: Its label.
-        source: Where it came from; empty where nothing is known.
+        source: Where it came from; empty if unknown.
     """
 
     id: int
@@ -59,14 +59,14 @@ class Entry:
 class Gallery:
     """Labelled vectors of one embedding.
 
-    May be searched from several threads while others add and remove: each search sees the entries of one moment.
+    Thread-safe: searches run while others add and remove, and each sees one consistent set of entries.
 
     Args:
-        space: A fingerprint of what makes the vectors; vectors of another space say nothing here.
-        dimension: How many numbers a vector has.
-        storage: ``float32``, or fewer bits: ``float16`` and ``int8`` take half and a quarter of the memory.
-        about: What makes the vectors, in words, for messages.
-        views: The views of a picture that a vector is made of.
+        space: A fingerprint of how the vectors are computed; vectors of another space are not comparable.
+        dimension: The number of values of a vector.
+        storage: ``float32``; ``float16`` and ``int8`` take half and a quarter of the memory.
+        about: How the vectors are computed, in words, for messages.
+        views: The views of a picture that a vector is computed from.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Gallery:
         """Read a gallery into memory.
 
         Raises:
-            GalleryError: It is missing, damaged, no gallery, or of another version.
+            GalleryError: It is missing, damaged, not a gallery, or of another version.
         """
         place = Path(path)
         stamp = file_stamp(place)
@@ -107,15 +107,15 @@ class Gallery:
         return gallery
 
     def save(self, path: str | os.PathLike[str] | None = None, overwrite: bool = False) -> Path:
-        """Write the gallery whole or not at all; searches go on meanwhile.
+        """Write the gallery atomically; searches continue meanwhile.
 
         Args:
-            path: The file; None takes the one that it was loaded from.
-            overwrite: Replace a file that is not the one that was loaded.
+            path: The file; None for the one that it was loaded from.
+            overwrite: Replace a file other than the one that was loaded.
 
         Raises:
-            OutputError: It cannot be written, or another file is there.
-            GalleryError: There is no path.
+            OutputError: It cannot be written, or another file exists there.
+            GalleryError: No path is known.
         """
         if path is None and self.path is None:
             raise GalleryError("this gallery has no file yet; save it with a path")
@@ -131,10 +131,10 @@ class Gallery:
         return target
 
     def reload_if_changed(self) -> bool:
-        """Take over the file where another process replaced it; a file that cannot be taken is told once and left.
+        """Reload the file if another process replaced it; a file that cannot be loaded is reported once and ignored.
 
         Returns:
-            Whether there was something new.
+            True if it was reloaded.
         """
         stamp = file_stamp(self.path) if self.path else None
         if self.path is None or stamp is None or stamp in (self._seen, self._left_aside):
@@ -146,16 +146,18 @@ class Gallery:
                 raise GalleryError(f"{self.path} holds vectors of {header.dimension} numbers, not of {self.dimension}")
             with self._changing:
                 if (self._entries, self._calibration) != self._saved:
-                    raise GalleryError(f"{self.path} was changed by others, and this gallery is not saved; it stays")
+                    raise GalleryError(
+                        f"{self.path} was changed by others, and this gallery has unsaved changes, which are kept"
+                    )
                 self._adopt(header, entries, stamp)
         except GalleryError as error:
-            _log.warning("%s; going on with the gallery as it was", error)
+            _log.warning("%s; continuing with the gallery as it was", error)
             self._left_aside = stamp
             return False
         return True
 
     def check(self, space: str, about: str = "") -> None:
-        """Refuse what was made in another way than this gallery's vectors.
+        """Reject vectors that were computed in another way than this gallery's.
 
         Args:
             space: The other's fingerprint.
@@ -167,8 +169,8 @@ class Gallery:
         if space != self.space:
             raise GalleryError(
                 f"{self.path or 'the gallery'} holds vectors of {self.about or 'another embedding'} "
-                f"({self.space[:12]}…), not of {about or 'this one'} ({space[:12]}…): their similarity would say "
-                "nothing; use the bundle that the gallery was made with, or enrol the pictures again"
+                f"({self.space[:12]}…), not of {about or 'this one'} ({space[:12]}…): they are not "
+                "comparable; use the bundle that the gallery was made with, or enrol the pictures again"
             )
 
     def add(
@@ -183,22 +185,22 @@ class Gallery:
         """Add entries; the next search sees them.
 
         Args:
-            vectors: Shape (m, d), or (d,) for one; of any length but zero.
+            vectors: Shape (m, d), or (d,) for one; of any nonzero length.
             labels: Their labels, or one for all.
-            ids: Their ids; None counts on.
+            ids: Their ids; None continues counting.
             sources: Where they came from: a file's or a camera's name; or one for all.
-            policy: What to do where a vector is there already: ``keep`` adds it, ``skip`` does not, ``refuse`` adds
-                nothing at all.
-            same: The similarity from which on it is; None does not look, which a million vectors at once are best
-                added with.
+            policy: What to do with duplicates: ``keep`` adds them, ``skip`` does not, ``refuse`` raises and adds
+                nothing.
+            same: The similarity from which a vector is a duplicate; None does not check, best for a million vectors at
+                once.
 
         Raises:
-            GalleryError: The vectors, labels or ids do not fit, or there are duplicates that are refused.
+            GalleryError: The vectors, labels or ids do not fit, or duplicates are refused.
         """
         unit = as_unit(vectors, self.dimension)
         names, origins = one_each(labels, len(unit), "labels"), one_each(sources, len(unit), "sources")
         if not all(names):
-            raise GalleryError("a label has one character at least")
+            raise GalleryError("a label needs at least one character")
         with self._changing:
             before = self._entries
             numbers = new_ids(before, ids, len(unit))
@@ -206,7 +208,7 @@ class Gallery:
             found = () if same is None else duplicates(before, unit, numbers, names, same, skip)
             if found and policy == "refuse":
                 raise GalleryError(
-                    f"{len(found)} of {len(unit)} vectors are in the gallery already or come twice: vector "
+                    f"{len(found)} of {len(unit)} vectors are already in the gallery or occur twice: vector "
                     f"{found[0].row} is entry {found[0].of} ({found[0].label}), similarity "
                     f"{found[0].similarity:.3f}; nothing was added"
                 )
@@ -219,13 +221,13 @@ class Gallery:
         return Added(numbers, found)
 
     def remove(self, ids: Sequence[int] | NDArray[np.int64] | int | None = None, label: str | None = None) -> int:
-        """Remove entries by id, or all of a label; the next search does not see them any more.
+        """Remove entries by id, or all of a label; the next search no longer sees them.
 
         Returns:
-            How many there were.
+            The number of entries removed.
 
         Raises:
-            GalleryError: There is no such id or label; nothing was removed.
+            GalleryError: No such id or label; nothing was removed.
         """
         if (ids is None) == (label is None):
             raise GalleryError("say which entries to remove: either their ids or a label")
@@ -250,11 +252,11 @@ class Gallery:
         return len(rows)
 
     def search(self, vector: ArrayLike, k: int = 5) -> Matches:
-        """The entries that are most like a vector; its label is the nearest one's, however far that is.
+        """Return the entries most similar to a vector; its label is the nearest one's, at any distance.
 
         Args:
-            vector: Shape (d,), of any length but zero.
-            k: How many entries, at most.
+            vector: Shape (d,), of any nonzero length.
+            k: The largest number of entries.
 
         Raises:
             GalleryError: The vector does not fit.
@@ -262,17 +264,17 @@ class Gallery:
         return self.search_all(np.asarray(vector)[None], k)[0]
 
     def search_all(self, vectors: ArrayLike, k: int = 5) -> list[Matches]:
-        """The same for several vectors, shape (m, d)."""
+        """Search for several vectors, shape (m, d)."""
         return self._nearest(vectors, k)[0]
 
     def identify(self, vector: ArrayLike, k: int = 5) -> Matches:
-        """Whose a vector is: its nearest entries vote, the nearer the more; ``"unknown"`` where none is near enough.
+        """Identify a vector: its nearest entries vote, weighted by nearness; ``"unknown"`` if none is near enough.
 
-        What is near enough says :meth:`calibrate`; before it, every entry is.
+        :meth:`calibrate` sets the threshold; before that, every entry is near enough.
 
         Args:
-            vector: Shape (d,), of any length but zero.
-            k: How many entries vote, at most.
+            vector: Shape (d,), of any nonzero length.
+            k: The largest number of entries that vote.
 
         Raises:
             GalleryError: The vector does not fit.
@@ -280,21 +282,21 @@ class Gallery:
         return self.identify_all(np.asarray(vector)[None], k)[0]
 
     def identify_all(self, vectors: ArrayLike, k: int = 5) -> list[Matches]:
-        """The same for several vectors, shape (m, d)."""
+        """Identify several vectors, shape (m, d)."""
         found, calibration = self._nearest(vectors, k)
         return [voted(matches, -1.0 if calibration is None else calibration.threshold) for matches in found]
 
     def _nearest(self, vectors: ArrayLike, k: int) -> tuple[list[Matches], Calibration | None]:
         if k < 1:
-            raise GalleryError(f"k is 1 or more, not {k}")
+            raise GalleryError(f"k must be 1 or more, not {k}")
         unit = as_unit(vectors, self.dimension)
-        # Taken once: the entries of one moment, whatever others change meanwhile.
+        # Read once: one consistent snapshot, whatever others change meanwhile.
         entries, calibration = self._entries, self._calibration
         found = []
         for rows, similarity in zip(*entries.nearest(unit, k), strict=True):
             own = rows[rows >= 0]
             labels = tuple(entries.labels[index] for index in entries.label_index[own])
-            # Rounding may leave a hair above one.
+            # Rounding may exceed one slightly.
             near = np.clip(similarity[: len(own)], -1, 1)
             found.append(Matches(labels, near, entries.ids[own], labels[0] if labels else UNKNOWN))
         return found, calibration
@@ -302,15 +304,15 @@ class Gallery:
     def calibrate(
         self, false_accept_rate: float = FALSE_ACCEPT_RATE, strangers: ArrayLike | None = None
     ) -> Calibration:
-        """Find from which similarity on a picture is known, and keep it; where entries come and go, do so again.
+        """Find and store the similarity threshold for known pictures; repeat after adding or removing entries.
 
         Args:
-            false_accept_rate: How many unknown pictures in one may be taken for known, above 0 and below 1.
-            strangers: Vectors of pictures that are not in the gallery, shape (m, d); None takes the entries
-                themselves, each as a stranger to all but its own label; of many entries, a sample of them.
+            false_accept_rate: The share of unknown pictures that may be accepted as known, above 0 and below 1.
+            strangers: Vectors of pictures that are not in the gallery, shape (m, d); None uses the entries, each as a
+                stranger to all labels except its own; of many entries, a sample.
 
         Raises:
-            GalleryError: The gallery is empty; there are no strangers, and no two labels either; the rate is no rate.
+            GalleryError: The gallery is empty; it has neither strangers nor two labels; the rate is not a rate.
         """
         others = None if strangers is None else as_unit(strangers, self.dimension)
         self._calibration = calibrated(self._entries, false_accept_rate, others)
@@ -318,27 +320,27 @@ class Gallery:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What :meth:`calibrate` found; None before it."""
+        """The result of :meth:`calibrate`; None before."""
         return self._calibration
 
     def labels(self) -> dict[str, int]:
-        """How many entries each label has, in the order in which the labels came."""
+        """The number of entries per label, in the order in which the labels were added."""
         entries = self._entries
         counts = np.bincount(entries.label_index, minlength=len(entries.labels))
         return dict(zip(entries.labels, counts.tolist(), strict=True))
 
     def entries(self) -> list[Entry]:
-        """Every entry, in the order in which they came."""
+        """Return every entry, in the order in which they were added."""
         entries = self._entries
         rows = zip(entries.ids.tolist(), entries.label_index, entries.sources, strict=True)
         return [Entry(number, entries.labels[index], source) for number, index, source in rows]
 
     def __len__(self) -> int:
-        """How many entries there are."""
+        """Return the number of entries."""
         return len(self._entries)
 
     def _tidy(self) -> None:
-        """Make or extend the index where it pays; searches go on in what was there."""
+        """Build or extend the index where it pays; searches continue on the previous one."""
         if self._entries.graph_is_stale:
             self._entries = replace(self._entries, graph=None, graph_blocks=0)
         if self._entries.unindexed * self.dimension <= EXACT_NUMBERS:
@@ -348,7 +350,7 @@ class Gallery:
         elif not self._told:
             self._told = True
             _log.warning(
-                "the gallery holds %d entries, which are looked at one by one: an index needs usearch: "
+                "the gallery holds %d entries, which are compared one by one; an index needs usearch: "
                 'pip install "edgebone[gallery]"',
                 len(self),
             )
@@ -358,7 +360,7 @@ class Gallery:
         self._saved, self.storage = (entries, header.calibration), header.storage
 
     def write(self, target: Path) -> None:
-        """Write the file, whatever is there; for who holds its lock already (see :func:`changing`)."""
+        """Write the file, replacing any other; the caller holds its lock (see :func:`changing`)."""
         with self._changing:
             entries, calibration = self._entries, self._calibration
         header = Header(

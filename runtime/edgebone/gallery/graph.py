@@ -1,4 +1,4 @@
-"""usearch's index over many entries: near neighbours without looking at each.
+"""usearch's index over many entries: nearest neighbours without exhaustive search.
 
 HNSW: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
 Small World graphs", 2016.
@@ -19,45 +19,45 @@ from edgebone.core.errors import missing
 from edgebone.gallery.graph_layout import check_layout, vectors_of
 from edgebone.gallery.vectors import Block, Floats, Storage
 
-# How widely is looked around while building and searching. Twice usearch's own here would double the minutes that a
-# million entries take to build; what that would find more, a wider search finds too, within a millisecond or two.
+# Search widths for building and searching. Twice usearch's default for building would double the minutes that a million
+# entries take; a wider search finds as many more neighbours, within a millisecond or two.
 _EXPANSION_ADD = 64
 _EXPANSION_SEARCH = 256
 _SCALARS: dict[Storage, str] = {"float32": "f32", "float16": "f16", "int8": "i8"}
 
 
 class Graph:
-    """An index that stays as it is once made; entries that are gone are left out by whoever asks."""
+    """An immutable index; the caller filters out removed entries."""
 
     def __init__(self, index: Any, dtype: np.dtype[Any], content: NDArray[np.uint8] | None) -> None:
         self._index = index
-        # Not kept with a saved index.
+        # Not stored in a saved index.
         index.expansion_search = _EXPANSION_SEARCH
-        # What a viewed index reads from, and its copies may: usearch does not keep it alive.
+        # The memory of a viewed index and possibly its copies, which usearch does not keep alive.
         self._content = content
         self._dtype = dtype
-        # usearch gives each of its own threads a place to work in; two callers would share one.
+        # usearch allocates a workspace per thread of its own; two callers would share one.
         self._busy = threading.Lock()
 
     def __len__(self) -> int:
-        """How many entries it was made of."""
+        """Return the number of entries that it was built from."""
         return len(self._index)
 
     def nearest(self, queries: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
-        """The nearest entries of each query.
+        """Return the nearest entries of each query.
 
         Args:
             queries: float32, shape (m, d), of length one.
-            k: How many at most.
+            k: The largest number of entries.
 
         Returns:
-            Serials, int64 of shape (m, min(k, entries)), -1 where none was found; and cosines, best first.
+            Serials, int64 of shape (m, min(k, entries)), -1 if none was found; and cosines, best first.
         """
         if self._dtype == np.int8:
             queries = np.rint(queries * (127 / np.abs(queries).max(axis=1, keepdims=True)))
         k = min(k, len(self))
         with self._busy:
-            # One thread for one query: waking others takes longer than the search.
+            # One thread for one query: waking others would take longer than the search.
             found = self._index.search(queries.astype(self._dtype), k, threads=1 if len(queries) == 1 else 0)
         if len(queries) == 1:
             keys, distances, counts = found.keys[None], found.distances[None], np.array([len(found)])
@@ -68,14 +68,14 @@ class Graph:
         return serials, (1 - distances).astype(np.float32)
 
     def extended(self, serials: NDArray[np.int64], blocks: Sequence[Block]) -> Graph:
-        """A copy with more entries in it; searches go on meanwhile in this one."""
+        """Return a copy with more entries; searches continue meanwhile on this one."""
         with self._busy:
             index = self._index.copy()
         _fill(index, serials, blocks)
         return Graph(index, self._dtype, self._content)
 
     def save(self, path: Path) -> None:
-        """Write what :func:`open_graph` reads.
+        """Write the index for :func:`open_graph`.
 
         Raises:
             OSError: It cannot be written.
@@ -86,18 +86,18 @@ class Graph:
                 size = self._index.serialized_length
         except RuntimeError as error:
             raise OSError(f"its index cannot be saved ({error}); is the disk full?") from error
-        # usearch does not ask what became of the last bytes, which C's buffer writes when the file is closed.
+        # usearch does not check the last bytes, which C's buffer writes when the file is closed.
         if (written := path.stat().st_size) != size:
             raise OSError(f"only {written} of its index's {size} bytes could be saved; is the disk full?")
 
 
 def has_usearch() -> bool:
-    """Whether the package is installed."""
+    """Return whether the package is installed."""
     return importlib.util.find_spec("usearch") is not None
 
 
 def build_graph(serials: NDArray[np.int64], blocks: Sequence[Block], storage: Storage) -> Graph:
-    """An index over entries, whose vectors it copies.
+    """Build an index over entries; it copies their vectors.
 
     Raises:
         MissingDependencyError: usearch is not installed.
@@ -109,13 +109,13 @@ def build_graph(serials: NDArray[np.int64], blocks: Sequence[Block], storage: St
 
 
 def open_graph(content: NDArray[np.uint8], dimension: int, storage: Storage, entries: int) -> Graph:
-    """An index as :meth:`Graph.save` wrote it, used where it lies.
+    """Open an index that :meth:`Graph.save` wrote, in place.
 
-    It comes with the gallery, from anybody, and usearch believes every number in it: all are checked first. Building it
-    anew instead would take a hundred times as long.
+    A gallery may come from anyone, and usearch trusts every number in its index: all are checked first. Rebuilding it
+    instead would take a hundred times as long.
 
     Raises:
-        ValueError: It cannot be read, or is not the index that the gallery says.
+        ValueError: It cannot be read, or does not match the gallery.
         MissingDependencyError: usearch is not installed.
     """
     usearch, dtype = _usearch(), np.dtype(storage)
@@ -135,7 +135,7 @@ def _fill(index: Any, serials: NDArray[np.int64], blocks: Sequence[Block]) -> No
     index.expansion_add = _EXPANSION_ADD
     start = 0
     for block in blocks:
-        # The cosine does not mind the scale of int8 rows.
+        # The cosine does not depend on the scale of int8 rows.
         index.add(serials[start : start + len(block)], block.stored)
         start += len(block)
 

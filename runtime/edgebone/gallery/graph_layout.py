@@ -1,4 +1,4 @@
-"""Checks a saved index of usearch before its own code follows the numbers in it."""
+"""Checks a saved usearch index before usearch follows the numbers in it."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ _HEAD = np.dtype(
     ]
 )  # fmt: skip
 _SHAPE = np.dtype([("size", "<u8"), ("links", "<u8"), ("base_links", "<u8"), ("top_level", "<u8"), ("entry", "<u8")])
-# Before it, files number the types of numbers otherwise.
+# Earlier versions number the scalar types differently.
 _FIRST_MINOR = 10
 _PIECE_ROWS = 1 << 16
 
 
 def check_layout(content: NDArray[np.uint8], empty: NDArray[np.uint8], entries: int, row_bytes: int) -> None:
-    """Check all that usearch would otherwise believe: every number in the file that leads to another place in memory.
+    """Check everything that usearch trusts: every number in the file that addresses memory.
 
-    A file is the sizes of the vectors, the vectors, a head, the shape of the graph, each node's level, and the nodes:
-    key, level, and for each level from 0 to its own the neighbours' count and their numbers, in fixed room.
+    A file holds the sizes of the vectors, the vectors, a header, the shape of the graph, each node's level, and the
+    nodes: key, level, and for each level from 0 to its own the number of neighbours and their numbers, in a fixed
+    space.
 
     Args:
         content: The file.
-        empty: What this usearch writes for an index without entries, otherwise of the same kind.
-        entries: How many there should be.
-        row_bytes: Of one vector.
+        empty: The file that this usearch writes for an empty index of the same kind.
+        entries: The expected number of entries.
+        row_bytes: The size of one vector.
 
     Raises:
-        ValueError: It is not laid out so, or a number in it leads elsewhere.
+        ValueError: The layout differs, or a number in it is out of range.
     """
     sizes, head, shape, rest = _parts(content, entries * row_bytes)
     _, like, like_shape, _ = _parts(empty, 0)
@@ -52,7 +53,7 @@ def check_layout(content: NDArray[np.uint8], empty: NDArray[np.uint8], entries: 
 
 
 def vectors_of(content: NDArray[np.uint8], vector_bytes: int) -> NDArray[np.uint8]:
-    """The bytes of the vectors in a file that was checked."""
+    """Return the bytes of the vectors in a checked file."""
     return content[_SIZES.itemsize : _SIZES.itemsize + vector_bytes]
 
 
@@ -61,7 +62,7 @@ def _parts(content: NDArray[np.uint8], vector_bytes: int) -> tuple[Any, Any, Any
     for part, gap in ((_SIZES, vector_bytes), (_HEAD, 0), (_SHAPE, 0)):
         end = start + part.itemsize
         if len(content) < end + gap:
-            raise ValueError("it is cut off")
+            raise ValueError("it is truncated")
         found.append(content[start:end].view(part)[0])
         start = end + gap
     return found[0], found[1], found[2], content[start:]
@@ -72,7 +73,7 @@ def _check_nodes(rest: NDArray[np.uint8], entries: int, links: int, base_links: 
     upper = np.dtype(_neighbours(links))
     levels = rest[: 2 * entries].view("<i2").astype(np.int64)
     if len(levels) != entries or levels.min() < 0:
-        raise ValueError("its levels are cut off or negative")
+        raise ValueError("its levels are truncated or negative")
     starts = 2 * entries + np.cumsum(base.itemsize + levels * upper.itemsize)
     starts = np.concatenate([[2 * entries], starts])
     if starts[-1] != len(rest):
@@ -83,12 +84,12 @@ def _check_nodes(rest: NDArray[np.uint8], entries: int, links: int, base_links: 
     for first in range(0, entries, _PIECE_ROWS):
         nodes = _taken(rest, starts[first : min(first + _PIECE_ROWS, entries)], base)
         if (nodes["level"] != levels[first : first + _PIECE_ROWS]).any():
-            raise ValueError("a node's level is not the one that is listed")
+            raise ValueError("a node's level differs from the listed one")
         keys.append(nodes["key"])
         _check_neighbours(nodes, 0, levels)
     distinct = np.unique(np.concatenate(keys))
     if len(distinct) != entries or distinct[0] < 0:
-        raise ValueError("its keys are negative, or one comes twice")
+        raise ValueError("its keys are negative or not unique")
     for level in range(1, int(levels.max()) + 1):
         here = starts[:-1][levels >= level] + base.itemsize + (level - 1) * upper.itemsize
         _check_neighbours(_taken(rest, here, upper), level, levels)
@@ -110,4 +111,4 @@ def _check_neighbours(nodes: NDArray[Any], level: int, levels: NDArray[np.int64]
         raise ValueError(f"a node has more than {room} neighbours")
     listed = neighbours[np.arange(room) < nodes["count"][:, None]]
     if len(listed) and (listed.max() >= len(levels) or (level and levels[listed].min() < level)):
-        raise ValueError(f"a neighbour on level {level} is not there")
+        raise ValueError(f"a neighbour on level {level} does not exist")

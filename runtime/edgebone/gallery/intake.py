@@ -1,4 +1,4 @@
-"""What is to be added to a gallery: checked, and held against what is there."""
+"""Checks additions to a gallery, also for duplicates."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PIECE_ROWS = 1024
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A vector that is the same as an entry, or nearly.
+    """A vector that is the same as an entry, or nearly so.
 
     Attributes:
-        row: Which of the vectors that were to be added.
-        of: The id of the entry that it is like.
-        label: That entry's label, which may be another one.
-        similarity: How alike they are: the cosine.
+        row: The row of the vector among the additions.
+        of: The id of the similar entry.
+        label: That entry's label, which may differ.
+        similarity: The cosine of the two.
     """
 
     row: int
@@ -36,11 +36,11 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of vectors that were to be added.
+    """The result of an addition.
 
     Attributes:
-        ids: int64: the new entries' ids, in order, without what was skipped.
-        duplicates: What was noticed as there already.
+        ids: int64: the new entries' ids, in order, without skipped ones.
+        duplicates: The vectors that were already present.
     """
 
     ids: NDArray[np.int64]
@@ -48,10 +48,10 @@ class Added:
 
 
 def one_each(given: str | Sequence[str], count: int, what: str) -> list[str]:
-    """One text a vector, in UTF-8, from one for all or from as many.
+    """Return one text per vector, in UTF-8, from one for all or one each.
 
     Raises:
-        GalleryError: There are more or fewer than vectors.
+        GalleryError: Their number differs from the vectors'.
     """
     texts = [given] * count if isinstance(given, str) else list(given)
     if len(texts) != count:
@@ -60,7 +60,7 @@ def one_each(given: str | Sequence[str], count: int, what: str) -> list[str]:
 
 
 def as_ids(given: int | Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Entries' ids as int64, shape (n,).
+    """Return entries' ids as int64, shape (n,).
 
     Raises:
         GalleryError: One is too large for an id.
@@ -73,15 +73,15 @@ def as_ids(given: int | Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
-    """The new entries' ids: the ones given, or such as count on.
+    """Return the new entries' ids: the given ones, or consecutive new ones.
 
     Raises:
-        GalleryError: An id is there already, comes twice or is below 0, or there are more or fewer than vectors.
+        GalleryError: An id already exists, occurs twice or is below 0, or their number differs from the vectors'.
     """
     if given is None:
         first = max(entries.next_serial, int(entries.ids.max(initial=-1)) + 1)
         if first + count > np.iinfo(np.int64).max:
-            raise GalleryError(f"the largest id is {first - 1}, so that none is left to count on; give ids")
+            raise GalleryError(f"the largest id is {first - 1}, so no further id is free; give ids")
         return np.arange(first, first + count, dtype=np.int64)
     ids = as_ids(given)
     if len(ids) != count:
@@ -89,24 +89,24 @@ def new_ids(entries: Entries, given: Sequence[int] | NDArray[np.int64] | None, c
     values, times = np.unique(ids, return_counts=True)
     wrong = values[(values < 0) | (times > 1) | np.isin(values, entries.ids)]
     if len(wrong):
-        raise GalleryError(f"ids are 0 or more, each once and new to the gallery; {wrong[0]} is not")
+        raise GalleryError(f"ids must be 0 or more, unique and new to the gallery; {wrong[0]} is not")
     return ids
 
 
 def duplicates(
     entries: Entries, unit: Floats, ids: NDArray[np.int64], labels: Sequence[str], same: float, skip: bool
 ) -> tuple[Duplicate, ...]:
-    """Hold new vectors against the entries, and against the new ones before them.
+    """Compare new vectors with the entries, and with the new ones before them.
 
     The time grows with the square of the number of new vectors.
 
     Args:
-        entries: What is there.
-        unit: What is to be added: float32, shape (m, d), of length one.
+        entries: The existing entries.
+        unit: The new unit vectors: float32, shape (m, d).
         ids: Their ids.
         labels: Their labels.
-        same: The similarity from which on one is a duplicate.
-        skip: Whether duplicates will not be added, so that nothing can be a duplicate of one.
+        same: The similarity from which one is a duplicate.
+        skip: Whether duplicates are skipped, so that nothing can be a duplicate of them.
     """
     found = []
     for row, of, similarity in _pairs(entries, unit, same, skip):
@@ -120,7 +120,7 @@ def duplicates(
 
 
 def _pairs(entries: Entries, unit: Floats, same: float, skip: bool) -> Iterator[tuple[int, int, float]]:
-    """A duplicate's row, the row that it is most like, and how much; new rows follow the entries' in number."""
+    """Yield a duplicate's row, the most similar row and the similarity; new rows are numbered after the entries."""
     dropped = np.zeros(len(unit), bool)
     step = max(1, min(_PIECE_ROWS, _COSINES // max(1, len(unit))))
     for start in range(0, len(unit), step):

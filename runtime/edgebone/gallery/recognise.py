@@ -1,4 +1,4 @@
-"""Puts names to the embeddings of a stream."""
+"""Names the embeddings of a stream."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from edgebone.tasks.embedding import EMBEDDING
 
 
 def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Gallery]:
-    """Load the galleries that a model's embeddings are looked up in.
+    """Load the galleries for a model's embeddings.
 
     Args:
         model: The loaded bundle.
-        paths: A gallery's file by the head that it is for; the head "" is the only one with an embedding.
+        paths: A gallery's file by head; the head "" stands for the only one with an embedding.
 
     Returns:
-        What :func:`name_embeddings` takes.
+        The galleries for :func:`name_embeddings`.
 
     Raises:
         GalleryError: A gallery cannot be read, or was made with another network, head or views.
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
     """
     found = {}
     for name, path in paths.items():
@@ -35,24 +35,24 @@ def open_galleries(model: Model, paths: Mapping[str, str | os.PathLike[str]]) ->
         gallery.check(space_of(model, head, OWN), about(model, head, OWN))
         found[head] = gallery
         if len(model.manifest.heads) == 1:
-            # Its results come bare, unless it leaves frames out.
+            # A single head's results are not in a dict, unless it skips frames.
             found[""] = gallery
     return found
 
 
 def name_embeddings(results: Results, galleries: Mapping[str, Gallery]) -> Results:
-    """Replace embeddings by what galleries know of them; everything else stays as it is.
+    """Replace embeddings by their galleries' matches; other results are unchanged.
 
     Args:
-        results: A frame's.
-        galleries: By head name; under "" that of a model's only head. In a stream whose model is swapped, those of the
-            model that ``stream.answered_by`` names.
+        results: A frame's results.
+        galleries: By head name; "" for a model's only head. In a stream whose model is swapped, those of the model that
+            ``stream.answered_by`` returns.
 
     Returns:
-        The same with :class:`~edgebone.core.matches.Matches` in the place of embeddings that have a gallery.
+        The results with :class:`~edgebone.core.matches.Matches` instead of embeddings that have a gallery.
 
     Raises:
-        GalleryError: An embedding is of another dimension than its gallery, or of a head that took the place of the
+        GalleryError: An embedding's dimension differs from its gallery's, or it comes from a head that replaced the
             gallery's own; open the galleries again after a swap.
     """
     if isinstance(results, dict):

@@ -1,6 +1,6 @@
-"""Signatures: vectors by which a picture is found again after it was cut, shrunk, mirrored or compressed.
+"""Signatures: vectors that find a picture again after it was cropped, shrunk, mirrored or compressed.
 
-What pays was measured (``benchmarks/signatures.py``): the whole picture instead of its centre, both ways round, and
+The choices were measured (``benchmarks/signatures.py``): the whole picture instead of its centre, also mirrored, and
 for each reference a second vector of its thumbnail, which is nearer to small and badly compressed copies.
 """
 
@@ -18,24 +18,24 @@ from edgebone.gallery.views import SIGNATURE
 from edgebone.model.model import Model
 
 FALSE_MATCH_RATE = 0.001
-"""How many pictures in one may be taken for another, if nothing else is asked for."""
+"""The default share of pictures that may be mistaken for another."""
 
 _QUALITY = 50
 
 
 def embed_references(model: Model, pictures: Sequence[NDArray[np.uint8]], head: str | None = None) -> Floats:
-    """The vectors that a gallery keeps; a picture that is looked up needs `embed_pictures` with the views `SIGNATURE`.
+    """Compute the vectors to enrol; to look a picture up, use `embed_pictures` with the views `SIGNATURE`.
 
     Args:
         model: A loaded bundle with an embedding.
         pictures: uint8, height × width × 3, BGR.
-        head: The head that gives it; None takes the only one.
+        head: The head that computes it; None for the only one.
 
     Returns:
-        float32, shape (n, 2, d), of length one: of the picture, and of its thumbnail.
+        Unit vectors, float32, shape (n, 2, d): of the picture and of its thumbnail.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
     """
     both = [item for picture in pictures for item in with_thumbnail(model, picture)]
     vectors = embed_pictures(model, both, head, SIGNATURE)
@@ -43,12 +43,12 @@ def embed_references(model: Model, pictures: Sequence[NDArray[np.uint8]], head: 
 
 
 def with_thumbnail(model: Model, picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A picture and its thumbnail, of both of which a gallery of signatures keeps a vector."""
+    """Return a picture and its thumbnail; a gallery of signatures keeps a vector of each."""
     return picture, thumbnail(picture, min(model.manifest.preprocess.size_hw) // 2)
 
 
 def thumbnail(picture: NDArray[np.uint8], shorter_px: int) -> NDArray[np.uint8]:
-    """A small JPEG of a picture, read again: uint8, height × width × 3, BGR; never larger than the picture."""
+    """Return a picture shrunk and JPEG-compressed: uint8, height × width × 3, BGR; never larger than the picture."""
     height, width = picture.shape[:2]
     scale = min(1.0, shorter_px / min(height, width))
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))

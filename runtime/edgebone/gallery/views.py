@@ -1,15 +1,15 @@
-"""What is made of each picture before the network sees it."""
+"""The views of a picture that are passed to the network."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 View = Literal["own", "whole", "mirror"]
-"""``own``: as the bundle prepares every picture, which is what a stream sees. ``whole``: all of it, stretched.
-``mirror``: the same, left and right exchanged."""
+"""``own``: the bundle's own preprocessing, as in a stream. ``whole``: the whole picture, stretched.
+``mirror``: the same, mirrored horizontally."""
 
 OWN: tuple[View, ...] = ("own",)
-"""The views of a gallery that streams are looked up in."""
+"""The views of a gallery for streams."""
 
 SIGNATURE: tuple[View, ...] = ("whole", "mirror")
 """The views of a signature."""

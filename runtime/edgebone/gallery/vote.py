@@ -1,4 +1,4 @@
-"""Whose a picture is, by its neighbours."""
+"""Identifies a picture by its neighbours' votes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import replace
 
 from edgebone.core.matches import UNKNOWN, Matches
 
-# How fast a vote fades with the distance to the nearest: Wu et al., "Unsupervised Feature Learning via Non-Parametric
-# Instance Discrimination", 2018.
+# The temperature of the votes' weights: Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
+# Discrimination", 2018.
 _TEMPERATURE = 0.07
 
 
 def voted(matches: Matches, threshold: float) -> Matches:
-    """The same with the label that the entries vote for, the nearer the more; unknown where none is near enough.
+    """Return the matches with the label voted for, weighted by nearness; unknown if none is near enough.
 
     Args:
         matches: The nearest entries.
-        threshold: The least similarity of an entry that has a vote.
+        threshold: The least similarity of an entry that votes.
     """
     pairs = zip(matches.labels, matches.similarity.tolist(), strict=True)
     voters = [(label, similarity) for label, similarity in pairs if similarity >= threshold]

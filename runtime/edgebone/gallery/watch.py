@@ -1,4 +1,4 @@
-"""Notices while a program runs that others have changed its gallery."""
+"""Detects, while a program runs, that other processes have changed its galleries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edgebone.gallery.gallery import Gallery
 
 _log = logging.getLogger("edgebone.gallery")
 LOOK_S = 1.0
-"""How often a running program looks whether its gallery's file has changed."""
+"""How often a running program checks its gallery's file for changes."""
 
 
 class GalleryWatch:
-    """Takes over galleries whose files others have changed; one that cannot be is said once, and serves as it was.
+    """Reloads galleries whose files others have changed; one that cannot be reloaded is reported once and kept.
 
     Args:
-        notice: Called with a line where one has changed; None logs it.
+        notice: Called with a line for each change; None logs it.
     """
 
     def __init__(self, notice: Callable[[str], object] | None = None) -> None:
@@ -25,7 +25,7 @@ class GalleryWatch:
         self._looked_s = time.monotonic()
 
     def look(self, galleries: Sequence[Gallery], at_once: bool = False) -> bool:
-        """Look at the files, if it is time to or has to be at once; gives whether anything was taken over."""
+        """Check the files if it is time or ``at_once``; return whether any was reloaded."""
         now_s = time.monotonic()
         if not at_once and now_s - self._looked_s < LOOK_S:
             return False

@@ -1,7 +1,7 @@
-"""Heads in engines of their own, behind the backbone's: each at its own rate, each swapped while the others serve.
+"""Detached heads: engines of their own behind the backbone's, each with its own rate and swappable while serving.
 
-Behind onnxruntime on a GPU what they read stays on the device; behind TensorRT it goes through pinned host memory,
-which on a Jetson is the device's own. Neither has been run on hardware by this project yet.
+Behind onnxruntime on a GPU their inputs stay on the device; behind TensorRT they pass through pinned host memory, which
+on a Jetson is the device's own. Neither has been run on hardware by this project yet.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from edgebone.tasks.embedding import EMBEDDING
 
 
 class DetachedHead:
-    """One head: its engine, and how its outputs are read.
+    """One head: its engine and its decoder.
 
-    May be run from several threads at once; closed while it runs, it frees its engine when the last run is done.
+    Thread-safe; if closed while it runs, it frees its engine after the last run.
     """
 
     def __init__(self, artefact: HeadFile, engine: AsyncEngine, decoder: Decoder, taps: Mapping[str, str]) -> None:
@@ -48,7 +48,7 @@ class DetachedHead:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Keep the engine open while it is run; False where it is closed already."""
+        """Keep the engine open for a run; yield False if it is already closed."""
         with self._lock:
             usable = not self._closed
             self._runs += usable
@@ -63,23 +63,23 @@ class DetachedHead:
                     self._engine.close()
 
     def run(self, outputs: Mapping[str, Array]) -> Outputs:
-        """Run on what the backbone gave."""
+        """Run on the backbone's outputs."""
         return self._engine.run({name: outputs[tap] for name, tap in self._taps.items()})
 
     def decode(self, outputs: Mapping[str, Array], index: int, geometry: Geometry) -> Result:
-        """One picture's result out of a batch.
+        """Return one picture's result from a batch.
 
         Raises:
-            EngineError: The head gave too few rows.
+            EngineError: The head returned too few rows.
         """
         check_rows(outputs, self._outputs, index + 1)
         found = self._decoder([outputs[name][index] for name in self._outputs], geometry)
-        # After a swap, vectors of the old head may still be under way.
+        # After a swap, vectors of the old head may still be in flight.
         vector = EMBEDDING.of(found)
         return found if vector is None else replace(vector, head=self.artefact.manifest)
 
     def close(self) -> None:
-        """Free the engine, at once or when the run under way is done."""
+        """Free the engine, at once or after the run in progress."""
         with self._lock:
             idle, self._closed = not self._closed and not self._runs, True
         if idle:
@@ -88,7 +88,7 @@ class DetachedHead:
 
 @dataclass(frozen=True)
 class HeadRun:
-    """A head and what it gave: after a swap, what the old one gave is still read in the old one's way."""
+    """A head and its outputs: after a swap, the old head's outputs are still decoded by the old head."""
 
     head: DetachedHead
     outputs: Outputs
@@ -99,12 +99,12 @@ class DetachedHeads:
 
     Args:
         bundle: An open bundle.
-        candidate: What the backbone is opened with; the heads run in the same engine, in FP32.
-        settings: The caller's own values for decoders' parameters, such as ``top_k``; None keeps the bundle's.
+        candidate: The backbone's candidate; the heads run in the same engine, in FP32.
+        settings: The caller's values for decoders' parameters, such as ``top_k``; None keeps the bundle's.
 
     Raises:
-        BundleError: An artefact cannot be read, or its decoder refuses it.
-        EngineError: The engine refuses a head's graph.
+        BundleError: An artefact cannot be read, or its decoder rejects it.
+        EngineError: The engine rejects a head's graph.
     """
 
     def __init__(self, bundle: Bundle, candidate: Candidate, settings: Mapping[str, Any]) -> None:
@@ -129,7 +129,7 @@ class DetachedHeads:
         return tuple(self._heads)
 
     def artefact(self, name: str) -> HeadFile:
-        """The head that runs under a name now."""
+        """Return the head that currently runs under a name."""
         return self._heads[name].artefact
 
     def _open(self, name: str, artefact: HeadFile) -> DetachedHead:
@@ -138,7 +138,7 @@ class DetachedHeads:
         given = {spec.name for spec in manifest.outputs}
         absent = [key for key in own.reads if key not in manifest.taps or manifest.taps[key].output not in given]
         if absent:
-            raise BundleError(f"head {name} reads {', '.join(absent)}, which the backbone's graph does not give")
+            raise BundleError(f"head {name} reads {', '.join(absent)}, which the backbone's graph does not output")
         known = setting_names(name, own.head)
         settings = {key: value for key, value in self._settings.items() if value is not None and key in known}
         specs = {spec.name: spec for spec in own.outputs}
@@ -153,13 +153,13 @@ class DetachedHeads:
         if not gives.issuperset(own.head.outputs):
             engine.close()
             raise BundleError(
-                f"head {name}: its graph gives {', '.join(sorted(gives))}, its head.json says "
+                f"head {name}: its graph outputs {', '.join(sorted(gives))}, its head.json says "
                 f"{', '.join(own.head.outputs)}; fit it again"
             )
         return DetachedHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})
 
     def run(self, outputs: Outputs, wanted: Collection[str] | None = None) -> dict[str, HeadRun]:
-        """Run heads on what the backbone gave.
+        """Run heads on the backbone's outputs.
 
         Args:
             outputs: The backbone's outputs.
@@ -174,7 +174,7 @@ class DetachedHeads:
                 continue
             while name not in ran:
                 head = self._heads[name]
-                # A head that was swapped out in this very moment is closed: the new one takes its place.
+                # A head that was swapped out just now is closed: use the new one.
                 with head.held() as usable:
                     if usable:
                         ran[name] = HeadRun(head, head.run(outputs))
@@ -184,30 +184,30 @@ class DetachedHeads:
         return ran
 
     def swap(self, name: str, head: str | Path | HeadFile) -> None:
-        """Put another head in the place of one; runs under way are finished by the old one, which is then closed.
+        """Replace a head; the old one finishes its runs in progress and is then closed.
 
-        The new head is opened and run once before the old one goes.
+        The new head is opened and run once before the old one is replaced.
 
         Raises:
-            BundleError: There is no such head, or the new one was fitted on another backbone, or cannot be read.
-            EngineError: The engine refuses it, or the heads are closed. Whatever is raised, the old head goes on.
+            BundleError: No such head, or the new one was fitted on another backbone, or cannot be read.
+            EngineError: The engine rejects it, or the heads are closed. After any error the old head keeps running.
         """
         if self._closed:
             raise _closed(name)
         artefact = head if isinstance(head, HeadFile) else read_head(head)
         if name not in self._heads:
             raise BundleError(
-                f"there is no head {name} to swap, only {', '.join(self._heads) or 'none'}; heads that are to "
-                "be swapped are attached with: edgebone attach --detached"
+                f"there is no head {name} to swap, only {', '.join(self._heads) or 'none'}; to swap a head, "
+                "attach it with: edgebone attach --detached"
             )
         manifest = self._manifest
         own = artefact.manifest
         reason = refusal(own.reads, manifest.taps, own.backbone, manifest.preprocess)
         if reason:
-            raise BundleError(f"{artefact.where}: the head does not go with this backbone: {reason}")
+            raise BundleError(f"{artefact.where}: the head does not fit this backbone: {reason}")
         opened = self._open(name, artefact)
         try:
-            # The first run is the slowest, and the one that fails.
+            # The first run is the slowest and the most likely to fail.
             low = manifest.variants[self._candidate.variant].batch[0]
             taps = {key: manifest.taps[key] for key in own.reads}
             opened.run({tap.output: np.zeros((low, *tap.shape), np.float32) for tap in taps.values()})
@@ -215,7 +215,7 @@ class DetachedHeads:
             opened.close()
             raise
         with self._swapping:
-            # Whoever closes meanwhile does not know of the new one.
+            # A concurrent close() does not know of the new head.
             late, old = self._closed, self._heads[name]
             if not late:
                 self._heads = {**self._heads, name: opened}
@@ -224,7 +224,7 @@ class DetachedHeads:
             raise _closed(name)
 
     def close(self) -> None:
-        """Free all engines; no head is taken any more."""
+        """Free all engines; no head can be added afterwards."""
         with self._swapping:
             self._closed = True
         for head in self._heads.values():

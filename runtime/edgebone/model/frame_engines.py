@@ -1,4 +1,4 @@
-"""Engines that take the camera's own frames and preprocess them on the accelerator, opened when the first comes."""
+"""Engines that take the camera's own frames and preprocess them on the accelerator, opened at the first frame."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edgebone.engines.table import find
 
 
 class FrameEngines:
-    """The bundle's frame variants of one candidate; a frame's size and layout say which is meant.
+    """The bundle's frame variants for one candidate, selected by a frame's size and layout.
 
-    May be used from several threads at once.
+    Thread-safe.
 
     Args:
         bundle: An open bundle.
-        candidate: What the ordinary engine was opened with: these are opened with the same.
-        wanted: Whether frames go into the graph; None where the engine is not on the CPU, which is slower at it.
+        candidate: The ordinary engine's candidate: these engines are opened the same way.
+        wanted: Whether frames go into the graph; None for yes unless the engine is on the CPU, which is slower at it.
 
     Raises:
-        BundleError: They are wanted, and the bundle has none of the candidate's variant.
+        BundleError: They are wanted, but the bundle has none for the candidate's variant.
     """
 
     def __init__(self, bundle: Bundle, candidate: Candidate, wanted: bool | None) -> None:
@@ -52,10 +52,10 @@ class FrameEngines:
         self.failures: list[str] = []
 
     def get(self, size_hw: tuple[int, int], layout: FrameLayout) -> AsyncEngine | None:
-        """The engine for frames of this size, opened at the first call, which may take a while.
+        """Return the engine for frames of this size; the first call opens it, which may take a while.
 
         Returns:
-            None where there is none, or where it did not open: ``failures`` then says why.
+            The engine; None if there is none or it did not open: ``failures`` then says why.
         """
         name = self._names.get((size_hw, layout))
         if name is None:
@@ -67,13 +67,13 @@ class FrameEngines:
                     keep_for_heads(opened, self._bundle.manifest)
                     self._opened[name] = opened
                 except EdgeboneError as error:
-                    # The host's preprocessing leads to the same result: no reason to stop.
+                    # Not fatal: the host's preprocessing has the same result.
                     del self._names[size_hw, layout]
                     self.failures.append(f"frames of {size_hw[1]}x{size_hw[0]} {layout} into the graph: {error}")
             return self._opened.get(name)
 
     def close(self) -> None:
-        """Free the engines; no frame is taken any more."""
+        """Free the engines; no frame is accepted afterwards."""
         with self._lock:
             self._names.clear()
             for engine in self._opened.values():
@@ -82,9 +82,9 @@ class FrameEngines:
 
 
 def size_and_layout(shape: tuple[int, ...]) -> tuple[tuple[int, int], FrameLayout]:
-    """What a frame's array is: three axes are BGR, two are NV12, whose luma is two thirds of the rows.
+    """Return a frame's size and layout: three axes are BGR, two are NV12, whose luma is two thirds of the rows.
 
-    Of another shape no frame variant is: its size is (0, 0).
+    Any other shape has size (0, 0), which no frame variant has.
     """
     if len(shape) == 3:
         return (shape[0], shape[1]), "bgr"

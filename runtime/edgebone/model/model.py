@@ -1,4 +1,4 @@
-"""A bundle, loaded into an engine and ready to see."""
+"""A bundle loaded into an engine, ready to run."""
 
 from __future__ import annotations
 
@@ -70,31 +70,31 @@ def load(
 ) -> Model:
     """Load a bundle into the engine that fits this machine best.
 
-    Where neither engine nor precision is given, the plan that ``edgebone tune`` measured on this machine is
-    followed, if the bundle has one; not one that was made before an engine was installed that fits, which is said.
+    Without an engine or precision, the bundle's plan for this machine, measured by ``edgebone tune``, is followed. A
+    plan that predates the installation of a suitable engine is not, and a warning is logged.
 
     Args:
         path: The bundle's directory or zip.
-        engine: ``auto``, or an engine's name, as ``edgebone doctor`` lists them.
-        precision: ``fp32``; ``bf16`` where engine and processor have it; the precision of one of the bundle's
-            variants; or ``auto``, which is taken where there is no plan: the fastest that the bundle proves to give
-            FP32's answers, and that gives the golden sample here. FP32 where it proves none.
+        engine: ``auto``, or an engine's name as listed by ``edgebone doctor``.
+        precision: ``fp32``; ``bf16`` where engine and processor support it; the precision of one of the bundle's
+            variants; or ``auto``, the default without a plan: the fastest that the bundle proves to return FP32's
+            answers and that reproduces the golden sample here, else FP32.
         hint: ``latency``, or ``throughput`` for several runs in flight.
-        threads: Threads for inference; None takes every core.
-        top_k: How many classes a result lists; None keeps the bundle's number.
-        score: The lowest score of a box that is shown, 0 to 1; None keeps the bundle's.
+        threads: Threads for inference; None uses every core.
+        top_k: The number of classes in a result; None keeps the bundle's number.
+        score: The score threshold for boxes, 0 to 1; None keeps the bundle's.
         iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
-        classes: Only boxes of these classes, by their labels; None for all. What is no box stays.
-        class_agnostic: Whether a box is dropped that overlaps a better one of another class, too; None keeps the
+        classes: Only boxes of these classes, by their labels; None for all. Other results are kept.
+        class_agnostic: Whether a box that overlaps a better one of another class is also dropped; None keeps the
             bundle's.
-        frame_in_graph: Whether frames of a size that the bundle has a frame variant for go into the graph as they
-            are; None where the engine is on a GPU. On the CPU the host's own preprocessing is faster.
+        frame_in_graph: Whether frames of a size with a frame variant in the bundle go into the graph as they are; None
+            for yes on a GPU. On the CPU the host's own preprocessing is faster.
         every: How often each detached head runs, by name: on every N-th frame of a source, or 0 for on demand. The
             default is every frame.
 
     Raises:
-        BundleError: The bundle is missing, altered, or of another version, none of its heads has a setting, or there
-            is no such class.
+        BundleError: The bundle is missing, altered, or of another version, none of its heads has a setting, or a class
+            is unknown.
         NoEngineError: No engine here can run it; the message has a line per candidate.
         EngineError: Unknown engine or precision.
     """
@@ -148,18 +148,18 @@ _log = logging.getLogger("edgebone.engines")
 
 
 class Model:
-    """A loaded bundle; make one with :func:`load`.
+    """A loaded bundle; create it with :func:`load`.
 
-    May be called from several threads at once, but not by a forked process, which gets ``EngineError``: it loads the
-    bundle itself. A context manager: leaving it frees the engine.
+    Thread-safe, but not usable in a forked process, which gets ``EngineError`` and must load the bundle itself. A
+    context manager: leaving it frees the engine.
 
     Attributes:
         bundle: The open bundle.
         manifest: Its manifest.
         engine: The engine that runs it.
-        candidate: What was chosen.
+        candidate: The candidate that was chosen.
         choice: Every candidate with its reason.
-        max_batch: The largest batch that one run takes.
+        max_batch: The largest batch of one run.
         head_every: How often each detached head runs: on every N-th frame of a source; 0 for on demand.
     """
 
@@ -189,9 +189,9 @@ class Model:
         self._detached = detached
         self.head_every = dict(head_every)
         self._classes = classes
-        # Threads that wait for an engine's answer and hand it to the next engine; they call into none.
+        # Threads that wait for an engine's outputs and pass them to the next engine; they never call an engine.
         self._chained = EngineThreads(f"{engine.name}-heads", max(2, engine.in_flight)) if detached.names else None
-        # A head that leaves frames out gives a dict, so that a frame without it is one, too.
+        # A model with a head that skips frames always returns a dict, also for a frame without that head.
         self._single = len(self.manifest.heads) == 1 and all(rate == 1 for rate in self.head_every.values())
         self._head_outputs = {name: head.outputs for name, head in self.manifest.heads.items()}
         self._input = self.manifest.input.name
@@ -206,7 +206,7 @@ class Model:
 
     @property
     def stream_batch(self) -> int:
-        """How many frames a stream gathers for one run: one, unless the model is loaded for a batch of its own."""
+        """The number of frames that a stream gathers for one run: one unless the model was loaded with a batch."""
         return self._min_batch if self.candidate.batch is not None else 1
 
     @overload
@@ -243,29 +243,28 @@ class Model:
         iou: float | None = None,
         classes: Collection[str] | None = None,
     ) -> Results | list[Results]:
-        """Look at one picture or several.
+        """Run on one picture or several.
 
         Args:
-            picture: A file's path or ``http(s)://`` address, its bytes, or the file itself, open; a PIL picture; an
-                array of uint8: (height, width, 3), taken for BGR unless ``color`` says otherwise, with a fourth
-                channel (alpha), or in grey; a torch tensor (RGB, channels first, uint8 or 0 to 1); a frame; or a list
-                of these, which is run in batches where the bundle has them.
-            heads: Only these heads' results; None for all but those that run on demand.
-            color: What an array's channels are, ``bgr`` or ``rgb``; everything else knows its own.
-            score: The lowest score of a box that is shown, 0 to 1; None keeps what the model was loaded with.
+            picture: A file's path or ``http(s)://`` address, its bytes, or an open file; a PIL picture; an array of
+                uint8: (height, width, 3), taken for BGR unless ``color`` says otherwise, with a fourth channel (alpha),
+                or in grey; a torch tensor (RGB, channels first, uint8 or 0 to 1); a frame; or a list of these, run in
+                batches if the bundle allows them.
+            heads: Only these heads' results; None for all except those that run on demand.
+            color: The channel order of arrays, ``bgr`` or ``rgb``; other inputs define their own.
+            score: The score threshold for boxes, 0 to 1; None keeps the model's.
             iou: The overlap from which a worse box of the same class is dropped; None keeps the model's.
-            classes: Only boxes of these classes, by their labels; None keeps the model's, which are all unless it
-                was loaded with some.
+            classes: Only boxes of these classes, by their labels; None keeps the model's, by default all.
 
         Returns:
             The head's result, or with several heads a dict of results by head name; a list for a list. With
-            ``heads``, a dict of theirs. The result of one picture remembers it, for ``result.draw()`` and
-            ``result.save(path)``; those of a list are given theirs.
+            ``heads``, a dict of theirs. The result of a single picture remembers it, for ``result.draw()`` and
+            ``result.save(path)``; results of a list need it as an argument.
 
         Raises:
             SourceError: A file cannot be read.
             TensorError: An array is not a picture.
-            BundleError: There is no such head or class, or no head has the setting.
+            BundleError: No such head or class, or no head has the setting.
         """
         if heads is not None:
             self._check_heads(heads)
@@ -278,7 +277,7 @@ class Model:
             results += self._look(images, heads, decoders, self._classes if classes is None else classes)
         if isinstance(picture, (list, tuple)):
             return results
-        # What was read from a file is read again where it is drawn: who keeps many results keeps no pictures.
+        # A picture file is read again when drawn, so that keeping many results keeps no pictures.
         remember(results[0], picture if isinstance(picture, (str, os.PathLike)) else images[0])
         return results[0]
 
@@ -295,18 +294,18 @@ class Model:
         given = {key: value for key, value in (("score", score), ("iou", iou)) if value is not None}
         for name, head in self.manifest.heads.items():
             if head.detached and setting_names(name, head) & given.keys():
-                raise BundleError(f"head {name} is detached: give score and iou to load(), not to a call")
+                raise BundleError(f"head {name} is detached: pass score and iou to load(), not to a call")
         return make_decoders(self.manifest, **{**self._settings, **given})
 
     @property
     def labels(self) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
-        """The classes' names, by class id; with several heads by the head's name."""
+        """The class names by class id; with several heads, by head name."""
         if len(self.manifest.heads) == 1:
             return next(iter(self.manifest.heads.values())).labels
         return {name: head.labels for name, head in self.manifest.heads.items()}
 
     def __repr__(self) -> str:
-        """The bundle, its heads, the engine, the precision and why; and what an array is taken for."""
+        """Return a summary: bundle, heads, engine, precision and reason, and the channel order of arrays."""
         counts = {name: len(head.labels) for name, head in self.manifest.heads.items()}
         heads = ", ".join(f"{name} ({count} classes)" if count else name for name, count in counts.items())
         reason = next((fit.reason for fit in self.choice.fits if fit.candidate == self.candidate), "")
@@ -334,10 +333,10 @@ class Model:
                 raise BundleError(f"there is no head {name}; {hint}the bundle has {', '.join(known)}")
 
     def head_file(self, name: str) -> HeadFile | None:
-        """A head's artefact: of a detached one, the one that runs now; None where the head is the network's own.
+        """Return a head's artefact; for a detached head the current one; None for the network's own head.
 
         Raises:
-            BundleError: There is no such head, or it cannot be read.
+            BundleError: No such head, or it cannot be read.
         """
         self._check_heads([name])
         head = self.manifest.heads[name]
@@ -346,19 +345,19 @@ class Model:
         return parse_head(self.bundle.read(head.file), f"{self.bundle.path}, {head.file}") if head.file else None
 
     def swap_head(self, name: str, head: str | os.PathLike[str] | HeadFile) -> None:
-        """Put another head in the place of a detached one, while the model serves; may be called from any thread.
+        """Replace a detached head while the model serves; thread-safe.
 
-        The new head is opened and run once, then takes over from one run to the next: no frame is lost, and the
-        backbone stays as it is. While the engine compiles the head, frames share the cores with it and take longer.
+        The new head is opened and run once, then takes over between two runs: no frame is lost, and the backbone is
+        unchanged. While the engine compiles the head, frames share the cores with it and take longer.
 
         Args:
-            name: The head that goes; the new one has its name, rate and place in the results.
+            name: The head to replace; the new one gets its name, rate and place in the results.
             head: An artefact that ``edgebone fit`` or ``edgebone detach`` wrote.
 
         Raises:
-            BundleError: There is no such detached head, or the new one was fitted on another backbone or
-                another preprocessing, or cannot be read. Whatever is raised, the old head goes on.
-            EngineError: The engine refuses it, or the model is closed.
+            BundleError: No such detached head, or the new one was fitted on another backbone or another preprocessing,
+                or cannot be read. After any error the old head keeps running.
+            EngineError: The engine rejects it, or the model is closed.
         """
         self._detached.swap(name, head if isinstance(head, HeadFile) else Path(head))
 
@@ -375,26 +374,27 @@ class Model:
         forgiving: bool = False,
         pulse: Callable[[], object] = lambda: None,
     ) -> Stream[Model]:
-        """Go through one source or several, frame by frame.
+        """Run on one source or several, frame by frame.
 
         Args:
             source: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``;
-                arrays; an open :class:`edgebone.sources.Source`; or one of these with limits of its own,
+                arrays; an open :class:`edgebone.sources.Source`; or one of these with its own limits,
                 ``edgebone.Limited("rtsp://…", Limits(max_fps=5))``.
             *more: Further sources; they take turns.
-            max_fps: At most so many frames a second of each source; None for all.
-            every: One frame out of so many of each source.
+            max_fps: Largest number of frames per second of each source; None for all.
+            every: Run on every N-th frame of each source.
             roi_xyxy: The region of interest in pixels: left, top, right, bottom; None for the whole picture.
-            give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
-            fps: How many of a folder's pictures were taken a second: their times, as a video's frames have; None where
-                that is not known.
-            look: Whether the model looks at each frame; else frames come with no results, for a caller that calls it
-                on parts of them.
-            forgiving: A source that cannot be opened, or fails, ends, and the others go on; its error is in ``stats``.
+            give_up_s: Seconds without a frame after which a camera fails; None waits forever.
+            fps: The rate at which a folder's pictures were taken, in pictures per second, which sets their times; None
+                if unknown.
+            look: Whether the model runs on each frame; else frames come without results, for a caller that runs it on
+                parts of them.
+            forgiving: A source that cannot be opened or fails ends, while the others continue; its error is in
+                ``stats``.
             pulse: Called at each frame, and at least once a second while the caller waits for one.
 
         Returns:
-            An iterable of ``(frame, result)``, which is also a context manager and knows its ``stats``.
+            An iterable of ``(frame, result)``, which is also a context manager and has ``stats``.
 
         Raises:
             SourceError: A source cannot be opened; while iterating: cannot be read.
@@ -416,28 +416,28 @@ class Model:
         return Stream(self, opened, [limits for _, limits in pairs], look=look, forgiving=forgiving, pulse=pulse)
 
     def load_other(self, path: str | os.PathLike[str], **options: Any) -> Model:
-        """Load the bundle that is to take this one's place in a stream; options and errors as :func:`load`."""
+        """Load the bundle that will replace this one in a stream; options and errors as :func:`load`."""
         return load(path, **options)
 
     def new_buffer(self, pictures: int = 1) -> Pixels:
-        """An input for so many pictures: uint8 (n, height, width, 3); at least the network's least batch.
+        """Return an input buffer for pictures: uint8 (n, height, width, 3); n is at least the smallest batch.
 
         Raises:
-            EngineError: There is not enough memory for it.
+            EngineError: Not enough memory.
         """
         shape = (max(pictures, self._min_batch), *self.manifest.preprocess.size_hw, 3)
         try:
             return np.zeros(shape, np.uint8)
         except (MemoryError, ValueError) as error:
             raise EngineError(
-                f"{self.bundle.path}: there is no memory for the network's input of {'x'.join(map(str, shape))} bytes"
+                f"{self.bundle.path}: not enough memory for the network's input of {'x'.join(map(str, shape))} bytes"
             ) from error
 
     def takes_frame(self, size_hw: tuple[int, int], layout: FrameLayout = "bgr") -> bool:
-        """Whether frames of a size can go into the graph as they are, without preprocessing on the host.
+        """Return whether frames of a size can go into the graph without preprocessing on the host.
 
-        At the first call for a size its engine is opened, which may take a while. Where that fails, the answer is
-        no, and ``failures`` has a line more.
+        The first call for a size opens its engine, which may take a while. If that fails, it returns False and adds a
+        line to ``failures``.
 
         Args:
             size_hw: The frames' height and width, in pixels.
@@ -446,28 +446,28 @@ class Model:
         return self._frames.get(size_hw, layout) is not None
 
     def pixels_of(self, frame: Frame) -> NDArray[np.uint8]:
-        """A frame's pixels in the layout that this model takes: NV12 where the bundle has a variant for it, else BGR.
+        """Return a frame's pixels in this model's layout: NV12 if the bundle has a variant for it, else BGR.
 
         Raises:
-            SourceError: The frame came damaged, and cannot be decoded.
+            SourceError: The frame is damaged and cannot be decoded.
         """
         size_hw = frame.nv12_size_hw
         return frame.nv12 if size_hw is not None and self.takes_frame(size_hw, "nv12") else frame.image
 
     def prepare(self, pictures: Sequence[NDArray[Any] | Frame], buffer: Pixels | None = None) -> Prepared:
-        """Bring pictures into the form that the network takes.
+        """Convert pictures into the network's input.
 
-        Frames of a size that the bundle has a variant for go in as they are; a single one is not copied.
+        Frames of a size with a frame variant are passed as they are; a single one is not copied.
 
         Args:
             pictures: At most ``max_batch``: frames; or arrays, uint8 (height, width, 3), BGR, or NV12 of a size that
-                :meth:`takes_frame`. None at all leave the buffer as it is.
-            buffer: From :meth:`new_buffer`, for at least as many; None makes one. It, and the pictures, must stay
-                unchanged until the run is done.
+                :meth:`takes_frame`. An empty sequence leaves the buffer unchanged.
+            buffer: From :meth:`new_buffer`, for at least as many pictures; None creates one. It and the pictures must
+                stay unchanged until the run is done.
 
         Raises:
             TensorError: An array is not a picture.
-            SourceError: A frame came damaged, and cannot be decoded.
+            SourceError: A frame is damaged and cannot be decoded.
         """
         images = [self.pixels_of(item) if isinstance(item, Frame) else item for item in pictures]
         if len({image.shape for image in images}) == 1:
@@ -478,7 +478,7 @@ class Model:
         if buffer is None:
             buffer = self.new_buffer(len(images))
         if len(pictures) > len(buffer):
-            raise TensorError(f"{len(pictures)} pictures do not go into an input for {len(buffer)}")
+            raise TensorError(f"{len(pictures)} pictures do not fit into an input for {len(buffer)}")
         bgr = [item.image if isinstance(item, Frame) else item for item in pictures]
         geometries = [preprocess(self.manifest.preprocess, image, out) for image, out in zip(bgr, buffer, strict=False)]
         return Prepared(self.engine, buffer, geometries)
@@ -492,18 +492,18 @@ class Model:
 
         Args:
             prepared: From :meth:`prepare`.
-            heads: Of the detached heads, those to run; None for all but those that run on demand.
+            heads: The detached heads to run; None for all except those that run on demand.
 
         Returns:
-            What the network gives, for :meth:`answers`. Its error is ``EngineError`` where an engine fails.
+            A future of the outputs, for :meth:`answers`. Its error is ``EngineError`` if an engine fails.
         """
-        # Without heads behind it, nothing of ours waits for the engine.
+        # Without detached heads no thread of ours waits for the engine.
         if self._chained is None:
             return ran(prepared.engine.submit({self._input: prepared.feed}))
         return self._chained.submit(self.run, prepared, heads)
 
     def run(self, prepared: Prepared, heads: Collection[str] | None = None) -> Ran:
-        """Run the network, and the detached heads behind it, and wait; see :meth:`start`.
+        """Run the network and its detached heads, and wait; see :meth:`start`.
 
         Raises:
             EngineError: An engine failed while running.
@@ -517,15 +517,15 @@ class Model:
     def answers(
         self, geometries: Sequence[Geometry], ran: Ran, heads: Sequence[Collection[str] | None] | None = None
     ) -> list[Results]:
-        """From what a run returned to results, one a picture.
+        """Decode a run's outputs into results, one per picture.
 
         Args:
-            geometries: Of the pictures that were prepared.
+            geometries: Those of the prepared pictures.
             ran: From :meth:`start` or :meth:`run`.
-            heads: The heads wanted of each picture; None for all that ran.
+            heads: The heads wanted for each picture; None for all that ran.
 
         Raises:
-            EngineError: The network returned fewer rows than pictures, or numbers that no result can be read from.
+            EngineError: The network returned fewer rows than pictures, or numbers that cannot be decoded.
         """
         return self._answers(geometries, ran, heads, self._decoders, self._classes)
 

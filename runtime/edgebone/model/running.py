@@ -1,4 +1,4 @@
-"""What goes through a model in one run: pictures that are prepared, and what the network and its heads return."""
+"""The data of one run of a model: prepared pictures, and the outputs of the network and its heads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from edgebone.model.attached_heads import HeadRun
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pictures as an engine takes them.
+    """Pictures prepared for an engine.
 
     Attributes:
-        engine: The engine that takes them in this form.
+        engine: The engine that they are prepared for.
         feed: uint8, (n, height, width, 3) of the network's size, or frames as they are.
         geometries: Where each picture lies in the network's input.
     """
@@ -33,11 +33,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run returned.
+    """The outputs of a run.
 
     Attributes:
         network: The network's outputs, by name.
-        heads: What the heads behind it returned, by head; none where all are part of the network's graph.
+        heads: The detached heads' outputs, by head; empty if all heads are in the network's graph.
     """
 
     network: Outputs
@@ -45,14 +45,14 @@ class Ran:
 
 
 def ran(outputs: Future[Outputs]) -> Future[Ran]:
-    """A network's outputs as a run without further heads; the future's error is the same."""
+    """Wrap a network's outputs as a run without detached heads; the future's error is the same."""
     done: Future[Ran] = Future()
     outputs.add_done_callback(partial(_hand_on, done))
     return done
 
 
 def _hand_on(done: Future[Ran], outputs: Future[Outputs]) -> None:
-    # Holds neither the future nor its tensors: in a circle they would stay in memory for long.
+    # Keeps no reference to the future or its tensors: a reference cycle would keep them in memory for long.
     if outputs.cancelled():
         done.set_exception(EngineError("the engine cancelled a run"))
         return

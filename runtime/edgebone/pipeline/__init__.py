@@ -1,4 +1,4 @@
-"""What becomes of results: steps that look at them frame by frame, and sinks that they go to."""
+"""Runs sources through a model: steps process the results frame by frame, and sinks write them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Naming", "Pipeline", "Step", "Stocktaking", "Summary", "Tracks"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: tracks and galleries have packages of their own."""
+    """Import a public name at first use: tracks and galleries need further packages."""
     if name not in _HOMES:
         raise AttributeError(f"module 'edgebone.pipeline' has no attribute {name!r}")
     return getattr(importlib.import_module(f"edgebone.pipeline.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What a run says, and how it ends, when something of its sources could not be read."""
+"""Reports unreadable inputs at the end of a run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from edgebone.stream.stats import StreamStats
 
 
 def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: bool) -> None:
-    """Fail at the end of a run, when everything else is done.
+    """Raise an error at the end of a run if inputs could not be read.
 
     Args:
         sources: The run's sources.
-        stats: What became of them.
-        forgiving: Whether something that cannot be read is no failure, as long as there was something else.
+        stats: Their figures.
+        forgiving: Whether unreadable inputs are tolerated as long as something was read.
 
     Raises:
-        SourceError: Pictures were left out; or forgiving, all sources failed.
+        SourceError: Pictures were left out; if forgiving, all sources failed.
     """
     if forgiving:
         errors = [source.error for source in stats.sources if source.error]
@@ -31,11 +31,11 @@ def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: boo
 
 
 def fail_if_left_out(damaged: int) -> None:
-    """Fail where pictures were left out.
+    """Raise an error if pictures were left out.
 
     Raises:
-        SourceError: Some were.
+        SourceError: Pictures were left out.
     """
     if damaged:
         those = "1 picture" if damaged == 1 else f"{damaged} pictures"
-        raise SourceError(f"{those} could not be read, and left out; the others are done")
+        raise SourceError(f"{those} could not be read and were left out; the others are done")

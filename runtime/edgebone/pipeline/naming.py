@@ -1,4 +1,4 @@
-"""Names in the place of embeddings, by galleries."""
+"""Replaces embeddings by names from galleries."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 class Naming(Step):
     """Names embeddings by the galleries of the model that made them.
 
-    A gallery whose file changes is taken over while the pipeline runs.
+    A gallery is reloaded while the pipeline runs if its file changes.
 
     Args:
-        galleries: A gallery's file by head; the only one's under an empty name.
-        notice: Called with a line where a gallery has changed.
+        galleries: A gallery's file by head; an empty name stands for the only one.
+        notice: Called with a line when a gallery has changed.
     """
 
     def __init__(
         self, galleries: Mapping[str, str | os.PathLike[str]], notice: Callable[[str], object] | None = None
     ) -> None:
         self._paths = {head: os.fspath(path) for head, path in galleries.items()}
-        # By the model that they were opened for: results of one that was swapped may still be under way.
+        # Keyed by the model that they were opened for: results of a replaced model may still be in flight.
         self._galleries: weakref.WeakKeyDictionary[Model, dict[str, Gallery]] = weakref.WeakKeyDictionary()
         self._watch = GalleryWatch(notice)
 
@@ -42,15 +42,15 @@ class Naming(Step):
 
         Raises:
             GalleryError: One cannot be read, or was made with another network.
-            BundleError: The model has no such head, or several and none is named.
+            BundleError: The model has no such head, or several if none is named.
         """
         self._galleries[model] = open_galleries(model, self._paths)
 
     def refresh(self, model: Model) -> None:
-        """Take over galleries whose files have changed; they are for the newest model."""
+        """Reload galleries whose files have changed; they are for the newest model."""
         self._watch.look([*self._galleries.get(model, {}).values()])
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
-        """The results with what the galleries know in the place of embeddings."""
+        """Return the results with matches instead of embeddings."""
         galleries = self._galleries.get(model)
         return (name_embeddings(results, galleries) if galleries else results), ()

@@ -1,4 +1,4 @@
-"""From what a caller wishes to the steps that do it."""
+"""Opens the steps of a run by the caller's options."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _MEMBERS = ("looks_itself", "prepare", "refresh", "look", "draw", "files", "load
 
 
 def open_step(text: str) -> Step:
-    """Make a step that a package brings.
+    """Create a step that a package provides.
 
     Args:
-        text: ``NAME``, or ``NAME=ARGUMENT`` for a step that is told something; what that means is the step's own.
+        text: ``NAME``, or ``NAME=ARGUMENT`` for a step with an argument, which the step interprets.
 
     Raises:
-        EdgeboneError: No package brings the name, or the one that does is at fault.
+        EdgeboneError: No package provides the name, or the one that does is at fault.
     """
     name, _, argument = text.partition("=")
     brought = names_brought(GROUP)
     if name not in brought:
-        there = f"there are {', '.join(brought)}" if brought else "no package that is installed brings one"
+        there = f"there are {', '.join(brought)}" if brought else "no installed package provides one"
         raise EdgeboneError(f"there is no step {name}; {did_you_mean(name, brought)}{there}")
     made: Step = make_brought(GROUP, name, f"step {name}", EdgeboneError, _MEMBERS, argument)
     return made
@@ -42,19 +42,19 @@ def open_steps(
     others: Sequence[str] = (),
     notice: Callable[[str], object] | None = None,
 ) -> list[Step]:
-    """Make the steps of a run, in the order in which they follow each other.
+    """Create the steps of a run, in their order.
 
     Args:
-        galleries: Files that name embeddings, by head; the only one's under an empty name.
-        track: Follow what is detected from frame to frame.
-        zones: A file of zones and lines, for what is followed.
-        others: Steps of packages, as :func:`open_step` takes them.
-        notice: Called with a line where a gallery has changed; None logs it.
+        galleries: Gallery files by head; an empty name stands for the only one.
+        track: Track detections from frame to frame.
+        zones: A file of zones and lines for tracked objects.
+        others: Steps of packages, as for :func:`open_step`.
+        notice: Called with a line when a gallery has changed; None logs it.
 
     Raises:
-        ZonesError: The file of zones is not there, or says something else.
+        ZonesError: The file of zones is missing or invalid.
         MissingDependencyError: trackers or supervision is not installed.
-        EdgeboneError: There is no such step, or its package is at fault.
+        EdgeboneError: No such step, or its package is at fault.
     """
     steps: list[Step] = []
     if galleries:

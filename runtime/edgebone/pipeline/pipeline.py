@@ -34,17 +34,17 @@ _log = logging.getLogger("edgebone.pipeline")
 
 
 class Pipeline:
-    """Looks at sources with a model, has steps look at the results, and gives both to sinks.
+    """Runs a model on sources, passes the results through steps, and writes them to sinks.
 
     Args:
-        model: What looks at the frames; stays open.
-        steps: What is done with the results, in this order.
-        sinks: Where they go; closed at the end of a run, or discarded where it fails.
-        load: Loads the model again, for :meth:`reload`; None where it stays the same.
-        notice: Called with a line about what was loaded again; None logs it.
+        model: The model; it stays open.
+        steps: The steps, in order.
+        sinks: The sinks; closed at the end of a run, discarded if it fails.
+        load: Loads the model again, for :meth:`reload`; None to keep it.
+        notice: Called with a line about each reload; None logs it.
 
     Attributes:
-        sinks: May be set before a run: sinks that draw are given :meth:`draw`.
+        sinks: May be set before a run, for sinks that take :meth:`draw`.
 
     Raises:
         EdgeboneError: The model lacks what a step needs.
@@ -79,15 +79,15 @@ class Pipeline:
         self._prepare(model)
 
     def run(self, *sources: SourceLike | Limited, most_frames: int | None = None, **options: Any) -> Summary:
-        """Go through sources to their end.
+        """Run sources to their end.
 
         Args:
-            *sources: As :meth:`edgebone.Model.stream` takes them.
-            most_frames: Stop after so many frames; None for all.
+            *sources: As for :meth:`edgebone.Model.stream`.
+            most_frames: Stop after this number of frames; None for all.
             **options: Those of :meth:`edgebone.Model.stream`, such as ``max_fps``.
 
         Returns:
-            What was seen.
+            The summary of the run.
 
         Raises:
             SourceError: A source cannot be opened or read.
@@ -107,14 +107,14 @@ class Pipeline:
         """Open sources for :meth:`follow`.
 
         Args:
-            *sources: As :meth:`edgebone.Model.stream` takes them.
-            pulse: Called at each frame, and at least once a second while none comes.
+            *sources: As for :meth:`edgebone.Model.stream`.
+            pulse: Called at each frame, and at least once a second without frames.
             **options: Those of :meth:`edgebone.Model.stream`.
 
         Raises:
             SourceError: A source cannot be opened.
         """
-        # Weak: in a circle, the stream's last frames would stay in memory for long.
+        # Weak: a reference cycle would keep the stream's last frames in memory for long.
         opened: list[weakref.ref[Stream[Model]]] = []
 
         def beat() -> None:
@@ -136,16 +136,16 @@ class Pipeline:
         each: Callable[[Frame, Results], object] = lambda _frame, _results: None,
         finished: Callable[[Summary], object] = lambda _: None,
     ) -> Summary:
-        """Take each frame of a stream through the steps to the sinks, and close all at its end.
+        """Pass each frame of a stream through the steps to the sinks, and close them at its end.
 
-        Where the program is interrupted, the engine stalls, or a sink asks for an orderly end, what was written so far
-        is finished and kept; after any other failure nothing half-written is left behind.
+        If the program is interrupted, the engine stalls, or a sink requests an orderly end, the output so far is
+        finished and kept; any other failure leaves no partial file behind.
 
         Args:
             stream: From :meth:`stream`.
-            most_frames: Stop after so many frames; None for all.
-            each: Called with each frame once the sinks have it.
-            finished: Called with the summary once the sinks are closed, also where the run was cut short.
+            most_frames: Stop after this number of frames; None for all.
+            each: Called with each frame after the sinks have written it.
+            finished: Called with the summary after the sinks are closed, also if the run was cut short.
 
         Raises:
             SourceError: A source cannot be read.
@@ -183,19 +183,19 @@ class Pipeline:
             self._discard()
             raise
         except BaseException:
-            # Ctrl-C and SIGTERM: what was seen so far is finished and kept.
+            # On Ctrl-C and SIGTERM the output so far is finished and kept.
             finish()
             raise
         return finish()
 
     def _close(self) -> None:
-        """Close every sink, also where one of them fails."""
+        """Close every sink, even if one fails."""
         with contextlib.ExitStack() as closing:
             for sink in reversed(self.sinks):
                 closing.callback(sink.close)
 
     def _discard(self) -> None:
-        """Discard what every sink wrote; what fails of it must not hide why."""
+        """Discard every sink's output; a failure here must not hide the original error."""
         for sink in self.sinks:
             try:
                 sink.discard()
@@ -205,7 +205,7 @@ class Pipeline:
     def _look(self, stream: Stream[Model], frame: Frame, results: Results) -> tuple[Results, list[Event]]:
         model = stream.answered_by
         if model not in self._prepared:
-            # Somebody else swapped it in.
+            # The caller swapped the model itself.
             self._prepare(model)
         events: list[Event] = []
         for step in self._steps:
@@ -214,15 +214,15 @@ class Pipeline:
         return results, events
 
     def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-        """Draw what the steps draw onto a picture of a frame, in their order: uint8 (height, width, 3), BGR."""
+        """Draw the steps' results onto a frame's picture, in their order: uint8 (height, width, 3), BGR."""
         for step in self._steps:
             image = step.draw(image, frame)
         return image
 
     def reload(self) -> None:
-        """Load the steps' files and the model again, before the next frame or within a second; from any thread.
+        """Reload the steps' files and the model, before the next frame or within a second; thread-safe.
 
-        What cannot be used is refused with a line, and the run goes on with what it had.
+        A file that cannot be used is reported, and the run continues with the previous one.
         """
         self._asked.set()
 

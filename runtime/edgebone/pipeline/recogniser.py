@@ -1,4 +1,4 @@
-"""What names the pictures of a shelf's facings: a gallery, or a head with classes."""
+"""Names the pictures of a shelf's facings, by a gallery or a head with classes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def recogniser(
     model: Model, gallery: str | Gallery | None, head: str | None = None, score: float = 0.5
 ) -> tuple[Recognise, frozenset[str]]:
-    """What names pictures of facings, and the names that it knows.
+    """Return a function that names pictures of facings, and the names that it knows.
 
     Args:
         model: A loaded bundle.
-        gallery: The products' gallery or its file, for a head with an embedding; None takes a head with classes.
-        head: The head; None takes the only one.
-        score: The confidence from which on a class is believed, 0 to 1.
+        gallery: The products' gallery or its file, for a head with an embedding; None for a head with classes.
+        head: The head; None for the only one.
+        score: The confidence from which a class is accepted, 0 to 1.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
         GalleryError: The gallery cannot be read, or was made with another network.
     """
     if gallery is None:
@@ -61,10 +61,10 @@ def _by_classes(model: Model, head: str | None, score: float) -> tuple[Recognise
 
 
 def open_gallery(model: Model, gallery: str, head: str | None) -> Gallery:
-    """Load a gallery for a head with an embedding; None takes the only one.
+    """Load a gallery for a head with an embedding; None for the only one.
 
     Raises:
-        BundleError: There is no such head, or none or several where none is named.
+        BundleError: No such head, or none is named and the bundle has none or several.
         GalleryError: The gallery cannot be read, or was made with another network.
     """
     name = embedding_head(model, head)

@@ -1,4 +1,4 @@
-"""What a run was started with, loaded again while it goes on."""
+"""Reloads the files of a run while it continues."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from edgebone.core.errors import EdgeboneError
 
 
 def load_again(what: str, load: Callable[[], object], notice: Callable[[str], object]) -> None:
-    """Load something again, and say so; where it is refused, that is said, and the one before goes on.
+    """Reload something and report it; on an error, report that and keep the previous one.
 
     Args:
-        what: What it is called: ``bundle``, ``zones``.
+        what: Its name in messages: ``bundle``, ``zones``.
         load: Loads it.
         notice: Called with a line.
     """
@@ -19,6 +19,6 @@ def load_again(what: str, load: Callable[[], object], notice: Callable[[str], ob
     try:
         load()
     except EdgeboneError as error:
-        notice(f"{error}; going on with the {what} as {were}")
+        notice(f"{error}; continuing with the {what} as {were}")
     else:
         notice(f"the {what} {are} loaded again")

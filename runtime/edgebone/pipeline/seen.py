@@ -1,4 +1,4 @@
-"""What was seen in all, at the end of a run."""
+"""Summarises a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgebone.tasks.table import headlines
 
 @dataclass(frozen=True)
 class Summary:
-    """A run's end.
+    """The summary of a run.
 
     Attributes:
-        stats: What became of the frames, and how long they took.
-        seen: What was seen, by the source's name; sources of pictures one by one are not in it.
-        lines: What the steps say of it, for a person.
+        stats: Counts and durations of the frames.
+        seen: The labels seen, by source name; without sources of single pictures.
+        lines: The steps' summaries, for people.
     """
 
     stats: StreamStats
@@ -27,10 +27,10 @@ class Summary:
 
 
 class Seen:
-    """What was seen in a source's frames, and how often.
+    """The labels seen in a source's frames, and how often.
 
     Attributes:
-        frames: How many frames there were.
+        frames: The number of frames.
     """
 
     def __init__(self) -> None:
@@ -39,16 +39,16 @@ class Seen:
         self._found: Counter[tuple[str, str]] = Counter()
 
     def add(self, results: Results) -> None:
-        """Take a frame into account."""
+        """Count a frame."""
         self.frames += 1
         by_head = results if isinstance(results, dict) else {"": results}
         self._ran.update(by_head.keys())
         self._found.update((name, line) for name, result in by_head.items() for line in headlines(result))
 
     def most_common(self, most: int) -> list[tuple[str, float]]:
-        """Labels and how often they were there, 0 to 1, out of the frames that their head ran on."""
+        """Return labels and how often they were seen, as a share of the frames that their head ran on, 0 to 1."""
         shares: dict[str, float] = {}
         for (head, label), number in self._found.items():
-            # Where several heads say the same, the one that says it more often counts.
+            # If several heads return the same label, the more frequent one counts.
             shares[label] = max(shares.get(label, 0.0), number / self._ran[head])
         return sorted(shares.items(), key=lambda item: -item[1])[:most]

@@ -1,4 +1,4 @@
-"""What is done with each frame's results before they go to the sinks."""
+"""A step that processes each frame's results before the sinks."""
 
 from __future__ import annotations
 
@@ -17,65 +17,64 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """One step of a pipeline; a step of one's own overrides what it needs, :meth:`look` at least.
+    """One step of a pipeline; subclasses override what they need, at least :meth:`look`.
 
-    A pipeline calls its steps from the thread that runs it, in their order.
+    A pipeline calls its steps from its own thread, in order.
     """
 
     looks_itself = False
-    """Whether the step has the model look at parts of frames; nobody has it look at whole ones then, and results are
-    empty."""
+    """Whether the step runs the model on parts of frames; then it never runs on whole ones, and results are empty."""
 
     def prepare(self, model: Model) -> None:
-        """Get ready for a model's results: at the start, and before another model takes its place.
+        """Prepare for a model's results: at the start, and before another model replaces it.
 
-        Results of the model before may still follow.
+        Results of the previous model may still follow.
 
         Raises:
-            EdgeboneError: The model lacks what the step needs; at the start this ends the run, later the model
-                before goes on.
+            EdgeboneError: The model lacks what the step needs; at the start this ends the run, later the previous model
+                stays.
         """
 
     def refresh(self, model: Model) -> None:
-        """Take over files of the step's own that have changed; called at each frame, and while none comes.
+        """Reload the step's files that have changed; called at each frame, and regularly without frames.
 
         Args:
             model: The newest model.
         """
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
-        """Look at a frame's results.
+        """Process a frame's results.
 
         Args:
             frame: The frame.
-            results: What the model, and the steps before, found in it.
-            model: The model that looked at it.
+            results: The results of the model and of the previous steps.
+            model: The model that made them.
 
         Returns:
-            The results for the steps and sinks that follow, and what happened.
+            The results for the following steps and sinks, and events.
         """
         return results, ()
 
     def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-        """Draw onto a frame that is shown: uint8, shape (height, width, 3), BGR.
+        """Draw onto a frame for display: uint8, shape (height, width, 3), BGR.
 
-        Its results are drawn already, but for those that have ``drawn_by_step = True``.
+        Its results are drawn already, except those that have ``drawn_by_step = True``.
         """
         return image
 
     files = ""
-    """What :meth:`load_again` reads, such as ``zones``; nothing where there is nothing to read."""
+    """The name of the file that :meth:`load_again` reads, such as ``zones``; empty if there is none."""
 
     def load_again(self, model: Model) -> None:
-        """Read the step's files again, because somebody asked for it.
+        """Reload the step's files on request.
 
         Args:
-            model: The newest model, which they have to go with.
+            model: The newest model, which they must fit.
 
         Raises:
-            EdgeboneError: They cannot be used; the step goes on with what it had.
+            EdgeboneError: They cannot be used; the step keeps the previous ones.
         """
 
     def summary(self) -> list[str]:
-        """Lines about all frames, for a person, at the end."""
+        """Return summary lines about all frames, for people."""
         return []

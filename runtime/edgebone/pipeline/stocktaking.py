@@ -1,4 +1,4 @@
-"""What stands on a shelf, frame by frame, and what runs out, comes back or stands wrong."""
+"""Counts the products on a shelf frame by frame: stock, low stock and misplaced products."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgebone.gallery import Gallery
     from edgebone.model.model import Model
 
-# More than a panel has room for.
+# More than fit into a panel.
 _EVENTS_SHOWN = 20
 
 _log = logging.getLogger("edgebone.pipeline")
@@ -39,23 +39,23 @@ _log = logging.getLogger("edgebone.pipeline")
 class Stocktaking(Step):
     """Counts the products of a shelf's zones; a frame's result is its :class:`~edgebone.vision.shelf_stock.Stock`.
 
-    The model looks at facings that have changed, and never at a whole frame. A gallery whose file changes is taken over
-    while the pipeline runs.
+    The model runs on facings that have changed, never on a whole frame. A gallery is reloaded while the pipeline runs
+    if its file changes.
 
     Args:
         file: The file of the shelf.
-        gallery: The products' gallery, for a head with an embedding; None takes a head with classes.
-        head: The head that sees the products; None takes the only one.
-        score: Without a gallery, the confidence from which on a class is believed, 0 to 1.
-        one_look: One look at each facing is enough: for photographs, each on its own.
-        notice: Called with a line where the gallery has changed; None logs it.
+        gallery: The products' gallery, for a head with an embedding; None for a head with classes.
+        head: The head that recognises the products; None for the only one.
+        score: Without a gallery, the confidence from which a class is accepted, 0 to 1.
+        one_look: One look at each facing is enough, for separate photographs.
+        notice: Called with a line when the gallery has changed; None logs it.
 
     Attributes:
-        shelf: The shelf, and how much it was looked at.
-        stock: What stood there in the latest frame; None before the first.
+        shelf: The shelf, with counts of looks.
+        stock: The stock in the latest frame; None before the first.
 
     Raises:
-        ShelfError: The file is not there, or says something else.
+        ShelfError: The file is missing or invalid.
     """
 
     looks_itself = True
@@ -78,7 +78,7 @@ class Stocktaking(Step):
         self._one_look = one_look
         self._notice = notice or _log.warning
         self._watch = GalleryWatch(self._notice)
-        # By the model that they were opened for: it may not take the place of the one before.
+        # Keyed by the model that they were opened for, which may not replace the previous one.
         self._galleries: weakref.WeakKeyDictionary[Model, Gallery | None] = weakref.WeakKeyDictionary()
         self._recognise: tuple[Model, Recognise] | None = None
         self._source = ""
@@ -90,7 +90,7 @@ class Stocktaking(Step):
         """See :meth:`Step.prepare`.
 
         Raises:
-            BundleError: The model has no such head, or several and none is named.
+            BundleError: The model has no such head, or several if none is named.
             GalleryError: The gallery cannot be read, or was made with another network.
             EdgeboneError: The shelf expects a product that neither of them knows.
         """
@@ -99,14 +99,14 @@ class Stocktaking(Step):
         self._galleries[model] = gallery
 
     def refresh(self, model: Model) -> None:
-        """Take over a gallery whose file has changed."""
+        """Reload a gallery whose file has changed."""
         self._follow_gallery(model, at_once=False)
 
     def load_again(self, model: Model) -> None:
-        """Take over the gallery and the file of the shelf as they are now; zones that are as they were lose nothing.
+        """Reload the gallery and the shelf's file; unchanged zones keep their state.
 
         Raises:
-            EdgeboneError: The file cannot be used; the shelf is as it was.
+            EdgeboneError: The file cannot be used; the shelf is unchanged.
         """
         self._follow_gallery(model, at_once=True)
         file = self._read()
@@ -114,11 +114,11 @@ class Stocktaking(Step):
         self.shelf.replace(file)
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
-        """What stands on the shelf in the place of results, and what has changed.
+        """Return the shelf's stock as the result, and the changes as events.
 
         Raises:
-            ShelfError: A zone is not within the picture.
-            EdgeboneError: The frame is of another source than those before.
+            ShelfError: A zone is outside the picture.
+            EdgeboneError: The frame is from another source than the previous ones.
         """
         self._source = self._source or frame.source
         if frame.source != self._source:
@@ -134,13 +134,13 @@ class Stocktaking(Step):
         return self.stock, events
 
     def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-        """Draw the facings, and a panel with the stock and the last events."""
+        """Draw the facings and a panel with the stock and the latest events."""
         if self.stock is None:
             return image
         return draw_shelf(image, self.shelf.file, self.stock, self._shown, frame.position_s)
 
     def summary(self) -> list[str]:
-        """A line for each zone, with what stands there at the end."""
+        """Return a line for each zone with its final stock."""
         return [] if self.stock is None else self.stock.lines()
 
     def _read(self) -> ShelfFile:
@@ -168,4 +168,4 @@ class Stocktaking(Step):
         self.shelf.look_again()
         gone = sorted(self.shelf.file.products - gallery.labels().keys())
         if gone:
-            self._notice(f"the shelf expects {gone[0]}, which {gallery.path} does not know any more")
+            self._notice(f"the shelf expects {gone[0]}, which {gallery.path} no longer knows")

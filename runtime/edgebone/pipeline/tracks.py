@@ -1,4 +1,4 @@
-"""Boxes get tracks from frame to frame, and zones tell what the tracked objects do."""
+"""Tracks boxes from frame to frame, and reports events of tracked objects in zones."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class Tracks(Step):
-    """Gives detections their tracks, and tells what the tracked objects do in zones and at lines.
+    """Assigns tracks to detections, and reports events of the tracked objects in zones and at lines.
 
     Args:
         zones: A file of zones and lines; None for tracks only.
 
     Raises:
-        ZonesError: The file is not there, or says something else.
+        ZonesError: The file is missing or invalid.
         MissingDependencyError: trackers or supervision is not installed.
     """
 
@@ -47,13 +47,13 @@ class Tracks(Step):
 
         Raises:
             BundleError: The model has no boxes.
-            EdgeboneError: It has them not on every frame, or a zone counts a class that it does not have.
+            EdgeboneError: It does not have them on every frame, or a zone counts a class that it lacks.
         """
         finders = need_heads(model.manifest.heads, DETECTION, "tracking follows", model.bundle.path)
         for name in finders:
             rate = model.head_every.get(name, 1)
             if rate != 1:
-                often = f"on one frame out of {rate}" if rate else "where it is asked for"
+                often = f"on every {rate}th frame" if rate else "on demand"
                 raise EdgeboneError(
                     f"tracking needs boxes on every frame, and head {name} runs {often}; let it run on all"
                 )
@@ -61,7 +61,7 @@ class Tracks(Step):
             self._check_labels(self._zones.file, model)
 
     def _check_labels(self, file: ZoneFile, model: Model) -> None:
-        """Refuse a zone or a line that would count nothing."""
+        """Reject a zone or a line that would count nothing."""
         finders = heads_of(model.manifest.heads, DETECTION)
         labels = {label for name in finders for label in model.manifest.heads[name].labels}
         places: list[Zone | Line] = [*file.zones, *file.lines]
@@ -75,10 +75,10 @@ class Tracks(Step):
                     )
 
     def load_again(self, model: Model) -> None:
-        """Take over the file of zones as it is now; those that are as they were keep their counts.
+        """Reload the file of zones; unchanged zones keep their counts.
 
         Raises:
-            EdgeboneError: It is none any more, or names a class that there is not; the zones are as they were.
+            EdgeboneError: It is invalid, or names an unknown class; the zones are unchanged.
         """
         if self._zones is None or self._path is None:
             return
@@ -87,7 +87,7 @@ class Tracks(Step):
         self._zones.replace(file)
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
-        """The results with tracks in them, and what happened in the zones."""
+        """Return the results with tracks, and the events in the zones."""
         events: list[Event] = []
         if isinstance(results, dict):
             followed = {name: self._follow(name, frame, head, events) for name, head in results.items()}
@@ -112,7 +112,7 @@ class Tracks(Step):
         return draw_zones(image, self._zones, frame.source, self._zones.counts(frame.source))
 
     def summary(self) -> list[str]:
-        """A line for each zone and line of each source."""
+        """Return a line of counts for each zone and line of each source."""
         if self._zones is None:
             return []
         return [

@@ -1,4 +1,4 @@
-"""Where results go: JSON lines, an annotated video, or the caller's own function."""
+"""Sinks for results: JSON lines, annotated videos and pictures, or the caller's functions."""
 
 from edgebone.sinks.opening import open_sink
 from edgebone.sinks.protocol import Sink

@@ -22,7 +22,7 @@ from edgebone.tasks.contract import R, Task
 from edgebone.tasks.table import TASKS, task_of_result
 
 Draw = Callable[[NDArray[np.uint8], Frame], NDArray[np.uint8]]
-"""Draws onto a frame's picture, BGR, and gives it."""
+"""Draws onto a frame's picture, BGR, and returns it."""
 
 _ROWS = 3
 _BAR_BGR = (226, 144, 42)
@@ -37,7 +37,7 @@ _PALETTE_BGR = (
     (167, 121, 204),
 )
 _MASK_OPACITY = 0.45
-# By 128ths of the threshold.
+# Indexed by 128ths of the threshold.
 _LEAST_HEAT = 112
 _HEAT_OPACITY = 0.55
 _HEAT_BGR = np.array([(0, min(max(2 * (level - 128), 0), 255), 255) for level in range(256)], np.uint8)
@@ -51,9 +51,9 @@ class Drawing(Generic[R]):
     """How the results of a task are drawn.
 
     Attributes:
-        rows: Lines of text of a result, with a confidence for a bar or None.
-        paint: Draws one picture's results onto the canvas, in place, from the picture as it was; None for text alone.
-        legend: Names what was painted, from the canvas's top down, and returns where that ends.
+        rows: Returns a result's lines of text, each with a confidence for a bar or None.
+        paint: Draws one picture's results onto the canvas in place, given the original picture; None for text alone.
+        legend: Draws the legend from the canvas's top down, and returns its lower end.
     """
 
     rows: Callable[[R], list[Row]]
@@ -64,11 +64,11 @@ class Drawing(Generic[R]):
 def annotate(image_bgr: NDArray[np.uint8], results: Results) -> NDArray[np.uint8]:
     """Draw a result onto a copy of a picture.
 
-    Boxes are drawn by supervision where it is installed, and plainly where it is not.
+    Boxes are drawn by supervision if it is installed, else plainly.
 
     Args:
         image_bgr: uint8, shape (height, width, 3), BGR.
-        results: What the model gave for it.
+        results: The model's results for it.
 
     Returns:
         A picture of the same shape.
@@ -104,13 +104,13 @@ def _loaded(place: str) -> Drawing[Any]:
 
 
 def drawn(frame: Frame, result: Results, draw: Draw | None) -> NDArray[np.uint8]:
-    """A frame's picture with its result, and with what else is drawn onto that."""
+    """Return a frame's picture with its result and further drawings."""
     image = annotate(frame.image, result)
     return image if draw is None else draw(image, frame)
 
 
 def _heat(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Anomaly]) -> None:
-    """Tint what is nearly as far from normal as the threshold, or farther: from red to yellow at twice as far."""
+    """Tint pixels from just below the threshold on, from red to yellow at twice the threshold."""
     for result in results:
         if result.map.shape == canvas.shape[:2]:
             per_threshold = 128 / max(result.threshold, 1e-12)
@@ -120,7 +120,7 @@ def _heat(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Ano
 
 
 def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> None:
-    """Tint each class but the background: the largest areas first, so that lane lines stay on the road they are on."""
+    """Tint each class except the background: the largest areas first, so that lane lines stay visible on the road."""
     layers = []
     color = 0
     for result in results:
@@ -132,13 +132,13 @@ def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Seq
             layers.append((int(np.count_nonzero(seen)), seen, colors[result.class_id]))
         color += len(result.labels) - 1
     for _, seen, tint in sorted(layers, key=lambda layer: -layer[0]):
-        # From the picture as it was: two tints on one another are a third colour, which is in no legend.
+        # From the original picture: two overlaid tints would be a third colour, which is in no legend.
         tinted = cv2.addWeighted(image_bgr, 1 - _MASK_OPACITY, tint, _MASK_OPACITY, 0)
         np.copyto(canvas, tinted, where=seen[..., None])
 
 
 def _legend(canvas: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> int:
-    """Name the classes that are there, in their colours; gives where the strip ends."""
+    """Draw the names of the classes present in their colours; return the lower end of the strip."""
     rows: list[Row] = []
     colors = []
     color = 0
@@ -160,7 +160,7 @@ def _boxes(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[De
 def _boxes_of(canvas: NDArray[np.uint8], result: Detections) -> None:
     texts = _texts(result)
     height, width = canvas.shape[:2]
-    # A side on the picture's edge lies just outside of its last pixel, where nothing would be seen of it.
+    # A side on the picture's edge lies just outside its last pixel, where it would be invisible.
     xyxy = result.xyxy.clip(0, (width - 1, height - 1, width - 1, height - 1))
     annotators = _supervision(min(height, width), all(text.isascii() for text in texts))
     if annotators is not None and len(result):
@@ -184,7 +184,7 @@ def _boxes_of(canvas: NDArray[np.uint8], result: Detections) -> None:
 
 
 def _texts(result: Detections) -> list[str]:
-    """``#12 person 87 %`` a box; without the number where it belongs to no track."""
+    """Return ``#12 person 87 %`` for each box; without the number if it has no track."""
     texts = [
         f"{label} {100 * score:.0f} %" for label, score in zip(result.labels, result.confidence.tolist(), strict=True)
     ]
@@ -196,7 +196,7 @@ def _texts(result: Detections) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _supervision(short_side: int, ascii_only: bool) -> tuple[Any, Any] | None:
-    """supervision's annotators in a size that goes with the picture; None where it is not installed."""
+    """Return supervision's annotators, scaled to the picture; None if it is not installed."""
     try:
         import supervision
     except ModuleNotFoundError:
@@ -240,7 +240,7 @@ def _panel(
     for row, (_, confidence) in enumerate(rows):
         if confidence is not None:
             y = row * line + pad
-            # Not NaN, which a network that overflows gives; not outside of 0 to 1, where it is no probability.
+            # Not for NaN, which an overflowing network returns; nor outside 0 to 1, where it is not a probability.
             share = min(max(confidence, 0.0), 1.0) if confidence == confidence else 0.0
             end = pad + int((panel_w - 2 * pad) * share)
             cv2.rectangle(strip, (pad, y - pad // 4), (end, y + size + pad // 4), _BAR_BGR, -1)

@@ -1,4 +1,4 @@
-"""Results and events to functions of the caller's own."""
+"""Passes results and events to the caller's functions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgebone.core.results import Results
 
 
 class CallbackSink:
-    """Calls functions with what there is of a frame; what they raise ends the run.
+    """Calls functions with each frame's results and events; their exceptions end the run.
 
     Args:
-        result: Called with every frame and its result; None for nobody.
-        event: Called with every event, before that; None for nobody.
+        result: Called with every frame and its result; None for none.
+        event: Called with every event, before ``result``; None for none.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Frames in which something happened."""
+"""Selects frames with events."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edgebone.sinks.protocol import Sink
 
 
 class Eventful:
-    """Passes on only the frames in which something happened.
+    """Passes on only frames with events.
 
     Args:
-        sink: What takes them.
+        sink: The sink for these frames.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -30,5 +30,5 @@ class Eventful:
         self._sink.close()
 
     def discard(self) -> None:
-        """Leave nothing half-written behind."""
+        """Remove partial output."""
         self._sink.discard()

@@ -1,4 +1,4 @@
-"""What happens when a sink fails."""
+"""Handles failures of sinks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("edgebone.sinks")
 
 
 class StopRequest(Exception):
-    """A sink failed, and the run is to end in good order: what was written so far is finished and kept."""
+    """A sink failed, and the run must end in an orderly way: the output so far is finished and kept."""
 
     def __init__(self, error: OutputError) -> None:
         super().__init__(str(error))
@@ -26,12 +26,12 @@ class StopRequest(Exception):
 
 
 class GuardedSink:
-    """A sink whose failures end the run, or do not.
+    """A sink with a policy for failures.
 
     Args:
         sink: The sink.
-        policy: ``raise`` lets a failure through; ``stop`` asks for an orderly end; ``log`` goes on, says once that
-            it fails and once that it works again, and counts the frames whose results were lost.
+        policy: ``raise`` raises the error; ``stop`` requests an orderly end; ``log`` continues, logs once that it fails
+            and once that it works again, and counts the frames whose results were lost.
     """
 
     def __init__(self, sink: Sink, policy: Policy) -> None:
@@ -57,14 +57,14 @@ class GuardedSink:
             self.lost += 1
             if self._failing != str(error):
                 self._failing = str(error)
-                _log.warning("%s; going on without it", error)
+                _log.warning("%s; continuing without it", error)
             return
         if self._failing:
             _log.warning("written again, after %d lost: %s", self.lost, self._failing)
             self._failing = ""
 
     def close(self) -> None:
-        """Finish what was written; a failure goes the policy's way too."""
+        """Finish the output; the policy also applies to failures here."""
         try:
             self._sink.close()
         except OutputError as error:
@@ -73,5 +73,5 @@ class GuardedSink:
             _log.warning("%s", error)
 
     def discard(self) -> None:
-        """Leave nothing half-written behind."""
+        """Remove partial output."""
         self._sink.discard()

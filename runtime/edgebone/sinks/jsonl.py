@@ -1,4 +1,4 @@
-"""Results as JSON lines, one a frame, and events, one each."""
+"""Writes results as JSON lines, one per frame, and events, one each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.sinks.line_file import LineFile
 
 
 def to_line(frame: Frame, result: Results) -> bytes:
-    """One line of JSON, newline included: source, picture file, frame index, time within the video, and the result."""
+    """Return one line of JSON with newline: source, picture file, frame index, time in the video, and the result."""
     record = {
         "source": as_utf8(frame.source),
         **({} if frame.path is None else {"path": as_utf8(frame.path)}),
@@ -28,16 +28,16 @@ def to_line(frame: Frame, result: Results) -> bytes:
 
 
 def event_line(event: Event) -> bytes:
-    """One line of JSON, newline included."""
+    """Return one line of JSON with newline."""
     return msgspec.json.encode(event.to_dict()) + b"\n"
 
 
 class JsonLines(LineFile):
-    """Writes a file of JSON lines, one a frame; whoever follows the file sees whole lines only.
+    """Writes a file of JSON lines, one per frame; readers that follow the file see only whole lines.
 
     Args:
-        path: The file, a FIFO, or what this process has open; see :class:`LineFile`.
-        append: Keep what it holds already.
+        path: The file, a FIFO, or an open descriptor of this process; see :class:`LineFile`.
+        append: Keep the existing content.
     """
 
     def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
@@ -45,16 +45,16 @@ class JsonLines(LineFile):
         self.write_line(to_line(frame, result))
 
     def discard(self) -> None:
-        """Close the file; the lines of the frames before the failure are whole, and stay."""
+        """Close the file; the lines of earlier frames are whole and stay."""
         self.close()
 
 
 class EventLines(LineFile):
-    """Writes a file of JSON lines, one an event.
+    """Writes a file of JSON lines, one per event.
 
     Args:
-        path: The file, a FIFO, or what this process has open; see :class:`LineFile`.
-        append: Keep what it holds already.
+        path: The file, a FIFO, or an open descriptor of this process; see :class:`LineFile`.
+        append: Keep the existing content.
     """
 
     def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
@@ -67,5 +67,5 @@ class EventLines(LineFile):
             self.write_line(b"".join(map(event_line, events)))
 
     def discard(self) -> None:
-        """Close the file; the lines of the frames before the failure are whole, and stay."""
+        """Close the file; the lines of earlier frames are whole and stay."""
         self.close()

@@ -1,4 +1,4 @@
-"""A file of lines that runs for days: others rotate it, read it as a FIFO, or gave it to this process already open."""
+"""A file of lines for long runs: it may be rotated, be a FIFO, or be already open in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("edgebone.sinks")
 
 
 def descriptor_of(path: Path) -> int | None:
-    """The open descriptor of this process that a path stands for: ``-``, ``/dev/stdout``, ``/dev/fd/3``; else None."""
+    """Return the open descriptor that a path such as ``-``, ``/dev/stdout`` or ``/dev/fd/3`` stands for; else None."""
     found = _OWN.fullmatch(str(path))
     if found is None:
         return None
@@ -38,14 +38,14 @@ def descriptor_of(path: Path) -> int | None:
 class LineFile:
     """Appends whole lines.
 
-    A file is opened at its first line, so that a run that fails before it leaves an older file as it was; once others
-    have renamed or removed it, a new one is begun under its name. Several processes may append to one file. The first
-    line for a FIFO waits for somebody who reads it; lines that nobody reads later on are lost, which is said. What this
-    process has open already (``-``, ``/dev/stdout``, ``/dev/stderr``, ``/dev/fd/3``) is written to as it is.
+    A file is opened at its first line, so that a run that fails earlier leaves the previous file intact; after others
+    have renamed or removed it, a new one is created under its name. Several processes may append to one file. The first
+    line for a FIFO waits for a reader; lines without a reader later on are lost, with a warning. Descriptors that are
+    already open (``-``, ``/dev/stdout``, ``/dev/stderr``, ``/dev/fd/3``) are written to directly.
 
     Args:
         path: The file; replaced if it exists.
-        append: Keep what it holds already.
+        append: Keep the existing content.
     """
 
     def __init__(self, path: Path, append: bool = False) -> None:
@@ -59,11 +59,11 @@ class LineFile:
         """Append a line, newline included.
 
         Raises:
-            OutputError: It cannot be written; the lines before it are whole.
-            BrokenPipeError: Whoever read this process's own output has stopped.
+            OutputError: It cannot be written; the previous lines are whole.
+            BrokenPipeError: The reader of this process's output has stopped.
         """
         try:
-            with writing(self._path, left="the lines before it are whole"):
+            with writing(self._path, left="the previous lines are whole"):
                 self._write(line)
         except OutputError as error:
             if self._own is not None and isinstance(error.__cause__, BrokenPipeError):
@@ -87,20 +87,20 @@ class LineFile:
             return
         with _alone(self._descriptor, self._path):
             if is_first and self._own is None and _breaks_off(self._path):
-                # A killed writer's last line: it is lost, the one after it need not be.
+                # A killed writer's partial line is lost; the next one need not be.
                 line = b"\n" + line
             _write_all(self._descriptor, line)
 
     def _open(self) -> int | None:
-        """Open it; None for a FIFO that was read before and is not read now."""
+        """Open it; None for a FIFO whose reader has gone."""
         if self._own is not None:
             return os.dup(self._own)
         if _is_fifo(self._path):
             return self._open_fifo()
-        # Always to append: a file that others truncate, as logrotate does, would be filled up with zeros.
+        # Always in append mode: otherwise a file truncated by others, as logrotate does, would be filled with zeros.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self._path, flags if self._append else flags | os.O_TRUNC, 0o666)
-        # What is opened later on is not this run's to empty.
+        # A file opened later must not be truncated by this run.
         self._append = True
         return descriptor
 
@@ -122,7 +122,7 @@ class LineFile:
                 return None
             if not told:
                 told = True
-                _log.warning("%s is a FIFO: waiting for somebody who reads it", self._path)
+                _log.warning("%s is a FIFO: waiting for a reader", self._path)
             time.sleep(_LOOK_FOR_READER_S)
 
     def _write_to_reader(self, descriptor: int, line: bytes) -> None:
@@ -136,7 +136,7 @@ class LineFile:
                 raise
             self.close()
             self._lost = 1
-            _log.warning("%s is not read any more; its lines are lost until somebody reads it again", self._path)
+            _log.warning("%s has no reader any more; lines are lost until it is read again", self._path)
 
     def close(self) -> None:
         """Close the file."""
@@ -153,7 +153,7 @@ def _is_fifo(path: Path) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has its name."""
+    """Return whether an open file still has its name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -162,7 +162,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def _alone(descriptor: int, path: Path) -> Iterator[None]:
-    """Keep other processes that append from writing into a line, and from being cut off with one."""
+    """Keep other appending processes from writing within a line or truncating it."""
     import fcntl
 
     wait_for(lambda: try_lock(descriptor) or None, path, LINE_LOCK_TIMEOUT_S)
@@ -173,27 +173,27 @@ def _alone(descriptor: int, path: Path) -> Iterator[None]:
 
 
 def _breaks_off(path: Path) -> bool:
-    """Whether a file ends amid a line."""
+    """Return whether a file ends within a line."""
     try:
         with open_regular(path) as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
     except OSError:
-        # It is empty, or nothing that can be read.
+        # It is empty or unreadable.
         return False
 
 
 def _write_all(descriptor: int, line: bytes) -> None:
-    """Write a line; where a full disk takes a part of it only, that part is removed again."""
+    """Write a line; remove a partial line that a full disk leaves."""
     start_bytes = os.fstat(descriptor).st_size
     written = 0
     try:
         while written < len(line):
             written += os.write(descriptor, memoryview(line)[written:])
     except BaseException:
-        # What failed first is what to tell.
+        # Report the first failure.
         with suppress(OSError):
-            # Not where something else than edgebone, which asks for no lock, has appended to it.
+            # Not if another program, which takes no lock, has appended to the file.
             if os.fstat(descriptor).st_size == start_bytes + written:
                 os.ftruncate(descriptor, start_bytes)
         raise

@@ -1,4 +1,4 @@
-"""What an output's name says about where results go."""
+"""Opens sinks by the name of the output."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 def open_sink(
     target: str | os.PathLike[str], *, append: bool = False, fps: float = 25.0, draw: Draw | None = None
 ) -> Sink:
-    """Open what results are written to.
+    """Open a sink by its target.
 
     Args:
-        target: ``results.jsonl`` for a line a frame; ``zones.events.jsonl`` for a line an event; ``seen.mp4`` (or
-            ``.mkv``, ``.mov``, ``.avi``) for an annotated video; a folder, with a slash at its end or one that is
-            there, for annotated pictures; or an address whose scheme, or a file whose suffix, a package brings.
-        append: Keep the lines that a file holds already.
-        fps: Frames a second of a video whose source has no times.
-        draw: Draws more onto each picture that is shown; :meth:`edgebone.pipeline.Pipeline.draw` draws the steps'.
+        target: ``results.jsonl`` for a line per frame; ``zones.events.jsonl`` for a line per event; ``seen.mp4`` (or
+            ``.mkv``, ``.mov``, ``.avi``) for an annotated video; an existing folder, or a name with a slash at its end,
+            for annotated pictures; or an address or file whose scheme or suffix a package provides.
+        append: Keep a file's existing lines.
+        fps: Frames per second of a video whose source has no times.
+        draw: Draws more onto each picture; :meth:`edgebone.pipeline.Pipeline.draw` draws the steps' results.
 
     Raises:
-        OutputError: No sink goes by such a name, or it cannot be opened.
+        OutputError: The name fits no sink, or it cannot be opened.
         MissingDependencyError: PyAV or supervision is not installed.
     """
     name = os.fspath(target)
@@ -62,21 +62,21 @@ def open_sink(
     if path.suffix.lower() in names_brought(GROUP):
         return _open_brought(path.suffix.lower(), name, append, fps, draw)
     raise OutputError(
-        f"{name}: its name does not say what it is to be: NAME.jsonl for lines, NAME.events.jsonl for events, "
+        f"{name}: the name fits no kind of output: NAME.jsonl for lines, NAME.events.jsonl for events, "
         f"NAME.mp4 for a video, or a folder with a slash at its end"
         + "".join(f", NAME{suffix}" for suffix in names_brought(GROUP) if suffix.startswith("."))
     )
 
 
 def _open_brought(name: str, target: str, append: bool, fps: float, draw: Draw | None) -> Sink:
-    """Have a package open a target of its own scheme or suffix."""
+    """Open a target through a package that provides its scheme or suffix."""
     brought = names_brought(GROUP)
     if name not in brought:
         schemes = [scheme for scheme in brought if not scheme.startswith(".")]
         there = f"there are {', '.join(f'{scheme}://' for scheme in schemes)}, and " if schemes else ""
-        # Not the address itself: it may have a password in it.
+        # Without the address itself, which may contain a password.
         raise OutputError(
-            f"{name}://: no sink goes by this scheme; {did_you_mean(name, schemes)}{there}results go to .jsonl files, "
+            f"{name}://: no sink has this scheme; {did_you_mean(name, schemes)}{there}results go to .jsonl files, "
             "videos and folders"
         )
     about = f"sink {name}" if name.startswith(".") else f"sink {name}://"
@@ -96,21 +96,21 @@ def open_files(
     draw: Draw | None = None,
     policy: Policy = "raise",
 ) -> list[Sink]:
-    """Open the files of a run, whatever their names are.
+    """Open the files of a run, regardless of their names.
 
     Args:
-        lines: Takes a line of JSON a frame.
-        events: Takes a line of JSON an event.
-        video: Takes an annotated video.
-        pictures: The folder that takes annotated pictures.
-        others: Further targets, as :func:`open_sink` takes them.
-        append: Keep the lines that files hold already.
-        fps: Frames a second of a video whose source has no times.
-        draw: Draws more onto each picture that is shown.
-        policy: What becomes of the run where one of them cannot be written.
+        lines: The file for a line of JSON per frame.
+        events: The file for a line of JSON per event.
+        video: The file for an annotated video.
+        pictures: The folder for annotated pictures.
+        others: Further targets, as for :func:`open_sink`.
+        append: Keep the files' existing lines.
+        fps: Frames per second of a video whose source has no times.
+        draw: Draws more onto each picture.
+        policy: What happens if one of them cannot be written.
 
     Raises:
-        OutputError: The video is of no known kind, or the folder is a file.
+        OutputError: The kind of video is unknown, or the folder is a file.
         MissingDependencyError: PyAV is not installed.
     """
     from edgebone.sinks.eventful import Eventful
@@ -131,5 +131,5 @@ def open_files(
     guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
     if events is None:
         return guarded
-    # The guard inside: a frame without events says nothing about a file of events that fails.
+    # The guard is inside: a frame without events does not show that a failing event file works again.
     return [Eventful(GuardedSink(EventLines(events, append), policy)), *guarded]

@@ -1,4 +1,4 @@
-"""Annotated pictures, a file each."""
+"""Writes annotated pictures, one file each."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from edgebone.sinks.annotate import Draw, drawn
 
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 _MOST_JPEG_PIXELS = 65_500
-# Names have at most 255 bytes, and a number and a suffix come after.
+# Names have at most 255 bytes, including a number and a suffix.
 _STEM_BYTES = 200
 _UNLINKABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV)
 
 
 class PictureFilesSink:
-    """Writes each frame with its result drawn on, as a file of its own.
+    """Writes each frame with its result drawn on it to a separate file.
 
-    A picture's file keeps its name, as PNG if it was one and as JPEG else; pages, and frames of videos and cameras,
-    have their number after it. A name that is there already, of this run or of before, gets a further number: nothing
-    is overwritten. A file has its name once it is whole; it is not flushed to the disk one by one.
+    A picture's file keeps its name, as PNG if it was one, else as JPEG; pages and frames of videos and cameras get
+    their number appended. If a name already exists, from this run or before, a further number is added: nothing is
+    overwritten. A file gets its name when it is complete; files are not flushed to disk one by one.
 
     Args:
-        folder: Where to; made at the first picture.
-        draw: Draws further things onto a frame that its result is drawn on already.
+        folder: The folder; created at the first picture.
+        draw: Draws more onto a frame, after its result.
 
     Raises:
         OutputError: The folder is a file.
@@ -46,7 +46,7 @@ class PictureFilesSink:
 
     def __init__(self, folder: Path, draw: Draw | None = None) -> None:
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} cannot be written: it is a file; pictures go into a folder")
+            raise OutputError(f"{folder} cannot be written: it is a file; pictures need a folder")
         self._folder = folder
         self._draw = draw
         self._held = ExitStack()
@@ -61,7 +61,7 @@ class PictureFilesSink:
         image = drawn(frame, result, self._draw)
         stem, suffix = _stem_of(frame), ".png" if _is_png(frame) or max(image.shape) > _MOST_JPEG_PIXELS else ".jpg"
         encoded: NDArray[Any] = cv2.imencode(suffix, image, _QUALITY if suffix == ".jpg" else [])[1]
-        with writing(self._folder / f"{stem}{suffix}", left="the pictures before it are whole"):
+        with writing(self._folder / f"{stem}{suffix}", left="the previous pictures are whole"):
             if self._place is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._place = self._held.enter_context(staging(self._folder / "pictures"))
@@ -72,17 +72,17 @@ class PictureFilesSink:
                     break
 
     def close(self) -> None:
-        """Let go of the folder; every picture is whole."""
+        """Release the folder; every picture is whole."""
         self._place = None
         self._held.close()
 
     def discard(self) -> None:
-        """As :meth:`close`: the pictures of the frames before the failure are whole, and stay."""
+        """As :meth:`close`: the pictures of earlier frames are whole and stay."""
         self.close()
 
 
 def _name(made: Path, target: Path) -> bool:
-    """Give a finished file a name that is free; False where it is not."""
+    """Rename a finished file to a free name; False if the name is taken."""
     try:
         os.link(made, target)
     except FileExistsError:
@@ -104,7 +104,7 @@ def _is_png(frame: Frame) -> bool:
 
 
 def _stem_of(frame: Frame) -> str:
-    """``cat``, ``scan-003`` for a page, ``street-000012`` for a frame; of an address what may be in a file's name."""
+    """Return ``cat``, ``scan-003`` for a page, ``street-000012`` for a frame; for an address its legal characters."""
     if frame.path is not None:
         stem = Path(frame.path).stem
         number = "" if frame.page is None else f"-{frame.page:03d}"

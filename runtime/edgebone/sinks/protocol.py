@@ -1,4 +1,4 @@
-"""What every sink can do."""
+"""The protocol of sinks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Sink(Protocol):
     """Takes results and events, one frame at a time."""
 
     def write(self, frame: Frame, result: Results, events: Sequence[Event] = ()) -> None:
-        """Take one frame, its result, and what happened in it.
+        """Write one frame's result and events.
 
         Raises:
             OutputError: It cannot be written.
         """
 
     def close(self) -> None:
-        """Finish what was written, so that it can be read, also after an interruption."""
+        """Finish the output, so that it can be read, also after an interruption."""
 
     def discard(self) -> None:
-        """Leave nothing half-written behind, after a failure."""
+        """Remove partial output after a failure."""

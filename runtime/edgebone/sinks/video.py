@@ -32,26 +32,26 @@ _KINDS = {
     ".mkv": ("matroska", "mpeg4"),
     ".avi": ("avi", "mjpeg"),
 }
-# MPEG-4 counts in at most 65,535 parts of a second.
+# MPEG-4's time base has at most 65,535 ticks per second.
 _MOST_TICKS = 60_000
-# As fine as FFmpeg's quantizer 3 is, at whatever rate of bits that takes.
+# The quality of FFmpeg's quantizer 3, at any bit rate.
 _QUALITY = {"qmin": "3"}
 _BITS_A_PIXEL = 4
 _MOST_BITS_A_SECOND = 1 << 30
 
 
 class VideoFileSink:
-    """Writes frames with their results drawn on, in the first frame's size; others are fitted into it.
+    """Writes frames with their results drawn on them, in the first frame's size; others are fitted into it.
 
-    A frame of a recording is shown at its own time, so that a recording whose rate varies is as long as it was; the
-    others follow each other at the rate. AVI knows one rate only: there a time is rounded to it.
+    A recording's frames keep their own times, so that one with a variable rate keeps its length; other frames follow at
+    the given rate. AVI has only one rate, to which times are rounded.
 
-    The file gets its name when it is whole: until then it lies in a hidden folder beside it.
+    The file gets its name when it is complete: until then it is in a hidden folder beside it.
 
     Args:
         path: The file; ``.mp4``, ``.mov``, ``.mkv`` or ``.avi``. Replaced if it exists.
-        fps: Frames a second; fractions are kept.
-        draw: Draws further things onto a frame that its result is drawn on already.
+        fps: Frames per second; fractions are kept.
+        draw: Draws more onto a frame, after its result.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
@@ -60,7 +60,7 @@ class VideoFileSink:
 
     def __init__(self, path: Path, fps: float, draw: Draw | None = None) -> None:
         if path.suffix.lower() not in _KINDS:
-            raise OutputError(f"{path}: a video is written as {', '.join(_KINDS)}")
+            raise OutputError(f"{path}: videos can be written as {', '.join(_KINDS)}")
         self._av = import_av()
         self._path = path
         self._fps = fps
@@ -93,7 +93,7 @@ class VideoFileSink:
 
     def _encode(self, picture: Any) -> None:
         for packet in self._stream.encode(picture):
-            # For the last one: the others last until the next.
+            # For the last frame: the others last until the next.
             packet.duration = self._step_ticks
             self._container.mux(packet)
 
@@ -113,7 +113,7 @@ class VideoFileSink:
             self._probe()
             self._file = self._partial.open("wb")
         height, width = image.shape[:2]
-        # The codecs take even sizes only.
+        # The codecs support only even sizes.
         self._size_wh = (width + width % 2, height + height % 2)
         rate = _as_fraction(self._fps)
         # An AVI's ticks are its frames.
@@ -121,7 +121,7 @@ class VideoFileSink:
         self._tick_s = 1 / (rate * self._step_ticks)
         try:
             with foreign(self._unwritable), writing(self._path):
-                # The bytes alone: FFmpeg would take a name with a colon for a protocol.
+                # Without its name: FFmpeg would take a name with a colon for a protocol.
                 self._container = self._av.open(nameless(self._file, "write", "seek", "tell"), "w", format=container)
                 self._stream = self._container.add_stream(codec, rate=rate, options=_QUALITY)
                 self._stream.width, self._stream.height = self._size_wh
@@ -137,10 +137,10 @@ class VideoFileSink:
         return OutputError(f"{self._path}: FFmpeg cannot write the video ({reason}); try .avi")
 
     def _probe(self) -> None:
-        """Write to the disk, which otherwise would take some frames before it says that it is full.
+        """Write to the disk, which otherwise would only report being full after some frames.
 
         Raises:
-            OSError: The disk is full, or will be after a moment.
+            OSError: The disk is full or nearly full.
         """
         try:
             with self._partial.open("wb") as file:
@@ -151,10 +151,10 @@ class VideoFileSink:
             raise
 
     def close(self) -> None:
-        """Finish the file, and give it its name.
+        """Finish the file and rename it to its target.
 
         Raises:
-            OutputError: It cannot be written to the end: most likely the disk is full. Nothing is left behind.
+            OutputError: It cannot be finished, most likely because the disk is full. Nothing is left behind.
         """
         if self._container is None:
             return
@@ -183,7 +183,7 @@ class VideoFileSink:
 
 
 def _as_fraction(fps: float) -> Fraction:
-    """The rate as a video can have it: 29.97 is 30000 / 1001."""
+    """Return the rate as a fraction that a video can store: 29.97 is 30000 / 1001."""
     fps = max(fps, 1 / 1000)
     exact = Fraction(fps).limit_denominator(1001)
     return exact if exact.numerator <= _MOST_TICKS else Fraction(fps).limit_denominator(max(1, int(_MOST_TICKS / fps)))

@@ -1,4 +1,4 @@
-"""Where frames come from: pictures, videos, cameras and synthetic test patterns."""
+"""Sources of frames: pictures, videos, cameras and synthetic test patterns."""
 
 from edgebone.sources.opening import open_source, open_sources
 from edgebone.sources.protocol import Source

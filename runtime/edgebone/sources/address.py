@@ -1,4 +1,4 @@
-"""``usb:0?size=1280x720&fps=30``: which camera of this machine, and which of its modes."""
+"""``usb:0?size=1280x720&fps=30``: a camera of this machine and its mode."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FORMAT = re.compile(r"[A-Za-z0-9]{4}")
 
 @dataclass(frozen=True)
 class Mode:
-    """What is asked of a camera; None leaves it to the camera.
+    """The requested mode of a camera; None leaves a value to the camera.
 
     Attributes:
         size_hw: Height and width in pixels.
-        fps: Frames a second.
+        fps: Frames per second.
         format: Four characters, such as ``MJPG`` or ``YUYV``.
     """
 
@@ -40,7 +40,7 @@ class Address:
     Attributes:
         bus: ``usb`` or ``csi``.
         number: From 0.
-        mode: What is asked of it.
+        mode: The requested mode.
     """
 
     bus: str
@@ -49,16 +49,16 @@ class Address:
 
 
 def parse_address(text: str) -> Address | None:
-    """Read a camera's address.
+    """Parse a camera's address.
 
     Args:
         text: ``usb:0``, ``usb:0?size=1280x720&fps=30&format=mjpg``, ``csi:1?size=1920x1080``.
 
     Returns:
-        The address; None where the text is none.
+        The address; None if the text is not one.
 
     Raises:
-        SourceError: It begins as one, but what follows is not understood.
+        SourceError: It begins like one, but the rest is invalid.
     """
     found = _ADDRESS.fullmatch(text)
     if not found:
@@ -80,7 +80,7 @@ def parse_address(text: str) -> Address | None:
         settings["format"].upper() if "format" in settings else None,
     )
     if bus == "csi" and mode.size_hw and (mode.size_hw[0] % 2 or mode.size_hw[1] % 2):
-        raise SourceError(f"{text}: a CSI camera's sizes are even numbers")
+        raise SourceError(f"{text}: a CSI camera's sizes must be even")
     return Address(bus, int(number), mode)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are in memory already."""
+"""Pictures in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Arrays:
         self._next = 0
 
     def read(self) -> Frame | None:
-        """The next picture; a frame passes as it is."""
+        """Return the next picture; frames are passed through."""
         if self._next >= len(self._images):
             return None
         image = self._images[self._next]

@@ -1,4 +1,4 @@
-"""A camera that may go away and come back."""
+"""A camera that may disconnect and reconnect."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edgebone.core.errors import SourceError
 from edgebone.core.frame import Decode, Frame, Planes, guarded
 from edgebone.sources.health import Health, State, is_stalled
 
-# Tries follow each other soon enough that a camera is seen within 3 s of its return, and each camera at its own
-# time, so that a switch that comes back does not have all of them knock at once.
+# Retries are frequent enough to find a camera within 3 s of its return, and randomised, so that cameras behind a
+# returning switch do not all reconnect at once.
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 1.2
 _JITTER = 0.25
@@ -26,18 +26,18 @@ _log = logging.getLogger("edgebone.sources")
 
 
 class RefusedError(SourceError):
-    """The camera answered, and will answer the same again: wrong password, or an address that nobody can read."""
+    """The camera's answer is permanent: wrong password, or an unusable address."""
 
 
 class RecordingEndedError(SourceError):
-    """The address leads to a recording and no camera, and this was its end."""
+    """The address is a recording, not a camera, and it has ended."""
 
 
 class Connection(Protocol):
-    """A camera's frames while it is there.
+    """A connection to a camera that delivers frames.
 
     Attributes:
-        fps: Frames a second, as the camera says; None where it does not.
+        fps: Frames per second as stated by the camera; None if not stated.
     """
 
     @property
@@ -48,31 +48,30 @@ class Connection(Protocol):
         """Wait for the next frame.
 
         Returns:
-            What decodes it, in any thread; None when the camera has ended the stream.
+            A function that decodes it, callable from any thread; None if the camera has ended the stream.
 
         Raises:
-            RecordingEndedError: What came had an end, which it reached.
-            SourceError: The connection is lost, or nothing came for too long.
+            RecordingEndedError: The stream was a recording and has ended.
+            SourceError: The connection is lost, or timed out.
         """
 
     def interrupt(self) -> None:
-        """Make a ``grab`` in another thread end soon, where that can be done."""
+        """Make a ``grab`` in another thread end soon, if possible."""
 
     def close(self) -> None:
-        """Free it; no ``grab`` may be under way."""
+        """Free it; no ``grab`` may be in progress."""
 
 
 class Camera:
-    """A live source that connects again, for as long as it takes, when its connection is lost.
+    """A live source that reconnects, for as long as it takes, when its connection is lost.
 
-    What happens to it is logged to ``edgebone.sources`` as warnings, once a change.
+    Each change of its state is logged once, as a warning to ``edgebone.sources``.
 
     Args:
-        name: What it is called, without credentials. Given another later on, it says that one from then on.
-        connect: Makes a connection; raises ``SourceError``. A ``RefusedError`` ends a camera that was never live.
-        first: A connection that is made already, to a camera that is expected to be there: what fails before its first
-            frame is raised.
-        give_up_s: After so long without a frame, and one more try that fails, ``read`` raises; None never gives up.
+        name: Its name, without credentials; may be changed later.
+        connect: Opens a connection; raises ``SourceError``. A ``RefusedError`` ends a camera that was never live.
+        first: An open connection to a camera that is expected to work: failures before its first frame are raised.
+        give_up_s: Seconds without a frame after which one more failed try makes ``read`` raise; None never gives up.
     """
 
     live = True
@@ -105,7 +104,7 @@ class Camera:
 
     @property
     def health(self) -> Health:
-        """How it is doing now; may be asked from any thread."""
+        """Its current health; thread-safe."""
         return Health(self._state(), self._reconnects, self._error)
 
     def _state(self) -> State:
@@ -118,14 +117,14 @@ class Camera:
         return State.STALLED if is_stalled(self._seen_ns, self.fps) else State.LIVE
 
     def read(self) -> Frame | None:
-        """Wait for the next frame, over lost connections too.
+        """Wait for the next frame, reconnecting if needed.
 
         Returns:
-            The frame, which is decoded when it is looked at; None once interrupted, or where a recording ended.
+            The frame, decoded on first access; None if interrupted, or if a recording ended.
 
         Raises:
-            RefusedError: The camera was never live, and refuses.
-            SourceError: There was no frame for ``give_up_s``.
+            RefusedError: The camera was never live and refuses the connection.
+            SourceError: No frame for ``give_up_s``.
         """
         while not self._interrupted.is_set():
             began_ns = time.monotonic_ns()
@@ -148,7 +147,7 @@ class Camera:
         return None
 
     def _decoded(self, decode: Decode) -> NDArray[np.uint8]:
-        """The picture; whatever a decoder raises of what a camera sent is a damaged frame, and no more than that."""
+        """Decode the picture; any error of a decoder on a camera's data only means a damaged frame."""
         try:
             return decode()
         except SourceError as error:
@@ -178,21 +177,21 @@ class Camera:
         error = self._of_this_camera(error)
         self._drop_connection()
         quiet_s = (time.monotonic_ns() - self._seen_ns) / 1e9
-        # A process that stood still finds every time-out over; the camera may be there. So what counts is a try that
-        # began when the time was up already.
+        # After a suspension every time-out has expired although the camera may work, so only a try that began after the
+        # time-out counts.
         if self._give_up_s is not None and (began_ns - self._seen_ns) / 1e9 >= self._give_up_s:
-            raise SourceError(f"{error}; no frame for {quiet_s:.0f} s, given up") from error
+            raise SourceError(f"{error}; no frame for {quiet_s:.0f} s, giving up") from error
         if not self._index and (self._must_be_there or isinstance(error, RefusedError)):
             raise error
         if not self._away or str(error) != self._error:
-            _log.warning("%s; trying again until it is there", error)
+            _log.warning("%s; retrying until it is back", error)
         self._away = True
         self._error = str(error)
         self._interrupted.wait(wait_s(self._tries, random.random()))
         self._tries += 1
 
     def _of_this_camera(self, error: SourceError) -> SourceError:
-        """The error of a connection, which knows the address alone, under the name that this camera goes by."""
+        """Return a connection's error, which has only the address, with this camera's name."""
         text = str(error)
         if text.startswith(self.name) or not text.startswith(self._name_of_connection):
             return error
@@ -204,28 +203,28 @@ class Camera:
             connection.close()
 
     def interrupt(self) -> None:
-        """End a ``read`` in another thread: at once where it waits to connect again, else as soon as it can."""
+        """End a ``read`` in another thread: at once if it waits to reconnect, else as soon as possible."""
         self._interrupted.set()
         connection = self._connection
         if connection is not None:
             connection.interrupt()
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Disconnect from the camera."""
         self._interrupted.set()
         self._ended = True
         self._drop_connection()
 
 
 def wait_s(tries: int, chance: float) -> float:
-    """How long to wait before connecting again.
+    """Return how long to wait before reconnecting.
 
     Args:
-        tries: How many have failed in a row before this one.
-        chance: A random number from 0 to 1, by which the cameras' tries spread.
+        tries: The number of consecutive failures so far.
+        chance: A random number from 0 to 1, which spreads the cameras' retries.
 
     Returns:
-        Seconds: doubled from try to try up to a bound, a quarter more or less.
+        Seconds: doubled with each try up to a limit, plus or minus a quarter.
     """
     usual_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(tries, 10))
     return usual_s * (1 + _JITTER * (2 * chance - 1))

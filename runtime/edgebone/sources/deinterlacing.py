@@ -1,21 +1,20 @@
-"""One progressive frame from each interlaced one."""
+"""Turns each interlaced frame into a progressive one."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
 
-# Fewer rows have nothing between them to look at.
+# Fewer rows have no neighbours to interpolate from.
 _LEAST_ROWS = 8
 
 
 class Deinterlacer:
-    """Fills in the rows of the second field where a frame says that it is interlaced, by FFmpeg's bwdif.
+    """Interpolates the second field's rows of frames marked as interlaced, with FFmpeg's bwdif.
 
-    As many frames come out as go in, in the same order and at the rate of frames, not of fields: a network that was
-    trained on pictures sees no combs, and nobody counts anything twice. A recording that never says so costs nothing;
-    in one that does, progressive frames pass unchanged. bwdif looks at the frames before and after, so that a frame
-    comes out when the next one has gone in.
+    The number, order and rate of frames stay the same, not those of fields: a network trained on pictures sees no
+    combing, and nothing is counted twice. A recording without interlaced frames costs nothing; otherwise progressive
+    frames pass unchanged. bwdif uses the neighbouring frames, so a frame is returned after the next one was put in.
 
     Args:
         av: PyAV.
@@ -28,7 +27,7 @@ class Deinterlacer:
         self._count = 0
 
     def put(self, frame: Any) -> list[Any]:
-        """Take a frame, and give those that are done."""
+        """Add a frame; return those that are done."""
         layout = (frame.width, frame.height, frame.format.name)
         done: list[Any] = []
         if self._graph is not None and layout != self._layout:
@@ -37,14 +36,14 @@ class Deinterlacer:
             if not frame.interlaced_frame or frame.height < _LEAST_ROWS:
                 return [*done, frame]
             self._open(*layout)
-        # Times are kept elsewhere; the filter only needs an order.
+        # Times are tracked elsewhere; the filter only needs an order.
         frame.pts, frame.time_base = self._count, Fraction(1, 25)
         self._count += 1
         self._graph.vpush(frame)
         return [*done, *self._pull()]
 
     def finish(self) -> list[Any]:
-        """Give the frames that were kept back."""
+        """Return the remaining frames."""
         if self._graph is None:
             return []
         self._graph.vpush(None)

@@ -1,8 +1,8 @@
-"""From samples of any depth to 8 bits, by a rule that the file states, never by what happens to be in it.
+"""Converts samples of any depth to 8 bits, by the file's format and metadata, never by its content.
 
-8 bits stay as they are. Fewer are spread over 0 to 255. Of 9 to 16 unsigned bits, whatever the format, the highest 8
-are kept. Integers with a sign, 32 bits and floating point numbers have no range of their own: the file has to state
-one, which becomes 0 to 255; one that states none is refused, with the range that was found.
+8 bits are unchanged. Fewer bits are scaled to 0 to 255. Of 9 to 16 unsigned bits the highest 8 are kept, in any format.
+Signed, 32-bit and floating point samples have no natural range: the file must state one, which is mapped to 0 to 255; a
+file without one is rejected, with the range found.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from edgebone.core.errors import SourceError
 _BITS, _PHOTOMETRIC, _FORMAT, _LOWEST, _HIGHEST = 258, 262, 339, 340, 341
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _KINDS = {
-    "L": "8-bit integers with a sign",
-    "I": "integers with a sign or of 32 bits",
+    "L": "signed 8-bit integers",
+    "I": "signed or 32-bit integers",
     "F": "floating point numbers",
 }
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a file says of its samples, where one channel has more or others than 8 unsigned bits.
+    """A file's metadata about single-channel samples other than 8 unsigned bits.
 
     Attributes:
-        bits: Bits of a sample.
-        signed: Whether they have a sign.
-        inverted: Whether 0 is white, and Pillow leaves it so.
-        span: What is to become 0 and 255; None where the file states nothing.
+        bits: Bits per sample.
+        signed: Whether they are signed.
+        inverted: Whether 0 is white and Pillow does not invert it.
+        span: The values that become 0 and 255; None if the file states none.
     """
 
     bits: int = 16
@@ -44,9 +44,9 @@ class Samples:
 
 
 def samples_of(picture: Image.Image) -> Samples:
-    """Read what the file, or the page of it that is open, says of its samples.
+    """Read the metadata of the file's, or the current page's, samples.
 
-    Pillow spreads PNM's own range, up to its maxval, and JPEG 2000's over 16 bits: there is nothing to read there.
+    Pillow itself scales the ranges of PNM, up to its maxval, and of JPEG 2000 to 16 bits.
     """
     if picture.format != "TIFF":
         return Samples()
@@ -55,7 +55,7 @@ def samples_of(picture: Image.Image) -> Samples:
     return Samples(
         bits=int(_number(tags.get(_BITS)) or 1),
         signed=_number(tags.get(_FORMAT)) == _SIGNED,
-        # Of 8 bits and fewer Pillow turns them round itself.
+        # For up to 8 bits Pillow inverts them itself.
         inverted=_number(tags.get(_PHOTOMETRIC)) == _WHITE_IS_ZERO and picture.mode not in ("1", "L"),
         span=None if lowest is None or highest is None or not lowest < highest else (lowest, highest),
     )
@@ -67,22 +67,22 @@ def _number(value: Any) -> float | None:
 
 
 def is_deep(mode: str, samples: Samples) -> bool:
-    """Whether Pillow's own conversion to RGB would clip or wrap such samples."""
+    """Return whether Pillow's own conversion to RGB would clip or wrap such samples."""
     return mode in ("I", "F") or mode.startswith("I;16") or (mode == "L" and samples.signed)
 
 
 def check_range(picture: Image.Image, samples: Samples, path: object) -> None:
-    """Refuse a picture whose mode :func:`is_deep` where nothing says what becomes 0 and 255.
+    """Reject a picture whose mode :func:`is_deep` if nothing defines black and white.
 
     Raises:
-        SourceError: The file states no range, and its kind of samples has none.
+        SourceError: Neither the file nor its type of samples defines a range.
     """
     if samples.span is not None or _has_own_range(picture):
         return
     values = _values(picture, samples)
     raise SourceError(
         f"{path}: its samples are {_KINDS[picture.mode]}, {np.nanmin(values):g} to {np.nanmax(values):g} here, and "
-        "the file does not state which become black and white (TIFF's tags SMinSampleValue and SMaxSampleValue do); "
+        "the file does not define black and white (as TIFF's tags SMinSampleValue and SMaxSampleValue do); "
         "save it with 8 or 16 bits"
     )
 
@@ -91,8 +91,8 @@ def to_eight_bits(piece: Image.Image, samples: Samples) -> NDArray[np.uint8]:
     """Scale one channel.
 
     Args:
-        piece: Some rows of a picture that :func:`check_range` lets pass.
-        samples: What the file says of them.
+        piece: Some rows of a picture that :func:`check_range` accepts.
+        samples: Their metadata.
 
     Returns:
         uint8, shape (height, width).

@@ -1,4 +1,4 @@
-"""The pictures of a folder or a pattern, in their order; what else is there is said."""
+"""Lists the pictures of a folder or a pattern in order, and reports other files."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _log = logging.getLogger("edgebone.sources")
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort paths as people number them: ``2.png`` before ``10.png``, folder by folder."""
+    """Sort paths in natural order, ``2.png`` before ``10.png``, folder by folder."""
     return sorted(paths, key=_order)
 
 
 def _order(path: Path) -> tuple[list[tuple[tuple[int, str], ...]], str]:
-    # The whole path last: 1.png and 01.png have one number, and always the same order.
+    # The whole path last: 1.png and 01.png have equal numbers but a fixed order.
     return [tuple(map(_word, _DIGITS.split(part))) for part in path.parts], str(path)
 
 
 def _word(text: str) -> tuple[int, str]:
-    """Text as it is; a number by its length first, which compares as its value does."""
+    """Return text unchanged; a number with its length first, which compares by value."""
     if not text[:1].isdecimal() or not text.isascii():
         return 0, text
     digits = text.lstrip("0")
@@ -37,13 +37,13 @@ def _word(text: str) -> tuple[int, str]:
 
 
 def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
-    """The pictures of a folder by their content, in order; other files are left out, which is said in one line.
+    """Return the pictures of a folder by content, in order; other files are left out, with one warning.
 
-    Hidden files are no one's pictures (macOS writes ``._x.jpg``).
+    Hidden files do not count as pictures (macOS writes ``._x.jpg``).
 
     Args:
         folder: The folder.
-        deep: Look into its folders, too; hidden ones and links are none.
+        deep: Also search its folders, except hidden ones and links.
 
     Raises:
         SourceError: The folder cannot be listed.
@@ -55,11 +55,11 @@ def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
 
 
 def pictures_among(paths: Iterable[Path], where: str) -> list[Path]:
-    """The pictures among files by their content, in order; the others are left out, which is said in one line.
+    """Return the pictures among files by content, in order; others are left out, with one warning.
 
     Args:
         paths: The files.
-        where: What they are called.
+        where: Their origin, for the warning.
     """
     found: list[Path] = []
     others: Counter[str] = Counter()

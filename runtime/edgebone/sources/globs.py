@@ -1,4 +1,4 @@
-"""Files by a pattern."""
+"""Lists files by a pattern."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _DEEP = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
 
 
 def files_matching(pattern: str) -> list[Path]:
-    """The files that a pattern matches, in order (see :func:`edgebone.sources.folders.in_order`).
+    """Return the files that match a pattern, in order (see :func:`edgebone.sources.folders.in_order`).
 
     Args:
-        pattern: As for :func:`glob.glob`. Unlike there, ``**`` does not go through links to folders: one that leads
-            back to a folder above it has no end, and two of them more paths than can be listed.
+        pattern: As for :func:`glob.glob`. Unlike there, ``**`` does not follow links to folders: a link to a parent
+            folder never ends, and two of them make more paths than can be listed.
     """
     return in_order(path for path in map(Path, set(_names(pattern))) if path.is_file() or _leads_nowhere(path))
 
 
 def pictures_matching(pattern: str) -> list[Path]:
-    """The pictures among the files that a pattern matches, in order.
+    """Return the pictures among the files that match a pattern, in order.
 
     Raises:
-        SourceError: There are none.
+        SourceError: No picture matches.
     """
     matching = files_matching(pattern)
     found = pictures_among(matching, pattern)
@@ -40,7 +40,7 @@ def pictures_matching(pattern: str) -> list[Path]:
 
 
 def _leads_nowhere(path: Path) -> bool:
-    """Whether it is a link to nothing: a file that is to be missed."""
+    """Return whether it is a dangling link, which must be reported."""
     return path.is_symlink() and not path.exists()
 
 
@@ -51,6 +51,6 @@ def _names(pattern: str) -> Iterator[str]:
         return
     for top in glob.glob(before) if before else ["."]:  # noqa: PTH207
         for folder, subfolders, _ in os.walk(top):
-            # As everywhere in patterns: what is hidden has to be named.
+            # As in all patterns, hidden files must be named explicitly.
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             yield from _names(os.path.join(glob.escape(folder), rest[0] or "*"))  # noqa: PTH118

@@ -1,4 +1,4 @@
-"""The picture that a bundle's golden input was made of."""
+"""Reads the picture of a bundle's golden input."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def read_golden_picture(bundle: Bundle) -> NDArray[np.uint8]:
     """Read the picture: uint8, (height, width, 3), BGR.
 
     Raises:
-        BundleError: It is not readable.
+        BundleError: It cannot be read.
     """
     name = bundle.manifest.golden.image
     try:
-        # Not by OpenCV, which takes as much memory as a damaged PNG says that its next piece is long.
+        # Not by OpenCV, which allocates whatever chunk length a damaged PNG states.
         return read_image(f"{bundle.path}: {name}", bundle.read(name))
     except SourceError as error:
         raise BundleError(f"{error}; copy or export the bundle again") from error

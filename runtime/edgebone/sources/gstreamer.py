@@ -1,11 +1,10 @@
-"""Frames out of a GStreamer pipeline: CSI cameras, and hardware decoders.
+"""Reads frames from a GStreamer pipeline: CSI cameras and hardware decoders.
 
-The pipeline runs in a process of its own (``gst-launch-1.0``) that writes raw NV12 frames into a pipe: OpenCV's wheels
-are built without GStreamer, and a driver that hangs or crashes takes nobody with it.
+The pipeline runs in its own process (``gst-launch-1.0``), which writes raw NV12 frames into a pipe: OpenCV's wheels are
+built without GStreamer, and a driver that hangs or crashes affects nothing else.
 
-Not run on a Jetson by this project yet: the pipelines of ``nvarguscamerasrc`` and ``nvv4l2decoder`` are written after
-NVIDIA's documentation (Jetson Linux Developer Guide, Accelerated GStreamer); the same code with the elements of a PC
-is tested.
+Not run on a Jetson by this project yet: the pipelines of ``nvarguscamerasrc`` and ``nvv4l2decoder`` follow NVIDIA's
+documentation (Jetson Linux Developer Guide, Accelerated GStreamer); the same code is tested with a PC's elements.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ _PARSERS = {"h264": "h264parse", "hevc": "h265parse"}
 
 
 def csi_pipeline(number: int, size_hw: tuple[int, int], fps: int) -> list[str]:
-    """The pipeline of a camera on a Jetson's CSI port, up to NV12 frames in main memory.
+    """Return the pipeline of a camera on a Jetson's CSI port, up to NV12 frames in main memory.
 
     Args:
         number: The sensor's number, from 0.
         size_hw: Height and width, one of the sensor's modes.
-        fps: Frames a second, of the same mode.
+        fps: Frames per second, of the same mode.
     """
     height, width = size_hw
     camera = f"video/x-raw(memory:NVMM),width={width},height={height},framerate={fps}/1,format=NV12"
@@ -53,13 +52,13 @@ def csi_pipeline(number: int, size_hw: tuple[int, int], fps: int) -> list[str]:
 
 
 def decoding_pipeline(codec: str, size_hw: tuple[int, int], decoder: str, converter: str) -> list[str]:
-    """The pipeline that decodes a stream from its standard input, up to NV12 frames in main memory.
+    """Return the pipeline that decodes a stream from its standard input, up to NV12 frames in main memory.
 
     Args:
         codec: ``h264`` or ``hevc``.
-        size_hw: Height and width of the frames that come out, whatever comes in.
-        decoder: The element that decodes, such as ``nvv4l2decoder``.
-        converter: The element that brings frames to main memory and to this size, such as ``nvvidconv``.
+        size_hw: Height and width of the output frames.
+        decoder: The decoder element, such as ``nvv4l2decoder``.
+        converter: The element that copies frames to main memory and scales them, such as ``nvvidconv``.
     """
     return ["fdsrc", "fd=0", "!", _PARSERS[codec], "!", *decoder.split(), "!", *converter.split(), "!", _nv12(size_hw)]
 
@@ -69,7 +68,7 @@ def _nv12(size_hw: tuple[int, int]) -> str:
 
 
 def why_no_hardware(has_element: Callable[[str], bool] | None = None) -> str:
-    """Why a Jetson's decoder cannot be used here, in a few words; empty where it can."""
+    """Explain why a Jetson's decoder cannot be used; empty if it can."""
     if find_program(PROGRAM) is None:
         return f"{PROGRAM} is not installed (apt-get install gstreamer1.0-tools)"
     for element in ("nvv4l2decoder", "nvvidconv"):
@@ -86,14 +85,14 @@ def _has_element(name: str) -> bool:
 
 
 class Pipeline:
-    """A running pipeline and the frames that come out of it.
+    """A running pipeline and its frames.
 
     Args:
-        elements: Up to NV12 frames of ``size_hw`` in main memory.
-        size_hw: Height and width; even numbers, as NV12 needs.
-        name: What the frames are called in messages.
-        fps: Frames a second, where that is known.
-        feeds: Whether something is written into its standard input.
+        elements: The pipeline's elements, up to NV12 frames of ``size_hw`` in main memory.
+        size_hw: Height and width; even, as NV12 requires.
+        name: The source's name in messages.
+        fps: Frames per second, if known.
+        feeds: Whether data is written to its standard input.
 
     Raises:
         SourceError: GStreamer is not installed.
@@ -112,7 +111,7 @@ class Pipeline:
             raise SourceError(
                 f"{name}: {PROGRAM} is not installed: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good"
             )
-        # A process group of its own: Ctrl-C in the terminal is for edgebone to act on.
+        # Its own process group: only edgebone reacts to Ctrl-C in the terminal.
         self._process = subprocess.Popen(
             [program, "-q", *elements, "!", "fdsink", "fd=1", "sync=false"],
             stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
@@ -124,14 +123,14 @@ class Pipeline:
         assert self._process.stdout is not None
         self._frames = self._process.stdout
         with contextlib.suppress(OSError):
-            # Fewer turns a frame; a system that allows less still works.
+            # Fewer reads per frame; a smaller limit also works.
             fcntl.fcntl(self._frames, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
         self._listener = threading.Thread(target=self._listen, name=f"edgebone-read-{name}-messages", daemon=True)
         self._listener.start()
 
     @property
     def feed(self) -> IO[bytes]:
-        """Where a decoder's input is written."""
+        """The file for a decoder's input."""
         assert self._process.stdin is not None
         return self._process.stdin
 
@@ -143,7 +142,7 @@ class Pipeline:
     def grab(self) -> Planes:
         """Wait for the next frame; see :class:`edgebone.sources.camera.Connection`."""
         height, width = self._size_hw
-        # GStreamer begins each row of raw video at a multiple of four bytes.
+        # GStreamer aligns each row of raw video to four bytes.
         rows = np.empty((height * 3 // 2, -(-width // 4) * 4), np.uint8)
         limit_s = READ_TIMEOUT_S if self._began else _FIRST_FRAME_S
         self._fill(rows.reshape(-1).data, time.monotonic() + limit_s, limit_s)
@@ -156,7 +155,7 @@ class Pipeline:
             waits_s = deadline_s - time.monotonic()
             if waits_s <= 0 or not select.select([self._frames], [], [], waits_s)[0]:
                 raise SourceError(f"{self._name}: no frame for {limit_s:g} s{self._last_words()}")
-            # Not a FileIO's readinto: it would wait for more where this takes what is there.
+            # Not FileIO.readinto, which would wait for more data.
             taken = os.readv(self._frames.fileno(), [rest])
             if not taken:
                 raise SourceError(f"{self._name}: GStreamer stopped{self._last_words()}")
@@ -168,7 +167,7 @@ class Pipeline:
         return f": {errors[0].removeprefix('ERROR: ')}" if errors else ""
 
     def interrupt(self) -> None:
-        """End the process, on which a ``grab`` ends."""
+        """End the process, which ends a ``grab``."""
         self._process.kill()
 
     def close(self) -> None:
@@ -183,18 +182,18 @@ class Pipeline:
 
 
 class SoftwareOnlyError(SourceError):
-    """The stream is of a codec that the hardware does not decode. Exit code 4."""
+    """The hardware does not decode the stream's codec. Exit code 4."""
 
 
 class HardwareConnection:
-    """A network camera whose H.264 or H.265 a GStreamer element decodes; the network side is FFmpeg's.
+    """A network camera whose H.264 or H.265 a GStreamer element decodes; FFmpeg handles the network.
 
-    The address, and the password in it, stay in this process: the pipeline gets the stream through its standard input.
+    The address and its password stay in this process: the pipeline receives the stream through its standard input.
 
     Args:
         address: ``rtsp://``, …
-        decoder: The element that decodes.
-        converter: The element that brings frames to main memory.
+        decoder: The decoder element.
+        converter: The element that copies frames to main memory.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
@@ -213,7 +212,7 @@ class HardwareConnection:
                 raise SoftwareOnlyError(f"{codec} is not among {', '.join(_PARSERS)}")
             if not 0 < size_hw[0] * size_hw[1] <= limits.VIDEO_PIXELS:
                 raise SourceError(
-                    f"{self._name}: frames of {width}x{height}, and from 1 to {limits.VIDEO_PIXELS:,} pixels are taken"
+                    f"{self._name}: frames of {width}x{height}, but 1 to {limits.VIDEO_PIXELS:,} pixels are supported"
                 )
             elements = decoding_pipeline(codec, size_hw, decoder, converter)
             self._pipeline = Pipeline(elements, size_hw, self._name, feeds=True)
@@ -234,7 +233,7 @@ class HardwareConnection:
         except Exception as error:
             self._error = error
         finally:
-            # The pipeline then ends, and with it the grab that waits for it.
+            # The pipeline then ends, and so does the waiting grab.
             with contextlib.suppress(OSError):
                 self._pipeline.feed.close()
 
@@ -248,7 +247,7 @@ class HardwareConnection:
             raise error
 
     def interrupt(self) -> None:
-        """End the pipeline, on which a ``grab`` ends."""
+        """End the pipeline, which ends a ``grab``."""
         self._pipeline.interrupt()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How a source is doing."""
+"""The health of sources."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ _STALL_S = 1.0
 
 
 class State(str, enum.Enum):
-    """Where a source is in its life."""
+    """The states of a source."""
 
     CONNECTING = "CONNECTING"
-    """It has not given a frame yet."""
+    """It has not delivered a frame yet."""
     LIVE = "LIVE"
     """Frames come."""
     STALLED = "STALLED"
-    """Connected, but no frame has come for longer than it should take."""
+    """Connected, but the next frame is overdue."""
     RECONNECTING = "RECONNECTING"
-    """The connection was lost, and is being made again."""
+    """The connection was lost and is being re-established."""
     ENDED = "ENDED"
-    """No more frames will come."""
+    """No more frames will arrive."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """A source's state, and what led to it.
+    """A source's state with its reason.
 
     Attributes:
-        state: Where it is now.
-        reconnects: How often it came back after it was lost.
-        error: Why it is not live, in one line; empty where nothing is known to be wrong.
+        state: Its current state.
+        reconnects: The number of reconnections.
+        error: Why it is not live, in one line; empty if no error is known.
     """
 
     state: State
@@ -41,11 +41,11 @@ class Health:
 
 
 def is_stalled(seen_ns: int, fps: float | None) -> bool:
-    """Whether a live source has been quiet for longer than it should be.
+    """Return whether a live source's next frame is overdue.
 
     Args:
-        seen_ns: When its latest frame came, on ``time.monotonic_ns``'s clock.
-        fps: Frames a second, as it says; None where it does not.
+        seen_ns: The time of its latest frame, on ``time.monotonic_ns``'s clock.
+        fps: Frames per second as stated by the source; None if not stated.
     """
     quiet_s = (time.monotonic_ns() - seen_ns) / 1e9
     return quiet_s > max(_STALL_S, _STALL_FRAMES / (fps or 25.0))

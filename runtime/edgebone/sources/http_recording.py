@@ -1,4 +1,4 @@
-"""A recording on a web server: a video with an end, of which every frame counts."""
+"""A recording on a web server: a finite video whose frames are all processed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from edgebone.sources.http_stream import HttpStream
 from edgebone.sources.network_address import NetworkAddress
 from edgebone.sources.video import Video
 
-# Of the addresses that end so, one is asked what it is when it is opened; any other is a camera's, which need not be
-# there yet.
+# Addresses with these suffixes are probed when opened; any other is a camera's, which may still be offline.
 _SUFFIXES = (
     ".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
@@ -23,16 +22,16 @@ _TRIES = 3
 
 
 def open_recording(address: NetworkAddress) -> Video | None:
-    """Open a recording behind an address.
+    """Open a recording at an address.
 
     Args:
         address: ``http://…`` or ``https://…``.
 
     Returns:
-        None where there is none: the path ends in no video's suffix, nobody answers, or what comes has no end.
+        The recording; None if the path has no video suffix, the server does not answer, or the stream has no end.
 
     Raises:
-        SourceError: The server refuses, or there is no video that can be read.
+        SourceError: The server refuses, or the video cannot be read.
     """
     if not address.scheme.startswith("http"):
         return None
@@ -51,9 +50,9 @@ def open_recording(address: NetworkAddress) -> Video | None:
 
 
 class _HttpFile:
-    """A file on a server; read from anywhere where the server gives ranges, and else from the beginning to the end.
+    """A file on a server; seekable if the server supports ranges, else read sequentially.
 
-    A connection that is lost, as one is that waits for a slow model, is made again where it broke off.
+    A lost connection, for example after waiting for a slow model, is resumed at the same position.
     """
 
     def __init__(self, address: NetworkAddress) -> None:
@@ -91,7 +90,9 @@ class _HttpFile:
                 self._place += len(data)
                 if data:
                     return data
-                lost = SourceError(f"{self._address.name}: breaks off after {self._place} of {self._size} bytes")
+                lost = SourceError(
+                    f"{self._address.name}: the connection ended after {self._place} of {self._size} bytes"
+                )
             self._drop()
             if self._interrupted.is_set():
                 return b""

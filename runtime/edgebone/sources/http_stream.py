@@ -1,7 +1,7 @@
-"""A camera's stream over HTTP, read here and handed to FFmpeg as a file.
+"""A camera's stream over HTTP, read here and passed to FFmpeg as a file.
 
-FFmpeg's own HTTP follows redirects to wherever a camera says, and its playlists open what they name. Here every
-connection is to the camera's own host, and what comes has a time and a size.
+FFmpeg's own HTTP follows a camera's redirects anywhere, and its playlists open any address. Here every connection is to
+the camera's own host, with limits of time and size.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _AS_TYPED = "!$%&'()*+,/:;=?@[]~"
 
 
 class HttpStream:
-    """The body of a camera's answer: a file that FFmpeg reads.
+    """The body of a camera's response, as a file for FFmpeg.
 
-    Credentials are sent when the camera asks for them, by Basic or Digest. Certificates are not checked: cameras sign
-    their own.
+    Credentials are sent on the camera's request, by Basic or Digest. Certificates are not verified: cameras use
+    self-signed ones.
 
     Args:
         address: ``http://…`` or ``https://…``.
-        timeout_s: For the whole way to the end of the answer's header.
-        first_byte: Ask for the body from there on; None asks for what a camera sends.
+        timeout_s: The limit until the end of the response's header.
+        first_byte: Request the body from this byte on; None for a camera's stream.
 
     Attributes:
-        name: The camera's, without credentials.
-        multipart: Whether it says that it is Motion JPEG.
-        picture: Whether it says that it is one picture, as a camera gives of each moment.
-        partial: Whether the answer begins at ``first_byte``, wherever that is.
-        whole_bytes: How long the whole body is; None where that is not said, as of what is live.
-        failure: Why reading ended before the end: the connection is lost, or the camera sends too slowly, or too much
-            for one packet. None where it did not.
+        name: The camera's name, without credentials.
+        multipart: Whether it is declared as Motion JPEG.
+        picture: Whether it is declared as a single picture, a camera's snapshot.
+        partial: Whether the response starts at ``first_byte``.
+        whole_bytes: The size of the whole body; None if not stated, as for live streams.
+        failure: Why reading ended early: the connection is lost, or the camera sends too slowly, or too much for one
+            packet. None without a failure.
 
     Raises:
-        RefusedError: The camera answers, but not with a stream: wrong credentials, nothing under this address.
+        RefusedError: The camera answers, but not with a stream: wrong credentials, or nothing at this address.
         SourceError: It does not answer.
     """
 
@@ -74,7 +74,7 @@ class HttpStream:
         opener = urllib.request.OpenerDirector()
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         if address.user is not None:
-            # The second one is where the camera may redirect to.
+            # The second one is the allowed redirect target.
             places = [f"{address.scheme}://{address.host_and_port}", f"https://{address.host}"]
             passwords.add_password(None, places, address.user, address.password or "")
         response = partial(_Response, self._answers, self._allowance)
@@ -95,24 +95,24 @@ class HttpStream:
             return opener.open(request, timeout=self._timeout_s)
         except Exception as error:
             failure = self._explain(error, "cannot connect")
-        # Not where it was caught: the trace of that has the whole address in it.
+        # Raised outside the handler, whose traceback contains the whole address.
         self.close()
         raise failure
 
     def grant(self, seconds: float) -> None:
-        """Allow another packet, within so many seconds."""
+        """Allow another packet within the given seconds."""
         self._timeout_s = seconds
         self._allowance.grant(seconds, limits.PACKET_BYTES)
 
     def read(self, size: int) -> bytes:
-        """Wait for some bytes.
+        """Wait for bytes.
 
         Args:
-            size: How many at most.
+            size: The largest number of bytes.
 
         Returns:
-            None of them at the end, which is also where something failed: FFmpeg, which calls this, would lose what is
-            raised, or tell it on its own.
+            The bytes; empty at the end and after a failure: FFmpeg, the caller, would lose an exception or report it
+            itself.
         """
         try:
             return b"" if self.failure else self._response.read1(size)
@@ -121,9 +121,9 @@ class HttpStream:
             return b""
 
     def _explain(self, error: Exception, what: str) -> SourceError:
-        """An error of ours, without the whole address, or anything that the camera says."""
+        """Return our own error, without the whole address or any text from the camera."""
         if isinstance(error, _RedirectError):
-            return RefusedError(f"{self.name}: it redirects to another place, and that is not followed")
+            return RefusedError(f"{self.name}: it redirects to another host, which is not followed")
         if isinstance(error, urllib.error.HTTPError):
             error.close()
             if error.code in (401, 403):
@@ -132,7 +132,7 @@ class HttpStream:
             return kind(f"{self.name}: no video there (HTTP {error.code}); is the path right?")
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, UnicodeEncodeError):
-            return RefusedError(f"{self.name}: a user name or password for Digest is of ASCII only")
+            return RefusedError(f"{self.name}: user name and password for Digest must be ASCII")
         if isinstance(reason, TooMuchError):
             return SourceError(f"{self.name}: it sends more than {in_words(limits.PACKET_BYTES)} for one picture")
         if isinstance(reason, TimeoutError):
@@ -155,7 +155,7 @@ class HttpStream:
 
 
 def refusal(reason: object) -> str:
-    """What to tell whose user name or password the camera does not take."""
+    """Return the message for a rejected user name or password."""
     return (
         f"the camera refuses the user name or password ({reason}); write them as USER:PASSWORD@ before the host, "
         "special characters as %40 and so on"
@@ -163,7 +163,7 @@ def refusal(reason: object) -> str:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that is read within an allowance, from its first line on."""
+    """A response that is read within an allowance, from its first line on."""
 
     def __init__(
         self, answers: list[_Response], allowance: Allowance, sock: socket.socket, *args: Any, **more: Any
@@ -176,7 +176,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Http(urllib.request.HTTPHandler):
-    """HTTP whose answers are of a class of ours."""
+    """HTTP with our response class."""
 
     def __init__(self, response: Any) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class _Http(urllib.request.HTTPHandler):
 
 
 class _Https(urllib.request.HTTPSHandler):
-    """HTTPS whose answers are of a class of ours."""
+    """HTTPS with our response class."""
 
     def __init__(self, response: Any) -> None:
         super().__init__()
@@ -210,14 +210,14 @@ def _connect(kind: Any, response: Any, host: str, **more: Any) -> Any:
 
 
 class _RedirectError(Exception):
-    """The camera redirects to another place."""
+    """The camera redirects to another host."""
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect within the same host and port, or to the same host's HTTPS."""
+    """Follows redirects within the same host and port, or to the same host's HTTPS."""
 
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-        """Make the request that follows a redirect; called by urllib."""
+        """Return the request for a redirect; called by urllib."""
         here, there = _place(req.full_url), _place(newurl)
         if there not in (here, ("https", here[1], 443)):
             raise _RedirectError

@@ -1,4 +1,4 @@
-"""Picture files: their pixels, upright and with 8 bits, and their pages."""
+"""Reads picture files: pixels, upright and with 8 bits, and pages."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from edgebone.sources.picture_formats import (
     is_video,
 )
 
-# Pillow's pixels are turned into an array so many at a time: no second and third copy of a large picture.
+# Pixels per conversion from Pillow to an array, which avoids further copies of a large picture.
 _PIECE_PIXELS = 1 << 20
 # Formats that Pillow may have been built without.
 _CODECS = {AVIF.name: "avif", JPEG_2000.name: "jpg_2000", WEBP.name: "webp"}
-# Motion JPEG without a container begins as a picture does.
+# Motion JPEG without a container begins like a picture.
 _MOTION_JPEG = (".mjpeg", ".mjpg")
-# Tags of TIFF 6.0, TIFF/EP and DNG, by which cameras' raw files are known: what Pillow reads of them is a thumbnail.
+# Tags of TIFF 6.0, TIFF/EP and DNG that identify cameras' raw files, of which Pillow reads only a thumbnail.
 _SUBFILE, _PHOTOMETRIC, _SUBIFDS, _DNG_VERSION = 254, 262, 330, 50706
 _SENSOR = (32803, 34892)
 _REDUCED, _MASK = 1, 4
@@ -53,7 +53,7 @@ _log = logging.getLogger("edgebone.sources")
 
 
 class RawFileError(SourceError):
-    """A camera's raw file: a TIFF of which no more than a thumbnail could be read."""
+    """A camera's raw file: a TIFF of which only a thumbnail could be read."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Page:
 
     Attributes:
         image: uint8, shape (height, width, 3), BGR, upright.
-        number: Which one, from 1; None where the file has no other.
-        duration_s: How long an animation shows it, in seconds; None where the file has no times.
+        number: Its number, from 1; None if the file has only one.
+        duration_s: How long an animation shows it, in seconds; None if the file has no times.
     """
 
     image: NDArray[np.uint8]
@@ -73,28 +73,28 @@ class Page:
 
 @contextmanager
 def open_picture(path: str | os.PathLike[str], content: bytes | None = None) -> Iterator[Image.Image]:
-    """Open a picture with Pillow; its pixels are decoded when they are asked for, within the context.
+    """Open a picture with Pillow; pixels are decoded on demand, within the context.
 
     Args:
-        path: A picture in one of ``picture_formats.FORMATS``, whatever its name.
-        content: What is in it, where that was read already: ``path`` is for messages then.
+        path: A picture in one of ``picture_formats.FORMATS``, with any name.
+        content: Its content, if already read; ``path`` is then only for messages.
 
     Raises:
-        SourceError: There is no such file, it is no picture, it is damaged, or larger than ``core/limits.py`` allows;
-            whatever Pillow raises within the context too.
+        SourceError: The file does not exist, is not a picture, is damaged, or larger than ``core/limits.py`` allows;
+            also for any exception of Pillow within the context.
     """
     try:
         with open_regular(path) if content is None else io.BytesIO(content) as file:
             size = file.seek(0, os.SEEK_END)
             if size > PICTURE_BYTES:
-                raise SourceError(f"{path}: the file is too large: {in_words(PICTURE_BYTES)} are the most")
+                raise SourceError(f"{path}: the file is too large: the limit is {in_words(PICTURE_BYTES)}")
             if not size:
                 raise SourceError(f"{path}: the file is empty")
             file.seek(0)
             known = format_of(file.read(HEAD_BYTES))
             if known is None:
                 names = ", ".join(item.name for item in FORMATS)
-                raise SourceError(f"{path}: not a picture in a format that can be read: {names}")
+                raise SourceError(f"{path}: not a picture in a supported format: {names}")
             _check_codec(known, path)
             with Image.open(_for_pillow(file), formats=known.pillow) as picture:
                 check_pixels(picture, path)
@@ -109,25 +109,25 @@ def open_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
     except FileNotFoundError as error:
         raise SourceError(f"{path}: no such file") from error
     except PermissionError as error:
-        raise SourceError(f"{path}: it may not be read: {in_one_line(error).lower()}") from error
+        raise SourceError(f"{path}: it cannot be read: {in_one_line(error).lower()}") from error
     except UnidentifiedImageError as error:
         raise SourceError(
-            f"{path}: its header is damaged, or its samples are of a kind that Pillow does not read, such as several "
+            f"{path}: its header is damaged, or Pillow does not support its samples, such as several "
             "channels of floating point numbers"
         ) from error
     except Image.DecompressionBombError as error:
         raise SourceError(
-            f"{path}: a picture is too large: {PICTURE_PIXELS:,} pixels are the most ({in_one_line(error)})"
+            f"{path}: a picture is too large: the limit is {PICTURE_PIXELS:,} pixels ({in_one_line(error)})"
         ) from error
     except MemoryError as error:
-        raise SourceError(f"{path}: there is no memory for its pixels") from error
+        raise SourceError(f"{path}: not enough memory for its pixels") from error
     except Exception as error:
-        # Whatever a decoder meets with in damaged data.
+        # Any error of a decoder on damaged data.
         raise SourceError(f"{path}: the picture is damaged or truncated ({in_one_line(error)})") from error
 
 
 def check_pixels(picture: Image.Image, path: object) -> None:
-    """Refuse a picture, or the page of it that is open, for its size.
+    """Reject a picture, or its current page, for its size.
 
     Raises:
         SourceError: It has more pixels than ``core/limits.py`` allows.
@@ -153,13 +153,13 @@ def _check_codec(known: Format, path: object) -> None:
             from pillow_heif import register_heif_opener
         except ModuleNotFoundError as error:
             raise SourceError(
-                f'{path}: a {known.name} picture, which pillow-heif reads: pip install "edgebone[heic]", or save it as '
+                f'{path}: a {known.name} picture, which needs pillow-heif: pip install "edgebone[heic]", or save it as '
                 "JPEG"
             ) from error
         register_heif_opener(thumbnails=False)
     elif known.name in _CODECS and not features.check(_CODECS[known.name]):
         raise SourceError(
-            f"{path}: a picture in {known.name}, and the Pillow here was built without that; install Pillow's own wheel"
+            f"{path}: a picture in {known.name}, which this Pillow was built without; install Pillow's own wheel"
         )
 
 
@@ -175,24 +175,24 @@ def _first(value: object) -> int:
 
 
 def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> NDArray[np.uint8]:
-    """Read a picture upright (its EXIF orientation applied) and with 8 bits, whatever its mode.
+    """Read a picture upright (its EXIF orientation applied) and with 8 bits, for any mode.
 
-    Of several pages or frames it is the first, which is said once a file. What is transparent is shown as the colour
-    that the file has there, as networks are trained; ICC profiles are not applied, for the same reason. ``depth.py``
-    says how other than 8 bits become 8.
+    Of several pages or frames the first is read, with one warning per file. Transparent pixels keep their stored
+    colour, as in training; ICC profiles are not applied, for the same reason. ``depth.py`` converts other depths to 8
+    bits.
 
-    Takes 8 bytes of memory a pixel for a moment, 3 of which are the result. With the formats whose decoders keep the
-    whole picture, too, it is 10 (progressive JPEG, AVIF), 16 (WebP) or 20 (JPEG 2000).
+    Needs 8 bytes of memory per pixel temporarily, including 3 for the result. For formats whose decoders keep the whole
+    picture it is 10 (progressive JPEG, AVIF), 16 (WebP) or 20 (JPEG 2000).
 
     Args:
-        path: A picture, as :func:`open_picture` takes it.
-        content: What is in it, where that was read already.
+        path: A picture, as for :func:`open_picture`.
+        content: Its content, if already read.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        SourceError: As :func:`open_picture`; or its samples have no range that is known.
+        SourceError: As :func:`open_picture`; or the range of its samples is unknown.
     """
     with open_picture(path, content) as picture:
         if _is_paged(picture):
@@ -201,10 +201,10 @@ def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> ND
 
 
 def picture_to_bgr(picture: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of a picture that the caller has open, which stays as it is; as :func:`read_image`.
+    """Return the pixels of a picture that the caller has open, without changing it; as :func:`read_image`.
 
     Raises:
-        SourceError: It is too large, damaged, or its samples have no range that is known.
+        SourceError: It is too large, damaged, or the range of its samples is unknown.
     """
     name = getattr(picture, "filename", "") or "the picture"
     check_pixels(picture, name)
@@ -217,16 +217,15 @@ def picture_to_bgr(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
-    """Read all of a file's pictures, one after the other: an animation's frames, a TIFF's pages.
+    """Yield all of a file's pictures: an animation's frames, a TIFF's pages.
 
-    Left out are a TIFF's smaller versions and masks of its pages, the picture that an APNG shows where it cannot be
-    animated, and the further pictures of a phone's JPEG or HEIC, which are of the same moment. A frame that an
-    animation shows for no time at all counts 0.1 s, as in browsers.
+    Omitted are smaller versions and masks of a TIFF's pages, an APNG's fallback picture, and the further pictures of a
+    phone's JPEG or HEIC, which show the same moment. A frame with a duration of 0 counts 0.1 s, as in browsers.
 
-    The decoders of animations keep the picture as it was before, too: up to 24 bytes of memory a pixel.
+    The decoders of animations also keep the previous picture: up to 24 bytes of memory per pixel.
 
     Raises:
-        SourceError: As :func:`read_image`; the pages before it were given.
+        SourceError: As :func:`read_image`; after the pages before it.
     """
     with open_picture(path) as picture:
         if not _is_paged(picture):
@@ -239,17 +238,17 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
             if picture.format == "TIFF" and _first(picture.tag_v2.get(_SUBFILE)) & (_REDUCED | _MASK):  # type: ignore[attr-defined]
                 continue
             check_pixels(picture, path)
-            # Not in place: of an animation the next frame is drawn over this one.
+            # Not in place: an animation's next frame is drawn over this one.
             image = _to_bgr(picture, path, in_place=False)
             number += 1
             yield Page(image, number, None if picture.format == "TIFF" else _duration_s(picture))
 
 
 def describe_pages(path: str | os.PathLike[str]) -> tuple[int | None, float | None]:
-    """How many pages a file has, and how many of them it shows a second, by its first one.
+    """Return the number of pages of a file, and its rate in pages per second by the first one.
 
     Returns:
-        The number, None where only reading would tell; the rate, None where there is no time in it.
+        The number, None if only reading could tell; the rate, None if the file has no times.
 
     Raises:
         SourceError: As :func:`open_picture`.
@@ -287,12 +286,12 @@ def _duration_s(picture: Image.Image) -> float:
 
 @lru_cache(maxsize=4096)
 def _say_first_page(path: str) -> None:
-    """Once a file."""
-    _log.warning("%s: of its several pages the first is taken", path)
+    """Warn once per file."""
+    _log.warning("%s: only the first of its pages is used", path)
 
 
 def _to_bgr(picture: Image.Image, path: object, in_place: bool) -> NDArray[np.uint8]:
-    # Before it is turned: a turned copy knows nothing of its file.
+    # Before rotation: a rotated copy has lost its file's metadata.
     samples = samples_of(picture)
     deep = is_deep(picture.mode, samples)
     if deep:
@@ -311,14 +310,14 @@ def _to_bgr(picture: Image.Image, path: object, in_place: bool) -> NDArray[np.ui
         if deep:
             bgr[top:bottom] = to_eight_bits(piece, samples)[..., None]
         else:
-            # Pillow turns the channels round as it writes them; NumPy takes five times as long.
+            # Pillow reverses the channels while writing; NumPy takes five times as long.
             rows_bgr = piece.convert("RGB").tobytes("raw", "BGR")
             bgr[top:bottom] = np.frombuffer(rows_bgr, np.uint8).reshape(bottom - top, width, 3)
     return bgr
 
 
 def stored_and_upright_hw(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """A picture's height and width as it is stored, and as its EXIF orientation turns it, without decoding it.
+    """Return a picture's stored and upright (by EXIF) height and width, without decoding it.
 
     Raises:
         SourceError: As :func:`open_picture`.
@@ -330,17 +329,17 @@ def stored_and_upright_hw(path: str | os.PathLike[str]) -> tuple[tuple[int, int]
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file's first bytes are those of a picture, which need not be one that can be read."""
+    """Return whether a file begins like a picture, readable or not."""
     return _kind(path) == "picture"
 
 
 def is_listed(path: Path) -> bool:
-    """Whether a file counts as a picture among others.
+    """Return whether a file counts as a picture among others.
 
-    By its content; and by its name where its content tells nothing: one that is damaged, empty, may not be read or
-    leads nowhere is to be missed, not passed over.
+    It is judged by content, or by name if the content says nothing: damaged, empty, unreadable files and dangling links
+    must be reported, not skipped.
     """
-    # os.path says False, where Path raises, of a name that is too long.
+    # For a name that is too long os.path returns False, while Path raises.
     if os.path.isdir(path) or not (os.path.isfile(path) or os.path.islink(path)):  # noqa: PTH112, PTH113, PTH114
         return False
     kind = _kind(path)

@@ -1,4 +1,4 @@
-"""Motion JPEG: each frame is a picture of its own, decoded when somebody looks at it."""
+"""Motion JPEG: each frame is a separate picture, decoded on first access."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edgebone.core.errors import SourceError
 from edgebone.core.pixels import too_large
 
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
-# Markers without a length behind them: TEM, and the restarts.
+# Markers without a length: TEM and the restarts.
 _BARE = {0x01, *range(0xD0, 0xD8)}
-# Start of a frame, of whatever coding; C4, C8 and CC in between are tables and a reserved one.
+# Start of a frame, in any coding; C4, C8 and CC in between are tables and a reserved marker.
 _FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def decode_jpeg(data: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
-    """Decode one picture, whose header is read before memory is taken for its pixels.
+    """Decode one picture; its header is checked before memory is allocated for its pixels.
 
     Args:
         data: uint8, the file's bytes.
@@ -37,7 +37,7 @@ def decode_jpeg(data: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
     refusal = too_large(f"{source}: a picture", size_hw, limits.FRAME_PIXELS)
     if refusal:
         raise SourceError(refusal)
-    # Each one is a pass over all the pixels, and need not have more than a few bytes.
+    # Each scan is a pass over all pixels, but may take only a few bytes.
     if content.count(bytes([0xFF, _SCAN])) > limits.JPEG_SCANS:
         raise SourceError(f"{source}: a picture of more than {limits.JPEG_SCANS} scans")
     try:
@@ -50,7 +50,7 @@ def decode_jpeg(data: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
 
 
 def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width as a JPEG's header has them (ITU-T T.81, annex B); None where there is no such header."""
+    """Return height and width from a JPEG's header (ITU-T T.81, annex B); None without such a header."""
     if not content.startswith(bytes([0xFF, _START, 0xFF])):
         return None
     place = 2

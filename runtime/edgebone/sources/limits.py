@@ -1,4 +1,4 @@
-"""Which frames of a source are wanted, and which part of them."""
+"""Limits of a source: which frames are processed, and which part of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from edgebone.core.errors import SourceError
 from edgebone.core.frame import Frame
 
-# A frame that comes a little early is the one that was meant.
+# A frame that arrives slightly early counts as on time.
 _EARLY = 0.9
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is wanted of a source's frames.
+    """The limits of a source's frames.
 
     Attributes:
-        max_fps: At most so many frames a second, by a recording's own time or the clock of a live source; None for all.
-        every: One frame out of so many, the first one included. Frames keep their numbers.
+        max_fps: Largest number of frames per second, by a recording's own time or a live source's clock; None for all.
+        every: Use every N-th frame, from the first. Frames keep their numbers.
         roi_xyxy: The region of interest in pixels: left, top, right, bottom; None for the whole picture. Results are in
-            the region's own pixels; a frame's ``origin_xy`` says where the region lies.
+            the region's own pixels; a frame's ``origin_xy`` is the region's corner.
 
     Raises:
-        SourceError: A limit that means nothing.
+        SourceError: An invalid limit.
     """
 
     max_fps: float | None = None
@@ -39,13 +39,13 @@ class Limits:
             left, top, right, bottom = self.roi_xyxy
             if not (0 <= left < right and 0 <= top < bottom):
                 given = ",".join(map(str, self.roi_xyxy))
-                raise SourceError(f"a region of interest is left, top, right, bottom in pixels, not {given}")
+                raise SourceError(f"a region of interest must be left, top, right, bottom in pixels, not {given}")
 
     def cut(self, frame: Frame) -> Frame:
-        """The frame's region of interest.
+        """Return the frame's region of interest.
 
         Raises:
-            SourceError: The region is not within the picture, or the frame is damaged.
+            SourceError: The region is outside the picture, or the frame is damaged.
         """
         if self.roi_xyxy is None:
             return frame
@@ -61,11 +61,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Limited:
-    """A source with limits of its own, where a stream has several.
+    """A source with its own limits, in a stream of several.
 
     Attributes:
-        source: Whatever :meth:`edgebone.Model.stream` takes.
-        limits: What is wanted of its frames.
+        source: A source, as for :meth:`edgebone.Model.stream`.
+        limits: Its limits.
     """
 
     source: Any
@@ -73,17 +73,17 @@ class Limited:
 
 
 class Pick:
-    """Decides, frame by frame, which ones pass a source's limits."""
+    """Decides frame by frame which ones pass a source's limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._last_s: float | None = None
 
     def wants(self, frame: Frame) -> bool:
-        """Whether this frame is to be processed; does not look at its pixels.
+        """Return whether to process this frame; does not decode it.
 
         Raises:
-            SourceError: ``max_fps`` is asked of pictures whose times are not known.
+            SourceError: ``max_fps`` is set for pictures without times.
         """
         if frame.index % self._limits.every:
             return False
@@ -91,14 +91,14 @@ class Pick:
             return True
         if not frame.has_time:
             raise SourceError(
-                f"{frame.source}: pictures have no times, so that no number of them a second can be taken: say how "
-                "many there are a second (--fps), or take one out of so many (--every)"
+                f"{frame.source}: pictures have no times, so their rate cannot be limited: set their rate "
+                "(--fps), or use every N-th (--every)"
             )
         now_s = frame.captured_at_ns / 1e9 if frame.position_s is None else frame.position_s
         period_s = 1 / self._limits.max_fps
         if self._last_s is not None and now_s - self._last_s < period_s * _EARLY:
             return False
-        # From the time it was due, where it is near: rounding to whole frames must not lower the rate.
+        # Counted from the due time if it is near: rounding to whole frames must not lower the rate.
         due_s = now_s if self._last_s is None else self._last_s + period_s
         self._last_s = due_s if abs(now_s - due_s) < period_s else now_s
         return True

@@ -1,4 +1,4 @@
-"""Names of sources that are gone through together: no two are alike, so that what is kept by name is one source's."""
+"""Makes the names of a stream's sources unique, so that state kept by name belongs to one source."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Tell names that are alike apart by a number, in their order: ``cam``, ``cam (2)``, ``cam (3)``.
+    """Number equal names in order: ``cam``, ``cam (2)``, ``cam (3)``.
 
-    Two cameras that differ in a token or a password alone have one name, and so has a file that is given twice.
+    Two cameras that differ only in a token or a password have equal names, and so has a file given twice.
     """
     distinct: list[str] = []
     for name in names:
         number, candidate = 1, name
-        # Another source may be called so itself.
+        # Another source may already have this name.
         while candidate in distinct or (number > 1 and candidate in names):
             number += 1
             candidate = f"{name} ({number})"

@@ -1,7 +1,7 @@
 """Cameras on the network: RTSP over TCP or UDP, MJPEG and other video over HTTP.
 
-A camera is not trusted. FFmpeg opens what was asked for and nothing that the camera names: the demuxers, codecs and
-protocols are on lists, and what comes is bounded before memory is taken for it.
+A camera is not trusted. FFmpeg opens only the requested address and nothing that the camera names: demuxers, codecs and
+protocols are allow-listed, and data is limited before memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from edgebone.sources.video_pixels import pixels_of
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
-# How much of a stream FFmpeg looks at before it says what is in it: its own 5 s are for files of unknown kind.
+# How long FFmpeg probes a stream: its default of 5 s is for files of unknown type.
 _ANALYSE_US = 1_000_000
 _CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "h263", "mpeg2video", "vp8", "vp9", "av1", "libdav1d")
-# None of them opens anything else, as playlists do.
+# None of them opens other addresses, as playlists do.
 _DEMUXERS = ("mpjpeg", "mjpeg", "jpeg_pipe", "mpegts", "flv", "mov", "matroska", "h264", "hevc")
-# FFmpeg cuts what is longer.
+# FFmpeg truncates longer ones.
 _LONGEST_USER_INFO = 127
 
 
 class NetworkStream:
-    """A connection to a camera on the network, and the packets that come over it, still coded.
+    """A connection to a network camera that delivers encoded packets.
 
     Args:
         address: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
 
     Attributes:
-        codec: What the packets are coded in, as FFmpeg calls it: ``h264``, ``mjpeg``.
-        size_hw: Height and width of a frame, as the camera says at the beginning; 0 where it does not.
-        fps: Frames a second, as the camera says; None where it says none, or one that no camera has.
-        decoder: PyAV's context that decodes the packets; takes no frame of more than ``limits.VIDEO_PIXELS``.
+        codec: The packets' codec, by FFmpeg's name: ``h264``, ``mjpeg``.
+        size_hw: Height and width of a frame as stated at the start; 0 if not stated.
+        fps: Frames per second as stated; None if missing or implausible.
+        decoder: PyAV's context for decoding the packets; rejects frames above ``limits.VIDEO_PIXELS``.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
-        RefusedError: The camera answers, but not with video: wrong credentials, nothing under this address.
+        RefusedError: The camera answers, but not with video: wrong credentials, or nothing at this address.
         SourceError: It does not answer.
     """
 
@@ -59,17 +59,17 @@ class NetworkStream:
         try:
             self._container = self._open(address)
             if not self._container.streams.video:
-                raise RefusedError(f"{self.name}: the stream has no video in it")
+                raise RefusedError(f"{self.name}: the stream has no video")
             stream = self._container.streams.video[0]
             self.decoder = stream.codec_context
             self.codec: str = self.decoder.name if self.decoder else "unknown"
             if self.codec not in _CODECS:
-                raise RefusedError(f"{self.name}: its video is {self.codec}, and not {', '.join(_CODECS[:-1])}")
+                raise RefusedError(f"{self.name}: its video is {self.codec}, expected one of {', '.join(_CODECS[:-1])}")
         except BaseException:
             self.close()
             raise
         self.decoder.options = {"max_pixels": str(limits.VIDEO_PIXELS)}
-        # Threads of their own frame each would keep that many frames back.
+        # Frame threads would each delay the output by a frame.
         self.decoder.thread_type = "SLICE"
         self.size_hw = (int(stream.height), int(stream.width))
         rate = float(stream.average_rate or 0)
@@ -92,15 +92,15 @@ class NetworkStream:
             udp = address.scheme == "rtsp+udp"
             options |= {
                 "rtsp_transport": "udp" if udp else "tcp",
-                # Without rtsp itself, FFmpeg follows no redirect, from 8.1 on.
+                # Without rtsp in the list FFmpeg follows no redirect, from 8.1 on.
                 "protocol_whitelist": "tcp,udp,rtp" if udp else "tcp,tls",
                 "allowed_media_types": "video",
                 "tls_verify": "0",
             }
             if len(address.user_info) > _LONGEST_USER_INFO + 1:
                 raise RefusedError(
-                    f"{self.name}: user name and password have more than {_LONGEST_USER_INFO} characters, as they are "
-                    "written in an address"
+                    f"{self.name}: user name and password have more than {_LONGEST_USER_INFO} characters "
+                    "when encoded in an address"
                 )
             scheme = address.scheme.partition("+")[0]
             return self._av.open(
@@ -109,7 +109,7 @@ class NetworkStream:
             )  # fmt: skip
         except Exception as error:
             failure = self._explain(error)
-        # Not where it was caught: FFmpeg's error, and the trace, have the whole address in them.
+        # Raised outside the handler: FFmpeg's error and the traceback contain the whole address.
         raise failure
 
     def _explain(self, error: Exception) -> SourceError:
@@ -129,25 +129,25 @@ class NetworkStream:
 
     @property
     def recorded(self) -> bool:
-        """Whether what comes is a recording: it said how long it is, as nothing live can."""
+        """Whether it is a recording: it states its duration, which nothing live can."""
         http = self._http
         return http is not None and http.whole_bytes is not None and not (http.multipart or http.picture)
 
     def next_packet(self) -> Any | None:
-        """Wait for the next packet with something in it.
+        """Wait for the next non-empty packet.
 
         Returns:
             PyAV's packet, of at most ``limits.PACKET_BYTES``; None at the end of the stream.
 
         Raises:
-            SourceError: The connection is lost, or nothing came for too long.
+            SourceError: The connection is lost, or timed out.
         """
         until_s = time.monotonic() + READ_TIMEOUT_S
         while True:
             if time.monotonic() > until_s:
                 raise SourceError(f"{self.name}: data comes, but no picture for {READ_TIMEOUT_S:g} s")
             packet = self._next()
-            # Nothing in it: an empty part of MJPEG; or the end, after which the next one is no packet.
+            # Empty: an empty part of MJPEG; or the end, after which there is no packet.
             if packet is None or packet.size:
                 break
         if packet is not None and packet.size > limits.PACKET_BYTES:
@@ -174,7 +174,7 @@ class NetworkStream:
         return packet
 
     def interrupt(self) -> None:
-        """Have a wait in another thread end soon, over HTTP; FFmpeg's RTSP comes back at its read time-out."""
+        """Make a wait in another thread end soon for HTTP; FFmpeg's RTSP returns at its read time-out."""
         if self._http:
             self._http.interrupt()
 
@@ -187,11 +187,10 @@ class NetworkStream:
 
 
 class NetworkConnection:
-    """One connection to a camera on the network, decoded by FFmpeg.
+    """One connection to a network camera, decoded by FFmpeg.
 
-    Packets that cannot be decoded are damaged frames, and the decoder goes on with what it can. MJPEG is decoded only
-    when a frame is looked at; of H.264 and the like every frame must be decoded, and only the conversion to BGR is left
-    until then.
+    Packets that cannot be decoded are damaged frames, and the decoder continues. MJPEG is decoded only when a frame is
+    accessed; for H.264 and similar codecs every frame must be decoded, and only the conversion to BGR is deferred.
 
     Args:
         address: ``rtsp://``, ``rtsp+udp://``, ``http://``, …
@@ -218,8 +217,8 @@ class NetworkConnection:
             packet = self._stream.next_packet()
             if packet is None and self._stream.recorded:
                 raise RecordingEndedError(
-                    f"{self._name}: this was a recording, and no camera: frames that came too fast were left out; "
-                    "save it to a file to have all of them"
+                    f"{self._name}: this was a recording, not a camera: frames that arrived too fast were left out; "
+                    "save it to a file to process all of them"
                 )
             if packet is None:
                 return None
@@ -235,7 +234,7 @@ class NetworkConnection:
         return pixels_of(self._ready.pop(0))
 
     def interrupt(self) -> None:
-        """Have a ``grab`` in another thread end as soon as it can."""
+        """Make a ``grab`` in another thread end as soon as possible."""
         self._stream.interrupt()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Where a camera on the network is, and what is shown of it: never a user name, a password or a token.
+"""The address of a network camera, and its safe name without user, password and token.
 
-What is secret is found by its place, before anything else reads the address: passwords hold whatever their owners
-typed. Of a path and a query only what is known to be harmless is shown.
+Secrets are found by position before anything else parses the address: passwords may contain anything. Only known
+harmless parts of a path and a query are shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgebone.sources.secrets import fill_one, fill_values
 
 SCHEMES = ("rtsp", "rtsps", "rtsp+udp", "http", "https")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::(\d{1,5}))?(?=[/?#]|\Z)")
-# Where settings begin in a path and end one another.
+# Delimiters of settings in a path.
 _MARKS = re.compile(r"([?&;#,])")
 _HARMLESS = re.compile(
     r"(?:channel|chn|ch|camera|cam|stream|substream|subtype|profile|id|fps)=\d{1,3}|unicast=(?:true|false)|proto=onvif"
@@ -30,15 +30,15 @@ _AS_TYPED = "!$&'()*+,;=~"
 
 @dataclass(frozen=True, repr=False)
 class NetworkAddress:
-    """A camera's address, taken apart; made by :func:`read_address`.
+    """A parsed camera address; created by :func:`read_address`.
 
     Attributes:
         scheme: One of ``SCHEMES``.
-        user: The user's name, decoded; None where there is none.
-        password: The password, decoded; None where there is none.
-        host: Its name or number; IPv6 in brackets.
+        user: The user's name, decoded; None if there is none.
+        password: The password, decoded; None if there is none.
+        host: Its name or IP address; IPv6 in brackets.
         port: The port; None for the scheme's own.
-        path: All that follows, the query included, as it was written.
+        path: The rest including the query, as written.
     """
 
     scheme: str
@@ -50,7 +50,7 @@ class NetworkAddress:
 
     @property
     def name(self) -> str:
-        """What the camera is called: ``rtsp://cam:554/1?***&channel=2``; without anything that may be secret."""
+        """The camera's name without possible secrets: ``rtsp://cam:554/1?***&channel=2``."""
         return f"{self.scheme}://{self.host_and_port}{_harmless(self.path)}"
 
     @property
@@ -60,25 +60,25 @@ class NetworkAddress:
 
     @property
     def user_info(self) -> str:
-        """User name and password as they go into a URL, ``@`` included; empty where there are none."""
+        """User name and password encoded for a URL, with ``@``; empty if there are none."""
         if self.user is None:
             return ""
         password = "" if self.password is None else f":{quote(self.password, safe=_AS_TYPED)}"
         return f"{quote(self.user, safe=_AS_TYPED)}{password}@"
 
     def __repr__(self) -> str:
-        """Without anything that may be secret."""
+        """Return the name, without possible secrets."""
         return f"NetworkAddress({self.name})"
 
 
 def read_address(text: str) -> NetworkAddress:
-    """Take an address apart, and fill in the secrets that it takes from the environment.
+    """Parse an address, and fill in secrets from the environment.
 
     ``rtsp://$CAM_USER:$CAM_PASS@cam/1`` and ``http://cam/1?password=$CAM_PASS``: see :mod:`edgebone.sources.secrets`.
-    Reserved characters in a password work as they are where only one part of the address can be the host.
+    Reserved characters in a password are accepted if the host is unambiguous.
 
     Raises:
-        SourceError: It is not clear where the host begins, or a secret is missing.
+        SourceError: The host is ambiguous, or a secret is missing.
     """
     address = _split(text)
     try:
@@ -93,7 +93,7 @@ def read_address(text: str) -> NetworkAddress:
 
 
 def redact(text: str) -> str:
-    """The name of the camera that an address leads to; ``rtsp://***`` where the address is not understood."""
+    """Return the safe name of an address; ``rtsp://***`` if it cannot be parsed."""
     try:
         return _split(text).name
     except SourceError:
@@ -101,7 +101,7 @@ def redact(text: str) -> str:
 
 
 def redact_word(text: str) -> str:
-    """A word that is no source, for a message; without what is secret where it was meant as a camera's address."""
+    """Return an invalid source for a message, without secrets if it looks like a camera's address."""
     begins = re.match(r"(rtsp|http)s?\W", text, re.IGNORECASE)
     if begins:
         return begins[0] + _HIDDEN
@@ -111,8 +111,8 @@ def redact_word(text: str) -> str:
 def _split(text: str) -> NetworkAddress:
     scheme, _, rest = text.partition("://")
     if _CONTROL.search(rest):
-        raise SourceError(f"{scheme}://{_HIDDEN}: there is a line break or another control character in the address")
-    # A host begins the address, or follows an @, and ends where the path begins.
+        raise SourceError(f"{scheme}://{_HIDDEN}: the address contains a line break or another control character")
+    # A host is at the start of the address or after an @, and ends at the path.
     begins = [0, *(found.end() for found in re.finditer("@", rest))]
     hosts = [found for place in begins if (found := _HOST.match(rest, place)) and int(found[2] or 0) < 65536]
     if len(hosts) != 1:
@@ -140,7 +140,7 @@ def _filled_or_decoded(text: str | None) -> str | None:
 
 
 def _harmless(path: str) -> str:
-    """What may be shown of a path and its query; once something in a path is not, nothing behind it is."""
+    """Return the harmless part of a path and its query; after one secret part of a path everything is hidden."""
     route, *settings = _MARKS.split(path)
     shown: list[str] = []
     for part in route.split("/"):

@@ -1,4 +1,4 @@
-"""From what the user wrote to a source."""
+"""Opens sources by what the user wrote."""
 
 from __future__ import annotations
 
@@ -51,17 +51,15 @@ def open_source(
 ) -> Source:
     """Open one source.
 
-    A camera on the network need not be there yet: it is connected to when its first frame is read, and again whenever
-    it is lost. A recording behind ``http://`` is a file like others: an address that ends as a video's name does is
-    asked at once whether it has an end.
+    A network camera may still be offline: it is connected when its first frame is read, and again whenever it is lost.
+    A recording at ``http://`` is treated like a file: an address with a video's suffix is probed at once.
 
     Args:
         what: A picture, video, folder or glob; ``usb:0``; ``csi:0``; ``rtsp://…``; ``synthetic://640x480@30``; an
-            address of a scheme that a package brings; arrays or frames in memory; or an open source, which passes as it
-            is.
-        give_up_s: After so long without a frame, a camera fails; None waits for it for ever.
-        fps: How many of a folder's or a glob's pictures were taken a second; None where that is not known.
-        forgiving: What cannot be opened fails when it is read, beside others that go on; else at once.
+            address whose scheme a package provides; arrays or frames in memory; or an open source, which is returned.
+        give_up_s: Seconds without a frame after which a camera fails; None waits forever.
+        fps: The rate at which a folder's or glob's pictures were taken, in pictures per second; None if unknown.
+        forgiving: A source that cannot be opened fails when it is read, while others continue; else at once.
 
     Raises:
         SourceError: It cannot be opened; the message says what was tried.
@@ -88,16 +86,16 @@ def _forgiven(open_one: Callable[[], Source], text: str, forgiving: bool) -> Sou
 def open_sources(
     texts: Sequence[str], give_up_s: float | None = None, fps: float | None = None, forgiving: bool = False
 ) -> list[Source]:
-    """Open sources from a command line: pictures named one by one become one source, in their order.
+    """Open sources from a command line; pictures named one by one become one source, in order.
 
     Args:
-        texts: What was written.
+        texts: The arguments.
         give_up_s: As for :func:`open_source`.
-        fps: The same.
-        forgiving: The same.
+        fps: As for :func:`open_source`.
+        forgiving: As for :func:`open_source`.
 
     Raises:
-        SourceError: One cannot be opened; those opened before it are closed.
+        SourceError: A source cannot be opened; those already open are closed.
     """
     opened: list[Source] = []
     pictures: list[Path] = []
@@ -134,7 +132,7 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
     if "://" in text:
         scheme = text.split("://", 1)[0]
         if scheme.lower() in SCHEMES:
-            # With HTTP and TLS, which nobody pays for who reads files.
+            # Imported here: it loads HTTP and TLS, which files do not need.
             from edgebone.sources.http_recording import open_recording
 
             place = read_address(text)
@@ -144,7 +142,7 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
             return Camera(place.name, _way_to(place), give_up_s=give_up_s)
         return _open_brought(scheme.lower(), text, give_up_s, fps)
     path = Path(text)
-    # os.path says False, where Path raises, of a name that is too long.
+    # For a name that is too long os.path returns False, while Path raises.
     if os.path.isdir(text):  # noqa: PTH112
         found = pictures_in(path)
         if not found:
@@ -158,7 +156,7 @@ def _open_text(text: str, give_up_s: float | None, fps: float | None) -> Source:
 
 
 def _open_brought(scheme: str, address: str, give_up_s: float | None, fps: float | None) -> Source:
-    """Have a package open an address of its own scheme."""
+    """Open an address through a package that provides its scheme."""
     brought = names_brought(GROUP)
     if scheme not in brought:
         known = ["synthetic", *SCHEMES, *brought]
@@ -184,9 +182,9 @@ def _connect(address: Address, name: str) -> Connection:
 
 
 def _way_to(address: NetworkAddress) -> Callable[[], Connection]:
-    """How to connect: on a Jetson with its own decoder, which leaves the processor to the rest; elsewhere with FFmpeg.
+    """Return how to connect: with a Jetson's own decoder, which saves the processor; elsewhere with FFmpeg.
 
-    Looked into once, and told once where the decoder cannot be used: a camera is connected to again and again.
+    Checked and reported once if the decoder cannot be used, since a camera is reconnected repeatedly.
     """
     from edgebone.sources import gstreamer, network
 

@@ -1,4 +1,4 @@
-"""PAM, the member of PNM's family that Pillow does not read, as one that it does."""
+"""Converts PAM, which Pillow does not read, to PNM."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 _HEADER_BYTES = 4096
 _WANTED = ("WIDTH", "HEIGHT", "DEPTH", "MAXVAL")
-# Channels by the number of a file's: what is transparent goes, as in every other format.
+# Output channels by the file's: alpha is dropped, as in every other format.
 _KEPT = {1: 1, 2: 1, 3: 3, 4: 3}
 
 
 def as_pnm(content: bytes, most_pixels: int) -> bytes:
-    """A PGM or PPM with a PAM's pixels.
+    """Return a PGM or PPM with a PAM's pixels.
 
     Args:
         content: The PAM's bytes.
-        most_pixels: A larger one keeps its size, and loses its pixels: it will be refused for that.
+        most_pixels: A larger picture keeps only its header: it will be rejected for its size.
 
     Raises:
-        ValueError: It is cut off, or says what no PAM says.
+        ValueError: It is truncated or invalid.
     """
     header, end, _ = content[:_HEADER_BYTES].partition(b"ENDHDR\n")
     if not end:

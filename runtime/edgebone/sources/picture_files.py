@@ -1,4 +1,4 @@
-"""Picture files as a source: one sequence of frames, whatever files and pages they come from."""
+"""Picture files as a source: one sequence of frames across files and pages."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _PAGED = tuple(suffix for known in FORMATS if known.paged and known.name != "PNG
 
 
 class PictureFiles:
-    """Picture files, a frame for each picture in them; together they are one sequence, as a video is.
+    """Picture files with a frame for each picture; together they are one sequence, like a video.
 
-    A frame's ``source`` is the sequence's name, its ``path`` the file's own, its ``page`` the number among the file's
-    pictures. Frames have times (``position_s``) where ``fps`` says so, and in a single animated file, by its own
-    durations. A file that cannot be read is a damaged frame, and the next one follows.
+    A frame's ``source`` is the sequence's name, its ``path`` the file's path, its ``page`` the picture's number in the
+    file. Frames have times (``position_s``) with ``fps``, and in a single animated file, by its own durations. An
+    unreadable file is a damaged frame, and the next one follows.
 
     Args:
         paths: The files, in order.
-        name: What the user called them.
-        fps: How many of them were taken a second; None where that is not known.
+        name: The user's name for them.
+        fps: The rate at which they were taken, in pictures per second; None if unknown.
 
     Raises:
-        SourceError: A rate that means nothing.
+        SourceError: An invalid rate.
     """
 
     live = False
@@ -39,7 +39,7 @@ class PictureFiles:
 
     def __init__(self, paths: Sequence[Path], name: str, fps: float | None = None) -> None:
         if fps is not None and not 0 < fps < math.inf:
-            raise SourceError(f"{name}: pictures are taken more than 0 times a second, not {fps:g}")
+            raise SourceError(f"{name}: fps must be more than 0, not {fps:g}")
         self.name = name
         self.fps = fps
         self.frame_count: int | None = len(paths)
@@ -59,15 +59,15 @@ class PictureFiles:
         try:
             self.frame_count, rate = describe_pages(self._paths[0])
         except SourceError:
-            # Raised again when it is read.
+            # Raised again on reading.
             return
         self.fps = self.fps or rate
 
     def read(self) -> Frame | None:
-        """The next picture; of one that cannot be read the frame raises when it is looked at.
+        """Return the next picture; the frame of an unreadable one raises when accessed.
 
         Raises:
-            SourceError: The only file cannot be read, or none of several could.
+            SourceError: The only file, or all of several, cannot be read.
         """
         while True:
             if self._pages is None:
@@ -106,5 +106,5 @@ class PictureFiles:
         """A read never waits."""
 
     def close(self) -> None:
-        """Close the file that is open, if one is."""
+        """Close the open file, if any."""
         self._pages = None

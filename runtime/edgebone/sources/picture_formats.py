@@ -1,4 +1,4 @@
-"""The formats of pictures that are read: one list, and how each is known by its first bytes."""
+"""The supported picture formats, and their detection by first bytes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import struct
 from dataclasses import dataclass
 
 HEAD_BYTES = 256
-"""So many of a file's first bytes tell its format."""
+"""The number of first bytes that identify a format."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format that is read.
+    """A supported format.
 
     Attributes:
-        name: What people call it.
-        pillow: What Pillow calls it.
-        suffixes: What its files' names end in.
-        paged: Whether one file may hold several pictures that are frames or pages.
+        name: Its usual name.
+        pillow: Pillow's name.
+        suffixes: Its file name suffixes.
+        paged: Whether a file may hold several frames or pages.
     """
 
     name: str
@@ -38,7 +38,7 @@ JPEG_2000 = Format("JPEG 2000", ("JPEG2000",), (".jp2", ".j2k", ".jpx", ".jpf", 
 HEIF = Format("HEIC", ("HEIF",), (".heic", ".heif", ".hif"))
 
 FORMATS = (JPEG, PNG, WEBP, GIF, BMP, TIFF, PNM, AVIF, JPEG_2000, HEIF)
-"""All of them. None starts another program, as EPS would."""
+"""All supported formats. None starts another program, as EPS would."""
 
 SUFFIXES = frozenset(suffix for known in FORMATS for suffix in known.suffixes)
 
@@ -69,14 +69,14 @@ _VIDEO_PREFIXES = (
 
 
 def format_of(head: bytes) -> Format | None:
-    """The format of a file that begins so; None where it is none of those that are read.
+    """Return the format of a file by its first bytes; None if unsupported.
 
     Args:
-        head: Its first ``HEAD_BYTES`` bytes, or all of them.
+        head: The file's first ``HEAD_BYTES`` bytes, or all of them.
     """
     for prefix, known in _PREFIXES:
         if head.startswith(prefix):
-            # Canon's raw files are TIFFs by their first bytes.
+            # Canon's raw files begin like TIFFs.
             return None if head[8:10] == b"CR" and known is TIFF else known
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
@@ -91,16 +91,16 @@ def format_of(head: bytes) -> Format | None:
 
 
 def is_video(head: bytes) -> bool:
-    """Whether a file that begins so, and as no picture does, is one of the usual videos, whatever its name."""
+    """Return whether first bytes that match no picture are those of a common video format."""
     riff = head[:4] == b"RIFF" and head[8:12] == b"AVI "
-    # Packets of 188 bytes, each of which begins so.
+    # Packets of 188 bytes, each with this first byte.
     transport = head[:1] == head[188:189] == b"\x47"
     boxes = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
     return riff or transport or boxes or head.startswith(_VIDEO_PREFIXES)
 
 
 def _is_dib(header: bytes) -> bool:
-    """Windows' header of a bitmap: its own size, the picture's, one plane, bits of a pixel."""
+    """Return whether it is a Windows bitmap header: its own size, the picture's, one plane, bits per pixel."""
     if len(header) < 16:
         return False
     (size,) = struct.unpack_from("<I", header)
@@ -109,7 +109,7 @@ def _is_dib(header: bytes) -> bool:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """What an ISO media file says that it is."""
+    """Return the brands of an ISO media file."""
     if head[4:8] != b"ftyp":
         return set()
     end = min(len(head), int.from_bytes(head[:4], "big"))

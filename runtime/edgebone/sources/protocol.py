@@ -1,4 +1,4 @@
-"""What every source can do."""
+"""The protocol of sources."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Source(Protocol):
     """A sequence of frames.
 
     Attributes:
-        name: What the user called it.
-        live: True where frames come whether they are read or not: the newest counts, older ones are dropped.
-            False where every frame is to be processed and none is lost.
-        in_memory: True where ``read`` never waits, so that no thread of its own is needed.
-        fps: Frames a second, as the source says; None where it has no rate.
-        frame_count: How many frames there are; None where that is not known.
+        name: The user's name for it.
+        live: True if frames arrive whether they are read or not: the newest counts, older ones are dropped. False if
+            every frame is processed and none is lost.
+        in_memory: True if ``read`` never waits, so that it needs no thread.
+        fps: Frames per second as stated by the source; None if it has no rate.
+        frame_count: The number of frames; None if unknown.
     """
 
     @property
@@ -40,14 +40,14 @@ class Source(Protocol):
         """See above."""
 
     def read(self) -> Frame | None:
-        """The next frame, or None at the end.
+        """Return the next frame, or None at the end.
 
         Raises:
             SourceError: The frame cannot be read; the message names the file or camera.
         """
 
     def interrupt(self) -> None:
-        """Make a ``read`` that waits in another thread return soon; may be called at any time."""
+        """Make a waiting ``read`` in another thread return soon; may be called at any time."""
 
     def close(self) -> None:
-        """Free the file or camera; no ``read`` may be under way."""
+        """Free the file or camera; no ``read`` may be in progress."""

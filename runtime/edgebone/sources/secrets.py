@@ -1,7 +1,7 @@
-"""Secrets in cameras' addresses that are not written there: ``ps`` shows a command's words to everybody.
+"""Keeps secrets out of cameras' addresses, since ``ps`` shows command lines to all users.
 
-``$CAM_PASS`` stands for the environment's variable of this name or, where only ``CAM_PASS_FILE`` is set, for what is
-in the file that it names: a secret of Docker's, a credential of systemd's.
+``$CAM_PASS`` stands for the environment variable of this name or, if only ``CAM_PASS_FILE`` is set, for the content of
+that file: a Docker secret or a systemd credential.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _VALUE = re.compile(rf"(?<==){_VARIABLE.pattern}")
 
 
 def fill_one(text: str) -> str | None:
-    """The secret that a text stands for as a whole: ``$CAM_PASS``, ``${CAM_PASS}``; None where it stands for none.
+    """Return the secret that a whole text stands for: ``$CAM_PASS``, ``${CAM_PASS}``; None if it is not a reference.
 
     Raises:
-        SourceError: There is no such secret, or it cannot be read.
+        SourceError: The secret is missing or cannot be read.
     """
     found = _VARIABLE.fullmatch(text)
     return _look_up(found[1] or found[2]) if found else None
 
 
 def fill_values(text: str) -> str:
-    """Fill in the secrets behind equals signs, as ``password=$CAM_PASS``, percent-encoded.
+    """Fill in secrets after equals signs, as in ``password=$CAM_PASS``, percent-encoded.
 
     Raises:
-        SourceError: There is no such secret, or it cannot be read.
+        SourceError: The secret is missing or cannot be read.
     """
     return _VALUE.sub(lambda found: quote(_look_up(found[1] or found[2]), safe=""), text)
 
@@ -42,7 +42,7 @@ def _look_up(name: str) -> str:
     path = os.environ.get(f"{name}_FILE")
     if secret is None and path is None:
         raise SourceError(
-            f"${name} is in the address, but neither {name} nor {name}_FILE is set; write a $ that means itself as %24"
+            f"${name} is in the address, but neither {name} nor {name}_FILE is set; write a literal $ as %24"
         )
     if secret is None:
         assert path is not None
@@ -51,7 +51,7 @@ def _look_up(name: str) -> str:
         except OSError as error:
             raise SourceError(f"{name}_FILE: {path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError:
-            raise SourceError(f"{name}_FILE: {path} is no text in UTF-8") from None
+            raise SourceError(f"{name}_FILE: {path} is not UTF-8 text") from None
     if re.search(r"[\x00-\x1f\x7f-\x9f]", secret):
-        raise SourceError(f"${name} has a line break or another control character in it")
+        raise SourceError(f"${name} contains a line break or another control character")
     return secret

@@ -1,4 +1,4 @@
-"""A camera that is not there: a moving pattern at a fixed rate, for tests and demonstrations."""
+"""A synthetic camera: a moving pattern at a fixed rate, for tests and demonstrations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MIN_FPS, _MAX_FPS = 0.01, 10_000
 
 
 class SyntheticCamera:
-    """Behaves as a live camera does: frames come at their rate, and those not read in time are lost.
+    """Behaves like a live camera: frames arrive at a fixed rate, and those not read in time are lost.
 
     Args:
-        uri: ``synthetic://WIDTHxHEIGHT@FPS``, and ``?frames=N`` for one that ends.
+        uri: ``synthetic://WIDTHxHEIGHT@FPS``, with ``?frames=N`` for an end.
 
     Raises:
-        SourceError: The URI has another form.
+        SourceError: The URI is invalid.
     """
 
     live = True
@@ -40,8 +40,8 @@ class SyntheticCamera:
             )
         if max(int(found[1]), int(found[2])) > _MAX_SIDE or not _MIN_FPS <= float(found[3]) <= _MAX_FPS:
             raise SourceError(
-                f"{uri}: a synthetic camera has up to {_MAX_SIDE} pixels a side and {_MIN_FPS:g} to "
-                f"{_MAX_FPS:g} frames a second"
+                f"{uri}: a synthetic camera has up to {_MAX_SIDE} pixels per side and {_MIN_FPS:g} to "
+                f"{_MAX_FPS:g} frames per second"
             )
         self.name = uri
         self._size_wh = (int(found[1]), int(found[2]))
@@ -54,7 +54,7 @@ class SyntheticCamera:
         self._interrupted = threading.Event()
 
     def read(self) -> Frame | None:
-        """Wait for the next tick; its index is painted into the picture, when somebody looks at it."""
+        """Wait for the next tick; its index is painted into the picture on first access."""
         now = time.monotonic_ns()
         if self._started_ns is None:
             self._started_ns = now

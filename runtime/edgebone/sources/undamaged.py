@@ -1,4 +1,4 @@
-"""A source's pictures one after the other, for what takes a number of them and then ends."""
+"""Reads a source's undamaged pictures, for callers that need a limited number."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _log = logging.getLogger("edgebone.sources")
 def undamaged(
     source: Source, wanted: Callable[[Frame], bool], damaged: Callable[[Frame, SourceError], None]
 ) -> Iterator[tuple[Frame, NDArray[np.uint8]]]:
-    """Frames that are wanted, with their pictures.
+    """Yield the wanted frames with their pictures.
 
-    One of a camera that comes damaged is left out, and the next taken; so is a picture's file that cannot be read.
+    A camera's damaged frame is replaced by the next one; so is an unreadable picture file.
 
     Args:
         source: An open source.
-        wanted: Asked about each frame.
-        damaged: Told which frame is left out, and why.
+        wanted: Returns whether a frame is wanted.
+        damaged: Called with each frame left out and the reason.
 
     Raises:
-        SourceError: It cannot be read, or a recording is damaged.
+        SourceError: The source cannot be read, or a recording is damaged.
     """
     told = False
     while (frame := source.read()) is not None:
@@ -40,7 +40,7 @@ def undamaged(
             if not source.live and frame.path is None:
                 raise
             if source.live and not told:
-                # At once: a camera that gives nothing else would be waited for in silence.
+                # Immediately: otherwise a camera that delivers nothing else would be waited for silently.
                 _log.warning("%s; such frames are left out", error)
                 told = True
             damaged(frame, error)

@@ -1,4 +1,4 @@
-"""A source that could not be opened, beside others that go on."""
+"""A source that could not be opened, while others continue."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from edgebone.core.frame import Frame
 
 
 class Unopened:
-    """Fails when it is read, as a source does that fails later: whoever forgives the one forgives the other.
+    """Raises when read, like a source that fails later, so that both are forgiven alike.
 
     Args:
-        name: What the user called it, without secrets.
+        name: The user's name for it, without secrets.
         error: Why it cannot be opened.
     """
 
@@ -24,7 +24,7 @@ class Unopened:
         self._error = error
 
     def read(self) -> Frame | None:
-        """Never gives a frame.
+        """Raise the error.
 
         Raises:
             SourceError: Always.

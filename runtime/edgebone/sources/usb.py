@@ -17,16 +17,16 @@ from edgebone.sources.jpeg import decode_jpeg
 class UsbConnection:
     """A camera on this machine.
 
-    A size is asked for in Motion JPEG first: uncompressed, most cameras send large pictures at a few frames a second.
-    JPEGs are decoded when a frame is looked at.
+    A size is requested in Motion JPEG first: uncompressed, most cameras deliver large pictures only at a few frames per
+    second. JPEGs are decoded when a frame is accessed.
 
     Args:
         number: ``0`` is the first.
-        mode: What to ask for.
+        mode: The requested mode.
         capture: Opens a device; by default OpenCV.
 
     Raises:
-        SourceError: There is no such camera, it is in use, or it has no such mode.
+        SourceError: The camera does not exist, is in use, or lacks the mode.
     """
 
     def __init__(self, number: int, mode: Mode, capture: Any = cv2.VideoCapture) -> None:
@@ -35,9 +35,9 @@ class UsbConnection:
         if not self._capture.isOpened():
             self._capture.release()
             found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
-            there = f"cameras here: {', '.join(f'usb:{n}' for n in found)}" if found else "no camera is seen here"
+            there = f"cameras here: {', '.join(f'usb:{n}' for n in found)}" if found else "no camera found here"
             raise SourceError(f"{self._name} cannot be opened ({there}); plugged in, and not used by another program?")
-        # The driver's queue would otherwise hold frames that are old by the time they are read.
+        # Otherwise the driver's queue would hold outdated frames.
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         try:
             self._negotiate(mode)
@@ -58,7 +58,7 @@ class UsbConnection:
             self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.size_hw[1])
         if mode.fps:
             self._capture.set(cv2.CAP_PROP_FPS, mode.fps)
-        # The driver takes the nearest that it has, and says nothing.
+        # The driver silently chooses the nearest mode.
         got_hw = (
             int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
             int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
@@ -67,7 +67,7 @@ class UsbConnection:
             raise SourceError(f"{self._name} has no mode of {mode}; the nearest is {got_hw[1]}x{got_hw[0]}")
         if mode.format and _fourcc(self._capture) != mode.format:
             raise SourceError(
-                f"{self._name} has no format {mode.format} in this mode; it gives {_fourcc(self._capture)}"
+                f"{self._name} has no format {mode.format} in this mode; it delivers {_fourcc(self._capture)}"
             )
 
     def grab(self) -> Decode:
@@ -77,7 +77,7 @@ class UsbConnection:
         except cv2.error as error:
             return raising(SourceError(f"{self._name}: a damaged picture ({type(error).__name__})"))
         if not good:
-            raise SourceError(f"{self._name} gives no more frames after {self._frames}; unplugged?")
+            raise SourceError(f"{self._name} delivers no more frames after {self._frames}; unplugged?")
         if not isinstance(image, np.ndarray):
             return raising(SourceError(f"{self._name}: a damaged picture ({type(image).__name__})"))
         self._frames += 1
@@ -86,7 +86,7 @@ class UsbConnection:
         return lambda: np.asarray(image, np.uint8)
 
     def interrupt(self) -> None:
-        """A read ends with the next frame, or with OpenCV's own time-out."""
+        """A read ends with the next frame or at OpenCV's own time-out."""
 
     def close(self) -> None:
         """Free the camera."""

@@ -1,7 +1,7 @@
-"""Recorded videos, read through FFmpeg.
+"""Reads recorded videos through FFmpeg.
 
-A recording is not trusted. FFmpeg sees its bytes and neither its name nor anything that it names: names mean protocols
-to it, and playlists open what they list. So no other file or address is ever opened.
+A recording is not trusted. FFmpeg sees only its bytes, neither its name nor files that it names: FFmpeg interprets
+names as protocols, and playlists open other files. So no other file or address is ever opened.
 """
 
 from __future__ import annotations
@@ -31,24 +31,22 @@ from edgebone.sources.video_end import is_cut_off
 from edgebone.sources.video_pixels import Corners, corners_of, pixels_of
 from edgebone.sources.video_times import Times
 
-# Containers, and codecs that need none; not what lists other files (playlists), draws texts, or reads devices.
+# Containers, and codecs without one; not formats that list other files (playlists), draw texts, or read devices.
 _DEMUXERS = (
     "3dostr,4xm,amv,asf,asf_o,av1,avi,avs2,avs3,bink,cavsvideo,cine,dhav,dirac,dnxhd,dv,evc,flic,flv,gxf,h261,"
-    "h263,h264,hevc,hxvs,idcin,ifv,ipu,ivf,ivr,kux,live_flv,lvf,m4v,matroska,mjpeg,mlv,moflex,mov,mpeg,mpegts,mpegvideo,mpjpeg,"
-    "mtv,mv,mxf,nsv,nut,nuv,obu,ogg,pva,pmp,r3d,rm,roq,rpl,ser,smjpeg,smk,swf,thp,ty,usm,vc1,vc1test,vivo,vvc,wtv,"
-    "xmv,yop,yuv4mpegpipe"
+    "h263,h264,hevc,hxvs,idcin,ifv,ipu,ivf,ivr,kux,live_flv,lvf,m4v,matroska,mjpeg,mlv,moflex,mov,mpeg,mpegts,mpegvideo,mpjpeg,mtv,mv,mxf,nsv,nut,nuv,obu,ogg,pva,pmp,r3d,rm,roq,rpl,ser,smjpeg,smk,swf,thp,ty,usm,vc1,vc1test,vivo,vvc,wtv,xmv,yop,yuv4mpegpipe"
 )
-# More than this share of damaged packets is no small fault of the disk or the air any more.
+# Above this share of damaged packets the recording counts as damaged, not just disturbed.
 _DAMAGED_SHARE = 0.05
-# Each of them keeps a frame.
+# Each thread keeps a frame.
 _MOST_THREADS = 16
 _PIECE_BYTES = 1 << 16
-# Its packets count as corrupt wherever the reception was; and it may end anywhere.
+# Its packets may be corrupt from bad reception; and it may end anywhere.
 _BROADCAST = "mpegts"
-# What FFmpeg counts in where there is no container.
+# FFmpeg's time base without a container.
 _NO_CONTAINER = Fraction(1, 1_200_000)
 _UNREADABLE = "{}: neither a picture nor a video that can be read; {}"
-_NO_RANGES = "its server gives no ranges, so that only what has its index at the front can be read: download it"
+_NO_RANGES = "its server supports no ranges, so only a video with its index at the front can be read: download it"
 _PLAYLISTS = re.compile(rb"\s*(#EXTM3U|ffconcat|v=0\r?\n|\[playlist\]|<\?xml|<MPD|<smil)", re.IGNORECASE)
 
 _log = logging.getLogger("edgebone.sources")
@@ -58,8 +56,8 @@ class Recording(Protocol):
     """A recording's bytes.
 
     Attributes:
-        failure: Why no more of them come before the end; None where nothing failed. Raised errors would not come
-            through FFmpeg as they are.
+        failure: Why reading failed before the end; None without a failure. Exceptions would not pass through FFmpeg
+            unchanged.
     """
 
     @property
@@ -70,10 +68,10 @@ class Recording(Protocol):
         """Whether ``seek`` works."""
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes from here; none at the end."""
+        """Read up to ``size`` bytes; empty at the end."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place, and give it: ``whence`` as for files."""
+        """Seek and return the position; ``whence`` as for files."""
 
     def tell(self) -> int:
         """The place."""
@@ -82,26 +80,26 @@ class Recording(Protocol):
         """Make a ``read`` in another thread end soon."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class Video:
-    """A recording; every frame is delivered, upright, deinterlaced where it says that it is interlaced.
+    """A recording; every frame is delivered, upright and, if marked as interlaced, deinterlaced.
 
-    Each frame's ``position_s`` counts from the first one and only grows. A packet that cannot be decoded is left out,
-    which is said once.
+    Each frame's ``position_s`` counts from the first frame and only grows. A packet that cannot be decoded is left out,
+    with one warning.
 
     Args:
-        name: What it is called.
+        name: Its name.
         recording: Its bytes; closed with it.
 
     Attributes:
-        fps: Frames a second on average, as the recording says; None where it does not.
-        frame_count: How many frames it says that it has; None where it does not say.
+        fps: Average frames per second as stated; None if not stated.
+        frame_count: The stated number of frames; None if not stated.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
-        SourceError: It is no video, there is no decoder for it here, or its frames are larger than ``limits`` allows.
+        SourceError: It is not a video, no decoder for it is installed, or its frames are larger than ``limits`` allows.
     """
 
     live = False
@@ -123,12 +121,12 @@ class Video:
         self.fps = self._rate_of(stream)
         self.frame_count: int | None = stream.frames or None
         self._packets = self._container.demux(stream)
-        # Not a frame's own: those that the decoder kept back until the end have none.
+        # Not taken from frames: those that the decoder returns at the end have none.
         self._unit_s = None if stream.time_base == _NO_CONTAINER else stream.time_base
         self._deinterlacer = Deinterlacer(self._av)
         self._times = Times(name, self.fps)
         self._ready: deque[Any] = deque()
-        # Beside each frame that is ready, or in the deinterlacer: when and how it is shown.
+        # The time and orientation of each frame that is ready or in the deinterlacer.
         self._shown: deque[tuple[float, Corners]] = deque()
         self._rotation: int | None = None
         self._corners: Corners = (1, 0, 0, 1)
@@ -142,7 +140,7 @@ class Video:
         self._ended = False
 
     def _open(self) -> Any:
-        # Not max_pixels: FFmpeg would look at the first frames with it, and forget the size that is to be refused.
+        # Not max_pixels: with it FFmpeg would probe the first frames and lose the size to reject.
         options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}
         try:
             file = nameless(self._recording, "read", *(("seek", "tell") if self._recording.seekable() else ()))
@@ -160,7 +158,7 @@ class Video:
         if _PLAYLISTS.match(head):
             return "playlists and descriptions are not followed: name the video itself"
         if head[4:8] == b"ftyp":
-            return "an MP4 or MOV without an index (moov), as it is where recording was cut off: damaged or truncated"
+            return "an MP4 or MOV without an index (moov), as after an interrupted recording: damaged or truncated"
         return f"damaged or truncated? ({reason})"
 
     def _choose_stream(self) -> Any:
@@ -169,33 +167,33 @@ class Video:
             if not stream.disposition & self._av.stream.Disposition.attached_pic:
                 return stream
         if not videos and not sounds:
-            raise SourceError(_UNREADABLE.format(self.name, self._why_not("there are no pictures in it")))
+            raise SourceError(_UNREADABLE.format(self.name, self._why_not("it has no pictures")))
         what = " and ".join(["sound"] * bool(sounds) + ["a cover picture"] * bool(videos))
-        raise SourceError(f"{self.name}: there is no video in it, only {what}")
+        raise SourceError(f"{self.name}: it has no video, only {what}")
 
     def _make_decoder(self, stream: Any) -> Any:
         decoder = stream.codec_context
         if decoder is None:
             raise SourceError(
-                f"{self.name}: its video is coded as {self._codec_of(stream)}, and no decoder for it is here"
+                f"{self.name}: its video is encoded as {self._codec_of(stream)}, for which no decoder is installed"
             )
         self._check_pixels(decoder.width, decoder.height)
         decoder.options = {"max_pixels": str(limits.FRAME_PIXELS)}
         decoder.thread_type = "AUTO"
-        # One more than there are cores, as FFmpeg would have it, costs more than it brings.
+        # One more than there are cores, FFmpeg's default, costs more than it gains.
         decoder.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
         return decoder
 
     def _rate_of(self, stream: Any) -> float | None:
-        # Without a container the stream alone can say; FFmpeg says 25 then, and stamps by it, whatever it is.
+        # Without a container only the stream knows its rate; FFmpeg then assumes 25 and sets times by it.
         bare = stream.time_base == _NO_CONTAINER
         said = stream.codec_context.framerate if bare else stream.average_rate or stream.guessed_rate
         rate = float(said or 0)
-        # A thousand is what Matroska counts in, and no rate.
+        # 1000 is Matroska's time base, not a rate.
         return rate if 0 < rate < 1000 else None
 
     def _codec_of(self, stream: Any) -> str:
-        """The codec's name, which only FFmpeg's own description of the file has where there is no decoder."""
+        """Return the codec's name; without a decoder it is only in FFmpeg's description of the file."""
         logging_ = self._av.logging
         logging_.set_level(logging_.INFO)
         try:
@@ -212,10 +210,10 @@ class Video:
             )
 
     def read(self) -> Frame | None:
-        """Decode the next frame; its conversion to BGR is left until it is looked at.
+        """Decode the next frame; conversion to BGR is deferred until it is accessed.
 
         Raises:
-            SourceError: The recording breaks off before its own end, much of it is damaged, or it cannot be read.
+            SourceError: The recording is truncated, largely damaged, or cannot be read.
         """
         with foreign(self._unreadable):
             while not self._ready:
@@ -241,7 +239,7 @@ class Video:
 
     def _decode_some(self) -> None:
         packet = self._next_packet()
-        # Nothing in it would mean the end to the decoder.
+        # An empty packet would mean the end to the decoder.
         if packet is not None and not packet.size:
             return
         try:
@@ -268,7 +266,7 @@ class Video:
         except (StopIteration, self._av.error.EOFError):
             return None
         except self._av.error.InvalidDataError:
-            # Where a container's index points past the end.
+            # If a container's index points past the end.
             self._cut_off = True
             return None
         if packet.size:
@@ -278,7 +276,7 @@ class Video:
 
     def _note_damage(self, reason: str) -> None:
         self._reason = reason
-        # A recording that begins in the middle of a broadcast cannot be decoded before its first whole picture.
+        # A recording that starts within a broadcast cannot be decoded before its first key frame.
         if not self._shown and not self._index:
             return
         self._damaged += 1
@@ -302,21 +300,21 @@ class Video:
         if self._index == 0 and self._reason:
             codec = self._decoder.name
             raise SourceError(
-                f"{self.name}: none of its {self._seen} frames can be decoded here as {codec} ({self._reason})"
+                f"{self.name}: none of its {self._seen} frames can be decoded as {codec} ({self._reason})"
             )
         if self._index == 0:
             why = "damaged or truncated?" if self._recording.seekable() else _NO_RANGES
-            raise SourceError(f"{self.name}: there are no frames in the video; {why}")
+            raise SourceError(f"{self.name}: the video has no frames; {why}")
         if self._is_cut_off():
             of = f" of {self.frame_count}" if self.frame_count else ""
-            raise SourceError(f"{self.name}: the video breaks off after {self._index}{of} frames: damaged or truncated")
+            raise SourceError(f"{self.name}: the video ends after {self._index}{of} frames: damaged or truncated")
         if self._damaged > _DAMAGED_SHARE * self._seen:
             raise SourceError(f"{self.name}: {self._damaged} of the video's {self._seen} frames are damaged")
 
     def _is_cut_off(self) -> bool:
         if self._cut_off:
             return True
-        # What is missing behind the last frame is no loss.
+        # Data missing after the last frame is no loss.
         complete = self.frame_count and self._seen >= self.frame_count
         return not complete and self._recording.seekable() and is_cut_off(self._recording)
 
@@ -327,7 +325,7 @@ class Video:
 
     def close(self) -> None:
         """Close the recording; a ``read`` afterwards decodes nothing."""
-        # PyAV reads on from a container that is closed, and the process would end.
+        # PyAV would read on from a closed container and crash the process.
         self._interrupted.set()
         if self._container is not None:
             self._container.close()
@@ -338,7 +336,7 @@ class VideoFile(Video):
     """A video's file.
 
     Args:
-        path: Any container and codec that FFmpeg reads and that is a file of its own; its name says nothing.
+        path: Any self-contained file in a container and codec that FFmpeg reads; its name is ignored.
 
     Raises:
         SourceError: As :class:`Video`.
@@ -383,6 +381,6 @@ class _LocalFile:
         self._file.close()
 
     def __del__(self) -> None:
-        # A video that nobody closed goes as quietly as its memory.
+        # An unclosed video is freed silently.
         with contextlib.suppress(AttributeError):
             self._file.close()

@@ -1,4 +1,4 @@
-"""Whether a video's file is as long as it says."""
+"""Checks whether a video file has its declared length."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ _UNKNOWN_RIFF = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
 class Seekable(Protocol):
-    """What can be read from anywhere."""
+    """A seekable file."""
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes from here; none at the end."""
+        """Read up to ``size`` bytes; empty at the end."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place: 0 counts from the beginning, 2 from the end."""
+        """Seek: ``whence`` 0 counts from the start, 2 from the end."""
 
 
 def is_cut_off(file: Seekable) -> bool:
-    """Whether a container announces more bytes than there are: an AVI, an MP4 or MOV, a Matroska or WebM.
+    """Return whether a container declares more bytes than it has: AVI, MP4, MOV, Matroska or WebM.
 
-    Other kinds announce nothing, nor does one of these that was written as a stream.
+    Other formats, and streamed variants of these, declare no length.
 
     Args:
-        file: The container; left at another place.
+        file: The container; its position changes.
     """
     size = file.seek(0, 2)
     head = _at(file, 0, 12)
@@ -43,7 +43,7 @@ def _at(file: Seekable, place: int, size: int) -> bytes:
 
 
 def _riff_end(file: Seekable, size: int) -> int:
-    """An AVI of more than a gigabyte has several of them."""
+    """Return the end of the last RIFF: an AVI above a gigabyte has several."""
     end = 0
     while end < size and (head := _at(file, end, 8))[:4] == b"RIFF" and len(head) == 8:
         length = struct.unpack("<I", head[4:])[0]
@@ -57,7 +57,7 @@ def _boxes_end(file: Seekable, size: int) -> int:
     end = 0
     while end < size:
         head = _at(file, end, 16)
-        # What is no box is what some writers leave behind the last one.
+        # Some writers leave data after the last box.
         if len(head) < 8 or not head[4:8].isalnum():
             break
         length = int.from_bytes(head[:4], "big")
@@ -76,7 +76,7 @@ def _matroska_end(file: Seekable) -> int:
             return 0
         width = 9 - head[4].bit_length()
         length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        # All ones: it was not known when this was written.
+        # All ones: the size was unknown when written.
         if length == (1 << 7 * width) - 1:
             return 0
         place += 4 + width + length

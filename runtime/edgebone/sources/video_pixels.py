@@ -1,4 +1,4 @@
-"""From what a decoder gives to upright BGR, or to NV12 where a network takes that."""
+"""Converts decoded frames to upright BGR, or to NV12 if a network takes that."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FULL_RANGE = 2
 
 
 def corners_of(frame: Any) -> Corners:
-    """Where the picture's own axes point when it is shown, from its display matrix.
+    """Return the displayed directions of the picture's axes, from its display matrix.
 
-    Asked once for many frames: PyAV ties a frame that it is asked of to itself, so that its memory is not free before
-    Python looks for such knots.
+    Called once for many frames: PyAV creates a reference cycle with the frame, whose memory then stays until garbage
+    collection.
 
     Args:
-        frame: A decoded frame of PyAV's.
+        frame: A decoded PyAV frame.
 
     Returns:
-        Right and down of the axis of columns, right and down of the axis of rows, in units of any length.
+        The right and down components of the column axis and of the row axis, in arbitrary units.
     """
     from av.sidedata.sidedata import Type
 
@@ -40,11 +40,11 @@ def corners_of(frame: Any) -> Corners:
 
 
 def pixels_of(frame: Any, corners: Corners = _STORED) -> Decode | Planes:
-    """What decodes a frame when it is looked at: planes where NV12 of BT.601 is the same picture.
+    """Return the deferred conversion of a frame: planes if NV12 in BT.601 is equivalent.
 
     Args:
-        frame: PyAV's, of whatever format.
-        corners: As :func:`corners_of` returns them.
+        frame: A PyAV frame in any format.
+        corners: From :func:`corners_of`.
     """
     to_image = partial(to_bgr, frame, corners)
     size_hw = (frame.height, frame.width)
@@ -61,18 +61,18 @@ def _to_nv12(frame: Any) -> NDArray[np.uint8]:
 
 
 def to_bgr(frame: Any, corners: Corners) -> NDArray[np.uint8]:
-    """Convert a decoded frame: its colour space and range are minded, and it is turned upright.
+    """Convert a decoded frame by its colour space and range, and rotate it upright.
 
-    Pixels that are not square stay as they are stored.
+    Non-square pixels are kept as stored.
 
     Args:
-        frame: PyAV's, of whatever format.
-        corners: As :func:`corners_of` gives them.
+        frame: A PyAV frame in any format.
+        corners: From :func:`corners_of`.
 
     Returns:
         uint8, shape (height, width, 3), BGR; contiguous.
     """
-    # One thread: the conversion is short, and others cost more than they bring.
+    # One thread: the conversion is short, and more threads cost more than they gain.
     bgr = np.asarray(frame.to_ndarray(format="bgr24", threads=1), np.uint8)
     right, right_down, down_right, down = corners
     if abs(right_down) > abs(right) and abs(down_right) > abs(down):

@@ -1,46 +1,46 @@
-"""When a video's frames are shown."""
+"""Display times of a video's frames."""
 
 from __future__ import annotations
 
 import logging
 
 _ASSUMED_FPS = 25.0
-# A stamp that goes back by less is one frame out of order; by more, the recording begins anew in the middle.
+# A time stamp that goes back by less is a frame out of order; by more, the recording's times restart.
 _ANEW_S = 1.0
-# One that goes forward by more is of a clock that was set meanwhile, and no pause between two frames.
+# One that jumps forward by more means that the clock was set, not a pause.
 _LONGEST_PAUSE_S = 86_400.0
 
 _log = logging.getLogger("edgebone.sources")
 
 
 class Times:
-    """Turns a recording's presentation times into seconds from its first frame that only grow.
+    """Turns a recording's presentation times into increasing seconds from its first frame.
 
-    A time that is missing, or that stands still, is made from the rate, which is said once. Where the times begin anew
-    in the middle, as in recordings that were joined or whose clock wrapped around or was set, they go on from there.
+    A missing or repeated time is derived from the rate, with one warning. If times restart, as in joined recordings or
+    after a clock wrapped around or was set, they continue from there.
 
     Args:
-        name: The recording's, for the message.
-        fps: Frames a second, as the recording says; None where it does not.
+        name: The recording's name, for the message.
+        fps: Frames per second as stated; None if not stated.
     """
 
     def __init__(self, name: str, fps: float | None) -> None:
         self._name = name
         self._fps = fps
         self._period_s = 1 / (fps or _ASSUMED_FPS)
-        # What the recording's clock showed at the first frame.
+        # The recording's clock at the first frame.
         self._first_s: float | None = None
         self._last_s: float | None = None
         self._said = False
 
     def of(self, stamp_s: float | None) -> float:
-        """The time of the next frame.
+        """Return the time of the next frame.
 
         Args:
-            stamp_s: Its own, in seconds on the recording's clock; None where it has none.
+            stamp_s: Its time stamp, in seconds on the recording's clock; None if it has none.
 
         Returns:
-            Seconds from the first frame; more than the one before.
+            Seconds from the first frame, increasing.
         """
         if self._last_s is None:
             self._first_s, self._last_s = stamp_s, 0.0
@@ -48,7 +48,7 @@ class Times:
         made_s = self._last_s + self._period_s
         if stamp_s is None or self._first_s is None:
             self._say()
-            # Frames without times may have come before the first that has one.
+            # Frames without times may precede the first one with a time.
             self._first_s = self._first_s if stamp_s is None else stamp_s - made_s
             self._last_s = made_s
             return made_s
@@ -68,6 +68,6 @@ class Times:
         self._said = True
         assumed = "" if self._fps else ", which is assumed"
         _log.warning(
-            "%s: frames without a time of their own; it is made from a rate of %.5g frames a second%s",
+            "%s: frames without a time; times are derived from a rate of %.5g frames per second%s",
             self._name, 1 / self._period_s, assumed,
         )  # fmt: skip

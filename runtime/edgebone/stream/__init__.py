@@ -1,1 +1,1 @@
-"""Frames of sources through a model in real time."""
+"""Runs frames of sources through a model in real time."""

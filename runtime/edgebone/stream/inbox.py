@@ -1,4 +1,4 @@
-"""Frames of several sources, read in the background and handed out in turn."""
+"""Reads frames of several sources in the background and hands them out in turn."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class _Slot:
 
 
 class Inbox:
-    """Reads each source in a thread of its own and hands the frames out, a source at a time.
+    """Reads each source in its own thread and hands out the frames, one source at a time.
 
-    A live source keeps only its newest frame here; any other is read a few frames ahead and then waits. A source that
-    fails raises from :meth:`take` once the frames before the failure are handed out.
+    A live source keeps only its newest frame here; any other is read a few frames ahead and then waits. The error of a
+    source that fails is raised by :meth:`take` after the frames before the failure.
 
     Args:
         sources: The sources; closed by :meth:`close`.
-        limits: What is wanted of each one's frames; none for all of them.
-        forgiving: A source that fails ends, and does not raise; what it failed of is in its health.
-        pixels_of: Decodes a frame into the layout that will be asked of it.
+        limits: Which of each source's frames are wanted; empty for all.
+        forgiving: A source that fails ends without raising; its error is in its health.
+        pixels_of: Decodes a frame into the required layout.
 
     Attributes:
-        names: What the sources are called in their frames: their own names, told apart by a number where two are alike.
+        names: The sources' names in their frames: their own names, with a number added to duplicates.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Inbox:
         ]
         for slot in self._slots:
             if isinstance(slot.source, Camera):
-                # What it says of itself, over days, is to tell it apart as well.
+                # Its own log messages, over days, must distinguish it as well.
                 slot.source.name = slot.name
         self._forgiving = forgiving
         self._pixels_of = pixels_of
         self._turn = 0
         self._closed = False
         lock = threading.Lock()
-        # Two, so that a frame's arrival does not wake the readers that wait for room.
+        # Two conditions, so that a frame's arrival does not wake readers that wait for space.
         self._arrived = threading.Condition(lock)
         self._room = threading.Condition(lock)
         self._threads: list[threading.Thread] = []
@@ -93,13 +93,13 @@ class Inbox:
         """Wait for the next frame, and decode it.
 
         Args:
-            wait: False takes only what is there already.
-            until_s: Wait until then at the longest, on ``time.monotonic``'s clock.
-            unless: Stop waiting once this is True; ask for a look at it by :meth:`poke`.
+            wait: False returns only a frame that is already available.
+            until_s: The latest time to wait until, on ``time.monotonic``'s clock.
+            unless: Stop waiting when this is True; :meth:`poke` has it checked.
 
         Returns:
-            The source's number and its frame; None when all sources have ended (see :attr:`ended`), or where the wait
-            ended without one.
+            The source's number and its frame; None if all sources have ended (see :attr:`ended`), or the wait ended
+            without a frame.
 
         Raises:
             SourceError: A source failed.
@@ -117,7 +117,8 @@ class Inbox:
                 if not slot.source.live:
                     self._room.notify_all()
             try:
-                # Here, not in the reading thread: most frames of a camera that is faster than the model never are.
+                # Decoded here, not in the reading thread: most frames of a camera faster than the model are never
+                # decoded.
                 self._decode(slot, frame)
                 if slot.fitted:
                     return number, slot.limits.cut(frame)
@@ -126,7 +127,7 @@ class Inbox:
                     raise
                 self._count_damaged(slot, frame, error)
                 continue
-            # A region that does not fit a camera's first picture, or any of a file, is a mistake of whoever wrote it.
+            # A region that does not fit a camera's first picture, or any picture of a file, is the user's mistake.
             cut = slot.limits.cut(frame)
             slot.fitted = slot.source.live
             return number, cut
@@ -139,7 +140,7 @@ class Inbox:
             frame.image  # noqa: B018
 
     def add_damaged(self, number: int, frame: Frame, error: EdgeboneError) -> None:
-        """Count a picture that was handed out, and turned out to be one that nothing can be done with."""
+        """Count a picture that was handed out but turned out to be unusable."""
         self._count_damaged(self._slots[number], frame, error)
 
     def _count_damaged(self, slot: _Slot, frame: Frame, error: EdgeboneError) -> None:
@@ -148,8 +149,8 @@ class Inbox:
             named = str(error).startswith(frame.path)
             _log.warning("left out: %s", error if named else f"{frame.path}: {error}")
         elif slot.damaged == 1:
-            # A camera that gives nothing else would be waited for in silence.
-            _log.warning("%s; such frames are left out, and counted", error)
+            # Otherwise a camera that delivers nothing else would be waited for silently.
+            _log.warning("%s; such frames are left out and counted", error)
 
     def _wait(self, wait: bool, until_s: float | None, unless: Callable[[], bool]) -> int | None:
         """The number of the source whose turn it is."""
@@ -167,19 +168,19 @@ class Inbox:
             self._arrived.wait(left_s)
 
     def pause(self, until_s: float, unless: Callable[[], bool]) -> None:
-        """Take nothing until then, on ``time.monotonic``'s clock, or until ``unless`` is True."""
+        """Wait until a time on ``time.monotonic``'s clock, or until ``unless`` is True, without taking a frame."""
         with self._arrived:
             while (left_s := until_s - time.monotonic()) > 0 and not unless():
                 self._arrived.wait(left_s)
 
     def poke(self) -> None:
-        """Have a :meth:`take` that waits ask ``unless`` again."""
+        """Make a waiting :meth:`take` check ``unless`` again."""
         with self._arrived:
             self._arrived.notify_all()
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether no further frame will arrive."""
         with self._arrived:
             return self._ended()
 
@@ -187,7 +188,7 @@ class Inbox:
         return all(slot.ended and not slot.waiting for slot in self._slots)
 
     def expects_frame(self, by_s: float) -> bool:
-        """Whether a source that has none waiting is due to give one by then; one that is late is not waited for."""
+        """Return whether a source without a waiting frame is due to deliver one by then; late sources are ignored."""
         now_s = time.monotonic()
         for slot in self._slots:
             if slot.ended or slot.waiting or not slot.arrived_ns or not slot.source.fps:
@@ -198,17 +199,17 @@ class Inbox:
         return False
 
     def counts(self, number: int) -> tuple[int, int, int]:
-        """Frames of one source that were dropped, skipped on purpose, and damaged."""
+        """Return the numbers of one source's frames that were dropped, skipped on purpose, and damaged."""
         slot = self._slots[number]
         return slot.dropped, slot.skipped, slot.damaged
 
     def add_dropped(self, number: int) -> None:
-        """Count a frame that was handed out, and dropped later."""
+        """Count a frame that was handed out and dropped later."""
         with self._arrived:
             self._slots[number].dropped += 1
 
     def health(self, number: int) -> Health:
-        """How a source is doing."""
+        """Return a source's health."""
         slot = self._slots[number]
         if slot.error is not None or slot.ended or self._closed:
             reconnects = slot.source.health.reconnects if isinstance(slot.source, Camera) else 0
@@ -216,7 +217,7 @@ class Inbox:
         if isinstance(slot.source, Camera):
             return slot.source.health
         if not slot.arrived_ns:
-            # What is in memory may be read past this inbox, and there is nothing to connect to.
+            # Frames in memory may be read past this inbox, and need no connection.
             return Health(State.LIVE if slot.source.in_memory else State.CONNECTING)
         stalled = slot.source.live and is_stalled(slot.arrived_ns, slot.source.fps)
         return Health(State.STALLED if stalled else State.LIVE)
@@ -224,7 +225,7 @@ class Inbox:
     def close(self) -> None:
         """Stop reading and close the sources.
 
-        A camera that cannot be woken is not waited for long: its thread closes it, and ends, at its read time-out.
+        A camera that cannot be woken is not waited for long: its thread closes it and ends at the read time-out.
         """
         with self._arrived:
             self._closed = True
@@ -238,12 +239,12 @@ class Inbox:
             if thread is None or thread.ident is None:
                 slot.source.close()
                 continue
-            # A file's read ends soon, and its descriptor should not outlive the stream.
+            # Reading a file ends soon, and its descriptor should not outlive the stream.
             until_s = now_s + (_CLOSE_LIVE_S if slot.source.live else _CLOSE_FILE_S)
             thread.join(max(0.0, until_s - time.monotonic()))
 
     def _start(self) -> None:
-        # Not in __init__: Ctrl-C among these lines would leave threads that nobody could close.
+        # Not in __init__: Ctrl-C during these lines would leave threads that cannot be closed.
         for number, slot in enumerate(self._slots):
             name = f"edgebone-read-{slot.name}"
             self._threads.append(threading.Thread(target=self._read, args=(number,), name=name, daemon=True))
@@ -257,7 +258,7 @@ class Inbox:
         except BaseException as error:
             slot.error = error
             if self._forgiving and isinstance(error, SourceError):
-                _log.warning("%s; going on without it", error)
+                _log.warning("%s; continuing without it", error)
         finally:
             with self._arrived:
                 slot.ended = True
@@ -267,8 +268,8 @@ class Inbox:
     def _put(self, slot: _Slot, frame: Frame) -> None:
         wanted = slot.pick.wants(frame)
         if wanted and not slot.source.live:
-            # Here, where it goes on beside the model's work: none of these is dropped. One that is damaged says so
-            # again to whoever takes it.
+            # Decoded here, in parallel with the model, since none of these is dropped. A damaged one raises again when
+            # taken.
             with contextlib.suppress(SourceError):
                 self._decode(slot, frame)
         with self._arrived:
@@ -289,5 +290,5 @@ class Inbox:
 
 
 def own_frame(frame: Frame, source: Source, name: str) -> Frame:
-    """A frame of a source that goes by another name among others; one that was made elsewhere passes as it is."""
+    """Return a frame under its source's unique name; one made elsewhere is unchanged."""
     return frame.renamed(name) if name != source.name and frame.source == source.name else frame

@@ -1,4 +1,4 @@
-"""Results of live sources on their way to the caller."""
+"""Results of live sources, waiting for the caller."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Delivery(Generic[M]):
         number: Its source's number.
         frame: The frame.
         result: Its result.
-        model: What gave the result.
-        turn: Which of its source's frames it is, where the model's heads leave frames out.
+        model: The model that made the result.
+        turn: The number of the frame within its source, for heads that skip frames.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Delivery(Generic[M]):
 
 
 class Outbox(Generic[M]):
-    """Holds results until the caller asks: of a live source the newest only, of any other every one.
+    """Holds results until the caller asks: for a live source only the newest, for any other all.
 
     Args:
         live: Whether each source is live.
@@ -49,10 +49,10 @@ class Outbox(Generic[M]):
         self._changed = threading.Condition()
 
     def put(self, delivery: Delivery[M]) -> Delivery[M] | None:
-        """Leave a result, in place of an older one of the same live source.
+        """Add a result, replacing an older one of the same live source.
 
         Returns:
-            The older result, which is dropped for it; None where there is none.
+            The older result, which is dropped; None if there is none.
         """
         number = delivery.number
         with self._changed:
@@ -67,7 +67,7 @@ class Outbox(Generic[M]):
             return None
 
     def finish(self, error: BaseException | None = None) -> None:
-        """No more will come; an error is raised once what was before it is taken."""
+        """Mark the end; an error is raised after the earlier results are taken."""
         with self._changed:
             self._ended = True
             self._error = error
@@ -77,11 +77,11 @@ class Outbox(Generic[M]):
         """Wait for the next result.
 
         Returns:
-            The result; None when all are taken and no more will come.
+            The result; None if all are taken and no more will come.
 
         Raises:
-            TimeoutError: None came in time.
-            BaseException: What ended the work.
+            TimeoutError: None arrived in time.
+            BaseException: The error that ended the work.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._waiting or self._ended, timeout_s):
@@ -94,7 +94,7 @@ class Outbox(Generic[M]):
             return None
 
     def close(self) -> None:
-        """Nobody takes any more: let go of whoever waits for room."""
+        """Stop taking results, and wake threads that wait for space."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

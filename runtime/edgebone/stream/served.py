@@ -1,4 +1,4 @@
-"""What a stream needs of the model that looks at its frames."""
+"""The part of a model that a stream needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ M = TypeVar("M", bound="Served")
 
 
 class Prepared(Protocol):
-    """Frames as the model's engine takes them; what else there is in it is the model's own."""
+    """Frames prepared for the model's engine; its other attributes are private to the model."""
 
     @property
     def geometries(self) -> Sequence[Geometry]:
@@ -29,7 +29,7 @@ class Prepared(Protocol):
 
 
 class Served(Protocol):
-    """A model as a stream sees it; :class:`edgebone.Model` says what each of these does."""
+    """A model as a stream sees it; see :class:`edgebone.Model`."""
 
     @property
     def manifest(self) -> Manifest:
@@ -41,20 +41,20 @@ class Served(Protocol):
 
     @property
     def head_every(self) -> Mapping[str, int]:
-        """By detached head: one frame out of so many; 0 where it is asked for."""
+        """The rate of each detached head: every N-th frame; 0 for on demand."""
 
     @property
     def stream_batch(self) -> int:
-        """How many frames a stream gathers for one run."""
+        """The number of frames that a stream gathers for one run."""
 
     def new_buffer(self) -> Pixels:
-        """An input for the least batch."""
+        """Return an input buffer for the smallest batch."""
 
     def pixels_of(self, frame: Frame) -> NDArray[np.uint8]:
-        """A frame's pixels in the layout that the model takes, decoded."""
+        """Return a frame's decoded pixels in the model's layout."""
 
     def prepare(self, pictures: Sequence[Frame], buffer: Pixels | None = None) -> Prepared:
-        """Bring frames into the form that the network takes; none at all leave the buffer as it is."""
+        """Convert frames into the network's input; an empty sequence leaves the buffer unchanged."""
 
     def run(self, prepared: Any) -> Any:
         """Run the network and wait."""
@@ -65,10 +65,10 @@ class Served(Protocol):
     def answers(
         self, geometries: Sequence[Geometry], ran: Any, heads: Sequence[Collection[str] | None] | None
     ) -> list[Results]:
-        """From what a run returned to results, one a frame."""
+        """Decode a run's outputs into results, one per frame."""
 
     def load_other(self: M, path: str | os.PathLike[str], **options: Any) -> M:
-        """Load the bundle that is to take its place."""
+        """Load the bundle that will replace it."""
 
     def close(self) -> None:
         """Free the engines."""

@@ -1,4 +1,4 @@
-"""How a stream is doing: counts, durations a stage, and the state of every source."""
+"""A stream's figures: counts, durations per stage, and the state of every source."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ STAGES = ("queue", "pre", "infer", "decode", "sink", "age")
 
 @dataclass(frozen=True)
 class SourceStats:
-    """How one source of a stream is doing.
+    """The figures of one source.
 
-    Every frame that the source numbered is delivered, dropped, skipped or damaged, or still on its way.
+    Every numbered frame is delivered, dropped, skipped or damaged, or still in flight.
 
     Attributes:
-        name: The source's name, without credentials; no two of a stream are alike.
+        name: The source's name, without credentials; unique within a stream.
         state: ``CONNECTING``, ``LIVE``, ``STALLED``, ``RECONNECTING`` or ``ENDED``.
         frames: Frames delivered.
-        dropped: Frames that were lost because newer ones had come; of live sources only.
+        dropped: Frames of live sources that were dropped for newer ones.
         skipped: Frames left out on purpose, by ``max_fps`` or ``every``.
-        damaged: Frames that came, but could not be decoded.
-        reconnects: How often it came back after it was lost.
-        error: Why it is not live, in one line; empty where nothing is known to be wrong.
-        fps: Frames delivered a second, from its first to its latest.
+        damaged: Frames that could not be decoded.
+        reconnects: The number of reconnections.
+        error: Why it is not live, in one line; empty if no error is known.
+        fps: Frames delivered per second, from its first to its latest.
         age: From capture to delivery.
     """
 
@@ -43,22 +43,22 @@ class SourceStats:
 
 @dataclass(frozen=True)
 class StreamStats:
-    """How a stream is doing; percentiles are over the latest 2048 frames.
+    """The figures of a stream; percentiles are over the latest 2048 frames.
 
     Attributes:
         frames: Frames delivered.
-        dropped: Frames of live sources that were lost because newer ones had come.
+        dropped: Frames of live sources that were dropped for newer ones.
         seconds: Time from the first frame's arrival to the latest delivery.
-        fps: Frames delivered a second.
-        queue: From capture until the frame was taken up.
+        fps: Frames delivered per second.
+        queue: From capture until processing starts.
         pre: Decoding of a camera's frame and preprocessing.
         infer: Inference, from hand-over to result.
         decode: Decoding of the network's outputs.
-        sink: What the caller did with a result before it asked for the next.
+        sink: The caller's time with a result before it asks for the next.
         age: From capture to delivery.
-        sources: One a source, in order.
-        infer_now_s: How long the oldest run that is under way has taken by now, in seconds; 0 where none is.
-        sink_now_s: How long the caller has been at the latest result by now, in seconds; 0 where it waits for the next.
+        sources: One per source, in order.
+        infer_now_s: The duration so far of the oldest run in progress, in seconds; 0 without one.
+        sink_now_s: The caller's time so far with the latest result, in seconds; 0 if it waits for the next.
     """
 
     frames: int
@@ -86,7 +86,7 @@ class Delivered:
         self._last_ns = 0
 
     def add(self, now_ns: int, age_ns: int) -> None:
-        """Note a delivery."""
+        """Record a delivery."""
         self._first_ns = self._first_ns or now_ns
         self._last_ns = now_ns
         self.frames += 1
@@ -94,25 +94,25 @@ class Delivered:
 
     @property
     def fps(self) -> float:
-        """Deliveries a second; 0 before the second one."""
+        """Deliveries per second; 0 before the second one."""
         seconds = (self._last_ns - self._first_ns) / 1e9
         return round((self.frames - 1) / seconds, 2) if seconds else 0.0
 
 
 class Meter:
-    """Gathers durations a stage; written by the stream's threads, read by any."""
+    """Collects durations per stage; written by the stream's threads, readable by any."""
 
     def __init__(self) -> None:
         self._windows = {stage: Window() for stage in STAGES}
         self._lock = threading.Lock()
 
     def add(self, stage: str, duration_ns: int, frames: int = 1) -> None:
-        """Note how long a stage took; each of several frames waited for all of it."""
+        """Record a stage's duration; each of several frames waited for all of it."""
         with self._lock:
             for _ in range(frames):
                 self._windows[stage].add(duration_ns)
 
     def percentiles(self) -> dict[str, Percentiles]:
-        """The spread a stage."""
+        """Return the percentiles per stage."""
         with self._lock:
             return {stage: window.percentiles() for stage, window in self._windows.items()}

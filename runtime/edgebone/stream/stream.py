@@ -1,4 +1,4 @@
-"""Frames from sources through a model, in real time."""
+"""Runs frames from sources through a model in real time."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from edgebone.stream.turns import HeadTurns, check_rates
 from edgebone.stream.watchdog import Watchdog
 
 Taken = tuple[int, Frame]
-# How much sooner than needed the next frame is taken up, for threads that wake late.
+# How much earlier than needed the next frame is taken, for threads that wake late.
 _SPARE_S = 0.001
-# How often who waits for a frame says that nothing stands still.
+# How often a thread that waits for a frame signals that it is alive.
 _PULSE_S = 0.5
 
 
 @dataclass(frozen=True)
 class _InFlight(Generic[M]):
-    """Frames whose inference has begun; ``done_ns`` is filled when it ends."""
+    """Frames whose inference has started; ``done_ns`` is filled when it ends."""
 
     model: M
     batch: list[Taken]
@@ -51,7 +51,7 @@ class _InFlight(Generic[M]):
 
 
 def _stamp_when_done(future: Future[Any], then: Callable[[], None]) -> list[int]:
-    """Note when a run ends. Its future must not hold the frames: in a circle they would stay in memory for long."""
+    """Record when a run ends. Its future must not hold the frames: a cycle would keep them in memory for long."""
     done_ns: list[int] = []
 
     def stamp(_: Future[Any]) -> None:
@@ -63,32 +63,32 @@ def _stamp_when_done(future: Future[Any], then: Callable[[], None]) -> list[int]
 
 
 class Stream(Generic[M]):
-    """Iterates over ``(frame, result)``; make one with :meth:`edgebone.Model.stream`.
+    """Iterates over ``(frame, result)``; create it with :meth:`edgebone.Model.stream`.
 
-    Files and folders lose no frame, and where the engine gains from it their next frame is prepared while the current
-    one is inferred. Live sources continue with their newest frame: a thread of the stream's own keeps the engine busy
-    while the caller works, and the caller gets each camera's newest result. Cameras take turns, so that none starves;
-    a model that is loaded for a batch gets frames of several cameras at once, and never waits for one that is late.
+    Files and folders lose no frame, and if the engine benefits their next frame is prepared during inference of the
+    current one. Live sources continue with their newest frame: the stream's own thread keeps the engine busy while the
+    caller works, and the caller gets each camera's newest result. Cameras take turns, so that none starves; a model
+    loaded for a batch gets frames of several cameras at once, and never waits for a late one.
 
     Leaving the loop, or the ``with`` block, closes the sources; the model stays open.
 
     Args:
-        model: What looks at the frames.
-        sources: Where they come from.
-        limits: What is wanted of each source's frames; none for all of them.
-        look: Whether the model looks at each frame; else frames come with no results, and a live source's newest one
-            is taken when the caller asks for it.
-        forgiving: A source that fails ends, and the others go on; its error is in ``stats``. Else it raises.
-        stall_s: After so long without an answer an engine counts as stalled: longer than any run, also the first one
-            of an engine that still prepares itself. Time in which the process stood still does not count.
-        pulse: Called at least once a second while the caller waits for a frame, and at each frame: who is told so
-            knows that neither the stream nor its caller stands still.
+        model: The model.
+        sources: The sources.
+        limits: Which of each source's frames are wanted; empty for all.
+        look: Whether the model runs on each frame; else frames come without results, and a live source's newest one is
+            taken when the caller asks for it.
+        forgiving: A source that fails ends, while the others continue; its error is in ``stats``. Else it raises.
+        stall_s: The time without an answer after which an engine counts as stalled: longer than any run, including the
+            first one of an engine that still prepares itself. Time in which the process was suspended does not count.
+        pulse: Called at each frame, and at least once a second while the caller waits for one: shows that neither the
+            stream nor its caller is stalled.
 
     Attributes:
         sources: The sources, in the order of the call.
-        names: What they are called in their frames, in ``stats`` and in messages; no two are alike.
-        model: The model now; another one after :meth:`swap`.
-        answered_by: The model that gave the result in hand: behind a swap, for some frames more the one before.
+        names: Their unique names in frames, in ``stats`` and in messages.
+        model: The current model; another one after :meth:`swap`.
+        answered_by: The model that made the current result: after a swap, the previous one for some more frames.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Stream(Generic[M]):
         self._stall_s = stall_s
         self._pulse = pulse
         self._stalled = False
-        # Weak, so that a loop that is left lets go of the generator, which then closes the sources at once.
+        # Weak, so that leaving a loop releases the generator, which then closes the sources at once.
         self._iterator: weakref.ref[Generator[tuple[Frame, Results], None, None]] | None = None
         self._begun = False
 
     def __iter__(self) -> Iterator[tuple[Frame, Results]]:
-        """Begin, or go on where the loop before stopped: a stream is gone through once."""
+        """Start, or continue where the previous loop stopped: a stream is iterated once."""
         if self._iterator is not None:
             return self._iterator() or iter(())
         generator = self._run()
@@ -145,7 +145,7 @@ class Stream(Generic[M]):
 
     @property
     def stats(self) -> StreamStats:
-        """The figures so far; may be asked from any thread."""
+        """The figures so far; thread-safe."""
         seconds = max(0, self._delivered_ns - self._started_ns) / 1e9
         fps = self._frames / seconds if seconds else 0.0
         sources = tuple(self._source_stats(number) for number in range(len(self.sources)))
@@ -168,10 +168,10 @@ class Stream(Generic[M]):
         )  # fmt: skip
 
     def swap(self, model: M | str | os.PathLike[str], **options: Any) -> M:
-        """Go on with another model from the next frame on; may be called from any thread, and within the loop.
+        """Continue with another model from the next frame on; thread-safe, also within the loop.
 
-        No frame is lost: those under way are finished by the model that began them, which is then closed. The stream
-        closes the new one at its own end.
+        No frame is lost: those in flight are finished by the previous model, which is then closed. The stream closes
+        the new one at its own end.
 
         Args:
             model: A model, or a bundle's path, which is loaded and run once first.
@@ -181,13 +181,13 @@ class Stream(Generic[M]):
             The new model.
 
         Raises:
-            BundleError: The bundle cannot be read. Whatever is raised, the stream goes on with the model that it has.
+            BundleError: The bundle cannot be read. After any error the stream keeps its model.
             NoEngineError: No engine runs it.
-            EngineError: It fails at its first run, or the stream has ended.
+            EngineError: Its first run fails, or the stream has ended.
         """
         new = self.model.load_other(model, **options) if isinstance(model, (str, os.PathLike)) else model
         try:
-            # The first run is the slowest, and the one that fails.
+            # The first run is the slowest and the most likely to fail.
             new.run(new.prepare([]))
         except BaseException:
             if new is not model:
@@ -200,26 +200,26 @@ class Stream(Generic[M]):
             passed_over.close()
         if ended:
             self._close_models()
-            raise EngineError("the stream has ended: there is no frame left for another model")
+            raise EngineError("the stream has ended: no frame is left for another model")
         return new
 
     def ask(self, *heads: str) -> None:
-        """Have heads run on the next frame of every source, whatever their rate; may be called from any thread.
+        """Run heads on the next frame of every source, whatever their rate; thread-safe.
 
-        Where that frame's result is dropped for a newer one, they run again, until one with them is delivered.
+        If that frame's result is dropped for a newer one, they run again, until a result with them is delivered.
 
         Args:
-            *heads: Names of detached heads; the others run on every frame as it is.
+            *heads: Names of detached heads; the others run on every frame anyway.
 
         Raises:
-            BundleError: There is no such head.
+            BundleError: No such head.
         """
         check_rates(dict.fromkeys(heads, 1), self.model.manifest)
         for turns in self._turns:
             turns.ask(heads)
 
     def _take_over(self) -> None:
-        """Begin with the model that waits, if one does."""
+        """Switch to the waiting model, if any."""
         with self._swapping:
             new, self._next_model = self._next_model, None
         if new is None:
@@ -236,7 +236,7 @@ class Stream(Generic[M]):
 
     @property
     def _depth(self) -> int:
-        """How many frames are prepared or under way at a time: one where both want the same cores."""
+        """Return the number of frames prepared or in flight: one if both need the same cores."""
         return max(2, self.model.engine.in_flight) if self.model.engine.overlaps else 1
 
     def close(self) -> None:
@@ -297,7 +297,7 @@ class Stream(Generic[M]):
         return frame, result
 
     def _close_models(self) -> None:
-        """What was swapped in is the stream's own."""
+        """Close the models that were swapped in, which the stream owns."""
         with self._swapping:
             self._ended = True
             waiting, self._next_model = self._next_model, None
@@ -318,7 +318,7 @@ class Stream(Generic[M]):
             yield batch
 
     def _take(self) -> Taken | None:
-        """Wait for the next frame; None where no further one comes."""
+        """Wait for the next frame; None if there are no more."""
         while True:
             taken = self._inbox.take(until_s=time.monotonic() + _PULSE_S)
             if taken is not None or self._inbox.ended:
@@ -335,7 +335,7 @@ class Stream(Generic[M]):
             yield Delivery(number, frame, {}, self.model, 0)
 
     def _read(self) -> Generator[list[Taken], None, None]:
-        """Full batches, where the model is loaded for one."""
+        """Yield full batches if the model is loaded for one."""
         while (taken := self._take()) is not None:
             batch = [taken]
             failure: Exception | None = None
@@ -343,7 +343,7 @@ class Stream(Generic[M]):
                 try:
                     more = self._take()
                 except Exception as error:
-                    # Raised once the frames before it are delivered.
+                    # Raised after the frames before it are delivered.
                     failure = error
                     break
                 if more is None:
@@ -354,7 +354,7 @@ class Stream(Generic[M]):
                 raise failure
 
     def _every(self, batches: Iterator[list[Taken]]) -> Generator[Delivery[M], None, None]:
-        """The next frames are prepared while the current ones are inferred: nothing waits for them."""
+        """Prepare the next frames during inference of the current ones."""
         failure: Exception | None = None
         try:
             while failure is None:
@@ -365,7 +365,7 @@ class Stream(Generic[M]):
                 except StopIteration:
                     break
                 except Exception as error:
-                    # Raised once the frames before it, which are under way, are delivered.
+                    # Raised after the frames before it, which are in flight, are delivered.
                     failure = error
                 if len(self._under_way) >= self._depth:
                     yield from self._finish()
@@ -377,7 +377,7 @@ class Stream(Generic[M]):
             raise failure
 
     def _newest(self) -> Generator[Delivery[M], None, None]:
-        """What a thread of the stream's own leaves, which keeps the engine at the newest frames."""
+        """Yield the results of the stream's own thread, which keeps the engine at the newest frames."""
         outbox: Outbox[M] = Outbox([source.live for source in self.sources])
         stop = threading.Event()
         worker = threading.Thread(target=self._work, args=(outbox, stop), name="edgebone-stream", daemon=True)
@@ -411,13 +411,13 @@ class Stream(Generic[M]):
             while self._under_way and not stop.is_set() and not self._stalled:
                 self._leave(outbox)
         except BaseException as error:
-            # Where there are two, the first one is the one to tell.
+            # Of two errors, the first one is reported.
             failure = failure or error
         outbox.finish(failure)
         self._abandon()
 
     def _serve(self, outbox: Outbox[M], stop: threading.Event) -> None:
-        """Until the sources have ended, or nobody listens any more."""
+        """Serve until the sources have ended or the caller has stopped."""
         while not stop.is_set():
             if self._under_way and (self._under_way[0].future.done() or len(self._under_way) >= self._depth):
                 self._leave(outbox)
@@ -439,13 +439,13 @@ class Stream(Generic[M]):
                 self._turns[delivery.number].replaced(dropped.result, delivery.result)
 
     def _gather(self, stop: threading.Event) -> list[Taken]:
-        """The newest frames, as many as the model takes at once: a run's result that is ready goes before them."""
+        """Gather the newest frames, as many as the model takes at once; finished results are delivered first."""
 
         def has_other_work() -> bool:
             return stop.is_set() or (bool(self._under_way) and self._under_way[0].future.done())
 
         if self._under_way and self.model.engine.in_flight == 1:
-            # Prepared any sooner, a frame would only grow old while the run before it ends.
+            # Prepared earlier, a frame would only age until the previous run ends.
             running_ns = max(self._under_way[0].submitted_ns, self._done_ns)
             self._inbox.pause(running_ns / 1e9 + self._run_s - 1.5 * self._prepare_s - _SPARE_S, has_other_work)
         batch: list[Taken] = []
@@ -457,7 +457,7 @@ class Stream(Generic[M]):
             if taken is None:
                 break
             batch.append(taken)
-            # A frame waits for company at most as long as half a run takes: more would cost what a batch gains.
+            # A frame waits for others for at most half a run: longer would cost what a batch gains.
             until_s = until_s or time.monotonic() + self._run_s / 2
         return batch
 
@@ -489,7 +489,7 @@ class Stream(Generic[M]):
         self._under_way.append(ran)
 
     def _fits(self, taken: Taken, buffer: Pixels) -> bool:
-        """Whether a frame can be brought to the network's size; a picture file that cannot be is left out."""
+        """Return whether a frame can be resized for the network; a picture file that cannot is left out."""
         number, frame = taken
         try:
             self.model.prepare([frame], buffer)
@@ -526,11 +526,11 @@ class Stream(Generic[M]):
         ]
 
     def _waiting(self) -> _InFlight[M] | None:
-        """The oldest run that has no answer yet."""
+        """Return the oldest unfinished run."""
         return next((ran for ran in tuple(self._under_way) if not ran.future.done()), None)
 
     def _look_after_engine(self, watchdog: Watchdog) -> None:
-        """An engine that gives no answer is an error, not a stream that stands still."""
+        """Turn an unresponsive engine into an error instead of a stalled stream."""
         waiting = self._waiting()
         if watchdog.wake(None if waiting is None else waiting.submitted_ns) and waiting is not None:
             self._give_up(waiting)
@@ -539,11 +539,11 @@ class Stream(Generic[M]):
         self._stalled = True
         raise EngineStalledError(
             f"the engine {ran.model.engine.name} has not answered for {self._stall_s:.0f} s; the device may be lost: "
-            "start the program again, or have `edgebone run --restart` do it"
+            "restart the program, or use `edgebone run --restart`"
         )
 
     def _abandon(self) -> None:
-        """Wait for what is still under way: its buffers must not be freed under it. A stalled engine never ends."""
+        """Wait for runs in flight, whose buffers must not be freed. A stalled engine never ends."""
         while self._under_way and not self._stalled:
             future = self._under_way.popleft().future
             Watchdog(self._stall_s).wait(lambda wait_s: _answers(future, wait_s))  # noqa: B023
@@ -565,5 +565,5 @@ def _ends(thread: threading.Thread, wait_s: float) -> bool:
 
 
 def _smooth(before_s: float, latest_ns: int) -> float:
-    """A duration that follows its latest values slowly, so that one late run changes little."""
+    """Return a smoothed duration, so that one late run changes little."""
     return latest_ns / 1e9 if not before_s else 0.9 * before_s + 0.1 * latest_ns / 1e9

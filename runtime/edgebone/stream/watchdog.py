@@ -1,4 +1,4 @@
-"""How long something has not answered, by a clock that stands still while the process does."""
+"""Measures unresponsiveness by a clock that stops while the process is suspended."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _WAKES = 60
 class Watchdog:
     """Counts its own wake-ups instead of the time.
 
-    After SIGSTOP, ``docker pause``, a debugger or a virtual machine's sleep every clock has gone on, and whatever
-    waits finds its time-out over; but it has woken up once.
+    After SIGSTOP, ``docker pause``, a debugger or a virtual machine's sleep every clock has advanced and time-outs have
+    expired; but the watchdog has woken up only once.
 
     Args:
-        limit_s: How long is too long, of a process that runs.
+        limit_s: The limit of running time.
 
     Attributes:
-        tick_s: From one wake-up to the next.
+        tick_s: The time between wake-ups.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -29,21 +29,21 @@ class Watchdog:
         """Wait for one thing.
 
         Args:
-            answers: Waits for it so many seconds at most; returns whether it is there.
+            answers: Waits for it for at most the given seconds; returns whether it is done.
 
         Returns:
-            Whether it came before the limit.
+            Whether it was done before the limit.
         """
         return any(answers(self.tick_s) for _ in range(_WAKES))
 
     def wake(self, waits_for: int | None) -> bool:
-        """Note a wake-up.
+        """Record a wake-up.
 
         Args:
-            waits_for: A number of what is waited for now; None for nothing.
+            waits_for: The number of the item being waited for; None for nothing.
 
         Returns:
-            Whether the same thing was waited for at each wake-up up to the limit.
+            Whether the same item was waited for at each wake-up up to the limit.
         """
         self._wakes = self._wakes + 1 if waits_for == self._waits_for else 0
         self._waits_for = waits_for

@@ -1,1 +1,1 @@
-"""What a kind of output is, whatever decoder reads it: one file a task, and a row of it in ``edgebone.tasks.table``."""
+"""Kinds of output, independent of the decoder: one file per task, and a row in ``edgebone.tasks.table``."""

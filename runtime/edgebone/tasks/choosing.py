@@ -1,4 +1,4 @@
-"""Boxes of some classes alone, by their labels."""
+"""Selects boxes by class label."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LISTED = 10
 
 
 def check_classes(manifest: Manifest, classes: Collection[str]) -> None:
-    """Refuse a class that no head has.
+    """Reject a class that no head has.
 
     Raises:
-        BundleError: There is no such class; names those near it.
+        BundleError: The class is unknown; the message names similar ones.
     """
     known = dict.fromkeys(label for head in manifest.heads.values() for label in head.labels)
     for name in [classes] if isinstance(classes, str) else classes:
@@ -30,7 +30,7 @@ def check_classes(manifest: Manifest, classes: Collection[str]) -> None:
 
 
 def only_classes(results: Results, classes: Collection[str]) -> Results:
-    """The results with the boxes of these classes alone; what is no box stays."""
+    """Return the results with only the boxes of these classes; other results are kept."""
     wanted = {classes} if isinstance(classes, str) else set(classes)
     if isinstance(results, dict):
         return HeadResults((name, _only_of(result, wanted)) for name, result in results.items())

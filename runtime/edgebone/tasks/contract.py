@@ -1,4 +1,4 @@
-"""What every task says of itself."""
+"""The contract of tasks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ R = TypeVar("R", bound=Result)
 
 @dataclass(frozen=True)
 class Task(Generic[R]):
-    """A kind of output. Places are ``module:name``, so that a task imports nothing of what it names.
+    """A kind of output. Places are ``module:name``, so that a task imports none of them.
 
     Attributes:
         name: Its name, such as ``detection``.
-        result: The class of its results, whose ``to_dict`` is their JSON form.
-        returns: What its heads return, for messages: ``boxes``, ``an embedding``.
-        headlines: What a result says in a word or two, once each: the classes that were found.
-        agreement: How much two results of one picture are the same, 0 to 1; the third argument is the head's params.
-        metric: The one figure that it is measured by, 0 to 100; None where it is compared with FP32 alone.
-        figures: All that is counted, for a person: ``top-1 and top-5``.
-        evaluation: Place of its :class:`edgebone.evaluate.contract.Evaluation`; empty where there is no metric.
+        result: The class of its results; ``to_dict`` returns their JSON form.
+        returns: Its heads' results, for messages: ``boxes``, ``an embedding``.
+        headlines: Returns a result's summary words, once each: the classes found.
+        agreement: Returns how much two results of one picture agree, 0 to 1; the third argument is the head's params.
+        metric: Its main metric, 0 to 100; None if it is only compared with FP32.
+        figures: All its figures, for people: ``top-1 and top-5``.
+        evaluation: Place of its :class:`edgebone.evaluate.contract.Evaluation`; empty without a metric.
         drawing: Place of its :class:`edgebone.sinks.annotate.Drawing`; empty for a line of text.
-        writer: Place of what labels pictures with its results, see :class:`edgebone.labelling.Answers`; empty where
+        writer: Place of the class that writes its results as labels, see :class:`edgebone.labelling.Answers`; empty if
             nothing learns from them.
-        one_score_a_label: Whether an output holds a score for each label, so that Triton can say the labels itself.
-        has_labels: Whether its heads have classes with names.
+        one_score_a_label: Whether an output holds a score for each label, so that Triton can return the labels itself.
+        has_labels: Whether its heads have named classes.
     """
 
     name: str
@@ -46,20 +46,22 @@ class Task(Generic[R]):
     has_labels: bool = False
 
     def of(self, result: object) -> R | None:
-        """The result where it is one of this task, else None."""
+        """Return the result if it is of this task, else None."""
         return result if isinstance(result, self.result) else None
 
     def pick(self, results: Results, head: str) -> R:
-        """A head's result out of a frame's.
+        """Return a head's result from a frame's results.
 
         Args:
-            results: A frame's, of one head or of several.
+            results: A frame's results, of one head or several.
             head: The head's name.
 
         Raises:
-            BundleError: It is of another task: another head has taken the place of the one that is meant.
+            BundleError: It is of another task: the head was replaced by another.
         """
         found = self.of(results[head] if isinstance(results, dict) else results)
         if found is None:
-            raise BundleError(f"head {head} no longer gives {self.returns}: a head of another kind is in its place")
+            raise BundleError(
+                f"head {head} no longer returns {self.returns}: it was replaced by a head of another kind"
+            )
         return found

@@ -1,4 +1,4 @@
-"""Boxes around what was found."""
+"""Boxes around objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgebone.core.compare import REDUCED
 from edgebone.core.detections import Detections
 from edgebone.tasks.contract import Task
 
-# Boxes below it change nothing that could be seen in the figures.
+# Boxes below it do not change the figures noticeably.
 LEAST_SCORE = 0.01
 
 
@@ -22,7 +22,7 @@ def _headlines(result: Detections) -> set[str]:
 
 
 def _agreement(a: Detections, b: Detections, params: Mapping[str, Any]) -> float:
-    """Of boxes from the head's least score on."""
+    """Compare boxes from the head's score threshold up."""
     least = float(params.get("score", LEAST_SCORE))
     return matched_share(
         _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within

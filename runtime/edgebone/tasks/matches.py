@@ -1,4 +1,4 @@
-"""What a gallery says of an embedding: no decoder gives it."""
+"""A gallery's matches for an embedding: no decoder returns them."""
 
 from __future__ import annotations
 

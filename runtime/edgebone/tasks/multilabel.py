@@ -1,4 +1,4 @@
-"""Labels that hold each for itself."""
+"""Independent labels."""
 
 from __future__ import annotations
 

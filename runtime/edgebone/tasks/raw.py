@@ -1,4 +1,4 @@
-"""The network's outputs, as they came."""
+"""The network's raw outputs."""
 
 from __future__ import annotations
 

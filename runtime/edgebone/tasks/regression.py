@@ -1,4 +1,4 @@
-"""Numbers with names."""
+"""Named numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgebone.tasks.contract import Task
 
 
 def _headlines(_: Regression) -> set[str]:
-    # Numbers are not counted: hardly one comes twice.
+    # Numbers are not counted: hardly any value repeats.
     return set()
 
 
 def _agreement(a: Regression, b: Regression, _: Mapping[str, Any]) -> float:
-    # Not their direction: one number has none.
+    # Not by direction: a single number has none.
     off, size = np.linalg.norm(a.values - b.values), np.linalg.norm(b.values)
     return max(0.0, 1 - float(off / size)) if size else float(not off)
 

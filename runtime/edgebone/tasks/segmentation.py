@@ -1,4 +1,4 @@
-"""A class a pixel."""
+"""One class per pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every task there is, a row each."""
+"""The table of tasks, one row each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgebone.tasks.raw import RAW
 from edgebone.tasks.regression import REGRESSION
 from edgebone.tasks.segmentation import SEGMENTATION
 
-# In the order in which they are drawn: areas first, so that they do not cover boxes.
+# In drawing order: areas first, so that they do not cover boxes.
 TASKS: tuple[Task[Any], ...] = (
     SEGMENTATION,
     ANOMALY,
@@ -33,11 +33,11 @@ TASKS: tuple[Task[Any], ...] = (
 
 
 def task_of_result(result: Result) -> Task[Any] | None:
-    """The task that a result is of; None for one that no task here has."""
+    """Return the task of a result; None if unknown."""
     return next((task for task in TASKS if task.of(result) is not None), None)
 
 
 def headlines(result: Result) -> set[str]:
-    """What there is to say about a result, once each: the best class, or the classes that were found."""
+    """Return a result's summary words, once each: the best class, or the classes found."""
     task = task_of_result(result)
     return {type(result).__name__.lower()} if task is None else task.headlines(result)

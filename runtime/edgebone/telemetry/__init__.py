@@ -1,4 +1,4 @@
-"""What a machine draws, how warm it is and how a stream does, for whoever watches over it."""
+"""A machine's power and temperature and a stream's health, for monitoring."""
 
 from edgebone.telemetry.prometheus import MetricsServer, serve_metrics
 from edgebone.telemetry.sensors import Reading, Sensor, probe_sensors

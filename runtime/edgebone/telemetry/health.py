@@ -1,25 +1,25 @@
-"""Whether a stream does what it is there for: what ``/healthz`` answers."""
+"""Checks a stream's health for ``/healthz``."""
 
 from __future__ import annotations
 
 from edgebone.stream.stats import StreamStats
 
 STANDS_S = 10.0
-"""After so long with one run, or with one result, a stream stands."""
+"""The time on one run or one result after which a stream is stalled."""
 
 
 def what_is_wrong(stats: StreamStats) -> list[str]:
-    """Why a stream is not well, in lines; none where it is.
+    """Return the reasons why a stream is unhealthy, as lines; empty if it is healthy.
 
-    It is well where at least one of its sources gives frames or has come to its end, the engine has answered within
-    :data:`STANDS_S`, and whoever takes the results has taken the next one within it. A source that is still connecting
-    gives no frames yet. Names of sources carry no credentials.
+    A stream is healthy if at least one source delivers frames or has ended, and if the engine and the consumer of the
+    results have each finished their current item within :data:`STANDS_S`. A source that is still connecting does not
+    deliver frames yet. Names of sources contain no credentials.
     """
     wrong = []
     if stats.infer_now_s > STANDS_S:
         wrong.append(f"the engine has not answered for {stats.infer_now_s:.0f} s")
     if stats.sink_now_s > STANDS_S:
-        wrong.append(f"what takes the results has been at one for {stats.sink_now_s:.0f} s")
+        wrong.append(f"the consumer has been busy with one result for {stats.sink_now_s:.0f} s")
     well = [
         source for source in stats.sources if source.state == "LIVE" or (source.state, source.error) == ("ENDED", "")
     ]

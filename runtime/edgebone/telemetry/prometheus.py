@@ -21,17 +21,17 @@ from edgebone.telemetry.sensors import Sensor, probe_sensors
 
 _COUNTS = {
     "frames": "Frames delivered.",
-    "dropped": "Frames of live sources that were lost because newer ones had come.",
+    "dropped": "Frames of live sources that were dropped for newer ones.",
     "skipped": "Frames left out on purpose.",
     "damaged": "Frames that could not be decoded.",
-    "reconnects": "How often a source came back after it was lost.",
+    "reconnects": "Reconnections of a source after it was lost.",
 }
 _PAUSE_S = 0.1
 _QUANTILES = {"0.5": "p50_ms", "0.9": "p90_ms", "0.99": "p99_ms", "1": "max_ms"}
 
 
 class MetricsServer:
-    """Serves ``http://HOST:PORT/metrics`` and ``/healthz``; make one with :func:`serve_metrics`.
+    """Serves ``http://HOST:PORT/metrics`` and ``/healthz``; create it with :func:`serve_metrics`.
 
     Attributes:
         port: The port it listens on.
@@ -56,22 +56,22 @@ def serve_metrics(
     sensors: Sequence[Sensor] | None = None,
     host: str = "127.0.0.1",
 ) -> MetricsServer:
-    """Serve a stream's figures to Prometheus; nothing is computed before somebody asks.
+    """Serve a stream's figures to Prometheus; they are computed on request.
 
-    ``/metrics`` has the figures. ``/healthz`` answers 200 while the stream is well, and 503 with the reasons where
-    it is not, see :func:`edgebone.telemetry.health.what_is_wrong`. Every other path is 404.
+    ``/metrics`` has the figures. ``/healthz`` returns 200 while the stream is healthy, else 503 with the reasons, see
+    :func:`edgebone.telemetry.health.what_is_wrong`. Every other path is 404.
 
-    Anybody who reaches the port may read them: names of cameras are among them.
+    Anyone who can reach the port can read them, including the names of cameras.
 
     Args:
-        stats: Gives the figures, such as ``lambda: stream.stats``.
-        port: Where; 0 takes a free one.
-        sensors: The machine's; None looks for what there is.
-        host: The address to listen on, IPv4 or IPv6; this machine's own programs only, by default.
+        stats: Returns the figures, such as ``lambda: stream.stats``.
+        port: The port; 0 for any free one.
+        sensors: The machine's sensors; None detects them.
+        host: The address to listen on, IPv4 or IPv6; by default reachable only from this machine.
 
     Raises:
         MissingDependencyError: prometheus-client is not installed.
-        EdgeboneError: The port is taken, or not allowed; the address is none of this machine's.
+        EdgeboneError: The port is in use or not allowed, or the address is not this machine's.
     """
     try:
         import prometheus_client
@@ -122,7 +122,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         try:
             return super().get_request()
         except OSError:
-            # No descriptor is left, say: the connection stays in the queue, and would be tried again without a pause.
+            # For example no descriptor is left: the connection stays queued, and would be retried without a pause.
             time.sleep(_PAUSE_S)
             raise
 
@@ -146,11 +146,11 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that is slow, or gone, is no news."""
+        """Ignore clients that are slow or gone."""
 
 
 class _Handler(WSGIRequestHandler):
-    """Reads a request within a time and a size, and logs nothing."""
+    """Reads a request within limits of time and size, and logs nothing."""
 
     def setup(self) -> None:
         """Called by socketserver."""
@@ -164,14 +164,14 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Collector:
-    """Asks the stream and the sensors when Prometheus asks."""
+    """Reads the stream and the sensors on each request."""
 
     def __init__(self, stats: Callable[[], StreamStats], sensors: Sequence[Sensor]) -> None:
         self._stats = stats
         self._sensors = sensors
 
     def describe(self) -> list[Any]:
-        """Nothing ahead of time: that would read the sensors."""
+        """Return nothing in advance: that would read the sensors."""
         return []
 
     def collect(self) -> Iterator[Any]:
@@ -187,7 +187,7 @@ class _Collector:
         state = GaugeMetricFamily(
             "edgebone_source_state", "1 for the state a source is in.", labels=["source", "state"]
         )
-        fps = GaugeMetricFamily("edgebone_source_fps", "Frames delivered a second.", labels=["source"])
+        fps = GaugeMetricFamily("edgebone_source_fps", "Frames delivered per second.", labels=["source"])
         age = GaugeMetricFamily(
             "edgebone_age_seconds", "From capture to delivery, of the latest frames.", labels=["source", "quantile"]
         )
@@ -196,7 +196,7 @@ class _Collector:
             fps.add_metric([source.name], source.fps)
             _add_quantiles(age, source.name, source.age)
         stages = GaugeMetricFamily(
-            "edgebone_stage_seconds", "Time a frame spends in a stage, of the latest frames.",
+            "edgebone_stage_seconds", "Time per stage, of the latest frames.",
             labels=["stage", "quantile"],
         )  # fmt: skip
         for stage in STAGES:

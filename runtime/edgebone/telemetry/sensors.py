@@ -1,6 +1,6 @@
-"""Power, temperature and load of this machine, from whatever can be read on it.
+"""Power, temperature and load of this machine, from the sensors that it has.
 
-The Jetson's files are after NVIDIA's Jetson Linux Developer Guide (power monitors INA3221 in hwmon, GPU load); neither
+The Jetson's files follow NVIDIA's Jetson Linux Developer Guide (power monitors INA3221 in hwmon, GPU load); neither
 they nor NVML have been read on hardware by this project yet.
 """
 
@@ -21,9 +21,9 @@ class Reading:
     """One value.
 
     Attributes:
-        quantity: What is measured, with its unit: ``power_watts``, ``temperature_celsius``, ``load_ratio``,
+        quantity: The quantity with its unit: ``power_watts``, ``temperature_celsius``, ``load_ratio``,
             ``memory_bytes``, ``clock_hertz``, ``cpu_seconds``, ``threads``, ``open_files``.
-        device: Of what: ``cpu package-0``, ``gpu 0``, ``VDD_GPU_SOC``, ``process``.
+        device: The device: ``cpu package-0``, ``gpu 0``, ``VDD_GPU_SOC``, ``process``.
         value: The value.
     """
 
@@ -33,14 +33,14 @@ class Reading:
 
 
 Sensor = Callable[[], list[Reading]]
-"""Reads one thing, now; nothing where it cannot be read any more."""
+"""Reads one sensor; returns nothing if it can no longer be read."""
 
 
 def probe_sensors(root: Path = Path("/")) -> tuple[Sensor, ...]:
-    """Find what can be read here; what needs rights or packages that are not there is left out.
+    """Find this machine's sensors; those that need missing permissions or packages are omitted.
 
     Args:
-        root: Where ``sys`` and ``proc`` lie.
+        root: The folder of ``sys`` and ``proc``.
     """
     found: list[Sensor] = [partial(read_process, root)]
     found += [partial(_thermal, zone) for zone in sorted(root.glob("sys/class/thermal/thermal_zone*"))]
@@ -66,7 +66,7 @@ def _number(path: Path) -> float | None:
 
 
 def read_process(root: Path = Path("/")) -> list[Reading]:
-    """This process: what grows when something leaks."""
+    """Read this process's figures: those that grow with a leak."""
     own = root / "proc/self"
     try:
         fields = (own / "stat").read_text().rpartition(")")[2].split()
@@ -93,10 +93,10 @@ def _thermal(zone: Path) -> list[Reading]:
 
 
 class PackagePower:
-    """A processor package's power, from its energy counter (RAPL), since the reading before.
+    """A processor package's mean power since the previous reading, from its energy counter (RAPL).
 
     Args:
-        folder: Such as ``/sys/class/powercap/intel-rapl:0``; readable for root only, on most systems.
+        folder: Such as ``/sys/class/powercap/intel-rapl:0``; readable only by root on most systems.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,7 +107,7 @@ class PackagePower:
         return time.monotonic(), _number(self._folder / "energy_uj")
 
     def __call__(self) -> list[Reading]:
-        """Read it; nothing within a tenth of a second of the reading before, in which the counter hardly moves."""
+        """Read it; empty within a tenth of a second of the previous reading, in which the counter hardly moves."""
         before_s, before_uj = self._before
         now_s, now_uj = self._now()
         if now_uj is None or before_uj is None or now_s - before_s < 0.1:
@@ -115,7 +115,7 @@ class PackagePower:
         self._before = now_s, now_uj
         used_uj = now_uj - before_uj
         if used_uj < 0:
-            # The counter begins anew at its end.
+            # The counter wraps around.
             used_uj += _number(self._folder / "max_energy_range_uj") or 0.0
         name = self._folder.name
         with contextlib.suppress(OSError):
@@ -124,7 +124,7 @@ class PackagePower:
 
 
 def _rail(label: Path) -> list[Reading]:
-    """One rail of a Jetson's power monitor: millivolts times milliamperes."""
+    """Read one rail of a Jetson's power monitor: millivolts times milliamperes."""
     number = label.name.removeprefix("in").removesuffix("_label")
     millivolts = _number(label.with_name(f"in{number}_input"))
     milliamperes = _number(label.with_name(f"curr{number}_input"))
@@ -134,13 +134,13 @@ def _rail(label: Path) -> list[Reading]:
 
 
 def _jetson_gpu(path: Path) -> list[Reading]:
-    """A Jetson's GPU load, in tenths of a percent."""
+    """Read a Jetson's GPU load, in tenths of a percent."""
     load = _number(path)
     return [] if load is None else [Reading("load_ratio", "gpu", load / 1000)]
 
 
 def _nvml() -> Iterator[Sensor]:
-    """The NVIDIA cards of a PC, where nvidia-ml-py is installed and the driver is there."""
+    """Yield the NVIDIA cards of a PC, if nvidia-ml-py and the driver are installed."""
     try:
         import pynvml
     except ImportError:
@@ -155,7 +155,7 @@ def _nvml() -> Iterator[Sensor]:
 
 
 def read_card(nvml: Any, name: str, card: Any) -> list[Reading]:
-    """What a card tells; some do not have every value."""
+    """Read a card's values; some cards lack some values."""
     values: dict[str, Callable[[], float]] = {
         "power_watts": lambda: nvml.nvmlDeviceGetPowerUsage(card) / 1000,
         "temperature_celsius": lambda: nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU),

@@ -1,1 +1,1 @@
-"""``edgebone export-triton``: a model repository for those who serve from NVIDIA Triton."""
+"""``edgebone export-triton``: a model repository for NVIDIA Triton."""

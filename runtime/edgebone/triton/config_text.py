@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Union
 
-# A bare word (an enum), a string, a number, a message, or several of them, which repeat the field.
+# A bare word (an enum), a string, a number, a message, or a sequence of them, which repeats the field.
 Field = Union["Word", str, bool, int, float, Mapping[str, "Field"], Sequence["Field"]]
 
 
@@ -16,11 +16,11 @@ class Word(str):
 
 
 def to_text(message: Mapping[str, Field], indent: int = 0) -> str:
-    """A message as protobuf's text format.
+    """Return a message in protobuf's text format.
 
     Args:
         message: Values by field name; a sequence repeats the field.
-        indent: How deep it lies in others.
+        indent: Its nesting depth.
     """
     pad = "  " * indent
     lines: list[str] = []
@@ -41,7 +41,7 @@ def _scalar(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
-    # Bytes beyond ASCII in octal: the one escape that every reader of the format has.
+    # Bytes beyond ASCII in octal: the only escape that every reader of the format supports.
     escaped = "".join(
         {"\\": "\\\\", '"': '\\"', "\n": "\\n"}.get(chr(byte)) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}")
         for byte in str(value).encode()

@@ -36,7 +36,7 @@ _WARMUP = "golden"
 
 @dataclass(frozen=True)
 class TritonModel:
-    """What was written.
+    """The written model.
 
     Attributes:
         path: The model's folder in the repository.
@@ -59,22 +59,22 @@ def export_triton(
     delay_us: int = 1000,
     overwrite: bool = False,
 ) -> TritonModel:
-    """Write a bundle into a model repository, whole or not at all; other models in it are left alone.
+    """Write a bundle into a model repository, atomically; its other models are not touched.
 
     Args:
         path: The bundle.
-        repository: The repository's folder; made where missing.
-        name: The model's name; None makes one of the bundle's.
-        variants: One version each, 1 first; none takes FP32.
-        backend: ``onnxruntime``, ``openvino``, or ``tensorrt`` for the engines that the bundle has.
-        max_batch: The largest batch that Triton gathers; None takes the variant's.
-        instances: Copies that run at the same time.
+        repository: The repository's folder; created if missing.
+        name: The model's name; None derives it from the bundle's.
+        variants: One version each, from 1; empty for FP32.
+        backend: ``onnxruntime``, ``openvino``, or ``tensorrt`` for the bundle's compiled engines.
+        max_batch: The largest batch that Triton gathers; None for the variant's.
+        instances: The number of copies that run in parallel.
         delay_us: How long Triton waits to fill a batch, in microseconds.
         overwrite: Replace a model of that name.
 
     Raises:
-        BundleError: A variant is missing, or not for this backend, or a head is detached.
-        OutputError: The model is there already, or cannot be written.
+        BundleError: A variant is missing or not for this backend, or a head is detached.
+        OutputError: The model already exists, or cannot be written.
     """
     if backend not in _BACKENDS:
         raise BundleError(
@@ -113,7 +113,7 @@ def _check_variant(path: str, manifest: Manifest, name: str, backend: str) -> No
     made_for = manifest.variants[name].engines
     if made_for and backend not in made_for:
         raise BundleError(
-            f"{path}: variant {name} is made for {' and '.join(made_for)}, not for {backend}; "
+            f"{path}: variant {name} is for {' and '.join(made_for)}, not for {backend}; "
             "choose another --backend, or another --variant"
         )
 
@@ -127,23 +127,23 @@ def _legal_name(name: str | None, own: str) -> str:
 
 
 def _largest_batch(path: str, manifest: Manifest, chosen: Sequence[str], wanted: int | None) -> int:
-    """The largest batch that Triton gathers; 0 for a static one, which it must not touch."""
+    """Return the largest batch that Triton gathers; 0 for a static one, which it must not change."""
     ranges = [manifest.variants[name].batch for name in chosen]
     if len(set(ranges)) > 1:
-        raise BundleError(f"{path}: the variants have batches {ranges}, versions of one model must have the same")
+        raise BundleError(f"{path}: the variants have batches {ranges}, the versions of one model must have the same")
     low, high = ranges[0]
     if low == high:
         if wanted is not None and wanted != high:
             raise BundleError(
-                f"{path}: its batch is {high} and fixed; export it with --batch 1-{wanted} to gather batches"
+                f"{path}: its batch is fixed at {high}; export it with --batch 1-{wanted} to gather batches"
             )
         return 0
     if low > 1:
         raise BundleError(
-            f"{path}: its smallest batch is {low}, Triton sends single pictures; export it with --batch 1-{high}"
+            f"{path}: its smallest batch is {low}, but Triton sends single pictures; export it with --batch 1-{high}"
         )
     if wanted is not None and not 1 <= wanted <= high:
-        raise BundleError(f"{path}: it takes batches of 1 to {high}, not {wanted}")
+        raise BundleError(f"{path}: it accepts batches of 1 to {high}, not {wanted}")
     return wanted or high
 
 
@@ -156,14 +156,14 @@ def _content(bundle: Bundle, variant: str, backend: str) -> bytes:
     if not served:
         why = "Triton does not serve TensorRT-RTX's engines; " if own else ""
         raise BundleError(
-            f"{bundle.path}: it has no TensorRT engine of variant {variant}: {why}edgebone compile {bundle.path} "
+            f"{bundle.path}: it has no TensorRT engine for variant {variant}: {why}edgebone compile {bundle.path} "
             "--target tensorrt"
         )
     return bundle.read(_only(bundle.path, variant, served).file)
 
 
 def _only(path: Path, variant: str, engines: Sequence[CompiledEngine]) -> CompiledEngine:
-    """The one engine there is; of several, this machine's, since an engine runs on the GPU that it was made for."""
+    """Return the only engine; of several, this machine's, since an engine runs on the GPU that it was compiled for."""
     if len(engines) == 1:
         return engines[0]
     machine = Machine.probe()
@@ -172,14 +172,14 @@ def _only(path: Path, variant: str, engines: Sequence[CompiledEngine]) -> Compil
     if len(fitting) != 1:
         places = "; ".join(engine.provenance.get("gpu") or "an unknown GPU" for engine in engines)
         raise BundleError(
-            f"{path}: it has {len(engines)} TensorRT engines of variant {variant} ({places}), and Triton takes one; "
+            f"{path}: it has {len(engines)} TensorRT engines for variant {variant} ({places}), but Triton needs one; "
             "export on the machine that will serve, from a bundle with one engine for its GPU"
         )
     return fitting[0]
 
 
 def _warmed(network_input: Array, manifest: Manifest, chosen: Sequence[str]) -> Array:
-    """The golden input as Triton sends it: repeated for a graph with a fixed batch, one picture for a free one."""
+    """Return the golden input as Triton sends it: repeated for a fixed batch, one picture for a free one."""
     low, high = manifest.variants[chosen[0]].batch
     return filled(network_input, high) if low == high else network_input[0]
 
@@ -217,7 +217,7 @@ def _config(
     ]
     if dynamic:
         config["dynamic_batching"] = {"preferred_batch_size": [largest_batch], "max_queue_delay_microseconds": delay_us}
-    # Auto: a GPU where the server has one and the backend can use it.
+    # Auto: a GPU if the server has one and the backend can use it.
     config["instance_group"] = [{"count": instances, "kind": Word(served.kind)}]
     config["version_policy"] = {"specific": {"versions": list(range(1, len(variants) + 1))}}
     warmed: dict[str, Field] = {
@@ -225,20 +225,20 @@ def _config(
         "dims": list(warmed_shape),
         "input_data_file": _WARMUP,
     }
-    # A sample of batch 0, which is the default, is skipped; 1 is right for fixed batches, too.
+    # A sample of batch 0, the default, is skipped; 1 is also right for fixed batches.
     config["model_warmup"] = [
         {"name": _WARMUP, "batch_size": 1, "inputs": {"key": manifest.input.name, "value": warmed}}
     ]
     parameters = _parameters(manifest, variants)
     if served.pads and dynamic:
-        # Triton's OpenVINO backend fixes the batch at its maximum, and refuses smaller ones that it may not pad.
+        # Triton's OpenVINO backend fixes the batch at its maximum, and rejects smaller ones unless it may pad them.
         parameters["ENABLE_BATCH_PADDING"] = "YES"
     config["parameters"] = [{"key": key, "value": {"string_value": value}} for key, value in parameters.items()]
     return config
 
 
 def _parameters(manifest: Manifest, variants: Sequence[str]) -> dict[str, str]:
-    """What a client needs to prepare pictures and read answers, as JSON."""
+    """Return what a client needs to prepare pictures and decode outputs, as JSON."""
     named = {str(number): _about(name, manifest.variants[name]) for number, name in enumerate(variants, start=1)}
     return {
         "edgebone.preprocess": msgspec.json.encode(manifest.preprocess).decode(),
@@ -254,19 +254,19 @@ def _about(name: str, variant: Variant) -> dict[str, object]:
 def _tensor(spec: TensorSpec, dynamic: bool) -> dict[str, Field]:
     if dynamic and (not spec.shape or isinstance(spec.shape[0], int)):
         raise BundleError(
-            f"{spec} has no batch axis, so Triton cannot gather pictures; export the bundle with --batch 1"
+            f"{spec} has no batch axis, so Triton cannot batch pictures; export the bundle with --batch 1"
         )
-    # With max_batch_size, Triton puts the batch axis before them by itself.
+    # With max_batch_size, Triton prepends the batch axis itself.
     sizes = spec.shape[1:] if dynamic else spec.shape
     dims: list[Field] = [size if isinstance(size, int) else -1 for size in sizes]
     described: dict[str, Field] = {"name": spec.name, "data_type": _type(spec), "dims": dims or [1]}
-    # Triton has no shape without axes, but reshapes to one.
+    # Triton has no shape without axes, but can reshape to one.
     return described if dims else {**described, "reshape": {}}
 
 
 def _type(spec: TensorSpec) -> Word:
     if spec.dtype not in _TYPES:
-        raise BundleError(f"{spec} has a type that Triton does not have; it has {', '.join(_TYPES)}")
+        raise BundleError(f"{spec} has a type that Triton lacks; it supports {', '.join(_TYPES)}")
     return Word(f"TYPE_{_TYPES[spec.dtype]}")
 
 
@@ -276,7 +276,7 @@ def _has_score_a_label(head: Head) -> bool:
 
 
 def _label_files(heads: Mapping[str, Head]) -> dict[str, str]:
-    """A file name for each head with labels; two heads never share one, whatever their names become."""
+    """Return a unique file name for each head with labels."""
     files: dict[str, str] = {}
     for name, head in heads.items():
         if not head.labels:
@@ -301,7 +301,7 @@ def _write(repository: Path, model: str, contents: dict[str, bytes], overwrite: 
                 if target.exists() and not overwrite:
                     raise OutputError(f"{target} exists; choose another --name, or replace it with --force")
                 if target.exists() and not (target / "config.pbtxt").is_file():
-                    raise OutputError(f"{target} is no Triton model (it has no config.pbtxt); not replaced")
+                    raise OutputError(f"{target} is not a Triton model (it has no config.pbtxt); it was not replaced")
                 _put(Path(os.path.realpath(target)), contents)
         except BaseException:
             if is_new:

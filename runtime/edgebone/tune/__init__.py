@@ -1,1 +1,1 @@
-"""``edgebone tune``: finds the best way to run a bundle on this machine, by measuring."""
+"""``edgebone tune``: finds the fastest way to run a bundle on this machine, by measuring."""

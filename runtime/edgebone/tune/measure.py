@@ -1,4 +1,4 @@
-"""One candidate's speed, in a process of its own: the engine alone, on the bundle's golden input."""
+"""Measures one candidate's speed in its own process: the engine alone, on the bundle's golden input."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LEAST_RUNS = 8
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """How fast a candidate is.
+    """A candidate's speed.
 
     Attributes:
-        p50_ms: Median latency of one run, one after the other.
+        p50_ms: Median latency of sequential runs.
         p99_ms: Its 99th percentile.
-        fps: Pictures a second, with as many runs in flight as the engine gains from.
-        batch: Pictures a run.
+        fps: Pictures per second, with as many runs in flight as the engine benefits from.
+        batch: Pictures per run.
     """
 
     p50_ms: float
@@ -43,17 +43,17 @@ class Speed(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Failed:
-    """A candidate that fits by its description, but did not run; ``reason`` says why."""
+    """A candidate that should fit but did not run; ``reason`` says why."""
 
     reason: str
 
 
 def measure_in_own_process(bundle: str, candidate: Candidate, seconds: float) -> Speed | Failed:
-    """Measure in a fresh process: thread pools and memory of candidates do not meet.
+    """Measure in a fresh process, so that candidates do not share thread pools and memory.
 
     Args:
         bundle: The bundle's path.
-        candidate: What to measure.
+        candidate: The candidate.
         seconds: Time for latency, and the same again for throughput.
     """
     described = msgspec.json.encode(candidate).decode()
@@ -67,7 +67,7 @@ def measure_in_own_process(bundle: str, candidate: Candidate, seconds: float) ->
 
 
 def measure(bundle: str, candidate: Candidate, seconds: float) -> Speed:
-    """Measure here.
+    """Measure a candidate in this process.
 
     Raises:
         EdgeboneError: The bundle or the engine cannot be opened, or fails.
@@ -80,7 +80,7 @@ def measure(bundle: str, candidate: Candidate, seconds: float) -> Speed:
         _in_flight(engine, name, buffer, seconds / 4)
         runs = _one_by_one(engine, name, buffer, seconds)
         latency = percentiles(runs)
-        # Where one run is in flight, that is the very same loop: it need not be run again.
+        # With one run in flight it is the same loop, which need not run again.
         fps = 1e9 * batch * len(runs) / sum(runs)
         if engine.in_flight > 1:
             fps = batch * _in_flight(engine, name, buffer, seconds)
@@ -98,7 +98,7 @@ def _one_by_one(engine: AsyncEngine, name: str, buffer: Pixels, seconds: float) 
 
 
 def _in_flight(engine: AsyncEngine, name: str, buffer: Pixels, seconds: float) -> float:
-    """Runs a second, with as many in flight as the engine gains from."""
+    """Return runs per second, with as many in flight as the engine benefits from."""
     waiting: collections.deque[Future[Outputs]] = collections.deque()
     started = time.monotonic()
     done = 0
@@ -114,7 +114,7 @@ def _in_flight(engine: AsyncEngine, name: str, buffer: Pixels, seconds: float) -
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure as told by the parent process, and print the figures as JSON."""
+    """Measure as requested by the parent process, and print the figures as JSON."""
     bundle, candidate, seconds = arguments
     try:
         speed = measure(bundle, msgspec.json.decode(candidate, type=Candidate), float(seconds))

@@ -1,4 +1,4 @@
-"""Draws accuracy against speed."""
+"""Plots accuracy against speed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgebone.tune.tuner import Tuned
 
 
 def plot_pareto(tuned: Tuned, path: Path) -> None:
-    """Write a picture of everything whose accuracy was counted: latency or rate to the right, accuracy upwards.
+    """Plot everything whose accuracy was counted: latency or rate on the x axis, accuracy on the y axis.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -38,9 +38,9 @@ def plot_pareto(tuned: Tuned, path: Path) -> None:
         axes.scatter(x, y, color=color, s=60 if entry.best else 30, zorder=3)
         name = f"{entry.candidate.engine} {entry.candidate.precision}"
         if name in seen:
-            # Entries come fastest first: the other settings of the same are slower, and nameless.
+            # Entries are sorted fastest first: slower settings of the same candidate get no name.
             continue
-        # Towards the middle, and the names of neighbours under each other.
+        # Towards the middle, with neighbours' names below each other.
         seen[name] = len(seen)
         side, shift = ("right", -6) if x > middle else ("left", 6)
         place = (shift, -4 - 11 * (seen[name] % 3))
@@ -49,7 +49,7 @@ def plot_pareto(tuned: Tuned, path: Path) -> None:
         )
     front = sorted(point for entry, point in zip(counted, points, strict=True) if entry.best)
     axes.plot([x for x, _ in front], [y for _, y in front], color="tab:green", linewidth=1)
-    axes.set_xlabel("median latency of one run, ms" if latency else "frames a second")
+    axes.set_xlabel("median latency of one run, ms" if latency else "frames per second")
     metric = counted[0].accuracy.metric if counted and counted[0].accuracy else "accuracy"
     axes.set_ylabel(f"{metric}, points of 100")
     axes.set_title(str(tuned.machine), fontsize=9)

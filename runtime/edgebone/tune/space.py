@@ -1,4 +1,4 @@
-"""Every way to run a bundle that is worth measuring here. Pure: everything it needs is passed in."""
+"""Lists the ways to run a bundle that are worth measuring. Pure: everything is passed in."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _BATCHES = (1, 2, 4, 8, 16, 32)
 def candidates_to_measure(
     manifest: Manifest, machine: Machine, goal: Goal, cameras: int | None = None
 ) -> tuple[list[Candidate], list[Reject]]:
-    """The candidates that fit, the baseline (plain FP32 onnxruntime) first, and those that do not.
+    """Return the candidates that fit, the baseline (plain FP32 onnxruntime) first, and those that do not.
 
     For latency: every engine, variant and precision, with all cores and with half of them. For throughput: also with
     several runs in flight, and with every batch that the variant allows.
 
     Args:
-        manifest: The bundle's.
+        manifest: The bundle's manifest.
         machine: The machine.
-        goal: What is to be best.
-        cameras: How many cameras are served; a batch cannot be larger, since each gives one frame at a time. None
-            for recordings, of which as many frames as wanted are there at once.
+        goal: The goal.
+        cameras: The number of cameras served; a batch cannot be larger, since each delivers one frame at a time. None
+            for recordings, whose frames are all available at once.
     """
     fits: list[Candidate] = []
     rejects: list[Reject] = []
@@ -51,7 +51,7 @@ def candidates_to_measure(
 def _settings(plain: Candidate, variant: Variant, machine: Machine, goal: Goal, cameras: int | None) -> list[Candidate]:
     batch = None if variant.batch[0] == variant.batch[1] else variant.batch[0]
     if goal == "latency":
-        # A batch that is free is loaded for one picture: engines then know every shape.
+        # A free batch is loaded for one picture, so that engines know every shape.
         found = [plain] if batch is None or plain == BASELINE else []
         found += [replace(plain, batch=batch)]
         if machine.cores > 1:

@@ -1,4 +1,4 @@
-"""Measures what fits, prunes early, and writes the winner into the bundle as this machine's plan."""
+"""Measures the candidates that fit, prunes early, and writes the winner into the bundle as this machine's plan."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from edgebone.evaluate.rehearsal import Rehearsal
 from edgebone.tune.measure import Failed, Speed, measure_in_own_process
 from edgebone.tune.space import BASELINE, GOALS, Goal, candidates_to_measure
 
-# After a short look, those that are this much slower than the fastest are out, and the settings of one engine,
-# variant and precision that are this much slower than its fastest one.
+# After a short measurement, candidates this much slower than the fastest are dropped, and settings of one engine,
+# variant and precision this much slower than its fastest one.
 _PRUNE, _PRUNE_SETTING = 1.5, 1.1
 _SHORT_S = 0.4
-# Finalists are measured this often, turn by turn, so that a busy moment of the machine hits all alike.
+# The number of rounds of the finalists, who take turns, so that a busy moment of the machine affects all alike.
 _TURNS = 3
-# A gain that the next run may turn around is none.
+# A gain that the next run may reverse does not count.
 _LEAST_GAIN = 1.02
 
 
@@ -38,12 +38,12 @@ class Entry:
     """One candidate with what was measured.
 
     Attributes:
-        candidate: What was measured.
+        candidate: The candidate.
         speed: Its speed.
-        accuracy: What it costs; None where it was out before that was counted.
-        pruned: Whether it was too slow to be looked at twice.
-        holds: Whether it holds the accuracy budget; False where that was not counted.
-        best: Whether none of the others is both faster and more accurate.
+        accuracy: Its accuracy; None if it was dropped before.
+        pruned: Whether it was too slow for a second measurement.
+        holds: Whether it meets the accuracy budget; False if not counted.
+        best: Whether no other is both faster and more accurate.
     """
 
     candidate: Candidate
@@ -56,15 +56,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning found.
+    """The result of tuning.
 
     Attributes:
         machine: The machine.
-        goal: What was to be best.
-        plan: What was written into the bundle.
-        kept_baseline: Whether plain FP32 onnxruntime stayed, since nothing better holds the budget.
+        goal: The goal.
+        plan: The plan written into the bundle.
+        kept_baseline: Whether the plan is plain FP32 onnxruntime, since nothing better meets the budget.
         entries: Everything measured, fastest first.
-        failed: A line a candidate that did not run, or does not fit.
+        failed: One line per candidate that did not run or does not fit.
     """
 
     machine: Machine
@@ -88,23 +88,23 @@ def tune(
     machine: Machine | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
-    """Find the best way to run a bundle on this machine, and write it into the bundle.
+    """Find the fastest way to run a bundle on this machine, and write it into the bundle.
 
     Args:
         path: The bundle.
-        evaluate: Labels as ``edgebone eval`` takes them, or pictures alone (agreement with FP32).
-        goal: ``latency``: the least median time of one run; ``throughput``: the most frames a second.
+        evaluate: Labels as for ``edgebone eval``, or pictures alone (agreement with FP32).
+        goal: ``latency``: the least median time of one run; ``throughput``: the most frames per second.
         max_drop: Points of 100 that may be lost against FP32.
-        cameras: How many cameras are served: the largest batch; None for recordings.
-        seconds: Time a turn of each finalist.
+        cameras: The number of cameras served, which limits the batch; None for recordings.
+        seconds: The time per turn of each finalist.
         head: The head that the labels are for.
-        images: The pictures of boxes and areas, where they do not lie beside their labels.
-        machine: The machine; None looks at this one.
-        progress: Called with a line a step.
+        images: The pictures of boxes and areas, if they are not beside their labels.
+        machine: The machine; None for this one.
+        progress: Called with a line per step.
 
     Raises:
-        SourceError: There is nothing to evaluate on.
-        EngineError: Plain FP32 onnxruntime does not run, which everything is compared with.
+        SourceError: The evaluation data does not exist.
+        EngineError: Plain FP32 onnxruntime, the baseline, does not run.
         OutputError: The bundle cannot be written.
     """
     if goal not in GOALS:
@@ -152,10 +152,10 @@ def _merit(speed: Speed, goal: Goal) -> float:
 
 
 def _look(path: str, fits: Sequence[Candidate], failed: list[str], progress: Callable[[str], None]) -> list[Entry]:
-    """A short measurement of each."""
+    """Measure each candidate briefly."""
     found = []
     for number, candidate in enumerate(fits, start=1):
-        progress(f"a short look at {candidate} [{candidate.variant}] ({number} of {len(fits)})")
+        progress(f"measuring {candidate} briefly: [{candidate.variant}] ({number} of {len(fits)})")
         speed = measure_in_own_process(path, candidate, _SHORT_S)
         if isinstance(speed, Speed):
             found.append(Entry(candidate, speed))
@@ -167,7 +167,7 @@ def _look(path: str, fits: Sequence[Candidate], failed: list[str], progress: Cal
 
 
 def _prune(entries: Sequence[Entry], goal: Goal) -> list[Entry]:
-    """Mark what is out: much slower than the fastest of all, or slower than another setting of its own kind."""
+    """Mark dropped candidates: much slower than the fastest of all, or slower than another setting of the same kind."""
     best = max(_merit(entry.speed, goal) for entry in entries)
     fastest: dict[tuple[str, str, str], float] = {}
     for entry in entries:
@@ -241,7 +241,7 @@ def _judge(
 
 
 def _mark_best(entries: Sequence[Entry], goal: Goal) -> list[Entry]:
-    """Mark the Pareto front: those that none of the others beats in both, speed and accuracy."""
+    """Mark the Pareto front: entries that no other beats in both speed and accuracy."""
     return [
         replace(entry, best=entry.accuracy is not None and not any(_beats(other, entry, goal) for other in entries))
         for entry in entries

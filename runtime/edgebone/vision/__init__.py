@@ -1,4 +1,4 @@
-"""What happens over time: which box is which object, what it does in zones and at lines, and how many did."""
+"""Analysis over time: tracks, events in zones and at lines, counts, and the stock of shelves."""
 
 from edgebone.vision.drawing import draw_zones
 from edgebone.vision.events import Event

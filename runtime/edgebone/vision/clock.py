@@ -1,19 +1,19 @@
-"""When a frame was."""
+"""The time of frames."""
 
 from __future__ import annotations
 
 from edgebone.core.frame import Frame
 
 NOMINAL_FPS = 30.0
-"""Frames a second of a source that has no times."""
+"""Frames per second of a source without times."""
 
 
 def time_s(frame: Frame) -> float:
-    """Seconds on the frame's own clock; only differences within one source mean anything.
+    """Return seconds on the frame's own clock; only differences within one source are meaningful.
 
-    A recorded frame's time is its place in the recording, however fast it is gone through; a live one's is the
-    monotonic clock when it was captured, however late it is looked at. Of pictures without times only their order is
-    known: they count as frames at 30 a second.
+    A recorded frame's time is its position in the recording, however fast it is processed; a live one's is the
+    monotonic clock at its capture, however late it is processed. Pictures without times only have an order: they count
+    as frames at 30 per second.
     """
     if not frame.has_time:
         return frame.index / NOMINAL_FPS

@@ -1,4 +1,4 @@
-"""Zones, lines and their counts in the picture."""
+"""Draws zones, lines and their counts into the picture."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _COLOR_BGR = (66, 228, 240)
 def draw_zones(
     image_bgr: NDArray[np.uint8], zones: Zones, source: str, counts: dict[str, dict[str, int]]
 ) -> NDArray[np.uint8]:
-    """Draw a source's zones and lines, with what was counted at each.
+    """Draw a source's zones and lines with their counts.
 
     Args:
         image_bgr: uint8, shape (height, width, 3), BGR; drawn onto.
         zones: The zones.
         source: The picture's source.
-        counts: What :meth:`Zones.counts` gives.
+        counts: From :meth:`Zones.counts`.
 
     Returns:
         The same picture.
@@ -34,14 +34,14 @@ def draw_zones(
         points = np.rint(np.array(shares) * (width - 1, height - 1)).astype(np.int32)
         cv2.polylines(image_bgr, [points], isinstance(place, Zone), _COLOR_BGR, thickness, cv2.LINE_AA)
         counted = "  ".join(f"{what} {number}" for what, number in counts.get(place.name, {}).items())
-        # OpenCV's font knows ASCII only.
+        # OpenCV's font supports only ASCII.
         text = f"{place.name}  {counted}".encode("ascii", "replace").decode()
         _write(image_bgr, text, points[points[:, 1].argmin()], scale, thickness)
     return image_bgr
 
 
 def _write(image_bgr: NDArray[np.uint8], text: str, at_xy: NDArray[np.int32], scale: float, thickness: int) -> None:
-    """Write onto a dark strip above a point, or below it at the picture's upper edge."""
+    """Write text on a dark strip above a point, or below it at the picture's upper edge."""
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     left = max(0, min(int(at_xy[0]), image_bgr.shape[1] - width - 8))
     bottom = max(int(at_xy[1]) - 2, height + below + 6)

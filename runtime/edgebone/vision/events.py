@@ -1,4 +1,4 @@
-"""What happened in a zone or at a line."""
+"""Events in zones and at lines."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Kind = Literal["enter", "leave", "dwell", "cross"]
 
 @dataclass(frozen=True)
 class Event:
-    """One object did one thing.
+    """One event of one object.
 
     Attributes:
         event: ``enter``, ``leave`` and ``dwell`` for zones, ``cross`` for lines.
         place: The zone's or line's name.
         source: The frame's source.
         frame: The frame's index.
-        position_s: The frame's time within a recording; None of a live source.
-        tracker_id: Which object of this source it was, and of this head where one is named.
-        label: Its class.
-        stayed_s: For ``leave`` and ``dwell``: how long it was seen in the zone, in seconds; None where frames have no
+        position_s: The frame's time within a recording; None for a live source.
+        tracker_id: The object's number within this source, and within the head if one is named.
+        label: The object's class.
+        stayed_s: For ``leave`` and ``dwell``: how long it was seen in the zone, in seconds; None if frames have no
             times.
         direction: For ``cross``: ``in`` or ``out``; ``in`` is towards the left of the line, seen from its start.
-        head: The head that found it, where several find boxes.
+        head: The head that found it, if several find boxes.
     """
 
     event: Kind
@@ -41,5 +41,5 @@ class Event:
     head: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without those that this kind of event does not have."""
+        """Return plain JSON values, without fields that this kind of event lacks."""
         return event_values(self, "stayed_s", "direction", "head")

@@ -1,4 +1,4 @@
-"""Reads the files that say where things are in a picture: strict JSON, refused with the place that is wrong."""
+"""Reads files with places in a picture: strict JSON; errors name the wrong place."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def read_json_file(path: Path, kind: type[Content], error: type[EdgeboneError], 
 
     Args:
         path: The file.
-        kind: What it holds.
-        error: What is raised.
-        what: What it is a file of, for the message.
+        kind: The type of its content.
+        error: The type of error to raise.
+        what: The name of the content, for the message.
 
     Raises:
-        EdgeboneError: ``error``: it is not there, is too large, is not JSON, or says something else.
+        EdgeboneError: ``error``: it is missing, too large, not JSON, or has other content.
     """
     with foreign(lambda reason: error(f"{path} cannot be read: {reason}")):
         content = read_regular(path, limits.SETTINGS_BYTES)
@@ -33,4 +33,4 @@ def read_json_file(path: Path, kind: type[Content], error: type[EdgeboneError], 
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.ValidationError as cause:
-            raise error(f"{path}: {cause}; see docs/guides for what a file of {what} holds") from cause
+            raise error(f"{path}: {cause}; see docs/guides for the format of a file of {what}") from cause

@@ -1,4 +1,4 @@
-"""Which side of a line each object is on, and when it has gone over."""
+"""Tracks objects' sides of a line and counts crossings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# An anchor that trembles on a line must have been on a side for so many frames.
+# Frames that an anchor must stay on a side, since it may jitter on the line.
 STEADY_FRAMES = 2
-# More objects than any tracker remembers at a time.
+# More objects than any tracker remembers.
 _OBJECTS = 10_000
 
 Direction = Literal["in", "out"]
@@ -20,21 +20,21 @@ Direction = Literal["in", "out"]
 
 @dataclass
 class _Sides:
-    """An object's side of the line, True for the left, and for how many frames it has been on the other one."""
+    """An object's side of the line, True for left, and the number of frames it has been on the other one."""
 
     steady: bool
     other: int = 0
 
 
 class LineCounter:
-    """Counts who goes over a line, from the side that an object was last steadily on to the other one.
+    """Counts objects that cross a line, from the side where they last were steadily to the other one.
 
-    An object's side is remembered for as long as the tracker gives it the same id, whatever else is in the picture:
-    how long one that is out of sight is still the same one is the tracker's alone to say.
+    An object's side is remembered as long as the tracker assigns the same id, whatever else is in the picture: only the
+    tracker decides how long an object out of sight stays the same.
 
     Args:
-        start_xy: Where the line begins, in pixels.
-        end_xy: Where it ends. ``in`` is towards its left, seen from the start.
+        start_xy: The line's start, in pixels.
+        end_xy: The line's end. ``in`` is towards its left, seen from the start.
     """
 
     def __init__(self, start_xy: tuple[float, float], end_xy: tuple[float, float]) -> None:
@@ -43,30 +43,30 @@ class LineCounter:
         self._sides: OrderedDict[Hashable, _Sides] = OrderedDict()
 
     def sides(self, points_xy: NDArray[np.floating]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Where points lie.
+        """Return the sides of points.
 
         Args:
             points_xy: float, shape (n, 2), in pixels.
 
         Returns:
-            Whether each has a side, shape (n,): it lies beside the line, not beyond one of its ends and not on it; and
-            whether that is the left one.
+            Whether each point has a side, shape (n,): it is beside the line, neither beyond an end nor on it; and
+            whether that side is the left one.
         """
         offsets = np.asarray(points_xy, np.float64).reshape(-1, 2) - self._start
         share = offsets @ self._along / (self._along @ self._along)
-        # In a picture y points down.
+        # In pictures y points down.
         left = offsets[:, 0] * self._along[1] - offsets[:, 1] * self._along[0]
         return (share >= 0) & (share <= 1) & (left != 0), left > 0
 
     def update(self, ids: list[Hashable], points_xy: NDArray[np.floating]) -> list[Direction | None]:
-        """Take in a frame.
+        """Process a frame.
 
         Args:
-            ids: Which object each point is of.
+            ids: The object of each point.
             points_xy: float, shape (n, 2), in pixels.
 
         Returns:
-            For each: which way it has gone over the line with this frame, or None.
+            For each point the direction in which it crossed the line in this frame, or None.
         """
         has_side, is_left = self.sides(points_xy)
         return [

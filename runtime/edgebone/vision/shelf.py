@@ -1,4 +1,4 @@
-"""What stands on a shelf: facing by facing, counted by zone, and told when something runs out."""
+"""Watches a shelf: recognises products facing by facing, counts them by zone, and reports changes of stock."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from edgebone.vision.standing import Standing
 
 Pictures = Sequence[NDArray[np.uint8]]
 Recognise = Callable[[Pictures], Sequence[str]]
-"""Gives a label a picture: a product, ``empty`` or ``unknown``. Pictures are uint8, height × width × 3, BGR."""
+"""Returns a label per picture: a product, ``empty`` or ``unknown``. Pictures are uint8, height × width × 3, BGR."""
 
 
-# Small enough that noise is averaged away, large enough that a turned package differs.
+# Small enough to average noise, large enough that a turned package differs.
 _THUMBNAIL_PX = 16
-# A shift up to this share of the smallest facing's side leaves in a facing what stands there.
+# A shift up to this share of the smallest facing's side keeps products within their facing.
 _TOLERATED_SHARE = 0.25
-# One picture that is blurred by a knock is no news.
+# A single picture blurred by a knock is ignored.
 _MOVED_FRAMES = 2
 _LEVELS: dict[str, Kind] = {"out": "out_of_stock", "low": "low_stock", "enough": "restocked"}
 
 
 @dataclass
 class _Place:
-    """A facing and its last looks."""
+    """A facing and its latest looks."""
 
     zone: ShelfZone
     row: int
@@ -45,10 +45,10 @@ class _Place:
     product: str | None = None
 
     def settle(self, agree: int) -> None:
-        """Take a look into account."""
+        """Evaluate the latest look."""
         self.looks.append(self.seen)
         label, votes = Counter(self.looks).most_common(1)[0]
-        # One that never agrees with itself must not keep its zone from being counted.
+        # A facing whose looks never agree must not prevent counting its zone.
         if votes >= agree or (self.product is None and len(self.looks) == self.looks.maxlen):
             self.product = label
 
@@ -65,7 +65,7 @@ class _Place:
 
 @dataclass
 class _Said:
-    """What the events of a zone have said so far: products that are not at their minimum, and strays."""
+    """The reported state of a zone: products below their minimum, and misplaced ones."""
 
     levels: dict[str, str] = field(default_factory=dict)
     strays: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -74,20 +74,20 @@ class _Said:
 class Shelf:
     """Watches one shelf through one fixed camera.
 
-    Only facings whose pixels changed since they were last embedded go through the network again; for the others the
-    last answer counts once more. A facing's product changes when enough of the last looks agree. A zone is counted, and
-    has events, once all its facings are settled; what is missing then is told, too.
+    Only facings whose pixels changed since their last embedding go through the network again; the others repeat their
+    last answer. A facing's product changes when enough of the latest looks agree. A zone is counted and has events once
+    all its facings are settled; products missing at that time are also reported.
 
-    While the camera does not look where it looked at first (it was turned, or something covers the shelf), nothing is
-    looked at or counted. Where each look stands for itself (``looks`` is 1), pictures are not compared.
+    While the camera does not show its original view (it was turned, or the shelf is covered), nothing is recognised or
+    counted. If each look is independent (``looks`` is 1), views are not compared.
 
     Args:
         file: The zones.
         recognise: Names pictures of facings.
 
     Attributes:
-        looks: How many looks at a facing were taken so far.
-        embedded: How many of them went through the network.
+        looks: The number of looks at facings so far.
+        embedded: The number of them that went through the network.
 
     Example:
         >>> from pathlib import Path
@@ -114,9 +114,9 @@ class Shelf:
         self._told_away = False
 
     def replace(self, file: ShelfFile) -> None:
-        """Go on with another file; zones that are in both as they were keep what they know.
+        """Continue with another file; unchanged zones keep their state.
 
-        Where the camera looks at the next frame counts as its place from then on.
+        The camera's view in the next frame becomes the original view.
         """
         same = (file.units, file.looks, file.agree) == (self.file.units, self.file.looks, self.file.agree)
         kept = {zone.name for zone in file.zones if same and zone in self.file.zones}
@@ -127,13 +127,13 @@ class Shelf:
         self.file, self._size_hw, self._standing = file, (0, 0), None
 
     def update(self, frame: Frame) -> tuple[Stock, list[Told]]:
-        """Look at a frame.
+        """Process a frame.
 
         Returns:
-            What stands there, and what has changed.
+            The stock and the changes.
 
         Raises:
-            ShelfError: A zone is not within the picture.
+            ShelfError: A zone is outside the picture.
         """
         self._find_places(frame.size_hw)
         places = [place for zone in self._places.values() for place in zone]
@@ -159,7 +159,7 @@ class Shelf:
         return Stock(facings, counts, embedded, reasons), events
 
     def _look_at_camera(self, frame: Frame) -> tuple[str | None, list[Told]]:
-        """Why the camera does not look at the shelf as it did, and what is to be told of that."""
+        """Return why the camera does not show its original view, and the events about that."""
         if self.file.looks == 1:
             return None, []
         if self._standing is None:
@@ -178,7 +178,7 @@ class Shelf:
         return reason, []
 
     def _not_settled(self, zone: ShelfZone) -> str | None:
-        """Why a zone cannot be counted yet."""
+        """Return why a zone cannot be counted yet."""
         places = self._places[zone.name]
         open_places = [place for place in places if place.product is None]
         if not open_places:
@@ -186,11 +186,11 @@ class Shelf:
         looks = max(len(place.looks) for place in open_places)
         return (
             f"{len(open_places)} of {len(places)} facings are not settled: {looks} look{'' if looks == 1 else 's'} so "
-            f"far, {self.file.agree} have to agree"
+            f"far, {self.file.agree} must agree"
         )
 
     def look_again(self) -> None:
-        """Have every facing go through the network at the next frame: what names it knows other things now."""
+        """Send every facing through the network at the next frame, since the recogniser has changed."""
         for places in self._places.values():
             for place in places:
                 place.thumbnail = None
@@ -205,7 +205,7 @@ class Shelf:
         self._size_hw, self._standing = size_hw, None
 
     def _look(self, image: NDArray[np.uint8], places: Sequence[_Place]) -> int:
-        """See what stands at each place; gives how many had to be embedded for it."""
+        """Recognise the product at each place; return the number of embedded facings."""
         changed, pictures = [], []
         for place in places:
             left, top, right, bottom = place.xyxy
@@ -219,9 +219,9 @@ class Shelf:
                 pictures.append(np.ascontiguousarray(picture))
         labels = self._recognise(pictures) if pictures else ()
         if len(labels) != len(pictures):
-            raise EdgeboneError(f"{len(pictures)} pictures of facings need a label each, {len(labels)} were given")
+            raise EdgeboneError(f"{len(pictures)} pictures of facings need one label each, got {len(labels)}")
         for (place, thumbnail), label in zip(changed, labels, strict=True):
-            # After the network has answered: of one that failed, the place is looked at again.
+            # Only after the network has answered: after a failure the place is processed again.
             place.thumbnail, place.seen = thumbnail, label
         self.looks += len(places)
         self.embedded += len(changed)

@@ -1,4 +1,4 @@
-"""A shelf's facings and its stock, drawn."""
+"""Draws a shelf's facings and its stock."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def draw_shelf(
     events: Sequence[Told],
     position_s: float | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw the facings onto a frame, and beside it a panel with the stock of each zone and the last events.
+    """Draw the facings onto a frame, and beside it a panel with the stock of each zone and the latest events.
 
     Args:
-        image_bgr: uint8, shape (height, width, 3), BGR; left as it is.
+        image_bgr: uint8, shape (height, width, 3), BGR; not modified.
         file: The shelf.
-        stock: What stands there.
-        events: What has been told so far, oldest first; as many as there is room for are shown, newest first.
+        stock: The stock.
+        events: The events so far, oldest first; those that fit are shown, newest first.
         position_s: The time to show, in seconds.
 
     Returns:
@@ -60,7 +60,7 @@ def _facing(canvas: NDArray[np.uint8], facing: Facing) -> None:
     left, top, right, bottom = facing.xyxy
     inset = max(1, (right - left) // 40)
     left, top, right, bottom = left + inset, top + inset, right - inset - 1, bottom - inset - 1
-    # Too small for anything to be seen of it.
+    # Too small to be visible.
     if right - left < _LEAST_PX or bottom - top < _LEAST_PX:
         return
     color = _STATES[facing.state]
@@ -68,7 +68,7 @@ def _facing(canvas: NDArray[np.uint8], facing: Facing) -> None:
         inside = canvas[top:bottom, left:right]
         inside[:] = cv2.addWeighted(inside, 0.82, np.full_like(inside, color), 0.18, 0)
     cv2.rectangle(canvas, (left, top), (right, bottom), color, max(1, (right - left) // 50), cv2.LINE_AA)
-    # As large as its facing bears, so that a shelf of many facings is not covered by text.
+    # Scaled to the facing, so that text does not cover a shelf of many facings.
     scale = min(0.5, max(0.3, (right - left) / 320))
     lines = _wrapped(facing.product or "...", right - left - 6, scale)[:2]
     line = round(26 * scale) + 3
@@ -81,9 +81,9 @@ def _facing(canvas: NDArray[np.uint8], facing: Facing) -> None:
 def _panel(
     height: int, beside: int, file: ShelfFile, stock: Stock, events: Sequence[Told], position_s: float | None
 ) -> NDArray[np.uint8]:
-    """The stock and the events, on a ground of their own."""
+    """Draw the stock and the events on a separate background."""
     width = max(160, round(beside * _PANEL_SHARE))
-    # Even, as codecs want it.
+    # Even, as codecs require.
     width += (width + beside) % 2
     panel = np.full((height, width, 3), _GROUND, np.uint8)
     rows = sum(2 + len(zone.expected) for zone in file.zones)
@@ -108,7 +108,7 @@ def _panel(
 def _zone(
     panel: NDArray[np.uint8], zone: ShelfZone, counts: dict[str, int | None], y: int, line: int, scale: float
 ) -> int:
-    """A zone's name, a bar for each product that it expects, and the rest in one line; gives where that ends."""
+    """Draw a zone's name, a bar for each expected product, and the rest in one line; return the lower end."""
     width = panel.shape[1]
     _text(panel, zone.name, (line, y), scale * 1.1, _YELLOW)
     facings = zone.rows * zone.columns
@@ -123,12 +123,12 @@ def _zone(
         share = (bar_right - bar_left) / facings
         if count:
             cv2.rectangle(panel, (bar_left, top), (bar_left + round(share * count), bottom), color, -1)
-        # Where the minimum is.
+        # Mark the minimum.
         at = bar_left + round(share * item.minimum)
         cv2.line(panel, (at, top - 2), (at, bottom + 2), _WHITE, 1)
         _text(panel, "-" if count is None else str(count), (bar_right + line // 2, y), scale, color)
     others = [product for product in counts if product not in zone.products]
-    # What should not be there comes first.
+    # Misplaced products come first.
     others.sort(key=lambda product: product in (EMPTY, UNKNOWN))
     stray = bool(zone.expected) and any(product not in (EMPTY, UNKNOWN) for product in others)
     text = ", ".join(f"{product} {'-' if counts[product] is None else counts[product]}" for product in others)
@@ -151,7 +151,7 @@ def _text(canvas: NDArray[np.uint8], text: str, at: Xy, scale: float, color: Bgr
 
 
 def _ascii(text: str) -> str:
-    """Without accents, and with ? for letters that OpenCV's fonts do not have."""
+    """Return text without accents, with ? for letters missing in OpenCV's fonts."""
     plain = "".join(part for part in unicodedata.normalize("NFKD", text) if not unicodedata.combining(part))
     return plain.encode("ascii", "replace").decode()
 
@@ -169,7 +169,7 @@ def _shortened(text: str, width: int, scale: float) -> str:
 
 
 def _wrapped(text: str, width: int, scale: float) -> list[str]:
-    """Two lines at most: broken between words, and shortened."""
+    """Return at most two lines, broken between words and shortened."""
     if _width(text, scale) <= width:
         return [text]
     breaks = [index + 1 for index, letter in enumerate(text) if letter in " -_"]

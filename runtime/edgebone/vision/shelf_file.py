@@ -1,4 +1,4 @@
-"""The file that says where a shelf's facings are, and what should stand there."""
+"""The file of a shelf: the places of its facings and the expected products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.core.matches import UNKNOWN
 from edgebone.vision.json_file import read_json_file
 
 EMPTY = "empty"
-"""The label of a facing where nothing stands; a gallery learns it from pictures of the empty shelf."""
+"""The label of an empty facing; a gallery learns it from pictures of the empty shelf."""
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=limits.FACINGS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME_LENGTH)]
@@ -30,8 +30,8 @@ class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A product that belongs in a zone.
 
     Attributes:
-        product: Its label, as the gallery or the head calls it.
-        minimum: With fewer facings than this, it is low.
+        product: Its label in the gallery or the head.
+        minimum: The stock is low with fewer facings than this.
     """
 
     product: Name
@@ -42,11 +42,11 @@ class ShelfZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the shelf, split evenly into facings.
 
     Attributes:
-        name: What its counts and events are called by.
+        name: Its name in counts and events.
         xyxy: Left, top, right and bottom, in the file's units.
-        rows: How many facings lie above each other.
-        columns: How many stand side by side.
-        expected: What belongs there; where nothing is given the zone is counted, and has no events.
+        rows: The number of rows of facings.
+        columns: The number of columns of facings.
+        expected: The products that belong there; if empty, the zone is counted but has no events.
     """
 
     name: Name
@@ -57,7 +57,7 @@ class ShelfZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def products(self) -> frozenset[str]:
-        """What belongs there."""
+        """The expected products."""
         return frozenset(item.product for item in self.expected)
 
 
@@ -67,11 +67,11 @@ class ShelfFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         schema: 1.
         zones: The zones.
-        units: What their edges are given in: shares of the picture's width and height, or its pixels.
-        agree: So many looks must agree before a facing's product changes; more than half of ``looks``.
-        looks: Out of so many last ones. With ten looks a second and 6 of 9, a hand that hides a facing for half a
-            second changes nothing.
-        changed: From which mean difference on a facing is looked at again, in steps of 255. Above a camera's noise.
+        units: The units of their edges: shares of the picture's width and height, or pixels.
+        agree: The number of looks that must agree before a facing's product changes; more than half of ``looks``.
+        looks: The number of latest looks considered. With ten looks per second and 6 of 9, a hand that hides a facing
+            for half a second changes nothing.
+        changed: The mean difference from which a facing is processed again, in steps of 255. Above a camera's noise.
     """
 
     schema: Literal[1]
@@ -83,11 +83,11 @@ class ShelfFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def products(self) -> frozenset[str]:
-        """Every product that belongs somewhere."""
+        """Every expected product."""
         return frozenset[str]().union(*(zone.products for zone in self.zones))
 
     def with_one_look(self) -> ShelfFile:
-        """The same, where one look at each facing is enough."""
+        """Return the file with one look per facing."""
         return msgspec.structs.replace(self, agree=1, looks=1)
 
 
@@ -95,7 +95,7 @@ def read_shelf(path: Path) -> ShelfFile:
     """Read a file of a shelf.
 
     Raises:
-        ShelfError: It is not there, is not JSON, or says something else than a shelf; the message names the place.
+        ShelfError: It is missing, not JSON, or not a shelf; the message names the place.
     """
     found = read_json_file(path, ShelfFile, ShelfError, "a shelf")
     reason = _reason_against(found)
@@ -105,9 +105,9 @@ def read_shelf(path: Path) -> ShelfFile:
 
 
 def _reason_against(file: ShelfFile) -> str | None:
-    """What the types alone do not say."""
+    """Return the violation of a rule that the types do not express."""
     if not file.looks / 2 < file.agree <= file.looks:
-        return f"agree is more than half of looks and not more than all, not {file.agree} of {file.looks}"
+        return f"agree must be more than half of looks and at most all, not {file.agree} of {file.looks}"
     facings = sum(zone.rows * zone.columns for zone in file.zones)
     if facings > limits.FACINGS:
         return f"a shelf has {limits.FACINGS:,} facings at most, not {facings:,}; leave rows, columns or zones out"
@@ -119,30 +119,30 @@ def _reason_against(file: ShelfFile) -> str | None:
         if names.count(zone.name) > 1:
             return f"the name {zone.name} is used twice"
         if not (left < right and top < bottom):
-            return f"zone {zone.name}: xyxy is left, top, right, bottom, not {given}"
+            return f"zone {zone.name}: xyxy must be left, top, right, bottom, not {given}"
         if file.units == "shares" and max(right, bottom) > 1:
-            return f'zone {zone.name}: shares are 0 to 1, not {given}; for pixels say "units": "pixels"'
+            return f'zone {zone.name}: shares must be 0 to 1, not {given}; for pixels write "units": "pixels"'
         for item in zone.expected:
             if item.product in (EMPTY, UNKNOWN):
-                return f"zone {zone.name}: {item.product} is no product that can be expected"
+                return f"zone {zone.name}: {item.product} cannot be an expected product"
             if products.count(item.product) > 1:
                 return f"zone {zone.name} expects {item.product} twice"
             if item.minimum > zone.rows * zone.columns:
                 own = zone.rows * zone.columns
-                return f"zone {zone.name} has {own} facings, and expects {item.minimum} of {item.product}"
+                return f"zone {zone.name} has {own} facings but expects {item.minimum} of {item.product}"
     return None
 
 
 def facings_of(file: ShelfFile, zone: ShelfZone, size_hw: tuple[int, int]) -> list[Box]:
-    """Where a zone's facings lie in a picture, row by row: left, top, right, bottom in whole pixels.
+    """Return the places of a zone's facings in a picture, row by row: left, top, right, bottom in whole pixels.
 
     Args:
-        file: The file that the zone is of.
+        file: The zone's file.
         zone: The zone.
         size_hw: The picture's height and width, in pixels.
 
     Raises:
-        ShelfError: The zone is not within the picture, or a facing would have no pixels.
+        ShelfError: The zone is outside the picture, or a facing would have no pixels.
     """
     height, width = size_hw
     scale_x, scale_y = (width, height) if file.units == "shares" else (1, 1)
@@ -150,7 +150,7 @@ def facings_of(file: ShelfFile, zone: ShelfZone, size_hw: tuple[int, int]) -> li
         edge * scale for edge, scale in zip(zone.xyxy, (scale_x, scale_y, scale_x, scale_y), strict=True)
     )
     if right > width or bottom > height:
-        raise ShelfError(f"zone {zone.name} ends at {right:g},{bottom:g}, outside of the picture of {width}x{height}")
+        raise ShelfError(f"zone {zone.name} ends at {right:g},{bottom:g}, outside the picture of {width}x{height}")
     xs = [round(left + (right - left) * column / zone.columns) for column in range(zone.columns + 1)]
     ys = [round(top + (bottom - top) * row / zone.rows) for row in range(zone.rows + 1)]
     boxes = [(x0, y0, x1, y1) for y0, y1 in itertools.pairwise(ys) for x0, x1 in itertools.pairwise(xs)]

@@ -1,4 +1,4 @@
-"""What is known about a shelf in one frame, and what is told about it."""
+"""The state of a shelf in one frame, and its events."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ State = Literal["expected", "misplaced", "empty", "unknown", "unsettled"]
 
 @dataclass(frozen=True)
 class Facing:
-    """One place on the shelf, as it is known now.
+    """The current state of one place on the shelf.
 
     Attributes:
         zone: Its zone's name.
         row: Its row in the zone, from 0 at the top.
         column: Its column, from 0 at the left.
-        xyxy: Where it lies in the picture, in pixels.
-        product: What stands there, ``empty`` or ``unknown``; None as long as too few looks were taken.
-        state: The same as it is judged; in a zone that expects nothing, every product is expected.
+        xyxy: Its place in the picture, in pixels.
+        product: The product, ``empty`` or ``unknown``; None until enough looks were taken.
+        state: The judgement of the product; a zone without expected products expects every product.
     """
 
     zone: str
@@ -36,14 +36,14 @@ class Facing:
 
 @dataclass(frozen=True)
 class Stock:
-    """What stands on the shelf in one frame.
+    """The stock of a shelf in one frame.
 
     Attributes:
         facings: Every facing, zone by zone, row by row.
-        counts: By zone: how many facings each product has, those of ``empty`` and ``unknown`` too. Products that are
-            expected are there with 0 as well. None where it is not known now: ``reasons`` has the zone then.
-        embedded: How many facings went through the network for this frame; the others had not changed.
-        reasons: By zone: why its counts are not known, in words; without those that are.
+        counts: By zone, the number of facings per product, including ``empty``, ``unknown``, and expected products with
+            0. None if currently unknown; ``reasons`` then has the zone.
+        embedded: The number of facings that went through the network for this frame; the others had not changed.
+        reasons: By zone, why its counts are unknown; without zones whose counts are known.
     """
 
     drawn_by_step: ClassVar = True
@@ -76,18 +76,17 @@ def _counted(counts: dict[str, int | None]) -> str:
 
 @dataclass(frozen=True)
 class ShelfEvent:
-    """Something changed on the shelf.
+    """A change on the shelf.
 
     Attributes:
-        event: ``out_of_stock``: none of an expected product is left. ``low_stock``: there are some, but fewer than
-            the minimum. ``restocked``: there are enough again. ``misplaced``: a product stands where it is not
-            expected.
+        event: ``out_of_stock``: none of an expected product is left. ``low_stock``: some are left, but fewer than the
+            minimum. ``restocked``: enough again. ``misplaced``: a product is in an unexpected place.
         zone: The zone's name.
         product: The product's label.
-        count: How many facings of the zone have it now.
+        count: The current number of the zone's facings with it.
         source: The frame's source.
         frame: The frame's index.
-        position_s: The frame's time within a recording; None of a live source.
+        position_s: The frame's time within a recording; None for a live source.
         facing: For ``misplaced``: row and column in the zone, from 0.
     """
 
@@ -101,7 +100,7 @@ class ShelfEvent:
     facing: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without ``facing`` where the event has none."""
+        """Return plain JSON values, without ``facing`` if the event has none."""
         return event_values(self, "facing")
 
     def __str__(self) -> str:
@@ -117,14 +116,14 @@ class ShelfEvent:
 
 @dataclass(frozen=True)
 class CameraEvent:
-    """The camera does not look at the shelf as it did, or does so again; in between nothing is counted.
+    """The camera lost or regained its original view of the shelf; in between nothing is counted.
 
     Attributes:
         event: ``camera_moved`` or ``camera_back``.
-        reason: What is wrong, in words; empty for ``camera_back``.
+        reason: The reason, in words; empty for ``camera_back``.
         source: The frame's source.
         frame: The frame's index.
-        position_s: The frame's time within a recording; None of a live source.
+        position_s: The frame's time within a recording; None for a live source.
     """
 
     event: CameraKind
@@ -134,7 +133,7 @@ class CameraEvent:
     position_s: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without ``reason`` where there is none."""
+        """Return plain JSON values, without an empty ``reason``."""
         return event_values(self, "reason")
 
     def __str__(self) -> str:
@@ -150,7 +149,7 @@ class CameraEvent:
 
 
 Told: TypeAlias = "ShelfEvent | CameraEvent"
-"""What is told of a shelf."""
+"""The events of a shelf."""
 
 
 def _when(event: Told) -> str:

@@ -1,4 +1,4 @@
-"""Whether a fixed camera still looks where it looked at first."""
+"""Checks whether a fixed camera still shows its original view."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDTH_PX = 192
-# With fewer edges there is nothing to find a place by: photographs of shelves have them at half of their pixels.
+# With fewer edges a shift cannot be found: photographs of shelves have edges at half of their pixels.
 _EDGE, _LEAST_EDGES = 20.0, 0.3
-# Of phase correlation, 0 to 1. A shelf that is restocked whole gives 0.1 to 0.2, one that has moved 0.4 to 1.
+# Phase correlation, 0 to 1: 0.1 to 0.2 for a shelf that is restocked entirely, 0.4 to 1 for a shifted one.
 _SURE = 0.35
-# Correlation of the edges: of a shelf that is sold out 0.3, half covered 0.5; of another scene, or in the dark, 0.
+# Correlation of edges: 0.3 for a sold-out shelf, 0.5 for a half-covered one, 0 for another scene or in the dark.
 _SAME_SCENE = 0.1
 _BETTER = 0.15
 
@@ -21,10 +21,10 @@ Edges = NDArray[np.float32]
 
 
 class Standing:
-    """Compares each picture with the first one by its edges, which light and single products change little.
+    """Compares each picture with the first one by its edges, which light and single products hardly change.
 
     Args:
-        tolerance_px: A shift up to this is none, in pixels of the picture.
+        tolerance_px: The largest shift that is ignored, in pixels of the picture.
     """
 
     def __init__(self, tolerance_px: float) -> None:
@@ -33,22 +33,22 @@ class Standing:
         self._window: Edges | None = None
 
     def why_not(self, image_bgr: NDArray[np.uint8]) -> str | None:
-        """Look at a picture; all are of one size.
+        """Check a picture; all must have the same size.
 
         Args:
             image_bgr: uint8, shape (height, width, 3), BGR.
 
         Returns:
-            None where the camera stands as it did, or that cannot be told; else what is wrong, in words.
+            None if the view is unchanged or cannot be compared; else the reason.
         """
         edges, scale = _edges(image_bgr)
         if self._first is None or self._window is None:
-            # In the dark, for one, there is nothing to compare with later on.
+            # For example in the dark, the picture is no reference.
             if float((edges > _EDGE).mean()) >= _LEAST_EDGES:
                 self._first = edges
                 self._window = cv2.createHanningWindow(edges.shape[::-1], cv2.CV_32F).astype(np.float32)
             return None
-        # Given the window, OpenCV would write into what it compares, where the size suits its transform.
+        # With a window argument OpenCV would modify its inputs for sizes that suit its transform.
         (x, y), response = cv2.phaseCorrelate(self._first * self._window, edges * self._window)
         if response >= _SURE and math.hypot(x, y) / scale <= self._tolerance_px:
             return None
@@ -62,7 +62,7 @@ class Standing:
 
 
 def _edges(image_bgr: NDArray[np.uint8]) -> tuple[Edges, float]:
-    """The strength of its edges in a small picture, float32, shape (height, width), and the small one's scale."""
+    """Return the edge strength of the shrunk picture, float32, shape (height, width), and its scale."""
     height, width = image_bgr.shape[:2]
     scale = min(1.0, _WIDTH_PX / width)
     grey = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)
@@ -73,14 +73,14 @@ def _edges(image_bgr: NDArray[np.uint8]) -> tuple[Edges, float]:
 
 
 def _overlap(first: Edges, now: Edges, x: int, y: int) -> tuple[Edges, Edges]:
-    """What both show, where the second one is shifted against the first."""
+    """Return the parts that both show, with the second one shifted against the first."""
     height, width = first.shape
     left, top, right, bottom = max(0, -x), max(0, -y), width - max(0, x), height - max(0, y)
     return first[top:bottom, left:right], now[top + y : bottom + y, left + x : right + x]
 
 
 def _correlation(one: Edges, other: Edges) -> float:
-    """Pearson's, -1 to 1; 0 where one of them is even."""
+    """Return Pearson's correlation, -1 to 1; 0 if one of them is constant."""
     a, b = one - one.mean(), other - other.mean()
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm else 0.0

@@ -1,4 +1,4 @@
-"""Which box is which object: one ByteTrack a source."""
+"""Tracks boxes with one ByteTrack per source."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgebone.core.frame import Frame
 from edgebone.vision.clock import NOMINAL_FPS, time_s
 
 LOST_AFTER_S = 1.0
-"""How long an object may be out of sight and still be the same one: ByteTrack's 30 frames at 30 a second."""
+"""How long an object may be out of sight and stay the same: ByteTrack's 30 frames at 30 per second."""
 
 _FIRST_ID = 1
-# A box that comes up once is as often a mistake of the detector as an object.
+# A box that appears once is as often a detector's mistake as an object.
 _CONFIRMING_FRAMES = 2
 
 
@@ -36,29 +36,29 @@ class _Followed:
 
 
 class Tracking:
-    """Gives every box the id of the object that it shows.
+    """Assigns every box the id of its object.
 
-    ByteTrack (Zhang et al., ECCV 2022) as in roboflow's ``trackers``; supervision has none any more. Every source
-    has a tracker of its own, so that ids of one camera are not used up by another: an id is one within its source.
-    Ids count from 1 and none is given twice, not even after a reset.
+    ByteTrack (Zhang et al., ECCV 2022) as in roboflow's ``trackers``; supervision no longer has one. Every source has
+    its own tracker, so that cameras do not share ids: an id is unique within its source. Ids count from 1 and are never
+    reused, not even after a reset.
 
-    A track gets its id with its second frame. Until then, and where its score is too low to begin a track, a box
-    has id -1: it stays in the result, since it was found, but is no object yet.
+    A track gets its id at its second frame. Until then, and if its score is too low to start a track, a box has id -1:
+    it stays in the result, but is not an object yet.
 
-    Tracks age by the frames' own times, so that dropped frames, uneven rates and a camera that was away are seen as
-    what they are. A change of resolution, or a source that begins again (its index goes back), resets the source's
-    tracker. Several heads that find boxes need a ``Tracking`` each.
+    Tracks age by the frames' own times, which accounts for dropped frames, uneven rates and camera outages. A change of
+    resolution or a restart of the source (its index goes back) resets the source's tracker. Several heads that find
+    boxes need one ``Tracking`` each.
 
     Args:
-        fps: Frames a second, for frames whose own times are not to be relied on: time is then the frame's index
-            over this rate. None takes the frames' times.
-        lost_after_s: How long an object may be out of sight and still be the same one, in seconds.
-        new_track_score: The score from which a box begins a track, 0 to 1. Boxes below it can only continue one,
-            which helps where the model lets them through (``--score``).
+        fps: Frames per second, for frames with unreliable times: the time is then the frame's index divided by this
+            rate. None uses the frames' times.
+        lost_after_s: How long an object may be out of sight and stay the same, in seconds.
+        new_track_score: The score from which a box starts a track, 0 to 1. Boxes below it can only continue one, if the
+            model returns them (``--score``).
 
     Raises:
         MissingDependencyError: trackers is not installed.
-        ValueError: A rate, time or score that cannot be meant.
+        ValueError: An implausible rate, time or score.
 
     Example:
         >>> import edgebone
@@ -87,11 +87,11 @@ class Tracking:
         self._sources: dict[str, _Followed] = {}
 
     def update(self, frame: Frame, detections: Detections) -> Detections:
-        """Take in a frame's boxes; to be called for every frame, those without boxes too.
+        """Process a frame's boxes; call it for every frame, including those without boxes.
 
         Args:
-            frame: The frame; each source's come in their order.
-            detections: What was found in it.
+            frame: The frame; each source's frames in order.
+            detections: The frame's detections.
 
         Returns:
             The same boxes in the same order, with ``tracker_id``.
@@ -123,7 +123,7 @@ class Tracking:
 
     def _new_tracker(self) -> Any:
         return self._byte_track(
-            # Counted in frames at 30 a second, whatever the source's rate.
+            # In frames at 30 per second, whatever the source's rate.
             lost_track_buffer=round(30 * self._lost_after_s),
             frame_rate=self._fps or NOMINAL_FPS,
             track_activation_threshold=self._new_track_score,
@@ -136,7 +136,7 @@ class Tracking:
         if self._fps is not None:
             return frames / self._fps
         elapsed = time_s(frame) - followed.time_s
-        # Broken recordings have frames whose time stands still.
+        # Broken recordings have frames with equal times.
         return elapsed if elapsed > 0 else frames / NOMINAL_FPS
 
 

@@ -1,4 +1,4 @@
-"""The file that says where the zones and lines are."""
+"""The file of zones and lines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An area of the picture.
 
     Attributes:
-        name: What its events are called by.
+        name: Its name in events.
         polygon: Its corners, x and y as shares of the picture's width and height, 0 to 1.
-        labels: The classes that count; none given, all do.
-        anchor: Which point of a box must lie in it; where an object stands on the ground by default.
-        dwell_s: After so long in it an object gives a ``dwell`` event; None for none.
-        source: The source that it belongs to, by its name; None for all.
+        labels: The classes that count; empty for all.
+        anchor: The point of a box that must be in it; by default where an object stands on the ground.
+        dwell_s: The time in it after which an object has a ``dwell`` event; None for none.
+        source: The name of the source that it belongs to; None for all.
     """
 
     name: Name
@@ -44,12 +44,12 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line that objects cross.
 
     Attributes:
-        name: What its events are called by.
+        name: Its name in events.
         start: Its first point, x and y as shares of the picture's width and height.
         end: Its last point. ``in`` is towards the left, seen from the start.
-        labels: The classes that count; none given, all do.
-        anchor: Which point of a box must cross it.
-        source: The source that it belongs to, by its name; None for all.
+        labels: The classes that count; empty for all.
+        anchor: The point of a box that must cross it.
+        source: The name of the source that it belongs to; None for all.
     """
 
     name: Name
@@ -74,7 +74,7 @@ class ZoneFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lines: Annotated[list[Line], msgspec.Meta(max_length=limits.ZONES)] = []
 
     def of(self, source: str) -> list[Zone | Line]:
-        """The zones and lines of one source, by its name: its own, and those of every source."""
+        """Return the zones and lines of one source, by its name: its own and those for all sources."""
         places: list[Zone | Line] = [*self.zones, *self.lines]
         return [place for place in places if place.source in (None, source)]
 
@@ -83,13 +83,15 @@ def read_zones(path: Path) -> ZoneFile:
     """Read a file of zones.
 
     Raises:
-        ZonesError: It is not there, is not JSON, or says something else than zones; the message names the place.
+        ZonesError: It is missing, not JSON, or has other content; the message names the place.
     """
     found = read_json_file(path, ZoneFile, ZonesError, "zones")
     names = [*(zone.name for zone in found.zones), *(line.name for line in found.lines)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
-        raise ZonesError(f"{path}: " + (f"the name {twice[0]} is used twice" if twice else "no zone and no line in it"))
+        raise ZonesError(
+            f"{path}: " + (f"the name {twice[0]} is used twice" if twice else "it has no zone and no line")
+        )
     for line in found.lines:
         if line.start == line.end:
             raise ZonesError(f"{path}: line {line.name} starts where it ends")

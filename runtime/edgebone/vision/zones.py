@@ -1,4 +1,4 @@
-"""Who enters, stays in and leaves a zone, and who crosses a line: told once each."""
+"""Reports objects that enter, stay in and leave zones, and that cross lines, once each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgebone.vision.line_counter import STEADY_FRAMES, LineCounter
 from edgebone.vision.tracking import LOST_AFTER_S
 from edgebone.vision.zone_file import Line, Zone, ZoneFile, ZonesError, read_zones
 
-# A head and an id that it gave: each head's tracks have numbers of their own.
+# A head and a track id: each head's tracks are numbered separately.
 _Key = tuple[str, int]
 
 
@@ -36,7 +36,7 @@ class _Visit:
 
 @dataclass
 class _Place:
-    """A zone or line of one source at one picture size, and what is known about it."""
+    """A zone or line of one source at one picture size, with its state."""
 
     what: Zone | Line
     shape: Any
@@ -54,15 +54,15 @@ class _Seen:
 
 
 class Zones:
-    """Watches zones and lines in the pictures of any number of sources; each source has counts of its own.
+    """Watches zones and lines in the pictures of any number of sources; each source has its own counts.
 
-    Times are the frames' own: of a recording its position, of a camera the moment of capture. Pictures without times
-    count as frames at 30 a second, and nobody dwells in them. An object that is not seen for a second has left. An
-    object counts once it is seen in a zone in two frames.
+    Times are the frames' own: the position in a recording, the moment of capture for a camera. Pictures without times
+    count as frames at 30 per second and have no dwell events. An object that is not seen for a second has left. An
+    object counts when it was seen in a zone in two frames.
 
     Args:
         file: The zones and lines.
-        lost_after_s: After how long out of sight an object has left, in seconds.
+        lost_after_s: How long out of sight an object counts as left, in seconds.
 
     Example:
         >>> import edgebone
@@ -86,29 +86,29 @@ class Zones:
         """Read a file of zones.
 
         Raises:
-            ZonesError: The file is not there, or says something else.
+            ZonesError: The file is missing or invalid.
             MissingDependencyError: supervision is not installed.
         """
         return cls(read_zones(Path(path)))
 
     def update(self, frame: Frame, detections: Detections, head: str = "") -> list[Event]:
-        """Take in a frame; to be called for every frame of a source, in order, those without boxes too.
+        """Process a frame; call it for every frame of a source, in order, including those without boxes.
 
         Args:
             frame: The frame.
-            detections: What was found in it, with tracks.
-            head: Which head found it, where several do; each one's ids are its own.
+            detections: Its detections, with tracks.
+            head: The head that found them, if several do; each has separate ids.
 
         Returns:
-            What happened, in the order of the file's zones and then its lines.
+            The events, in the order of the file's zones and then its lines.
 
         Raises:
             EdgeboneError: The detections have no tracks.
-            ZonesError: A line is so short that it has no direction in this picture, or a zone has a time to dwell in it
-                and the pictures have none.
+            ZonesError: A line is too short to have a direction in this picture, or a zone has ``dwell_s`` and the
+                pictures have no times.
         """
         if detections.tracker_id is None:
-            raise EdgeboneError("zones need to know which box is which object: track the detections first (--track)")
+            raise EdgeboneError("zones need tracked detections: track them first (--track)")
         tracked = detections[detections.tracker_id >= 0]
         events: list[Event] = []
         for place in self._places(frame):
@@ -119,7 +119,7 @@ class Zones:
         return events
 
     def counts(self, source: str) -> dict[str, dict[str, int]]:
-        """What was counted so far: of a zone ``now``, ``entered`` and ``left``, of a line ``in`` and ``out``."""
+        """Return the counts so far: ``now``, ``entered`` and ``left`` for a zone, ``in`` and ``out`` for a line."""
         seen = self._sources.get(source)
         found = {}
         for place in seen.places if seen else ():
@@ -132,19 +132,19 @@ class Zones:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources that were seen so far, in the order in which they came."""
+        """The sources seen so far, in order of appearance."""
         return tuple(self._sources)
 
     def _places(self, frame: Frame) -> list[_Place]:
-        """The source's own; made anew, with the counts of before, when its pictures change their size."""
+        """Return the source's places; rebuilt with the previous counts when its pictures change size."""
         seen = self._sources.get(frame.source)
         if seen is None or seen.size_hw != frame.size_hw:
             places = [_Place(what, self._shape(what, frame.size_hw)) for what in self.file.of(frame.source)]
             dwelling = [place.what.name for place in places if isinstance(place.what, Zone) and place.what.dwell_s]
             if dwelling and not frame.has_time:
                 raise ZonesError(
-                    f"{frame.source}: zone {dwelling[0]} tells who dwells in it, and pictures have no times: say how "
-                    "many were taken a second with --fps, or leave dwell_s out"
+                    f"{frame.source}: zone {dwelling[0]} has dwell_s, but pictures have no times: set their rate "
+                    "with --fps, or leave dwell_s out"
                 )
             for place in places:
                 for before in seen.places if seen else ():
@@ -154,10 +154,10 @@ class Zones:
         return seen.places
 
     def replace(self, file: ZoneFile) -> None:
-        """Go on with another file; a zone or line that is in both as it was keeps its counts and who is in it.
+        """Continue with another file; unchanged zones and lines keep their counts and visits.
 
         Raises:
-            ZonesError: A line has no direction in the pictures that came so far; the zones are as they were.
+            ZonesError: A line has no direction in the pictures so far; the zones are unchanged.
         """
         replaced = {}
         for source, seen in self._sources.items():
@@ -184,7 +184,7 @@ class Zones:
         assert detections.tracker_id is not None
         height, width = frame.size_hw
         clipped = detections.to_supervision()
-        # A box that ends at the picture's edge stands in the zone that ends there.
+        # A box that ends at the picture's edge is in the zone that ends there.
         clipped.xyxy = detections.xyxy.clip(0, (width - 1, height - 1, width - 1, height - 1))
         inside = place.shape.trigger(clipped) if len(detections) else np.zeros(0, bool)
         now_s = time_s(frame)
@@ -232,7 +232,7 @@ class Zones:
 
 def _event(kind: Any, place: _Place, frame: Frame, head: str, tracker_id: int, label: str, **own: Any) -> Event:
     if not frame.has_time:
-        # Counted in pictures, it would be no time.
+        # Counted in pictures, it would not be a time.
         own.pop("stayed_s", None)
     return Event(
         kind, place.what.name, frame.source, frame.index, frame.position_s, tracker_id, label, head=head or None, **own

@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[Callable[[HeadFile, Path], HeadFile], str]] = {
         lambda head, _: changed(
             head, reads={"embedding": msgspec.structs.replace(head.manifest.reads["embedding"], shape=(1280,))}
         ),
-        r"it reads embedding of shape \[1280\], the backbone gives \[32\]",
+        r"it reads embedding of shape \[1280\], the backbone has \[32\]",
     ),
     "a tap that is not there": (
         lambda head, _: changed(head, reads={"features_s32": head.manifest.reads["embedding"]}),
@@ -266,7 +266,7 @@ def test_the_program_says_what_is_wrong_in_one_line(network: Path, tmp_path: Pat
         (["attach", network, foreign, "-o", out], 8, "it was fitted on another backbone"),
         (["attach", network, f"classification={good}", "-o", out], 8, "it has a head classification already"),
         (["attach", network, broken, "-o", out], 3, "not a head"),
-        (["attach", network, f"a/b={good}", "-o", out], 3, "a head's name is letters, digits"),
+        (["attach", network, f"a/b={good}", "-o", out], 3, "a head's name has at most 64 letters, digits"),
         (["detach", network, "classification", "-o", out], 8, "no head would be left"),
     ]
     before = sorted(path.name for path in tmp_path.iterdir())

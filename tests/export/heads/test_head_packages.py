@@ -84,4 +84,4 @@ def test_a_broken_row_is_one_warning_and_the_other_kinds_go_on(tmp_path: Path) -
     faults = sorted(line for line in done.stderr.splitlines() if line)
     assert len(faults) == 2
     assert faults[0].startswith("head kind toy of the package toys is left out: toys:KIND is HeadKind(name='other'")
-    assert faults[1].startswith("head kind twice of the packages first and second is left out: each of them brings it")
+    assert faults[1].startswith("head kind twice of the packages first and second is left out: each of them provides")

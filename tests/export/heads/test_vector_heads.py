@@ -443,7 +443,7 @@ def test_what_is_only_held_out_cannot_be_recognised() -> None:
         fit_classifier(samples.take(samples.y < 2), samples, tuple("abc"))
     with pytest.raises(ExportError, match="expected vectors of 4 numbers, as in training, found 3"):
         fit_classifier(samples, Samples(samples.x[:, :3], samples.y, samples.picture), tuple("abc"))
-    with pytest.raises(ExportError, match="a class is called 'abstain'"):
+    with pytest.raises(ExportError, match="a class is named 'abstain'"):
         fit_classifier(samples, None, ("a", "b", "abstain"), abstain_below=0.5)
     ones = samples.take(np.arange(3))
     with pytest.raises(ExportError, match="pass two or more of a class"):

@@ -211,7 +211,7 @@ def test_a_network_that_gives_nan_is_an_error_wherever_it_is_decoded(decode: Any
     import_onnx(file, tmp_path / "b", heads=head, preprocess="stretch", decode=decode)
     with edgebone.load(tmp_path / "b", engine=engine, precision="fp32") as model:
         assert isinstance(model(np.full((64, 96, 3), 200, np.uint8)), Detections)
-        with pytest.raises(EngineError, match="the network gave NaN or infinity"):
+        with pytest.raises(EngineError, match="the network returned NaN or infinity"):
             model(np.zeros((64, 96, 3), np.uint8))
 
 
@@ -283,7 +283,7 @@ def test_a_classifier_and_an_embedding_are_wrapped(tmp_path: Path) -> None:
     means = net.node("ReduceMean", net.cells(3, 3.0), axes=[1], keepdims=0)
     net.give(means, (3,))
     file = net.save(tmp_path / "m.onnx")
-    with pytest.raises(ExportError, match=r"classification@1 refuses its parameters.*activation"):
+    with pytest.raises(ExportError, match=r"classification@1 rejects its parameters.*activation"):
         import_onnx(file, tmp_path / "c", heads=HeadSpec("classification", labels=LABELS), preprocess="imagenet")
     import_onnx(
         file, tmp_path / "c", preprocess="imagenet",

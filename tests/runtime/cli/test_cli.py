@@ -127,7 +127,7 @@ def test_a_video_that_breaks_off_keeps_whole_lines_and_no_video(colors_bundle: P
     source = write_video(tmp_path / "v.avi", [RED] * 60)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     out, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
-    fails(4, "the video breaks off after", "run", colors_bundle, source, "--jsonl", out, "--video", video)
+    fails(4, "the video ends after", "run", colors_bundle, source, "--jsonl", out, "--video", video)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(len(lines)))
     assert len(lines) > 10
@@ -139,7 +139,16 @@ def test_engines_that_do_not_fit_are_exit_code_5(colors_bundle: Path, tmp_path: 
     fails(5, "there is no engine tpu; choose auto", "run", colors_bundle, image, "--engine", "tpu")
     fails(5, "there is no precision int1", "run", colors_bundle, image, "--precision", "int1")
     fails(
-        5, "openvino has bf16", "run", colors_bundle, image, "--engine", "onnxruntime", "--precision", "bf16", lines=2
+        5,
+        "openvino supports bf16",
+        "run",
+        colors_bundle,
+        image,
+        "--engine",
+        "onnxruntime",
+        "--precision",
+        "bf16",
+        lines=2,
     )
     fails(5, "there is no engine tpu", "bench", colors_bundle, "--engine", "tpu")
 
@@ -170,7 +179,7 @@ def test_an_engine_that_does_not_open_is_noted_and_the_next_one_used(colors_bund
     assert "green" in done.stdout
     note = done.stderr.splitlines()[0]
     assert "openvino is installed but cannot be imported: libopenvino.so" in note
-    assert note.endswith("going on with the next engine")
+    assert note.endswith("continuing with the next engine")
 
 
 def test_places_that_cannot_be_written_are_exit_code_7(colors_bundle: Path, tmp_path: Path) -> None:
@@ -184,7 +193,7 @@ def test_places_that_cannot_be_written_are_exit_code_7(colors_bundle: Path, tmp_
         assert done.returncode == 7
         assert "cannot be written" in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    fails(7, "a video is written as .mp4", "run", colors_bundle, image, "--video", tmp_path / "o.webm")
+    fails(7, "videos can be written as .mp4", "run", colors_bundle, image, "--video", tmp_path / "o.webm")
     assert sorted(child.name for child in tmp_path.iterdir()) == ["a.png", "file"]
 
 

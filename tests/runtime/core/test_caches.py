@@ -65,7 +65,7 @@ def test_a_cache_that_others_may_have_written_is_not_used_and_that_is_said_once(
         assert cache_folder("openvino") is None
     (said,) = caplog.messages
     assert str(folder) in said
-    assert ("belongs to another user" if why == "another user's" else f"others may write in {place}") in said
+    assert ("belongs to another user" if why == "another user's" else f"other users can write to {place}") in said
 
 
 def test_a_folder_as_tmp_is_is_no_reason_for_distrust(home: Path) -> None:

@@ -170,14 +170,14 @@ def test_tensors_of_other_shapes_than_the_manifest_says_are_refused(
     decoder: str, params: dict, shape: tuple, given: tuple
 ) -> None:
     decode = make_decoder("h", Head(decoder, ("o",), ("a", "b"), params), [TensorSpec("o", "float32", shape)], (32, 32))
-    with pytest.raises(EngineError, match=r"head h: the network gave o of shape \[.*export the bundle again"):
+    with pytest.raises(EngineError, match=r"head h: the network returned o of shape \[.*export the bundle again"):
         decode([np.zeros(given, np.float32)], WHOLE)
 
 
 @pytest.mark.parametrize("strides", [[0], [-8], [10**9], ["8"]])
 def test_strides_that_are_none_are_refused(strides: list) -> None:
     head = Head("yolox@1", ("o",), ("a",), {"score": 0.1, "iou": 0.5, "strides": strides})
-    with pytest.raises(BundleError, match=r"head h: yolox@1 refuses its parameters: .*strides\[0\]"):
+    with pytest.raises(BundleError, match=r"head h: yolox@1 rejects its parameters: .*strides\[0\]"):
         make_decoder("h", head, [TensorSpec("o", "float32", ("batch", 16, 6))], (32, 32))
 
 
@@ -232,7 +232,7 @@ def test_a_table_with_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_the_last_id_leaves_none_to_count_on() -> None:
     gallery = Gallery("a" * 64, 2)
     gallery.add([[1, 0]], "a", ids=[2**63 - 1])
-    with pytest.raises(GalleryError, match="none is left to count on; give ids"):
+    with pytest.raises(GalleryError, match="no further id is free; give ids"):
         gallery.add([[0, 1]], "b")
     gallery.add([[0, 1]], "b", ids=[7])
     assert [entry.id for entry in gallery.entries()] == [2**63 - 1, 7]

@@ -143,17 +143,17 @@ def test_what_a_bundle_has_no_use_for_is_refused() -> None:
     [
         (
             model(helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])),
-            "a node reads 'b', which nothing before it gives",
+            "a node reads 'b', which no earlier node outputs",
         ),
         (model(helper.make_node("Relu", ["y"], ["y"])), "a node reads 'y'"),
-        (model(helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["y"])), "'y' is given twice"),
+        (model(helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["y"])), "'y' is defined twice"),
         (condition(branch(helper.make_node("Neg", ["y"], ["z"]))), "a node reads 'y'"),
         (model(functions=[function(helper.make_node("Relu", ["x"], ["b"]))]), "a node reads 'x'"),
         (nested(onnx_file.GRAPH_NESTING), "nested more than 16 deep"),
         (model(value_info=[value("v", [1 << 20, "n", 1 << 20])]), "'v' declares 1099511627776 elements, more than"),
         (
             model(initializer=[TensorProto(name="k", data_type=FLOAT, dims=[1 << 31, 1 << 31], raw_data=b"1234")]),
-            "tensor 'k' declares 4611686018427387904 elements, and has fewer",
+            "tensor 'k' declares 4611686018427387904 elements but has fewer",
         ),
         (model(initializer=[TensorProto(name="k", data_type=FLOAT, dims=[-5], raw_data=b"1234")]), "'k' declares"),
     ],
@@ -166,7 +166,7 @@ def test_a_graph_that_no_engine_should_have_to_untangle_is_refused(made: onnx.Mo
 def test_what_is_cut_off_or_goes_on_is_refused() -> None:
     whole = colors_onnx((1, 4))
     for end in range(len(whole)):
-        with pytest.raises(BundleError, match="no ONNX network as a bundle holds it"):
+        with pytest.raises(BundleError, match="not a valid ONNX network for a bundle"):
             check_onnx(whole[:end], "it")
     for more in (b"\0", b"garbage", whole, bytes(1000), b"\xff" * 20):
         with pytest.raises(BundleError):
@@ -208,7 +208,7 @@ def test_a_flood_of_fields_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_other_formats_are_refused_whatever_they_are_called(make: Callable[[Path], bytes], tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no ONNX network"):
+    with pytest.raises(BundleError, match="not a valid ONNX network"):
         check_onnx(make(tmp_path), "it")
 
 
@@ -216,5 +216,5 @@ def test_other_formats_are_refused_whatever_they_are_called(make: Callable[[Path
     "content", [b"", b" ", b"node {}", b"{}", b"<net/>", b"ORTM", b"\x1c\0\0\0ORTM", bytes(9), b"PK"]
 )
 def test_what_is_no_network_at_all_is_refused(content: bytes) -> None:
-    with pytest.raises(BundleError, match="no ONNX network"):
+    with pytest.raises(BundleError, match="not a valid ONNX network"):
         check_onnx(content, "it")

@@ -35,7 +35,7 @@ def system(root: Path, busy_s: float, stolen_s: float = 0.0, throttled: int = 0,
         ({}, ""),
         ({"busy_s": 1000.0}, "other processes kept"),
         ({"stolen_s": 1000.0}, "the hypervisor took"),
-        ({"throttled": 12}, "cores were slowed down for their heat 12 times"),
+        ({"throttled": 12}, "cores were throttled by heat 12 times"),
         ({"held_s": 1.5}, "the container's limit of CPU time stopped its processes for 1.5 s"),
     ],
 )

@@ -559,7 +559,7 @@ class folder_opened:
 def test_a_whole_file_does_not_take_the_place_of_something_else(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.head"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
-    with pytest.raises(OSError, match="it is no regular file"):
+    with pytest.raises(OSError, match="it is not a regular file"):
         write_whole(path, b"content")
     assert names(tmp_path) == ["a.head"]
     assert not path.is_file()
@@ -568,7 +568,7 @@ def test_a_whole_file_does_not_take_the_place_of_something_else(tmp_path: Path, 
 def test_a_pipe_is_not_taken_for_a_bundle_to_replace(tmp_path: Path) -> None:
     with open_bundle(write_colors_bundle(tmp_path / "a.bundle")) as opened:
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(OutputError, match="is a file of another kind, not a bundle; not replaced"):
+        with pytest.raises(OutputError, match="is a file of another kind, not a bundle; it was not replaced"):
             write_bundle(tmp_path / "pipe", opened.manifest, {}, overwrite=True)
 
 

@@ -212,7 +212,7 @@ def test_numbers_have_names_and_how_far_off_they_are() -> None:
         (classifier("a b", positive="a", threshold=0.5, abstain=[0.6, 0.7]), [(1, 2)], "0.6 to 0.7, got 0.5"),
         (classifier("a b", positive="a", abstain_below=0.5), [(1, 2)], "without a positive class"),
         (classifier("a b", abstain_below=float("nan")), [(1, 2)], "must be a probability"),
-        (classifier("a abstain", abstain_below=0.5), [(1, 2)], "a class is called 'abstain'"),
+        (classifier("a abstain", abstain_below=0.5), [(1, 2)], "a class is named 'abstain'"),
         (Head("multilabel@1", ("x",), ("a", "b")), [(1, 3)], r"\[batch, 2\]"),
         (Head("multilabel@1", ("x",), ("a", "b"), {"thresholds": [0.5]}), [(1, 2)], "1 thresholds and 2 labels"),
         (Head("multilabel@1", ("x",), ("a",), {"thresholds": [-0.5]}), [(1, 1)], "must be probabilities"),
@@ -239,7 +239,7 @@ def test_a_head_that_cannot_be_read_is_refused_and_named(
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_no_numbers_name_no_class(activation: str, bad: float) -> None:
     scores = np.array([0.1, 0.2, bad, 0.3, 0.1, 0.1], np.float32)
-    with pytest.raises(EngineError, match="head head: the network gave NaN or infinity"):
+    with pytest.raises(EngineError, match="head head: the network returned NaN or infinity"):
         classify(scores, activation)
 
 

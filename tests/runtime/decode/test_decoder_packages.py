@@ -108,7 +108,7 @@ def test_a_decoder_that_nobody_brings_is_said_with_those_that_are_here(
     done = edgebone("run", bundle, photo)
     assert done.returncode == 3
     assert "head found needs decoder paddle@1, this edgebone has anomaly@1, boxes@1" in done.stderr
-    assert done.stderr.rstrip().endswith("install a newer edgebone, or the package that brings it")
+    assert done.stderr.rstrip().endswith("install a newer edgebone, or the package that provides it")
     done = edgebone("run", write_bundle_of(tmp_path / "c.bundle", "paddle@2"), photo, env=installed)
     assert done.returncode == 3
     assert "yolox@1, paddle@1; install" in done.stderr

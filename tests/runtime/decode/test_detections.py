@@ -77,7 +77,7 @@ def test_a_score_at_the_threshold_is_kept() -> None:
 def test_outputs_that_are_no_numbers_are_an_error_and_no_box(bad: float, column: int) -> None:
     broken = SOME.copy()
     broken[2, column] = bad
-    with pytest.raises(EngineError, match="head d: the network gave NaN or infinity"):
+    with pytest.raises(EngineError, match="head d: the network returned NaN or infinity"):
         detect(head("boxes@1"), broken)
 
 
@@ -90,7 +90,7 @@ def test_a_box_whose_size_overflows_is_an_error() -> None:
 
 
 def test_a_class_without_a_label_is_an_error() -> None:
-    with pytest.raises(EngineError, match="gave class 7, the bundle has 3 labels"):
+    with pytest.raises(EngineError, match="returned class 7, the bundle has 3 labels"):
         detect(head("boxes@1"), rows((1, 1, 9, 9, 0.9, 7)))
 
 
@@ -247,7 +247,7 @@ def test_a_decoder_that_does_not_fit_is_refused_with_both_shapes(
     "params", [{"score": 2}, {"iou": -1}, {"max_detections": 0}, {"strides": [8]}, {"score": None}]
 )
 def test_settings_that_cannot_be_meant_are_refused(params: dict[str, object]) -> None:
-    with pytest.raises(BundleError, match="head d: boxes@1 refuses its parameters"):
+    with pytest.raises(BundleError, match="head d: boxes@1 rejects its parameters"):
         detect(head("boxes@1", **params), SOME)
 
 

@@ -94,7 +94,7 @@ def test_scores_that_are_no_numbers_are_an_error(bad: float) -> None:
 
 
 def test_a_class_without_a_label_is_an_error() -> None:
-    with pytest.raises(EngineError, match="gave class 9, the bundle has 3 labels"):
+    with pytest.raises(EngineError, match="returned class 9, the bundle has 3 labels"):
         segment(np.full(NET_HW, 9, np.uint8))
 
 

@@ -189,7 +189,7 @@ def test_integers_that_it_would_compute_otherwise_are_refused(zero_point: int, k
     [
         (of_picture([1, 4], "a", "b"), "it has 2 inputs, expected one"),
         (b"", "it has 0 inputs, expected one"),
-        (of_picture(["batch", "height", 4], "a"), r"a \[-1, -1, 4\] leaves more open than the batch"),
+        (of_picture(["batch", "height", 4], "a"), r"a \[-1, -1, 4\] has free axes besides the batch"),
     ],
     ids=["two", "none", "free height"],
 )
@@ -199,7 +199,7 @@ def test_inputs_that_are_no_pictures_are_refused(content: bytes, message: str) -
 
 
 def test_a_workspace_that_is_too_small_is_said() -> None:
-    with pytest.raises(EngineError, match=r"workspace limit.*; a larger --workspace, or none, may do"):
+    with pytest.raises(EngineError, match=r"workspace limit.*; a larger --workspace, or none, may help"):
         compile_engine(quantized_conv(half=True), "the bundle", RTX, CompileSettings(workspace_mb=1), (1, 4))
 
 
@@ -224,14 +224,16 @@ def test_asymmetric_integers_are_refused_with_the_way_out() -> None:
         helper.make_tensor("z", TensorProto.UINT8, [], [7]),
     ]
     node = helper.make_node("DequantizeLinear", ["w", "s", "z"], ["o"], name="weights")
-    with pytest.raises(EngineError, match="zero-point of 0 only: edgebone quantize BUNDLE --target tensorrt"):
+    with pytest.raises(
+        EngineError, match="int8 only with a zero-point of 0: edgebone quantize BUNDLE --target tensorrt"
+    ):
         compile_engine(graph(node, *constants), "the bundle", RTX, CompileSettings())
 
 
 def test_what_is_no_onnx_and_what_contradicts_itself_is_refused() -> None:
     with pytest.raises(EngineError, match=r"tensorrt-rtx cannot read it|does not support"):
         compile_engine(b"no network", "the bundle", RTX, CompileSettings())
-    with pytest.raises(EngineError, match="TensorRT refuses a batch of 4 to 2"):
+    with pytest.raises(EngineError, match="TensorRT rejects a batch of 4 to 2"):
         compile_engine(colors_onnx((1, 4)), "the bundle", RTX, CompileSettings(), (4, 2))
 
 
@@ -332,7 +334,7 @@ def test_what_cannot_be_compiled_leaves_the_bundle_alone(tmp_path: Path) -> None
     for target, code, message in (
         ("tensorrt-rtx:sm99", 5, "does not know sm99, only sm"),
         ("tensorrt-rtx:ampere", 5, "a compute capability is written sm86, not 'ampere'"),
-        ("tensorrt:sm86", 5, "tensorrt compiles for the device that it is on"),
+        ("tensorrt:sm86", 5, "tensorrt compiles only for this device"),
         ("cuda", 5, "there is no target cuda; choose tensorrt, tensorrt-rtx, openvino"),
         ("tensorrt-rtx:sm86 --hardware ampere-plus", 5, "no hardware compatibility ampere-plus; name the GPUs, as"),
         ("tensorrt-rtx:sm86 --level 6", 2, "--level"),
@@ -344,7 +346,7 @@ def test_what_cannot_be_compiled_leaves_the_bundle_alone(tmp_path: Path) -> None
         assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     if not Machine.probe().gpus:
         done = run(["compile", bundle, "--target", "tensorrt-rtx"])
-        assert "no GPU is here to compile for: say which, as --target tensorrt-rtx:sm86" in done.stderr
+        assert "this machine has no GPU to compile for: name one, as in --target tensorrt-rtx:sm86" in done.stderr
     done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--dla", "0"])
     assert (done.returncode, "has no DLA" in done.stderr) == (5, True), done.stderr
     done = run(["compile", bundle, "--target", "tensorrt-rtx:sm86", "--variant", "int8"])
@@ -584,7 +586,7 @@ def test_a_timing_cache_that_does_not_fit_is_set_aside_and_said(what: str, tmp_p
     said: list[str] = []
     config = Config()
     load_timing_cache(config, path, said.append)
-    assert "of another version or damaged; it is t.cache.old now, and made anew" in said[0]
+    assert "of another version or damaged; it was renamed to t.cache.old and is replaced" in said[0]
     assert (tmp_path / "t.cache.old").exists()
     assert config.cache is not None
     assert config.cache.content == b""

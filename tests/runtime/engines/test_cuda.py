@@ -124,8 +124,8 @@ def test_the_device_is_described(integrated: int) -> None:
     [
         ("cudaErrorMemoryAllocation", DeviceOutOfMemoryError, "a smaller batch, fewer contexts"),
         ("cudaErrorIllegalAddress", DeviceLostError, "open the engine again"),
-        ("cudaErrorLaunchFailure", DeviceLostError, "start the process again"),
-        ("cudaErrorECCUncorrectable", DeviceLostError, "start the process again"),
+        ("cudaErrorLaunchFailure", DeviceLostError, "restart the process"),
+        ("cudaErrorECCUncorrectable", DeviceLostError, "restart the process"),
         ("cudaErrorInsufficientDriver", EngineError, r'pip install "cuda-python<13"'),
         ("cudaErrorNoDevice", EngineError, "needs an NVIDIA GPU and its driver"),
         ("cudaErrorInvalidValue", EngineError, "invalid argument"),

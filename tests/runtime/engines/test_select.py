@@ -97,9 +97,9 @@ def test_the_best_engine_of_a_machine_comes_first(machine: Machine, order: list[
         ("tensorrt", "bf16", TENSORRT, "in fp32"),
         ("tensorrt-rtx", "fp32", GPU, 'tensorrt_rtx is not installed: pip install "edgebone[tensorrt-rtx]"'),
         ("tensorrt-rtx", "fp32", JETPACK, "desktop GPUs from Turing"),
-        ("onnxruntime", "bf16", AMX, "openvino has bf16"),
-        ("openvino", "bf16", X86, "does not compute in BF16"),
-        ("openvino", "bf16", ARM, "does not compute in BF16"),
+        ("onnxruntime", "bf16", AMX, "openvino supports bf16"),
+        ("openvino", "bf16", X86, "has no native BF16"),
+        ("openvino", "bf16", ARM, "has no native BF16"),
     ],
 )
 def test_a_candidate_that_does_not_fit_says_why(engine: str, precision: str, machine: Machine, reason: str) -> None:
@@ -144,7 +144,7 @@ def test_a_variant_made_for_tensorrt_is_taken_by_it_alone(precision: str) -> Non
     options = [Candidate(name, precision, "a") for name in names()]
     choice = choose(options, TENSORRT, {"a": variant})
     assert [fit.candidate.engine for fit in choice.fits] == ["tensorrt", "tensorrt-rtx"]
-    assert all("made for tensorrt and tensorrt-rtx" in reject.reason for reject in choice.rejects)
+    assert all("is for tensorrt and tensorrt-rtx" in reject.reason for reject in choice.rejects)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_where_tensorrt_does_not_open_another_engine_does(
 @needs("tensorrt_rtx")
 @pytest.mark.skipif(bool(Machine.probe().gpus), reason="a GPU is here")
 def test_an_onnx_file_is_compiled_for_the_gpu_that_is_here() -> None:
-    with pytest.raises(EngineError, match="no GPU is here to compile for"):
+    with pytest.raises(EngineError, match="no GPU to compile for"):
         open_model(Candidate("tensorrt-rtx", "fp32", ""), colors_onnx((1, 1)), (1, 1))
 
 

@@ -328,7 +328,7 @@ def test_what_a_failed_capture_leaves_behind_is_not_taken_for_a_later_calls() ->
 @pytest.mark.parametrize("integrated", [True, False])
 def test_outputs_of_unknown_size_come_through_an_allocator(integrated: bool) -> None:
     bench = Bench(make_plan(positives()), integrated, contexts=1)
-    assert bench.engine.notes == ["no CUDA graph: only the data decides the size of found"]
+    assert bench.engine.notes == ["no CUDA graph: the data determines the size of found"]
     for count in (3, 0, 64, 1, 17, 64, 0):
         x = np.full(64, -1, np.float32)
         x[np.random.default_rng(count).permutation(64)[:count]] = 2
@@ -544,7 +544,7 @@ def test_tensors_that_numpy_does_not_have_are_refused_by_name() -> None:
     nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)]
     content = model(nodes, [("x", TensorProto.FLOAT, [1])], [("y", TensorProto.BFLOAT16, [1])])
     cuda = CudaDouble()
-    with pytest.raises(EngineError, match="tensor y is BF16, which NumPy does not have"):
+    with pytest.raises(EngineError, match="tensor y is BF16, which NumPy lacks"):
         TensorRTEngine(make_plan(content), cuda=cuda, trt=TensorRTDouble(cuda))
     assert cuda.alive == {}
 
@@ -553,7 +553,7 @@ def test_tensors_that_numpy_does_not_have_are_refused_by_name() -> None:
     ("change", "message"),
     [
         ({"get_tensor_location": "HOST"}, "tensor images is a shape, not a picture"),
-        ({"get_tensor_format": "CHW32"}, "tensor images is laid out as CHW32, expected LINEAR"),
+        ({"get_tensor_format": "CHW32"}, "tensor images has layout CHW32, expected LINEAR"),
     ],
 )
 def test_tensors_elsewhere_or_in_another_layout_are_refused(
@@ -680,9 +680,9 @@ def test_code_for_the_host_comes_from_this_users_own_compiler_alone(
     assert compile_into_bundle(str(path), SM86, settings)[0].reason == "compiled"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "device"))
     assert plan() == tensorrt_plan.EnginePlan(b"compiled for this device", host_code=False)
-    assert "brings code that runs on the host, and was not compiled by you on this device; not taken" in said[0]
+    assert "contains code that runs on the host, and was not compiled by you on this device; it is not used" in said[0]
     (again,) = compile_into_bundle(str(path), SM86, settings)
-    assert again.reason == "compiled again: the one that is there was not compiled by you on this device"
+    assert again.reason == "compiled again: the existing one was not compiled by you on this device"
     assert compile_into_bundle(str(path), SM86, settings)[0].reason == "up to date"
     assert plan() == tensorrt_plan.EnginePlan(b"an engine with code in it", host_code=True)
     # Another engine in its place, with its hash put right.
@@ -706,7 +706,7 @@ def test_what_is_no_engine_is_refused_with_tensorrts_own_reason() -> None:
             match=r"tensorrt-rtx [\d.]+ cannot load the engine: .+; compile it on this device: edgebone compile BUNDLE",
         ) as caught:
             TensorRTEngine(content, target="tensorrt-rtx", cuda=cuda)
-        assert "does not say why" not in str(caught.value)
+        assert "no reason given" not in str(caught.value)
         assert cuda.alive == {}
 
 

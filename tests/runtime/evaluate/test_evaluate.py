@@ -139,13 +139,13 @@ def test_a_folder_of_class_folders_goes_by_label_or_index(tmp_path: Path, colors
 @pytest.mark.parametrize("name", ["yellow", "9", "²", "-1", "Blue"])
 def test_a_folder_of_an_unknown_class_is_named(tmp_path: Path, name: str) -> None:
     save(tmp_path / name / "1.png", BLUE)
-    with pytest.raises(SourceError, match="neither a label of the bundle"):
+    with pytest.raises(SourceError, match="neither a label of exactly one class"):
         read_labels(tmp_path, COLORS)
 
 
 def test_a_label_that_two_classes_have_is_not_guessed(tmp_path: Path) -> None:
     save(tmp_path / "crane" / "1.png", BLUE)
-    with pytest.raises(SourceError, match="'crane' is neither a label of the bundle that only one class has"):
+    with pytest.raises(SourceError, match="'crane' is neither a label of exactly one class"):
         read_labels(tmp_path, ("crane", "heron", "crane"))
 
 
@@ -224,7 +224,7 @@ def test_boxes_below_the_bundles_own_score_are_counted_down_to_a_hundredth(tmp_p
     [
         (
             {"categories": [{"id": 10, "name": "cyan"}]},
-            "annotates classes that are no labels of the bundle: 20, 30",
+            "annotates classes that are not labels of the bundle: 20, 30",
         ),
         ({"images": [{"id": 1, "file_name": "gone.png"}]}, "1 of its pictures are missing, such as"),
         ({"images": []}, "it lists no pictures; say where they are with --images"),
@@ -283,7 +283,7 @@ def test_mean_iou_is_over_all_pixels_and_leaves_out_what_is_not_counted(tmp_path
     [
         (np.full((48, 64), 7, np.uint8), "L", "it holds class 7, the bundle has 3 labels"),
         (np.zeros((20, 20), np.uint8), "L", "the mask is 20x20, its picture, upright, 64x48"),
-        (np.zeros((48, 64), np.uint8), "RGB", "a mask has one channel or a palette, this is RGB"),
+        (np.zeros((48, 64), np.uint8), "RGB", "a mask must have one channel or a palette, this is RGB"),
     ],
 )
 def test_masks_that_do_not_fit_are_exit_code_4(tmp_path: Path, mask: np.ndarray, mode: str, words: str) -> None:
@@ -300,7 +300,7 @@ def test_masks_without_pictures_are_exit_code_4(tmp_path: Path) -> None:
     assert "there is no picture of that name" in program("eval", bundle, "--data", data).stderr
     (data / "masks" / "0.png").write_bytes(b"no picture")
     (data / "images" / "1.png").rename(data / "images" / "0.png")
-    assert "not a picture in a format that can be read" in program("eval", bundle, "--data", data).stderr
+    assert "not a picture in a supported format" in program("eval", bundle, "--data", data).stderr
     (data / "masks" / "0.png").unlink()
     assert "no masks (.png) in it" in program("eval", bundle, "--data", data).stderr
     assert "no such folder of pictures" in program("eval", bundle, "--data", tmp_path / "b").stderr

@@ -436,7 +436,7 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
         ({**header, "schema": 2}, "has schema 2, this edgebone reads 1"),
         ({**header, "more": 1}, "does not follow schema 1.*more"),
         ({**header, "count": 21}, "instead of"),
-        ({**header, "labels": header["labels"][:2]}, "do not belong together"),
+        ({**header, "labels": header["labels"][:2]}, "its parts do not match"),
         ([], "does not follow schema 1"),
     ):
         _with(path, "gallery.json", json.dumps(change).encode())
@@ -500,7 +500,7 @@ def test_a_disk_that_is_full_when_the_index_is_saved_leaves_the_older_file(
 
     with monkeypatch.context() as patch:
         patch.setattr(Graph, "save", save)
-        with pytest.raises(OutputError, match=r"a\.gallery cannot be written: .*index.*; an older one is as it was"):
+        with pytest.raises(OutputError, match=r"a\.gallery cannot be written: .*index.*; the previous file is intact"):
             gallery.save()
     assert path.read_bytes() == before
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.gallery"]
@@ -596,7 +596,7 @@ def test_a_changed_file_is_taken_over_while_serving(tmp_path: Path, caplog: pyte
     good = path.read_bytes()
     other = Gallery("another space", D)
     strange = other.save(tmp_path / "b.gallery").read_bytes()
-    for content, words in ((good[:500], "damaged"), (strange, "their similarity would say nothing")):
+    for content, words in ((good[:500], "damaged"), (strange, "they are not comparable")):
         # In its place, as cp does.
         path.write_bytes(content)
         caplog.clear()
@@ -608,7 +608,7 @@ def test_a_changed_file_is_taken_over_while_serving(tmp_path: Path, caplog: pyte
     serving.add(-np.ones(D), "mine")
     path.write_bytes(good)
     assert not serving.reload_if_changed()
-    assert "this gallery is not saved" in caplog.text
+    assert "this gallery has unsaved changes" in caplog.text
     assert "mine" in serving.labels()
     path.unlink()
     assert not serving.reload_if_changed()
@@ -657,9 +657,7 @@ def test_a_gallery_of_another_network_head_or_view_is_refused(layout_bundle: Pat
         gallery = Gallery(space_of(model), 192, about=about(model))
         gallery.check(space_of(model))
         for space in (space_of(second), space_of(model, views=SIGNATURE)):
-            with pytest.raises(
-                GalleryError, match=r"colors fixed, head embedding, own view .*would say nothing; use the"
-            ):
+            with pytest.raises(GalleryError, match=r"colors fixed, head embedding, own view .*not comparable; use the"):
                 gallery.check(space, "another")
         path = gallery.save(tmp_path / "a.gallery")
         assert open_galleries(model, {"": path}).keys() == {"", "embedding"}

@@ -186,7 +186,7 @@ def test_a_gallery_whose_index_is_damaged_is_searched_without_it(
     alter(path, "graph.usearch", DAMAGE["a neighbour beyond the end"])
     with caplog.at_level(logging.WARNING):
         loaded = Gallery.load(path)
-    assert "index is left aside: a neighbour on level 0 is not there" in caplog.text
+    assert "index is ignored: a neighbour on level 0 does not exist" in caplog.text
     assert loaded.search(units()[5], 1).ids.tolist() == [5]
 
 

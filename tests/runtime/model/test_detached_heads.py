@@ -134,8 +134,8 @@ def test_a_head_that_is_asked_for_runs_once_on_the_next_frame_of_every_source(bu
 def test_a_rate_that_cannot_be_is_refused(bundle: Path) -> None:
     for every, message in (
         ({"shelf": 2}, "there is no head shelf; the bundle has classification, slow, rare"),
-        ({"slow": -1}, "every frame .1., every so many .2, 3, …. or on demand .0., not -1"),
-        ({"classification": 2}, "head classification is part of the network's graph, which runs whole"),
+        ({"slow": -1}, "every frame .1., on every N-th .2, 3, …. or on demand .0., not -1"),
+        ({"classification": 2}, "head classification is part of the network's graph, which always runs whole"),
     ):
         with pytest.raises(BundleError, match=message):
             edgebone.load(bundle, every=every)
@@ -223,13 +223,13 @@ def test_a_head_that_does_not_go_with_the_backbone_is_refused_and_the_old_one_go
         ("slow", changed(good, backbone=backbone), BundleError, "interpolation nearest instead of bilinear"),
         ("slow", nonsense, EngineError, "head slow: "),
         ("slow", undecodable, BundleError, "classification@9"),
-        ("slow", elsewhere, BundleError, "head slow reads features_s2, which the backbone's graph does not give"),
+        ("slow", elsewhere, BundleError, "head slow reads features_s2, which the backbone's graph does not output"),
         ("shelf", good, BundleError, "there is no head shelf to swap, only slow, rare"),
         (
             "classification",
             good,
             BundleError,
-            "to be swapped are attached with: edgebone attach --detached",
+            "to swap a head, attach it with: edgebone attach --detached",
         ),
     ]
     with edgebone.load(bundle, engine=engine) as model:
@@ -417,7 +417,7 @@ def test_a_tap_that_the_network_does_not_give_is_refused_by_name(bundle: Path, e
     manifest, files = contents(bundle)
     taps = {name: msgspec.structs.replace(tap, output="nowhere") for name, tap in manifest.taps.items()}
     broken = write_bundle(tmp_path / "b.bundle", msgspec.structs.replace(manifest, taps=taps), files)
-    with pytest.raises(BundleError, match=r"head slow reads \w+, which the backbone's graph does not give"):
+    with pytest.raises(BundleError, match=r"head slow reads \w+, which the backbone's graph does not output"):
         edgebone.load(broken, engine=engine)
 
 
@@ -427,6 +427,6 @@ def test_a_head_whose_graph_gives_something_else_is_refused_and_the_old_one_goes
         outputs = tuple(msgspec.structs.replace(spec, name="other") for spec in head.manifest.outputs)
         own = msgspec.structs.replace(head.manifest.head, outputs=("other",))
         altered = msgspec.structs.replace(head.manifest, outputs=outputs, head=own)
-        with pytest.raises(BundleError, match=r"head slow: its graph gives scores, its head.json says other"):
+        with pytest.raises(BundleError, match=r"head slow: its graph outputs scores, its head.json says other"):
             model.swap_head("slow", replace(head, manifest=altered))
         assert named(model(PICTURES[0])) == ("classification", "slow", "rare")

@@ -68,7 +68,10 @@ def test_a_file_may_come_as_its_path_its_bytes_or_open(model: edgebone.Model, re
     assert model(io.BytesIO(red.read_bytes())).label == "red"
     with red.open("rb") as file:
         assert model(file).label == "red"
-    with red.open(errors="replace") as text, pytest.raises(SourceError, match=r"opened for reading bytes"):
+    with (
+        red.open(errors="replace") as text,
+        pytest.raises(SourceError, match=r"open a picture's file for reading bytes"),
+    ):
         model(text)
 
 
@@ -105,11 +108,11 @@ def test_grey_is_grey(model: edgebone.Model) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (torch.zeros(2, 3, 8, 8), r"one picture, RGB and channels first.*\[2, 3, 8, 8\]; give several as a list"),
-        (torch.full((3, 8, 8), 2.5), "floats is a picture of 0 to 1, found 2.5 to 2.5: give it as it was before"),
-        (torch.full((3, 8, 8), float("nan")), "floats is a picture of 0 to 1"),
+        (torch.zeros(2, 3, 8, 8), r"one picture, RGB and channels first.*\[2, 3, 8, 8\]; pass several as a list"),
+        (torch.full((3, 8, 8), 2.5), "floats must be a picture of 0 to 1, found 2.5 to 2.5: pass it before"),
+        (torch.full((3, 8, 8), float("nan")), "floats must be a picture of 0 to 1"),
         (torch.zeros(3, 8, 8, dtype=torch.int32), "uint8, or floats of 0 to 1, not int32"),
-        (object(), "a picture is a path, a URL, bytes.*not object"),
+        (object(), "a picture must be a path, a URL, bytes.*not object"),
     ],
 )
 def test_what_is_no_picture_is_named(what: Any, words: str, model: edgebone.Model) -> None:

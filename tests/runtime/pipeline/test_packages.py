@@ -58,7 +58,7 @@ def test_the_sink_of_the_page_writes_its_file(colors_bundle: Path, tmp_path: Pat
     assert [(row[0], row[3].split()[0]) for row in rows] == [("photo.jpg", "green")] * 2
     done = edgebone("run", colors_bundle, tmp_path / "photo.jpg", "--sink", "seen.csw", env=installed)
     assert done.returncode == 7
-    assert "its name does not say what it is to be" in done.stderr
+    assert "the name fits no kind of output" in done.stderr
     assert "NAME.csv" in done.stderr
 
 
@@ -83,7 +83,7 @@ def test_the_step_of_the_page_tells_what_was_seen(
     ("options", "code", "said"),
     [
         (["npx://shots"], 4, "npx:// is not a kind of source that edgebone reads: did you mean npz? give a picture"),
-        (["photo.png", "--sink", "mqtt://u:secret@h"], 7, "mqtt://: no sink goes by this scheme; results go to"),
+        (["photo.png", "--sink", "mqtt://u:secret@h"], 7, "mqtt://: no sink has this scheme; results go to"),
         (["photo.png", "--step", "taly"], 1, "there is no step taly; did you mean tally? there are tally"),
     ],
 )
@@ -145,7 +145,7 @@ def test_what_two_packages_bring_is_refused_with_both(colors_bundle: Path, tmp_p
     done = edgebone("run", colors_bundle, "toy://here", env=env)
     assert done.returncode == 4
     assert done.stderr == (
-        "edgebone: source toy:// of the packages first and second cannot be loaded: each of them brings it; "
+        "edgebone: source toy:// of the packages first and second cannot be loaded: each of them provides it; "
         "keep one of them: pip uninstall first or pip uninstall second\n"
     )
 

@@ -87,9 +87,9 @@ def test_a_failure_leaves_nothing_half_written_and_a_limit_ends_in_good_order(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mqtt://broker/seen", "no sink goes by this scheme"),
-        ("seen", "its name does not say what it is to be"),
-        ("seen.txt", "its name does not say what it is to be"),
+        ("mqtt://broker/seen", "no sink has this scheme"),
+        ("seen", "the name fits no kind of output"),
+        ("seen.txt", "the name fits no kind of output"),
     ],
 )
 def test_an_output_that_no_sink_knows_is_refused(name: str, words: str, tmp_path: Path) -> None:

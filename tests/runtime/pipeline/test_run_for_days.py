@@ -92,7 +92,7 @@ def test_a_bundle_is_loaded_again_at_sighup_and_a_broken_one_is_not(tmp_path: Pa
     code, _, err = finish(process)
     assert code == 130
     assert "no such bundle" in err
-    assert "going on with the bundle as it was" in err
+    assert "continuing with the bundle as it was" in err
     assert "the bundle is loaded again" in err
     indices = [line["frame"] for line in lines_of(out)]
     assert indices == sorted(set(indices))
@@ -204,7 +204,7 @@ def test_a_full_disk_is_logged_once_and_writing_goes_on_afterwards(caplog: pytes
     assert disk.seen == [0, 1, 2, 7, 8, 9]
     assert sink.lost == 4
     assert [record.getMessage() for record in caplog.records] == [
-        "o.jsonl cannot be written: the disk is full; going on without it",
+        "o.jsonl cannot be written: the disk is full; continuing without it",
         "written again, after 4 lost: o.jsonl cannot be written: the disk is full",
     ]
 
@@ -298,7 +298,7 @@ def test_a_reload_is_heeded_while_no_frame_comes(tmp_path: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "a.bundle")
     process = start("run", bundle, f"http://127.0.0.1:{free_port()}/cam")
     assert process.stderr is not None
-    assert "trying again until it is there" in process.stderr.readline()
+    assert "retrying until it is back" in process.stderr.readline()
     process.send_signal(signal.SIGHUP)
     assert process.stderr.readline() == "edgebone: the bundle is loaded again\n"
     process.send_signal(signal.SIGINT)
@@ -325,9 +325,9 @@ def test_a_bundle_that_lacks_what_the_run_needs_is_refused_and_zones_are_loaded_
         process.send_signal(signal.SIGHUP)
         said = [process.stderr.readline() for _ in range(2)]
         assert "zones.json is not JSON" in said[0]
-        assert said[0].endswith("; going on with the zones as they were\n")
+        assert said[0].endswith("; continuing with the zones as they were\n")
         assert "tracking follows boxes, and" in said[1]
-        assert "has no head that gives any; it has classification: classification@1; going on with the" in said[1]
+        assert "has no head that returns any; it has classification: classification@1; continuing with the" in said[1]
         shutil.rmtree(bundle)
         write_boxes_bundle(bundle)
         zones.write_text(json.dumps({"schema": 1, "zones": [everywhere, {**everywhere, "name": "again"}]}))

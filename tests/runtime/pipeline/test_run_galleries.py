@@ -259,7 +259,7 @@ def test_a_bundle_that_is_loaded_again_is_named_by_its_own_gallery_from_its_firs
     assert seen == [(OLD if number < point else labels)[number % len(PICTURES)] for number in range(60)]
     assert len(said) == 2, said
     assert "a.gallery holds vectors of" in said[0]
-    assert said[0].endswith("going on with the bundle as it was")
+    assert said[0].endswith("continuing with the bundle as it was")
     assert said[1] == "the bundle is loaded again"
 
 
@@ -287,7 +287,7 @@ def test_a_model_that_cannot_be_swapped_in_is_closed_and_its_gallery_names_nothi
     said: list[str] = []
     with load(bundle) as model:
         assert name_all(model, [PICTURES * 3], path, load_broken, after, said) == OLD * 3
-    assert said == ["the device is full; going on with the bundle as it was"]
+    assert said == ["the device is full; continuing with the bundle as it was"]
     with pytest.raises(EngineError, match="closed"):
         edgebone.Model.run(loaded[0], loaded[0].prepare([]))
 
@@ -348,7 +348,7 @@ def test_a_gallery_that_changes_while_a_stream_runs_is_taken_over(
     refused = [record.getMessage() for record in caplog.records]
     assert len(refused) == 2
     assert "a.gallery holds vectors of" in refused[0]
-    assert all(line.endswith("going on with the gallery as it was") for line in refused)
+    assert all(line.endswith("continuing with the gallery as it was") for line in refused)
 
 
 @pytest.mark.slow
@@ -381,5 +381,5 @@ def test_the_program_takes_over_a_gallery_and_a_bundle(bundle: Path, network: Pa
     assert code == 130, err
     assert err.count("a.gallery has changed: 6 entries") == 1
     # Once that it cannot be read, and at most once, before the bundle came, that it is of another network.
-    assert 1 <= err.count("going on with the gallery as it was") <= 2
+    assert 1 <= err.count("continuing with the gallery as it was") <= 2
     assert "the bundle is loaded again" in err

@@ -75,9 +75,9 @@ def test_a_file_system_without_links_is_written_to_as_well(tmp_path: Path, monke
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="it is a file; pictures go into a folder"):
+    with pytest.raises(OutputError, match="it is a file; pictures need a folder"):
         PictureFilesSink(tmp_path / "file")
-    with pytest.raises(OutputError, match="part of its path is a file; the pictures before it are whole"):
+    with pytest.raises(OutputError, match="part of its path is a file; the previous pictures are whole"):
         PictureFilesSink(tmp_path / "file" / "below").write(frame(), NOTHING)
 
 
@@ -141,7 +141,7 @@ def test_a_model_is_loaded_for_some_classes(tmp_path: Path) -> None:
 
 
 def test_classes_of_a_bundle_without_boxes_are_refused(tmp_path: Path, colors_bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"classes choose boxes, and .* has no head that gives any"):
+    with pytest.raises(BundleError, match=r"classes choose boxes, and .* has no head that returns any"):
         package.load(colors_bundle, classes=["red"])
 
 

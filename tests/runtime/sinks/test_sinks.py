@@ -297,8 +297,8 @@ def test_a_fifo_is_waited_for_and_its_reader_may_go_and_come_back(
         assert 4 <= again.result() <= index
     sink.close()
     assert [message.partition("pipe")[2] for message in caplog.messages][:2] == [
-        " is a FIFO: waiting for somebody who reads it",
-        " is not read any more; its lines are lost until somebody reads it again",
+        " is a FIFO: waiting for a reader",
+        " has no reader any more; lines are lost until it is read again",
     ]
     assert "is read again, after" in caplog.messages[2]
 
@@ -416,7 +416,7 @@ def test_a_discarded_video_leaves_nothing_and_the_old_one_as_it_was(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["out.webm", "out", "out.jsonl", ".mp4"])
 def test_a_kind_of_video_that_is_not_written_is_refused_with_those_that_are(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match=r"a video is written as \.mp4, \.mov, \.mkv, \.avi"):
+    with pytest.raises(OutputError, match=r"videos can be written as \.mp4, \.mov, \.mkv, \.avi"):
         VideoFileSink(tmp_path / name, 25)
 
 

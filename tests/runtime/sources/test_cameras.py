@@ -138,7 +138,7 @@ def test_a_wrong_password_ends_it_and_is_never_shown(caplog: pytest.LogCaptureFi
 
 def test_a_camera_that_is_given_up_says_why() -> None:
     camera = open_source(f"rtsp://127.0.0.1:{free_port()}/cam", give_up_s=0.3)
-    with pytest.raises(SourceError, match=r"Connection refused.*no frame for \d s, given up"):
+    with pytest.raises(SourceError, match=r"Connection refused.*no frame for \d s, giving up"):
         camera.read()
     camera.close()
 

@@ -112,7 +112,7 @@ def test_a_camera_is_tried_once_more_after_its_time_was_over_at_a_stroke(monkeyp
     assert there.health.reconnects == 1
     gone = Camera("cam", lambda: Scripted(lost), first=Scripted(good, stop), give_up_s=60)
     assert gone.read() is not None
-    with pytest.raises(SourceError, match=r"no data for 5 s; no frame for 7\d s, given up"):
+    with pytest.raises(SourceError, match=r"no data for 5 s; no frame for 7\d s, giving up"):
         gone.read()
 
 

@@ -159,7 +159,7 @@ def test_a_head_is_found_by_its_task_or_the_answer_says_what_there_is() -> None:
             find_head(heads, tasks, name, "a test", advice="look elsewhere")
         assert str(caught.value) == words
     with pytest.raises(
-        BundleError, match=f"needs an eye boxes, and b has no head that gives any; it has {everything[:10]}"
+        BundleError, match=f"needs an eye boxes, and b has no head that returns any; it has {everything[:10]}"
     ):
         need_heads({"kind": heads["kind"]}, detection, "needs an eye", "b")
     with pytest.raises(BundleError, match="head odd needs decoder odd@1"):
@@ -170,7 +170,9 @@ def test_a_head_that_was_replaced_by_one_of_another_kind_is_said() -> None:
     (embedding,) = (task for task in TASKS if task.name == "embedding")
     found = vector(1, 0)
     assert embedding.pick(found, "any") is embedding.pick({"emb": found}, "emb") is found
-    with pytest.raises(BundleError, match="head emb no longer gives an embedding: a head of another kind"):
+    with pytest.raises(
+        BundleError, match="head emb no longer returns an embedding: it was replaced by a head of another kind"
+    ):
         embedding.pick({"emb": classes(0)}, "emb")
 
 

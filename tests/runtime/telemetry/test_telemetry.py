@@ -194,7 +194,7 @@ def test_healthz_says_whether_frames_are_seen() -> None:
         ),
         ({"sources": (source("ENDED", "broken"),)}, "cam: ended: broken"),
         ({"infer_now_s": 12.0}, "the engine has not answered for 12 s"),
-        ({"sink_now_s": 30.0}, "what takes the results has been at one for 30 s"),
+        ({"sink_now_s": 30.0}, "the consumer has been busy with one result for 30 s"),
     ):
         now[0] = replace(no_stats(), **{"sources": (source("LIVE"),), **wrong})
         assert ask(server.port, "/healthz") == (503, f"{words}\n")

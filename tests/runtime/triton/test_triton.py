@@ -158,7 +158,7 @@ def test_variants_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         wide=variant(batch=(1, 8)),
         trt=variant(engines=("tensorrt", "tensorrt-rtx")),
     )
-    with pytest.raises(BundleError, match=r"variant trt is made for tensorrt and tensorrt-rtx, not for onnxruntime; "):
+    with pytest.raises(BundleError, match=r"variant trt is for tensorrt and tensorrt-rtx, not for onnxruntime; "):
         export_triton(str(bundle), tmp_path / "repo", variants=["fp32", "trt"])
     with pytest.raises(BundleError, match="versions of one model must have the same"):
         export_triton(str(bundle), tmp_path / "repo", variants=["fp32", "wide"])
@@ -201,7 +201,7 @@ def test_outputs_that_triton_cannot_express_are_refused_and_a_lone_batch_axis_is
     assert repository_module._tensor(rows, dynamic=False)["dims"] == [100, 7]
     with pytest.raises(BundleError, match=r"rows: float32\[100,7\] has no batch axis"):
         repository_module._tensor(rows, dynamic=True)
-    with pytest.raises(BundleError, match="has a type that Triton does not have"):
+    with pytest.raises(BundleError, match="has a type that Triton lacks"):
         repository_module._tensor(TensorSpec("tiny", "bfloat16", ("batch", 7)), dynamic=True)
 
 
@@ -298,7 +298,9 @@ def test_names_that_are_no_folders_are_made_legal(tmp_path: Path) -> None:
 
 
 def test_tensorrt_wants_an_engine_and_takes_the_bundles(colors_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no TensorRT engine of variant fp32: edgebone compile .* --target tensorrt"):
+    with pytest.raises(
+        BundleError, match=r"no TensorRT engine for variant fp32: edgebone compile .* --target tensorrt"
+    ):
         export_triton(str(colors_bundle), tmp_path / "repo", backend="tensorrt")
     bundle = with_engines(write_colors_bundle(tmp_path / "b.bundle"), engine("tensorrt-rtx"))
     with pytest.raises(BundleError, match="Triton does not serve TensorRT-RTX's engines"):
@@ -325,7 +327,7 @@ def test_of_several_tensorrt_engines_this_machines_is_taken(tmp_path: Path, monk
     assert b"L4" in (made.path / "1" / "model.plan").read_bytes()
     monkeypatch.setattr(repository_module, "Machine", real)
     on()
-    with pytest.raises(BundleError, match=r"2 TensorRT engines of variant fp32 \(NVIDIA A10; NVIDIA L4\)"):
+    with pytest.raises(BundleError, match=r"2 TensorRT engines for variant fp32 \(NVIDIA A10; NVIDIA L4\)"):
         export_triton(str(bundle), tmp_path / "other", backend="tensorrt")
 
 
@@ -337,7 +339,7 @@ def test_of_several_tensorrt_engines_this_machines_is_taken(tmp_path: Path, monk
         (["--variant", "int9"], 3, "there is no variant int9; there are fp32"),
         (["--backend", "caffe"], 3, "there is no backend caffe; choose onnxruntime"),
         (["--backend", "tensorrt"], 3, "--target tensorrt"),
-        (["--max-batch", "8"], 3, "its batch is 1 and fixed"),
+        (["--max-batch", "8"], 3, "its batch is fixed at 1"),
         (["--name", "n" * 300], 7, "cannot be written: File name too long"),
     ],
 )
@@ -376,7 +378,7 @@ def test_a_folder_of_another_kind_and_a_target_that_cannot_be_written_are_refuse
     colors_bundle: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "repo" / "colors").mkdir(parents=True)
-    with pytest.raises(OutputError, match="is no Triton model"):
+    with pytest.raises(OutputError, match="is not a Triton model"):
         export_triton(str(colors_bundle), tmp_path / "repo", overwrite=True)
     file = tmp_path / "file"
     file.write_text("x")

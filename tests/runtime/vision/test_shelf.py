@@ -64,7 +64,7 @@ def test_a_full_shelf_is_counted_and_nothing_is_told(shelf: Shelf) -> None:
     stock, events = shelf.update(Frame(tiles(FULL), 0, 0, "shelf", 0.0))
     # Not looked at yet is not 0.
     assert stock.counts == {"top": {"milk": None}, "bottom": {"juice": None}}
-    assert stock.to_dict()["reasons"]["top"] == "3 of 3 facings are not settled: 1 look so far, 2 have to agree"
+    assert stock.to_dict()["reasons"]["top"] == "3 of 3 facings are not settled: 1 look so far, 2 must agree"
     assert {facing.state for facing in stock.facings} == {"unsettled"}
     for index in (1, 2):
         stock, more = shelf.update(Frame(tiles(FULL), index, 0, "shelf", index / 10))
@@ -171,7 +171,7 @@ def test_a_camera_may_change_its_size(shelf: Shelf) -> None:
 
 
 def test_a_recogniser_with_too_few_answers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgeboneError, match="6 pictures of facings need a label each, 1 were given"):
+    with pytest.raises(EdgeboneError, match="6 pictures of facings need one label each, got 1"):
         Shelf(read_shelf(write_shelf(tmp_path)), lambda _: ["milk"]).update(Frame(tiles(FULL), 0, 0, "shelf"))
 
 
@@ -182,7 +182,7 @@ def test_facings_fill_their_zone(tmp_path: Path) -> None:
     assert len(boxes) == 14
     assert (boxes[0][:2], boxes[-1][2:]) == ((3, 5), (104, 66))
     assert sum((right - left) * (bottom - top) for left, top, right, bottom in boxes) == 101 * 61
-    with pytest.raises(ShelfError, match=r"zone odd ends at 104,66, outside of the picture of 100x70"):
+    with pytest.raises(ShelfError, match=r"zone odd ends at 104,66, outside the picture of 100x70"):
         facings_of(file, file.zones[0], (70, 100))
     shares = read_shelf(write_shelf(tmp_path, {**TOP, "columns": 9}))
     with pytest.raises(ShelfError, match="facings are smaller than a pixel"):
@@ -195,11 +195,11 @@ def test_facings_fill_their_zone(tmp_path: Path) -> None:
         ({"zones": []}, "length >= 1"),
         ({"schema": 2}, "Invalid enum value 2"),
         ({"zone": []}, "unknown field `zone`"),
-        ({"agree": 1}, "agree is more than half of looks and not more than all, not 1 of 3"),
+        ({"agree": 1}, "agree must be more than half of looks and at most all, not 1 of 3"),
         ({"agree": 4}, "not 4 of 3"),
         ({"zones": [TOP, TOP]}, "the name top is used twice"),
-        ({"zones": [{**TOP, "xyxy": [0, 0, 0, 1]}]}, "zone top: xyxy is left, top, right, bottom, not 0, 0, 0, 1"),
-        ({"zones": [{**TOP, "xyxy": [0, 0, 640, 1]}]}, 'for pixels say "units": "pixels"'),
+        ({"zones": [{**TOP, "xyxy": [0, 0, 0, 1]}]}, "zone top: xyxy must be left, top, right, bottom, not 0, 0, 0, 1"),
+        ({"zones": [{**TOP, "xyxy": [0, 0, 640, 1]}]}, 'for pixels write "units": "pixels"'),
         ({"zones": [{**TOP, "xyxy": [0, 0, 1]}]}, r"\$.zones\[0\].xyxy"),
         ({"zones": [{**TOP, "colums": 3}]}, "unknown field `colums`"),
         ({"zones": [{**TOP, "rows": 0}]}, r">= 1"),
@@ -208,9 +208,9 @@ def test_facings_fill_their_zone(tmp_path: Path) -> None:
         ({"zones": [{**TOP, "rows": 100_000, "columns": 100_000}]}, r"<= 10000 - at `\$.zones\[0\].(rows|columns)`"),
         ({"zones": [{**TOP, "rows": 10_000, "columns": 10_000}]}, "10,000 facings at most, not 100,000,000"),
         ({"zones": [{**TOP, "columns": 6000}, {**BOTTOM, "columns": 6000}]}, "10,000 facings at most, not 12,000"),
-        ({"zones": [{**TOP, "expected": [{"product": "milk", "minimum": 4}]}]}, "top has 3 facings, and expects 4 of"),
+        ({"zones": [{**TOP, "expected": [{"product": "milk", "minimum": 4}]}]}, "top has 3 facings but expects 4 of"),
         ({"zones": [{**TOP, "expected": [{"product": "milk"}] * 2}]}, "zone top expects milk twice"),
-        ({"zones": [{**TOP, "expected": [{"product": "empty"}]}]}, "empty is no product that can be expected"),
+        ({"zones": [{**TOP, "expected": [{"product": "empty"}]}]}, "empty cannot be an expected product"),
     ],
 )
 def test_what_a_shelf_file_may_not_say(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_what_cannot_be_read_is_one_line(colors_bundle: Path, tmp_path: Path) ->
         ((colors_bundle, tmp_path / "none.mp4", "--shelf", shelf), 4, "no such file"),
         ((colors_bundle, tmp_path / "bad.mp4", "--shelf", shelf), 4, "bad.mp4"),
         ((colors_bundle, video, "--shelf", tmp_path / "none.json"), 1, "none.json cannot be read"),
-        ((colors_bundle, video, "--shelf", wide), 1, "zone top ends at 500,40, outside of the picture of 120x80"),
+        ((colors_bundle, video, "--shelf", wide), 1, "zone top ends at 500,40, outside the picture of 120x80"),
         (
             (colors_bundle, video, "--shelf", shelf, "--gallery", tmp_path / "x.gallery"),
             3,

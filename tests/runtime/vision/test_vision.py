@@ -181,7 +181,7 @@ def test_a_bundle_without_boxes_cannot_be_tracked(colors_bundle: Path, tmp_path:
     video = write_video(tmp_path / "v.avi", [(10, 250, 5)] * 3)
     done = program("run", colors_bundle, video, "--track")
     assert done.returncode == 3
-    assert "no head that gives any" in done.stderr
+    assert "no head that returns any" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""onnxruntime as an engine, on the CPU or on an NVIDIA GPU, there by itself or through TensorRT."""
+"""The onnxruntime engine, on the CPU or on an NVIDIA GPU, directly or through TensorRT."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ class OnnxRuntimeEngine:
     """Runs an ONNX graph with onnxruntime.
 
     Args:
-        model: The ONNX file's bytes, or the path of a copy that nobody changes meanwhile.
+        model: The ONNX file's bytes, or the path of a private copy.
         device: ``cpu``, ``cuda``, or ``tensorrt``: the last two have not been run on hardware by this project yet.
-        precision: What the graph computes in, as its bundle says.
-        hint: ``latency`` gives one run every core; ``throughput`` has a run a core in flight, each on one thread.
-        threads: Threads for one operator; None lets onnxruntime take every core, or leaves it to the hint.
-        batch_range: Smallest and largest batch, where the batch is free.
-        as_written: Compute each operator as the graph says, without fusing or rewriting any: slower, but it shows
-            what an engine computes that is not here.
-        cache: Where what TensorRT compiles is kept, which takes it minutes; None for nowhere.
-        spins: Whether threads without work turn in circles for a while, ready for the next run. Where another engine
-            runs next on the same cores, its threads wait for them: 6 of 13 ms a frame, for a head behind a backbone.
+        precision: The graph's precision according to its bundle.
+        hint: ``latency`` uses every core for one run; ``throughput`` keeps one run per core in flight, each on one
+            thread.
+        threads: Threads for one operator; None for every core, or for the hint's choice.
+        batch_range: Smallest and largest batch of a free batch axis.
+        as_written: Run each operator as the graph says, without fusing or rewriting: slower, but it shows the results
+            of engines that are not installed here.
+        cache: The cache for engines that TensorRT compiles, which takes minutes; None for none.
+        spins: Whether idle threads spin for a while, ready for the next run. If another engine runs next on the same
+            cores, its threads wait for them: 6 of 13 ms per frame, for a head behind a backbone.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
-        EngineError: The graph cannot be loaded, or the device is not there: onnxruntime would go on with the
-            CPU silently, edgebone refuses.
+        EngineError: The graph cannot be loaded, or the device is missing: onnxruntime would silently fall back to the
+            CPU, edgebone does not.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class OnnxRuntimeEngine:
         if hint == "throughput" and device == "cpu":
             threads = threads or 1
             self.in_flight = max(1, usable_cores() // threads)
-        # On the CPU its idle threads spin, and take the cores that preprocessing would need.
+        # On the CPU its idle threads spin and occupy cores that preprocessing needs.
         self.overlaps = device != "cpu"
         self._batch_range = batch_range
         self._kept = None if cache is None or device != "tensorrt" else _place(cache, batch_range)
@@ -117,7 +118,7 @@ class OnnxRuntimeEngine:
     def _free(self) -> None:
         self._session = self._bound = None
         if self._kept is not None:
-            # For shapes that it was not told of, TensorRT has compiled since.
+            # TensorRT may have compiled further shapes since.
             self._kept.seal()
 
     def __enter__(self) -> OnnxRuntimeEngine:
@@ -177,7 +178,7 @@ def _open_session(
             'for a GPU: pip uninstall onnxruntime && pip install "edgebone[gpu]"'
         )
     options = ort.SessionOptions()
-    # What onnxruntime logs below "error" are remarks for its own developers.
+    # onnxruntime's logs below "error" are for its own developers.
     options.log_severity_level = 3
     if as_written:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -185,20 +186,20 @@ def _open_session(
         options.intra_op_num_threads = threads
     if not spins:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Not what the bytes look like: onnxruntime has a format of its own, which it checks less.
+    # The format is not guessed from the bytes: onnxruntime has its own format, which it checks less.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     source = model if isinstance(model, bytes) else str(model)
     if device == "cpu":
         session = ort.InferenceSession(source, options, providers=[provider])
-        # It would keep them as long as it lives, to begin anew with other providers.
+        # The session would keep them for its lifetime, to restart with other providers.
         session._model_bytes = None
         return session
     inputs = _inputs_of(ort, source) if device == "tensorrt" else ()
     wanted = providers(device, inputs, batch_range, None if cache is None else cache.path)
     if cache is not None:
-        # onnxruntime reads the engines there itself, and runs whatever they are.
+        # onnxruntime reads the engines there itself and runs them unchecked.
         cache.clean()
-    # Told to fall back, it would print on stdout that it goes on with the CPU, at loading and at any run.
+    # With fallback enabled it would print on stdout that it continues on the CPU, at loading and at any run.
     session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
     session._model_bytes = None
     if cache is not None:
@@ -214,7 +215,7 @@ def _open_session(
 
 
 def _place(cache: NetworkCache, batch_range: tuple[int, int] | None) -> CachedFolder:
-    """Where TensorRT's engines of a network are kept: under all that they depend on."""
+    """Return the folder of a network's TensorRT engines, keyed by everything that they depend on."""
     machine = this_machine("onnxruntime")
     packages = [machine.packages.get(name) for name in ("onnxruntime", "tensorrt")]
     device = (machine.gpus, machine.driver, machine.jetson, machine.l4t)
@@ -222,7 +223,7 @@ def _place(cache: NetworkCache, batch_range: tuple[int, int] | None) -> CachedFo
 
 
 def _inputs_of(ort: Any, model: bytes | str) -> tuple[TensorSpec, ...]:
-    """What a network takes, read without preparing it to run."""
+    """Return a network's inputs, read without preparing it to run."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -234,6 +235,6 @@ def _spec(node: Any) -> TensorSpec:
     dtype = node.type.removeprefix("tensor(").removesuffix(")")
     name = {"float": "float32", "double": "float64"}.get(dtype, dtype)
     if name not in np.sctypeDict:
-        raise EngineError(f"onnxruntime: {node.name} is a {node.type}; a network takes and gives arrays of numbers")
+        raise EngineError(f"onnxruntime: {node.name} is a {node.type}; inputs and outputs must be arrays of numbers")
     shape = tuple(size if isinstance(size, int) else str(size or "any") for size in node.shape)
     return TensorSpec(node.name, np.dtype(name).name, shape)

@@ -1,4 +1,4 @@
-"""onnxruntime on an NVIDIA GPU: its providers' options, and runs on buffers that stay on the device.
+"""onnxruntime on an NVIDIA GPU: provider options, and runs on buffers that stay on the device.
 
 Not run on a GPU by this project yet: the runs are tested on the CPU's own device, the options not at all.
 """
@@ -16,23 +16,23 @@ from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.on_device import DeviceTensor
 from edgebone.engines.protocol import Outputs
 
-# By default CUDA rounds FP32 factors to TF32's ten bits: what is called fp32 should be it.
+# By default CUDA rounds FP32 factors to TF32's ten bits; fp32 must be FP32.
 _CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
 def providers(
     device: str, inputs: Sequence[TensorSpec], batch_range: tuple[int, int] | None, cache: Path | None
 ) -> list[tuple[str, dict[str, str]]]:
-    """Providers with their options, the wanted one first.
+    """Return providers with their options, the wanted one first.
 
-    TensorRT gets CUDA beside it for the operators that it lacks. From Ampere on it rounds FP32 factors to TF32, which
-    onnxruntime gives no option against.
+    TensorRT gets CUDA as a fallback for operators that it lacks. From Ampere on it rounds FP32 factors to TF32, which
+    onnxruntime has no option to disable.
 
     Args:
         device: ``cuda`` or ``tensorrt``.
-        inputs: What the network takes.
-        batch_range: Smallest and largest batch, where it is free.
-        cache: The folder of what TensorRT compiles and measures; None for none.
+        inputs: The network's inputs.
+        batch_range: Smallest and largest batch of a free batch axis.
+        cache: The folder for TensorRT's engines and timings; None for none.
     """
     if device == "cuda":
         return [_CUDA]
@@ -44,7 +44,7 @@ def providers(
         }  # fmt: skip
     free = [spec for spec in inputs if any(isinstance(size, str) for size in spec.shape)]
     if batch_range and free and all(isinstance(size, int) for spec in free for size in spec.shape[1:]):
-        # Else it compiles again, for minutes, at the first batch that is larger than all before.
+        # Otherwise it compiles again, for minutes, at the first batch larger than all before.
         low, high = (
             ",".join(f"{spec.name}:{'x'.join(map(str, (batch, *spec.shape[1:])))}" for spec in free)
             for batch in batch_range
@@ -56,15 +56,15 @@ def providers(
 class BoundRuns:
     """Runs a session on input and output buffers on the device, kept for the next run of the same shapes.
 
-    May be used from several threads at once: each run has buffers of its own.
+    Thread-safe: each run has its own buffers.
 
     Args:
         session: onnxruntime's session.
-        device: onnxruntime's name of the device: ``cuda``; tests take ``cpu``.
-        inputs: What the network takes.
-        outputs: What it gives.
-        kept: Outputs that stay on the device, each run's in memory of its own: a head may read them while the next
-            frame is computed.
+        device: onnxruntime's name of the device: ``cuda``; tests use ``cpu``.
+        inputs: The network's inputs.
+        outputs: The network's outputs.
+        kept: Outputs that stay on the device, with separate memory for each run: a head may read them during the next
+            frame.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class BoundRuns:
         self._dtypes = {spec.name: spec.dtype for spec in outputs}
         known = {size for spec in inputs for size in spec.shape}
         self._kept = frozenset(kept)
-        # Where only the data decides an output's size, its buffer fits one run.
+        # The buffer of an output whose size depends on the data fits one run only.
         self._anew = [
             spec.name
             for spec in outputs
@@ -95,7 +95,7 @@ class BoundRuns:
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
-        """Copy in what is not on the device, run and copy the results out: arrays of the caller's own."""
+        """Copy host inputs to the device, run, and copy the results to arrays that the caller owns."""
         shapes = tuple(feeds[name].shape for name in self._inputs)
         with self._lock:
             idle = self._idle.setdefault(shapes, [])
@@ -118,7 +118,7 @@ class BoundRuns:
         return results
 
     def _feed(self, binding: Any, values: dict[str, Any], name: str, feed: Array | DeviceTensor) -> None:
-        """Bind an input: to what is on the device already, or to a buffer that is filled anew."""
+        """Bind an input: to a tensor already on the device, or to a buffer that is refilled."""
         if isinstance(feed, DeviceTensor):
             values.pop(name, None)
             binding.bind_ortvalue_input(name, feed.value)
@@ -137,5 +137,5 @@ class BoundRuns:
 
 
 def _own(array: Array) -> Array:
-    """An array that no later run overwrites: on the CPU onnxruntime gives a view of its buffer."""
+    """Return an array that no later run overwrites: on the CPU onnxruntime returns a view of its buffer."""
     return array if array.flags.owndata else array.copy()

@@ -1,4 +1,4 @@
-"""The rows of onnxruntime's engines: on the CPU, on CUDA, and through its TensorRT provider."""
+"""The table rows of onnxruntime's engines: on the CPU, on CUDA, and through its TensorRT provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TITLES = {"cuda": "CUDA", "tensorrt": "TensorRT"}
 
 
 def device_of(engine: str) -> str:
-    """What an engine of this family computes on: ``cpu``, ``cuda`` or ``tensorrt``."""
+    """Return the device of an engine of this family: ``cpu``, ``cuda`` or ``tensorrt``."""
     return engine.partition("-")[2] or "cpu"
 
 
@@ -31,14 +31,14 @@ def _check_gpu(candidate: Candidate, machine: Machine, variant: Variant | None) 
     if "onnxruntime" not in machine.packages:
         return Reject(candidate, 'onnxruntime is not installed: pip install "edgebone[gpu]"')
     if not (machine.gpus or machine.jetson):
-        return Reject(candidate, "no NVIDIA GPU is seen on this machine")
+        return Reject(candidate, "this machine has no NVIDIA GPU")
     if provider not in machine.onnxruntime_providers:
         return Reject(
             candidate,
             f"the installed onnxruntime has no {_TITLES[provider]} provider: "
             'pip uninstall onnxruntime && pip install "edgebone[gpu]"',
         )
-    # onnxruntime-gpu brings the provider, but not the library that it loads.
+    # onnxruntime-gpu includes the provider, but not the library that it loads.
     if provider == "tensorrt" and "tensorrt" not in machine.packages:
         return Reject(candidate, 'tensorrt is not installed: pip install "edgebone[tensorrt]"')
     rounded = "; FP32 factors are rounded to TF32 from Ampere on" if provider == "tensorrt" else ""

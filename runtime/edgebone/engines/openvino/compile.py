@@ -23,9 +23,9 @@ class Warmed:
     """One compiled network.
 
     Attributes:
-        candidate: What was compiled.
-        seconds: How long loading took.
-        was_there: Whether it was in the cache already.
+        candidate: The candidate that was compiled.
+        seconds: The loading time.
+        was_there: Whether it was already in the cache.
     """
 
     candidate: Candidate
@@ -43,7 +43,7 @@ def compile_target(
 ) -> list[CompileResult]:
     """Compile for ``edgebone compile``; see :class:`edgebone.engines.spec.EngineSpec`."""
     if target != "openvino":
-        raise EngineError("openvino compiles for the device that it is on; tensorrt-rtx:sm86 for others")
+        raise EngineError("openvino compiles only for this device; tensorrt-rtx:sm86 compiles for others")
     return [CompileResult(_line(item), item) for item in compile_with_openvino(path, variants, notice)]
 
 
@@ -55,19 +55,19 @@ def _line(item: Warmed) -> str:
 def compile_with_openvino(
     path: str, variants: Sequence[str] = (), progress: Callable[[str], None] = lambda _: None
 ) -> list[Warmed]:
-    """Compile every variant in every precision that this machine runs, and the plan of this machine.
+    """Compile every variant in every precision that this machine supports, and this machine's plan.
 
     Args:
         path: The bundle.
-        variants: Names; none for all.
-        progress: Called with a line a network.
+        variants: Names; empty for all.
+        progress: Called with a line per network.
 
     Raises:
-        EngineError: There is no such variant, or OpenVINO runs none of them here.
-        OutputError: There is no cache to write to.
+        EngineError: No such variant, or OpenVINO runs none of them here.
+        OutputError: The cache cannot be written.
     """
     if cache_folder("openvino") is None:
-        raise OutputError("there is no cache to compile into: the user's cache directory cannot be written")
+        raise OutputError("no cache to compile into: the user's cache directory cannot be written")
     machine = this_machine("openvino")
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
@@ -84,7 +84,7 @@ def compile_with_openvino(
         fits = [verdict.candidate for verdict in verdicts if isinstance(verdict, Fit)]
         if not fits:
             reasons = "; ".join(f"{verdict.candidate}: {verdict.reason}" for verdict in verdicts)
-            raise EngineError(f"{path}: openvino runs none of its variants here: {reasons or 'none is made for it'}")
+            raise EngineError(f"{path}: openvino runs none of its variants here: {reasons or 'none is for it'}")
         found = []
         for candidate in fits:
             progress(f"{candidate} [{candidate.variant}]")

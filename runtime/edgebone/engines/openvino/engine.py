@@ -1,4 +1,4 @@
-"""OpenVINO as an engine, on the CPU."""
+"""The OpenVINO engine, on the CPU."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class OpenVinoEngine:
     """Runs an ONNX graph with OpenVINO.
 
     Args:
-        model: The ONNX file's bytes, or what gives them where the network is not in the cache.
-        precision: ``fp32`` or ``bf16`` is asked for explicitly and checked afterwards: OpenVINO by itself computes in
-            BF16 or FP16, unasked, where the processor is fast at it. ``int8`` and ``int8+bf16`` are for graphs that
-            are quantized: what they left in FP32 is computed in FP32, or BF16.
-        hint: ``latency`` gives one run every core; ``throughput`` has several in flight.
-        threads: Inference threads; None lets OpenVINO take every core.
-        batch_range: Smallest and largest batch, where the batch is free. Where both are the same, the graph is
-            compiled for that one.
-        cache: Where the compiled network is kept, so that the next start is shorter; None for nowhere.
+        model: The ONNX file's bytes, or a function that returns them if the network is not cached.
+        precision: ``fp32`` or ``bf16`` is requested explicitly and checked afterwards: by default OpenVINO computes in
+            BF16 or FP16 where the processor is fast at it. ``int8`` and ``int8+bf16`` are for quantized graphs: their
+            FP32 parts run in FP32 or BF16.
+        hint: ``latency`` uses every core for one run; ``throughput`` keeps several in flight.
+        threads: Inference threads; None for every core.
+        batch_range: Smallest and largest batch of a free batch axis. If they are equal, the graph is compiled for that
+            batch.
+        cache: The cache for the compiled network, which shortens the next start; None for none.
 
     Attributes:
-        cached: Where it is kept; None where it is not.
-        from_cache: Whether it was there already.
+        cached: Its place in the cache; None if it is not cached.
+        from_cache: Whether it was already cached.
 
     Raises:
         MissingDependencyError: openvino is not installed.
-        EngineError: The graph cannot be loaded, or OpenVINO does not take the precision.
+        EngineError: The graph cannot be loaded, or OpenVINO does not use the precision.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class OpenVinoEngine:
         self.overlaps = True
         self._batch_range = batch_range
         ov = _import_openvino()
-        # What it computes at a time it says once it is open: no more than there are cores.
+        # The number of parallel runs is known once it is open: at most the number of cores.
         self._threads = EngineThreads(self.name, max(2, usable_cores()), self._free, _last_line)
         self._threads.open(self._open, ov, model, precision, hint, threads, cache)
 
@@ -94,15 +94,15 @@ class OpenVinoEngine:
         self._compiled: Any = found[0]
         used = _precision_used(self._compiled)
         if used != rest:
-            raise EngineError(f"openvino took precision {used} where {rest} was asked for; use --precision {used}")
+            raise EngineError(f"openvino uses precision {used}, but {rest} was requested; use --precision {used}")
         self.precision = precision if quantized else used
         self.inputs = tuple(_spec(port, port.get_any_name()) for port in self._compiled.inputs)
-        # Compiled, an output answers to the name of whatever it was fused with, too.
+        # A compiled output also has the names of everything that it was fused with.
         self.outputs = tuple(_spec(port, name) for port, name in zip(self._compiled.outputs, found[1], strict=True))
         self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._threads.limit = min(self._threads.limit, max(2, self.in_flight))
-        # A request runs one inference at a time: each thread that runs takes one from here. All are made now, since
-        # OpenVINO may crash where one is made while another runs.
+        # A request runs one inference at a time: each running thread takes one from here. All are created now, since
+        # OpenVINO may crash if one is created while another runs.
         self._idle: list[Any] = [self._compiled.create_infer_request() for _ in range(self._threads.limit)]
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
@@ -118,12 +118,12 @@ class OpenVinoEngine:
         request = self._idle.pop()
         try:
             for index, spec in enumerate(self.inputs):
-                # OpenVINO shares the caller's memory, for which it asks that it can be written to.
+                # OpenVINO shares the caller's memory, which it requires to be writable.
                 array = np.require(feeds[spec.name], requirements=["C", "W"])
                 request.set_input_tensor(index, self._tensor(array, shared_memory=True))
             request.infer()
             return {
-                # The request overwrites its own output memory at its next run: the caller gets a copy.
+                # The request reuses its output memory in its next run: return a copy.
                 spec.name: request.get_output_tensor(index).data.copy()
                 for index, spec in enumerate(self.outputs)
             }
@@ -176,22 +176,22 @@ def _import_openvino() -> Any:
 def _read(ov: Any, model: bytes, batch: int | None) -> Any:
     from openvino.frontend import FrontEndManager
 
-    # By its name: left to itself, OpenVINO would look for the one of its seven formats that the bytes are like.
+    # The front end is named explicitly: otherwise OpenVINO guesses among its seven formats.
     reader = FrontEndManager().load_by_framework("onnx")
     graph = reader.convert(reader.load(io.BytesIO(model), False))
     shapes = {port.get_any_name(): port.partial_shape for port in graph.inputs if port.partial_shape[0].is_dynamic}
     if batch is not None and shapes:
-        # A known batch is computed faster than one that may change.
+        # A fixed batch runs faster than a dynamic one.
         for shape in shapes.values():
             shape[0] = batch
         graph.reshape(shapes)
     if not graph.outputs:
-        raise EngineError("openvino cannot load the network: it gives nothing")
+        raise EngineError("openvino cannot load the network: it has no outputs")
     return graph
 
 
 def _place(ov: Any, cache: NetworkCache, batch: int | None, config: dict[str, Any]) -> Cached:
-    """Where a network is kept: under all that its compiled form depends on.
+    """Return a network's place in the cache, keyed by everything that its compiled form depends on.
 
     OpenVINO's own cache (CACHE_DIR) checks no weights: of 40 files with flipped bits, it answered wrongly from 24.
     """
@@ -202,14 +202,14 @@ def _place(ov: Any, cache: NetworkCache, batch: int | None, config: dict[str, An
 
 
 def _load(ov: Any, place: Cached, config: dict[str, Any]) -> tuple[Any, list[str]] | None:
-    """What was kept: the compiled network, and the names of its outputs."""
+    """Load the cached network and the names of its outputs."""
     kept = place.load()
     if kept is None:
         return None
     try:
         return ov.Core().import_model(kept[0], "CPU", config), json.loads(kept[1])
     except Exception:
-        # What it wrote itself and does not read is compiled again.
+        # A cached network that it cannot read is compiled again.
         return None
 
 
@@ -238,7 +238,7 @@ def _spec(port: Any, name: str) -> TensorSpec:
 
 
 def _last_line(error: BaseException) -> str:
-    # OpenVINO puts the C++ check that failed first, and what a person wants to know last.
+    # OpenVINO puts the failed C++ check first and the useful message last.
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
     operators = [line for line in lines if "No conversion rule found" in line]
     return (operators or lines or [type(error).__name__])[-1]

@@ -14,7 +14,7 @@ _NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _rank(machine: Machine) -> int:
-    # On x86 it is as fast as onnxruntime or faster on most networks; on ARM onnxruntime is.
+    # On x86 it is at least as fast as onnxruntime on most networks; on ARM onnxruntime is faster.
     return 70 if machine.arch in ("aarch64", "arm64") else 50
 
 
@@ -27,9 +27,9 @@ def _check(candidate: Candidate, machine: Machine, variant: Variant | None) -> F
     if "openvino" not in machine.packages:
         return Reject(candidate, 'openvino is not installed: pip install "edgebone[openvino]"')
     if candidate.precision.endswith("bf16") and not _NATIVE_BF16 & set(machine.cpu_features):
-        return Reject(candidate, "this processor does not compute in BF16 natively, so that FP32 is faster")
+        return Reject(candidate, "this processor has no native BF16, so FP32 is faster")
     agreement = None if variant is None else variant.reduced.get(candidate.precision)
-    proof = "" if agreement is None else f"; {candidate.precision} gives {agreement}"
+    proof = "" if agreement is None else f"; {candidate.precision} has {agreement}"
     return Fit(candidate, f"openvino {machine.packages['openvino']} on {machine.arch}{proof}")
 
 
@@ -41,7 +41,7 @@ OPENVINO = EngineSpec(
     check=_check,
     open="edgebone.engines.openvino.engine:open_openvino",
     precisions=_precisions,
-    computes="computes in fp32 or bf16, and in int8 what is quantized",
+    computes="computes in fp32 or bf16, and quantized graphs in int8",
     compile="edgebone.engines.openvino.compile:compile_target",
     may_skip_file=True,
     dialects=("openvino",),

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX: compile, keep and run engines."""
+"""TensorRT and TensorRT-RTX: compile, cache and run engines."""

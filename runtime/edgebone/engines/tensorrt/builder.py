@@ -1,4 +1,4 @@
-"""From an ONNX file to a TensorRT engine: one way for TensorRT and TensorRT-RTX."""
+"""Builds a TensorRT engine from an ONNX file, for TensorRT and TensorRT-RTX alike."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from edgebone.engines.tensorrt.settings import CompileSettings, Target
 from edgebone.engines.tensorrt.timing_cache import load_timing_cache, save_timing_cache
 
 Progress = Callable[[str, float], None]
-# Given to a builder to stop, before the process ends without it.
+# The time for a builder to stop before the process ends without it.
 _STOP_S = 10.0
 _POLL_S = 0.1
-_QUANTIZE = "TensorRT takes int8 with a zero-point of 0 only: edgebone quantize BUNDLE --target tensorrt"
-# What a build's errors say, and what helps.
+_QUANTIZE = "TensorRT accepts int8 only with a zero-point of 0: edgebone quantize BUNDLE --target tensorrt"
+# Advice by patterns in a build's errors.
 _ADVICE = (
-    # First, since it also speaks of the workspace.
-    (r"out ?of ?memory|insufficient memory", "a smaller --workspace or --level may do"),
-    (r"workspace", "a larger --workspace, or none, may do"),
+    # First, since it also mentions the workspace.
+    (r"out ?of ?memory|insufficient memory", "a smaller --workspace or --level may help"),
+    (r"workspace", "a larger --workspace, or none, may help"),
     (r"nvinfer_lean", "leave --version-compatible out"),
 )
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """An engine.
+    """A compiled engine.
 
     Attributes:
         content: Its bytes.
-        seconds: How long it took, parsing included.
+        seconds: The build time, including parsing.
     """
 
     content: bytes
@@ -45,15 +45,15 @@ class Compiled:
 
 @dataclass
 class _Build:
-    """What the thread that builds shares with the one that waits.
+    """State shared by the building and the waiting thread.
 
     Attributes:
         trt: TensorRT's module.
-        log: What went wrong, in TensorRT's words.
-        device: The same of CUDA: without a driver it complains, which stops no compiling for other GPUs.
-        warnings: What it warned of.
+        log: TensorRT's errors.
+        device: CUDA's errors: without a driver there are some, which do not prevent compiling for other GPUs.
+        warnings: TensorRT's warnings.
         stop: Set to end the build at its next step.
-        failure: What a callback or the build raised.
+        failure: The exception of a callback or the build.
         engine: The engine's bytes.
     """
 
@@ -80,18 +80,18 @@ def compile_engine(
 
     Args:
         content: The file's bytes.
-        where: What it is, for messages.
+        where: The file, for messages.
         target: ``tensorrt`` or ``tensorrt-rtx``.
-        settings: How.
-        batch: Smallest and largest batch, where it is free; the largest is what kernels are chosen for.
-        timing_cache: A file that builds share; None for none.
-        progress: Called with a phase and its share that is done, 0 to 1. From another thread.
-        notice: Called with what the user should know.
+        settings: The compile settings.
+        batch: Smallest and largest batch of a free batch axis; kernels are chosen for the largest.
+        timing_cache: A file shared by builds; None for none.
+        progress: Called from another thread with a phase and its progress, 0 to 1.
+        notice: Called with notices for the user.
 
     Raises:
         MissingDependencyError: The target's package is not installed.
-        EngineError: TensorRT refuses the graph or the settings, or runs out of memory.
-        OutputError: The timing cache cannot be read or locked. One that cannot be saved is only a notice.
+        EngineError: TensorRT rejects the graph or the settings, or runs out of memory.
+        OutputError: The timing cache cannot be read or locked. A failure to save it is only a notice.
     """
     trt = import_tensorrt(target)
     build = _Build(trt)
@@ -120,7 +120,7 @@ def compile_engine(
         try:
             save_timing_cache(config, timing_cache)
         except OutputError as error:
-            # An engine took minutes: it is not given up for a cache.
+            # Building took minutes: the engine is not discarded for a cache.
             notice(f"{error}; the engine is kept")
     return Compiled(build.engine, round(time.monotonic() - started, 2))
 
@@ -145,7 +145,7 @@ def _builder(build: _Build, logger: Any, target: Target) -> Any:
     try:
         builder = build.trt.Builder(logger)
     except TypeError:
-        # So pybind11 says that there is none: TensorRT wants a GPU, and a driver for its CUDA, to start at all.
+        # pybind11 raises this if there is none: TensorRT needs a GPU, and a driver for its CUDA version, to start.
         builder = None
     if builder is None:
         raise EngineError(
@@ -156,10 +156,10 @@ def _builder(build: _Build, logger: Any, target: Target) -> Any:
 
 def _parse(parser: Any, content: bytes, where: str, target: Target, build: _Build) -> None:
     if parser.parse(content):
-        # It only warns, and then clips 0..255 to 127.
+        # TensorRT only warns, and then clips 0..255 to 127.
         if any("UINT8 zero_point" in line for line in build.warnings):
             raise EngineError(
-                f"{where}: it is quantized to uint8, which {target.name} would compute as int8, with other numbers; "
+                f"{where}: it is quantized to uint8, which {target.name} would compute as int8, with other values; "
                 f"{_QUANTIZE}"
             )
         return
@@ -180,17 +180,17 @@ def _parse(parser: Any, content: bytes, where: str, target: Target, build: _Buil
 
 
 def _origin(node: str) -> str:
-    """The module that a node is named after, in words."""
+    """Return the module that a node is named after, in words."""
     module, slash, _ = node.rpartition("/")
     return f", of the PyTorch module {module}" if slash and module else ""
 
 
 def _at_fault(network: Any, build: _Build) -> tuple[str, str]:
-    """What could not be compiled, as the errors name it, and what to do about it."""
+    """Return the part that failed to compile, from the errors, and advice."""
     text = "\n".join((*build.log, *build.device))
     advice = next((f"; {advice}" for pattern, advice in _ADVICE if re.search(pattern, text, re.IGNORECASE)), "")
     layers = (network.get_layer(index) for index in range(network.num_layers))
-    # Names without a mark of their own ("cast") may also be words of the message.
+    # Plain names such as "cast" may also be words of the message.
     named = [layer for layer in layers if re.search(r"[/_.]", layer.name) and _says(text, layer.name)]
     if not named:
         return "it", advice
@@ -205,23 +205,23 @@ def _says(text: str, name: str) -> bool:
 
 
 def _add_profile(builder: Any, network: Any, config: Any, where: str, batch: tuple[int, int]) -> None:
-    """Say which batches will come, where the graph leaves it free."""
+    """Declare the range of a free batch."""
     if network.num_inputs != 1:
         raise EngineError(f"{where}: it has {network.num_inputs} inputs, expected one, the pictures; export it again")
     value = network.get_input(0)
     shape = tuple(value.shape)
     if -1 in shape[1:]:
         raise EngineError(
-            f"{where}: {value.name} {list(shape)} leaves more open than the batch; export it with a fixed size"
+            f"{where}: {value.name} {list(shape)} has free axes besides the batch; export it with a fixed size"
         )
     if shape[:1] != (-1,):
         return
     low, high = batch
     profile = builder.create_optimization_profile()
     profile.set_shape(value.name, *((size, *shape[1:]) for size in (low, high, high)))
-    # A profile that contradicts itself raises nothing: it only is false.
+    # A contradictory profile does not raise: it is only falsy.
     if not profile or config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"{where}: TensorRT refuses a batch of {low} to {high} for {value.name} {list(shape)}")
+        raise EngineError(f"{where}: TensorRT rejects a batch of {low} to {high} for {value.name} {list(shape)}")
 
 
 def _monitor(build: _Build, progress: Progress) -> Any:
@@ -244,7 +244,7 @@ def _monitor(build: _Build, progress: Progress) -> Any:
             self._tell(phase, 1.0)
 
         def _tell(self, phase: str, share: float) -> None:
-            # TensorRT only prints what a callback raises: it is kept, and raised where the build was asked for.
+            # TensorRT only prints a callback's exception: it is stored, and raised by the caller's thread.
             try:
                 progress(phase, share)
             except BaseException as error:
@@ -255,9 +255,9 @@ def _monitor(build: _Build, progress: Progress) -> Any:
 
 
 def _run(build: _Build, builder: Any, network: Any, config: Any) -> None:
-    """Build in a thread: here, Ctrl-C is heard, and tells the builder to stop at its next step."""
-    # Not the thread's own join: Ctrl-C in it makes CPython 3.11 take a running thread for one that has ended, and a
-    # process that ends under a builder aborts.
+    """Build in a thread, so that Ctrl-C here stops the builder at its next step."""
+    # Not Thread.join: Ctrl-C in it makes CPython 3.11 treat a running thread as ended, and a process that exits during
+    # a build aborts.
     done = threading.Event()
 
     def work() -> None:
@@ -284,4 +284,4 @@ def _run(build: _Build, builder: Any, network: Any, config: Any) -> None:
 def _reasons(build: _Build) -> str:
     said = build.log or build.device or build.warnings
     lines = dict.fromkeys(line.strip() for message in said for line in message.splitlines() if line.strip())
-    return "; ".join(list(lines)[:3]) or "it does not say why"
+    return "; ".join(list(lines)[:3]) or "no reason given"

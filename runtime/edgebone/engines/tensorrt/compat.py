@@ -1,7 +1,7 @@
-"""What differs between TensorRT 10.3 to 11.4 and TensorRT-RTX, found by looking, never by version numbers.
+"""Differences between TensorRT 10.3 to 11.4 and TensorRT-RTX, detected by features, never by version numbers.
 
-TensorRT itself has not been run by this project: its libraries need a GPU. TensorRT-RTX compiles without one, and goes
-through the same lines.
+TensorRT itself has not been run by this project: its libraries need a GPU. TensorRT-RTX compiles without one, through
+the same code.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from edgebone.engines.tensorrt.spec import RUNTIMES
 
 
 def import_tensorrt(target: Target) -> Any:
-    """The Python module of a target.
+    """Import the Python module of a target.
 
     Raises:
         MissingDependencyError: It is not installed.
-        EngineError: It is installed, but its libraries do not load.
+        EngineError: It is installed but its libraries do not load.
     """
     name = RUNTIMES[target.name][0]
     try:
@@ -31,13 +31,13 @@ def import_tensorrt(target: Target) -> Any:
         line = str(error).strip().split("\n", 1)[0]
         raise EngineError(f"{name} is installed but cannot be imported: {line}") from error
     if not hasattr(module, "Builder"):
-        # Type stubs alone, or a lean runtime, which loads engines and builds none.
+        # Only type stubs, or a lean runtime, which loads engines but cannot build them.
         raise missing(name, target.name, f"compiling for {target.name}")
     return module
 
 
 def network_flags(trt: Any) -> int:
-    """Flags of a strongly typed network: TensorRT 10 has to be told, 11 knows no other."""
+    """Return the flags of a strongly typed network: an option in TensorRT 10, the only kind in 11."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -46,13 +46,13 @@ def configure(trt: Any, builder: Any, config: Any, target: Target, settings: Com
     """Set up a builder's configuration.
 
     Raises:
-        EngineError: This TensorRT, or this device, does not have what is asked for.
+        EngineError: This TensorRT or this device does not support a setting.
     """
     if hasattr(trt.BuilderFlag, "TF32"):
-        # On by default, it rounds FP32 factors to ten bits.
+        # TF32 is on by default and rounds FP32 factors to ten bits.
         config.clear_flag(trt.BuilderFlag.TF32)
     if hasattr(trt, "ProfilingVerbosity"):
-        # Layers keep their names, so that profiles can be read.
+        # Layers keep their names, for readable profiles.
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if settings.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mb << 20)
@@ -75,7 +75,7 @@ def _set_hardware_level(trt: Any, config: Any, target: Target, level: str) -> No
     found = getattr(known, level.upper().replace("-", "_"), None)
     if found is not None:
         config.hardware_compatibility_level = found
-    # TensorRT-RTX has the words, and does not take them.
+    # TensorRT-RTX has the names but does not accept them.
     if found is None or config.hardware_compatibility_level != found:
         instead = "; name the GPUs, as tensorrt-rtx:sm86,sm89" if hasattr(config, "set_compute_capability") else ""
         raise EngineError(f"this {target.name} has no hardware compatibility {level}{instead}")
@@ -83,7 +83,7 @@ def _set_hardware_level(trt: Any, config: Any, target: Target, level: str) -> No
 
 def _set_capabilities(trt: Any, config: Any, target: Target) -> None:
     if not hasattr(config, "set_compute_capability"):
-        raise EngineError(f"this {target.name} compiles for the device that it is on only")
+        raise EngineError(f"this {target.name} compiles only for this device")
     known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
     unknown = [name for name in target.capabilities if name not in known]
     if unknown:
@@ -100,15 +100,15 @@ def _use_dla(trt: Any, builder: Any, config: Any, target: Target, core: int) -> 
         raise EngineError(f"{target.name} on this device {have}; leave --dla out to compile for the GPU")
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
-    # Without it one operator that the DLA does not have would stop the build.
+    # Without it one operator that the DLA lacks would stop the build.
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def default_capability(trt: Any, config: Any, target: Target) -> Target:
-    """TensorRT-RTX without words compiles for the GPU that is here; where none is, something must be said.
+    """Return the target: TensorRT-RTX compiles for this machine's GPU by default; without one it needs a capability.
 
     Raises:
-        EngineError: There is no GPU, and no compute capability was named.
+        EngineError: No GPU, and no compute capability was given.
     """
     if target.name != "tensorrt-rtx" or target.capabilities or not hasattr(config, "set_compute_capability"):
         return target
@@ -117,4 +117,6 @@ def default_capability(trt: Any, config: Any, target: Target) -> Target:
     if Machine.probe().gpus:
         return target
     known = [name.lower() for name in dir(trt.ComputeCapability) if name.startswith("SM")]
-    raise EngineError(f"no GPU is here to compile for: say which, as --target tensorrt-rtx:sm86 ({', '.join(known)})")
+    raise EngineError(
+        f"this machine has no GPU to compile for: name one, as in --target tensorrt-rtx:sm86 ({', '.join(known)})"
+    )

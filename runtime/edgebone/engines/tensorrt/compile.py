@@ -29,12 +29,12 @@ from edgebone.engines.tensorrt.settings import CompileSettings, Target, parse_ta
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one variant.
+    """The result for one variant.
 
     Attributes:
         variant: The variant's name.
-        engine: Its engine's record; None where the variant is not for this target.
-        reason: ``compiled``, ``up to date``, or why not, or what made it anew.
+        engine: Its engine's record; None if the variant is not for this target.
+        reason: ``compiled``, ``up to date``, why it was not compiled, or why it was compiled again.
     """
 
     variant: str
@@ -74,21 +74,21 @@ def compile_into_bundle(
     progress: Callable[[str, str, float], None] = lambda _, __, ___: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> list[Result]:
-    """Compile variants, and write the engines into the bundle once all are done.
+    """Compile variants, and write the engines into the bundle when all are done.
 
-    An engine whose provenance is the same is kept; one of the same variant and target that is not is replaced.
+    An engine with the same provenance is kept; another one of the same variant and target is replaced.
 
     Args:
         path: The bundle.
         target: ``tensorrt`` or ``tensorrt-rtx``.
-        settings: How; None leaves everything to TensorRT.
-        variants: Names; none for all that are for this target.
-        timing_cache: A file that builds share; None takes one in the user's cache.
-        progress: Called with the variant, a phase and its share that is done.
+        settings: The compile settings; None for TensorRT's defaults.
+        variants: Names; empty for all that are for this target.
+        timing_cache: A file shared by builds; None for one in the user's cache.
+        progress: Called with the variant, a phase and its progress.
         notice: Called with what the user should know.
 
     Raises:
-        EngineError: There is no such variant, none is for this target, or TensorRT refuses.
+        EngineError: No such variant, none is for this target, or compiling fails.
         MissingDependencyError: The target's package is not installed.
         OutputError: The bundle cannot be written.
     """
@@ -105,7 +105,7 @@ def compile_into_bundle(
         for name in chosen:
             variant = manifest.graph(name)
             if variant.engines and target.name not in variant.engines:
-                results.append(Result(name, None, f"made for {' and '.join(variant.engines)}"))
+                results.append(Result(name, None, f"for {' and '.join(variant.engines)}"))
                 continue
             wanted = provenance_of(trt, manifest.files[variant.file].sha256, target, settings, variant.batch, machine)
             key = key_of(wanted)
@@ -116,7 +116,7 @@ def compile_into_bundle(
             reason = "compiled"
             if old:
                 why = "; ".join(differences(manifest.engines[old[0]].provenance, wanted))
-                reason += f" again: {why or 'the one that is there was not compiled by you on this device'}"
+                reason += f" again: {why or 'the existing one was not compiled by you on this device'}"
             made = compile_engine(
                 bundle.read(variant.file),
                 f"{path}, variant {name}",
@@ -142,7 +142,7 @@ def compile_into_bundle(
 
 
 def _write(path: str, then: Manifest, made: dict[str, CompiledEngine], add: dict[str, bytes]) -> None:
-    """Add to the bundle as it is now: compiling takes minutes, in which others may have written to it."""
+    """Add to the current bundle: others may have written to it during the minutes of compiling."""
 
     def add_engines(now: Manifest) -> Update:
         check_unchanged(path, then, now, {engine.variant for engine in made.values()})
@@ -163,7 +163,7 @@ def _own_timing_cache(target: Target) -> Path | None:
 
 
 def _same_place(engine: CompiledEngine, variant: str, wanted: dict[str, str]) -> bool:
-    """Whether an engine is what the new one replaces: of this variant, for the same target and hardware."""
+    """Return whether the new engine replaces this one: same variant, target and hardware."""
     same = ("backend", "gpu", "dla_core")
     return engine.variant == variant and all(engine.provenance.get(name) == wanted[name] for name in same)
 
@@ -177,24 +177,24 @@ def cached_engine(
     progress: Progress = lambda _, __: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> bytes:
-    """An engine for this device: the bundle's, the user's cache's, or compiled now and kept in the cache.
+    """Return an engine for this device: from the bundle, from the user's cache, or compiled now and cached.
 
-    Two processes do not compile the same engine: the second one waits, and takes the first one's.
+    Two processes never compile the same engine: the second waits for the first one's.
 
     Args:
         bundle: An open bundle.
         variant: The variant's name.
         target: ``tensorrt`` or ``tensorrt-rtx``.
         settings: How.
-        folder: The cache; None takes the user's.
-        progress: Called with a phase and its share that is done.
-        notice: Called with a line where something is compiled, and why.
+        folder: The cache; None for the user's.
+        progress: Called with a phase and its progress.
+        notice: Called with a line if it compiles, with the reason.
 
     Returns:
         The engine's bytes.
 
     Raises:
-        EngineError: TensorRT refuses.
+        EngineError: Compiling fails.
         MissingDependencyError: The target's package is not installed.
     """
     settings = settings or CompileSettings()
@@ -208,7 +208,7 @@ def cached_engine(
     place = folder or cache_folder("engines")
     where = f"{bundle.path}, variant {variant}"
     if place is None:
-        notice(f"{where}: compiling for this device; nowhere to keep it")
+        notice(f"{where}: compiling for this device; it cannot be cached")
         return compile_engine(bundle.read(item.file), where, target, settings, item.batch, None, progress).content
     kept = cached(place, wanted)
     with locked(kept.path, COMPILING_TIMEOUT_S):
@@ -217,23 +217,23 @@ def cached_engine(
             return found[0]
         stale = [own for own in manifest.engines.values() if _same_place(own, variant, wanted)]
         why = f" ({'; '.join(differences(stale[0].provenance, wanted))})" if stale else ""
-        notice(f"{where}: compiling for this device{why}; kept in {place}")
+        notice(f"{where}: compiling for this device{why}; cached in {place}")
         cache = _own_timing_cache(target)
         made = compile_engine(bundle.read(item.file), where, target, settings, item.batch, cache, progress, notice)
         try:
             with writing(kept.path):
                 kept.keep(made.content)
         except OutputError as error:
-            # It costs the time of compiling at the next start, and nothing now.
+            # The only cost is compiling again at the next start.
             notice(f"{error}; it will be compiled again")
     return made.content
 
 
 def may_run(manifest: Manifest, engine: CompiledEngine) -> bool:
-    """Whether an engine of a bundle may run here: one that brings code for the host only where this device made it.
+    """Return whether a bundle's engine may run here: one with host code only if this device compiled it.
 
-    TensorRT puts a runtime of its own, a shared library, into version-compatible engines, and runs it in this process.
-    What a manifest says is no reason to: the word of this user's own cache is.
+    TensorRT embeds its own runtime, a shared library, into version-compatible engines, and runs it in this process. A
+    manifest is not trusted for that; this user's own cache is.
     """
     if engine.provenance.get("version_compatible") != "True":
         return True

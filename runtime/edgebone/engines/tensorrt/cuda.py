@@ -1,7 +1,7 @@
-"""The few calls to CUDA that an engine needs, and their implementation over NVIDIA's cuda.bindings.
+"""The few CUDA calls that an engine needs, and their implementation with NVIDIA's cuda.bindings.
 
-A seam: tests put a recording double in its place, which also computes. ``CudaBindings`` itself has not been run on a
-GPU by this project; without one, every call of it ends in an error that names the missing driver.
+Tests replace it by a recording double that also computes. ``CudaBindings`` itself has not been run on a GPU by this
+project; without one, each of its calls ends in an error that names the missing driver.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Device:
 
 
 class Cuda(Protocol):
-    """CUDA's runtime, on the device that is current. Streams, events, graphs and addresses are plain integers.
+    """CUDA's runtime, on the current device. Streams, events, graphs and addresses are plain integers.
 
-    Every call raises ``DeviceOutOfMemoryError``, ``DeviceLostError``, or ``EngineError`` for any other failure. May be
-    called from several threads at once.
+    Every call raises ``DeviceOutOfMemoryError``, ``DeviceLostError``, or ``EngineError`` for any other failure.
+    Thread-safe.
     """
 
     def device(self) -> Device:
-        """The device that is current."""
+        """Return the current device."""
 
     def create_stream(self) -> int:
-        """A stream that does not wait for the default stream."""
+        """Create a stream that does not wait for the default stream."""
 
     def destroy_stream(self, stream: int) -> None:
         """Free a stream."""
@@ -47,61 +47,61 @@ class Cuda(Protocol):
         """Wait until everything in a stream is done."""
 
     def create_event(self) -> int:
-        """An event whose waiting thread sleeps, rather than spins: a camera's pipeline needs its cores."""
+        """Create an event whose waiting thread sleeps instead of spinning: a camera's pipeline needs the cores."""
 
     def record_event(self, event: int, stream: int) -> None:
-        """Let an event come when everything that is in a stream by now is done."""
+        """Record an event in a stream: it completes when all earlier work in the stream is done."""
 
     def synchronize_event(self, event: int) -> None:
-        """Wait for an event that was recorded."""
+        """Wait for a recorded event."""
 
     def destroy_event(self, event: int) -> None:
         """Free an event."""
 
     def allocate(self, size: int) -> int:
-        """Memory on the device: its address there."""
+        """Allocate memory on the device; return its address there."""
 
     def free(self, address: int) -> None:
         """Free memory on the device."""
 
     def allocate_host(self, size: int) -> int:
-        """Host memory that stays in place (pinned) and that the device sees too: its address on the host."""
+        """Allocate pinned host memory that is mapped on the device; return its host address."""
 
     def free_host(self, address: int) -> None:
         """Free pinned host memory."""
 
     def device_address(self, host: int) -> int:
-        """Where the device sees pinned host memory."""
+        """Return the device address of pinned host memory."""
 
     def copy_to_device(self, device: int, host: int, size: int, stream: int) -> None:
-        """Copy bytes from the host, when the stream comes to it."""
+        """Copy bytes from the host, in stream order."""
 
     def copy_to_host(self, host: int, device: int, size: int, stream: int) -> None:
-        """Copy bytes to the host, when the stream comes to it."""
+        """Copy bytes to the host, in stream order."""
 
     def begin_capture(self, stream: int) -> None:
-        """Record what this thread puts into a stream from now on, instead of doing it; others are not disturbed."""
+        """Capture this thread's work in a stream instead of running it; other threads are not affected."""
 
     def end_capture(self, stream: int) -> int:
-        """End the recording: a graph, or 0 where it was spoilt."""
+        """End the capture; return a graph, or 0 if the capture was invalidated."""
 
     def instantiate(self, graph: int) -> int:
-        """Make a graph ready to be launched."""
+        """Instantiate a graph for launching."""
 
     def destroy_graph(self, graph: int) -> None:
-        """Free a graph; what was instantiated from it stays."""
+        """Free a graph; its instances stay valid."""
 
     def launch(self, executable: int, stream: int) -> None:
-        """Put an instantiated graph into a stream."""
+        """Launch an instantiated graph in a stream."""
 
     def destroy_executable(self, executable: int) -> None:
         """Free an instantiated graph."""
 
     def last_error(self) -> EngineError | None:
-        """What this thread's last failed call left behind, forgotten by this call; None where all is well."""
+        """Return and clear this thread's last error; None if there is none."""
 
 
-# After these the device, or this process's share of it, answers nothing any more.
+# After these errors the device, or this process's context on it, no longer responds.
 _LOST = frozenset(
     f"cudaError{name}"
     for name in (
@@ -125,7 +125,7 @@ class CudaBindings:
 
     Raises:
         MissingDependencyError: cuda-python is not installed.
-        EngineError: It is installed, but cannot be imported.
+        EngineError: It is installed but cannot be imported.
     """
 
     def __init__(self) -> None:
@@ -250,13 +250,13 @@ class CudaBindings:
         said = f"CUDA: {call} failed with {error.name}: {text.decode(errors='replace')}"
         if error.name == "cudaErrorMemoryAllocation":
             return DeviceOutOfMemoryError(
-                f"{said}; a smaller batch, fewer contexts, or fewer programs on the device may do"
+                f"{said}; a smaller batch, fewer contexts, or fewer programs on the device may help"
             )
         if error.name in _LOST:
-            return DeviceLostError(f"{said}; open the engine again, and where that fails too, start the process again")
+            return DeviceLostError(f"{said}; open the engine again; if that also fails, restart the process")
         if error.name in _NO_DRIVER:
             older = (
-                ' (a driver for CUDA 12 wants: pip install "cuda-python<13")' if "Insufficient" in error.name else ""
+                ' (a driver for CUDA 12 needs: pip install "cuda-python<13")' if "Insufficient" in error.name else ""
             )
-            return EngineError(f"{said}; it needs an NVIDIA GPU and its driver: see what nvidia-smi says{older}")
+            return EngineError(f"{said}; it needs an NVIDIA GPU and its driver: check with nvidia-smi{older}")
         return EngineError(said)

@@ -1,7 +1,7 @@
-"""TensorRT and TensorRT-RTX as engines.
+"""The TensorRT and TensorRT-RTX engines.
 
-Not run on a GPU by this project yet. Everything here is tested against a double of CUDA and of TensorRT's runtime that
-computes, and the names that are used against the packages themselves.
+Not run on a GPU by this project yet. Everything here is tested against a computing double of CUDA and of TensorRT's
+runtime, and the names used against the packages themselves.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from edgebone.engines.threads import EngineThreads
 
 
 class TensorRTEngine:
-    """Runs an engine that ``edgebone compile`` made, on the GPU that is current in a thread that chose none.
+    """Runs an engine that ``edgebone compile`` made, on the default GPU.
 
-    Each context has a stream and pinned memory of its own, so that one run's copies go on beside another's compute.
-    Once the device ran out of memory or was lost, every run raises that error: close the engine and open another.
+    Each context has its own stream and pinned memory, so that one run's copies overlap with another's compute. After
+    the device ran out of memory or was lost, every run raises that error: close the engine and open another.
 
     Attributes:
         name: ``tensorrt`` or ``tensorrt-rtx``.
-        precision: What the network computes in, as its bundle says.
-        inputs: What the network takes.
-        outputs: What it gives.
-        in_flight: How many runs at the same time it gains from.
+        precision: The network's precision according to its bundle.
+        inputs: The network's inputs.
+        outputs: The network's outputs.
+        in_flight: The number of simultaneous runs that it benefits from.
         overlaps: True: it leaves the host's cores alone.
         device: The GPU.
-        notes: What goes less well than hoped for, such as why there is no CUDA graph.
+        notes: Limitations found, such as why there is no CUDA graph.
 
     Args:
         plan: The engine's bytes.
         target: ``tensorrt`` or ``tensorrt-rtx``.
-        precision: What the network computes in.
-        batch_range: Smallest and largest batch, where it is free; None takes what the engine was compiled for.
-        contexts: How many runs may be on the device at the same time; each takes the network's working memory.
-        graphs: Whether runs of one shape become CUDA graphs. TensorRT-RTX makes its own.
-        host_code: Whether the engine may bring code that runs on the host, as version-compatible ones do.
+        precision: The network's precision.
+        batch_range: Smallest and largest batch of a free batch axis; None for the engine's own range.
+        contexts: The number of simultaneous runs on the device; each needs the network's working memory.
+        graphs: Whether runs of one shape become CUDA graphs. TensorRT-RTX creates its own.
+        host_code: Whether the engine may contain code that runs on the host, as version-compatible ones do.
         dla_core: The deep learning accelerator that it was compiled for; None for the GPU.
-        cuda: CUDA; None takes cuda.bindings.
-        trt: TensorRT's module; None imports it, or where it is missing the lean runtime or the dispatcher.
+        cuda: CUDA; None for cuda.bindings.
+        trt: TensorRT's module; None imports it, or else the lean runtime or the dispatcher.
 
     Raises:
         MissingDependencyError: TensorRT or cuda-python is not installed.
-        DeviceOutOfMemoryError: The device has too little memory left.
-        EngineError: There is no GPU, it is none for this target, or TensorRT does not load the engine.
+        DeviceOutOfMemoryError: The device has too little memory.
+        EngineError: No GPU, or not one for this target, or TensorRT does not load the engine.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class TensorRTEngine:
 
         Raises:
             TensorError: A feed's name, dtype or shape does not fit.
-            DeviceOutOfMemoryError: The device has no memory left; so does every further run.
-            DeviceLostError: The device stopped answering; so does every further run.
+            DeviceOutOfMemoryError: The device is out of memory; every further run raises it too.
+            DeviceLostError: The device no longer responds; every further run raises it too.
             EngineError: The engine failed, or is closed.
         """
         return self._threads.call(self._run, feeds)
@@ -130,7 +130,7 @@ class TensorRTEngine:
         try:
             return slot.run(feeds, shapes, profile)
         except (DeviceOutOfMemoryError, DeviceLostError) as error:
-            # Not the error itself, whose traceback would keep everything alive.
+            # Not the exception itself, whose traceback would keep everything alive.
             self._broken, self._why = type(error), str(error)
             raise
         finally:
@@ -140,7 +140,7 @@ class TensorRTEngine:
         """Wait for the runs in flight and free everything; a second call does nothing.
 
         Raises:
-            EngineError: Something could not be freed, of an engine that was not broken before; the rest is freed.
+            EngineError: Something could not be freed although the engine was not broken; the rest is freed.
         """
         self._threads.close()
 
@@ -148,7 +148,7 @@ class TensorRTEngine:
         try:
             self._held.close()
         except EngineError:
-            # A device that is lost frees nothing in our name: that was told when it was lost.
+            # Freeing fails on a lost device, which was already reported.
             if self._broken is None:
                 raise
 
@@ -163,9 +163,9 @@ class TensorRTEngine:
         self.close()
 
     def _take(self, shapes: Shapes) -> Slot:
-        """An idle slot, rather one that has run these shapes: another would give its graph up for them.
+        """Take an idle slot, preferably one that has run these shapes: another would discard its graph.
 
-        There is one: there are as many slots as threads.
+        One is always idle: there are as many slots as threads.
         """
         with self._taking:
             if self._broken is not None:
@@ -180,7 +180,7 @@ class TensorRTEngine:
 
 
 def open_tensorrt(request: EngineRequest) -> TensorRTEngine:
-    """Load a network, compiled where it is not yet; see :class:`edgebone.engines.spec.EngineSpec`."""
+    """Load a network, compiling it if needed; see :class:`edgebone.engines.spec.EngineSpec`."""
     target, precision = request.candidate.engine, request.candidate.precision
     if request.bundle is None:
         made = compile_engine(request.read(), "the network", Target(target), CompileSettings(), request.batch_range)

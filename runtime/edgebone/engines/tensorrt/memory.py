@@ -1,4 +1,4 @@
-"""Memory that host and device hand tensors over in."""
+"""Memory for exchanging tensors between host and device."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import numpy as np
 from edgebone.core.tensors import Array
 from edgebone.engines.tensorrt.cuda import Cuda
 
-# What TensorRT aligns tensors to, and more than any dtype needs.
+# TensorRT's alignment of tensors; more than any dtype needs.
 _ALIGNMENT = 256
 
 
 def aligned(size: int) -> int:
-    """The next multiple of the alignment."""
+    """Round up to a multiple of the alignment."""
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def bytes_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """How much a tensor takes."""
+    """Return the size of a tensor in bytes."""
     return math.prod(shape) * dtype.itemsize
 
 
 class Block:
-    """Pinned host memory and its counterpart on the device, or, where both share their memory, one for both.
+    """Pinned host memory and its counterpart on the device, or one block for both if they share memory.
 
     Attributes:
         device: The address on the device.
-        size: Bytes.
+        size: The size in bytes.
 
     Args:
         cuda: CUDA.
-        size: Bytes.
-        shared: Whether the device uses the host's memory, without a copy: it pays where they are one (a Jetson).
+        size: The size in bytes.
+        shared: Whether the device uses the host's memory without a copy, which pays on shared memory (a Jetson).
     """
 
     def __init__(self, cuda: Cuda, size: int, shared: bool) -> None:
@@ -55,16 +55,16 @@ class Block:
         self._bytes = np.ctypeslib.as_array((ctypes.c_uint8 * self.size).from_address(self._host))
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """The host's side of a tensor."""
+        """Return the host's view of a tensor."""
         return self._bytes[offset : offset + bytes_of(shape, dtype)].view(dtype).reshape(shape)
 
     def to_device(self, size: int, stream: int) -> None:
-        """Copy the first bytes, when the stream comes to it."""
+        """Copy the first bytes to the device, in stream order."""
         if not self._shared:
             self._cuda.copy_to_device(self.device, self._host, size, stream)
 
     def to_host(self, size: int, stream: int) -> None:
-        """Copy the first bytes back, when the stream comes to it."""
+        """Copy the first bytes back, in stream order."""
         if not self._shared:
             self._cuda.copy_to_host(self._host, self.device, size, stream)
 

@@ -1,4 +1,4 @@
-"""Outputs whose size only the data decides: TensorRT asks for their memory while it runs."""
+"""Outputs whose size depends on the data: TensorRT requests their memory while it runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from edgebone.engines.tensorrt.memory import Block, aligned
 
 
 def output_allocator(trt: Any, cuda: Cuda, shared: bool) -> Any:
-    """An ``IOutputAllocator`` for one output, which keeps its memory and only ever enlarges it.
+    """Return an ``IOutputAllocator`` for one output, which keeps its memory and only enlarges it.
 
-    Its attributes: ``block``, the memory, None before the first run; ``shape``, of the last run, None until it is
-    known; ``failure``, what a callback raised: TensorRT only prints it, so that the one who runs has to raise it.
+    Its attributes: ``block``, the memory, None before the first run; ``shape``, of the last run, None until known;
+    ``failure``, a callback's exception: TensorRT only prints it, so the caller must raise it.
 
     Args:
         trt: TensorRT's module.
@@ -32,7 +32,7 @@ def output_allocator(trt: Any, cuda: Cuda, shared: bool) -> Any:
         ) -> int | None:
             try:
                 if self.block is None or self.block.size < size:
-                    # Twice as much, so that a scene that fills up does not allocate at every frame.
+                    # Twice as much, so that a filling scene does not allocate at every frame.
                     wanted = aligned(size if self.block is None else max(size, 2 * self.block.size))
                     self.close()
                     self.block = Block(cuda, wanted, shared)

@@ -1,4 +1,4 @@
-"""Where the engine for this device comes from: the bundle, the user's cache, or the compiler."""
+"""Finds the engine for this device: in the bundle, in the user's cache, or by compiling."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from edgebone.engines.tensorrt.provenance import differences, provenance_of
 from edgebone.engines.tensorrt.runtime import import_runtime
 from edgebone.engines.tensorrt.settings import CompileSettings, Target
 
-# The user's own choice when compiling: whatever it was, the engine runs.
+# The user's choices when compiling: the engine runs regardless of them.
 _SETTINGS = frozenset({"workspace_mb", "level", "version_compatible", "hardware", "dla_core"})
 _DEVICE = frozenset({"gpu", "driver", "l4t"})
 
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """An engine, and what loading it takes.
+    """An engine, and what is needed to load it.
 
     Attributes:
         content: Its bytes.
-        host_code: Whether it brings code that runs on the host.
+        host_code: Whether it contains code that runs on the host.
         dla_core: The deep learning accelerator that it was compiled for; None for the GPU.
     """
 
@@ -38,9 +38,9 @@ def plan_for(
 ) -> EnginePlan:
     """The engine for this device.
 
-    One that the bundle has is taken if nothing that it depends on differs here; compiled for a GPU's kind
-    (``--target tensorrt-rtx:sm86``), for several (``--hardware``), or for later versions too
-    (``--version-compatible``), it depends on less. Otherwise it comes from the user's cache, or is compiled now.
+    The bundle's engine is used if everything that it depends on matches; one compiled for a kind of GPU (``--target
+    tensorrt-rtx:sm86``), for several (``--hardware``), or also for later versions (``--version-compatible``) depends on
+    less. Otherwise it comes from the user's cache, or is compiled now.
 
     Args:
         bundle: An open bundle.
@@ -48,11 +48,11 @@ def plan_for(
         target: ``tensorrt`` or ``tensorrt-rtx``.
         device: The GPU.
         machine: The machine.
-        notice: Called with a line where something is compiled, which may take minutes, and why.
+        notice: Called with a line before compiling, which may take minutes, with the reason.
 
     Raises:
-        MissingDependencyError: The runtime is not installed, or the compiler, where it is needed.
-        EngineError: TensorRT refuses to compile it.
+        MissingDependencyError: The runtime, or a required compiler, is not installed.
+        EngineError: TensorRT cannot compile it.
     """
     item = bundle.manifest.graph(variant)
     sha256 = bundle.manifest.files[item.file].sha256
@@ -65,11 +65,11 @@ def plan_for(
     brings_code = [record for record in fits if not may_run(bundle.manifest, record)]
     if brings_code:
         notice(
-            f"{bundle.path}, variant {variant}: its version-compatible engine brings code that runs on the host, and "
-            "was not compiled by you on this device; not taken"
+            f"{bundle.path}, variant {variant}: its version-compatible engine contains code that runs on the host, and "
+            "was not compiled by you on this device; it is not used"
         )
         fits = [record for record in fits if record not in brings_code]
-    # The GPU before a DLA, which is there to relieve it.
+    # The GPU before a DLA, which only offloads it.
     fits.sort(key=lambda record: record.provenance["dla_core"] != "None")
     if not fits:
         return EnginePlan(cached_engine(bundle, variant, Target(target), notice=notice))

@@ -1,4 +1,4 @@
-"""Everything that a compiled engine depends on: it is rebuilt where any of it differs."""
+"""Everything that a compiled engine depends on: it is rebuilt if anything differs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgebone.engines.tensorrt.settings import CompileSettings, Target
 def provenance_of(
     trt: Any, onnx_sha256: str, target: Target, settings: CompileSettings, batch: tuple[int, int], machine: Machine
 ) -> dict[str, str]:
-    """What an engine would depend on, compiled now and here.
+    """Return the provenance of an engine compiled here and now.
 
     Args:
         trt: TensorRT's module.
         onnx_sha256: The ONNX file's hash.
-        target: What it is compiled for.
+        target: The target.
         settings: How.
         batch: Smallest and largest batch.
         machine: The machine.
@@ -31,7 +31,7 @@ def provenance_of(
         "version": str(trt.__version__),
         "onnx_sha256": onnx_sha256,
         "batch": f"{batch[0]}-{batch[1]}",
-        # Compiled for named GPUs, the engine does not depend on the one that is here.
+        # An engine compiled for named GPUs does not depend on this machine's.
         "gpu": ",".join(machine.gpus) or machine.jetson if here else ",".join(sorted(target.capabilities)),
         "driver": machine.driver if here else "",
         "l4t": machine.l4t if here else "",
@@ -45,12 +45,12 @@ def provenance_of(
 
 
 def key_of(provenance: Mapping[str, str]) -> str:
-    """What an engine is kept under: a hash of exactly its provenance."""
+    """Return an engine's key: a hash of exactly its provenance."""
     return hashlib.sha256(msgspec.json.encode(sorted(provenance.items()))).hexdigest()[:16]
 
 
 def differences(made: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs, in words; empty for nothing."""
+    """Return the differences, in words; empty if there are none."""
     return [
         f"{name} was {made.get(name) or 'unknown'}, is {now.get(name) or 'unknown'}"
         for name in sorted({*made, *now})

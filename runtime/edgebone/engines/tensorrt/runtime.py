@@ -1,4 +1,4 @@
-"""TensorRT's runtime: its module, its log, and the network in an engine that ``edgebone compile`` made."""
+"""TensorRT's runtime: its module, its log, and the network of a compiled engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgebone.core.tensors import Array, TensorSpec
 from edgebone.engines.tensorrt.cuda import Cuda
 from edgebone.engines.tensorrt.spec import RUNTIMES
 
-# Other element types have no equal in NumPy.
+# Other element types have no equivalent in NumPy.
 _DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32", "INT64": "int64",
     "BOOL": "bool",
@@ -31,14 +31,14 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 def import_runtime(target: str) -> Any:
-    """The Python module that loads a target's engines.
+    """Import the Python module that loads a target's engines.
 
     Args:
         target: ``tensorrt`` or ``tensorrt-rtx``.
 
     Raises:
         MissingDependencyError: None is installed.
-        EngineError: One is installed, but its libraries do not load.
+        EngineError: One is installed but its libraries do not load.
     """
     for name in RUNTIMES[target]:
         try:
@@ -49,33 +49,32 @@ def import_runtime(target: str) -> Any:
             raise_interrupt(error)
             line = str(error).strip().split("\n", 1)[0]
             raise EngineError(f"{name} is installed but cannot be imported: {line}") from error
-        # Type stubs alone have no runtime.
+        # Mere type stubs have no runtime.
         if hasattr(module, "Runtime"):
             return module
     raise missing(RUNTIMES[target][0], target, f"the engine {target}")
 
 
 class Network:
-    """A deserialised engine, and what it takes and gives.
+    """A deserialised engine with its inputs and outputs.
 
     Attributes:
         trt: TensorRT's module.
         engine: TensorRT's engine.
-        inputs: What the network takes; a free size is called ``batch`` on the first axis, ``any`` on others.
-        outputs: What it gives.
-        batch_range: Smallest and largest batch, where the first input leaves it free; None where it does not.
+        inputs: The network's inputs; a free size is named ``batch`` on the first axis, ``any`` on others.
+        outputs: The network's outputs.
+        batch_range: Smallest and largest batch if the first input's is free; else None.
 
     Args:
         trt: TensorRT's module, or a double of it.
-        cuda: CUDA, asked for the reason when a call fails.
+        cuda: CUDA, for the reason of a failed call.
         plan: The engine's bytes.
         target: ``tensorrt`` or ``tensorrt-rtx``, for messages.
-        host_code: Whether code in the engine that runs on the host is allowed: version-compatible engines carry
-            their own runtime.
+        host_code: Whether host code in the engine is allowed: version-compatible engines contain their own runtime.
         dla_core: The deep learning accelerator to load it on; None for the GPU.
 
     Raises:
-        EngineError: TensorRT does not load it, or its inputs and outputs are not plain arrays on the device.
+        EngineError: TensorRT cannot load it, or its inputs and outputs are not plain arrays on the device.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Network:
         self._errors: deque[str] = deque(maxlen=_MOST_LINES)
         self._warnings: deque[str] = deque(maxlen=_MOST_LINES)
         self._logger = _logger(trt, self._errors, self._warnings)
-        # Kept beside the engine, which must not outlive it.
+        # Kept alive: the engine must not outlive it.
         self._runtime: Any = trt.Runtime(self._logger)
         if host_code:
             self._runtime.engine_host_code_allowed = True
@@ -114,16 +113,16 @@ class Network:
 
     @property
     def largest(self) -> list[tuple[int | None, Shapes]]:
-        """Each optimisation profile and the inputs' largest shapes in it; None where all sizes are fixed."""
+        """Each optimisation profile with the inputs' largest shapes; profile None if all sizes are fixed."""
         if not self._profiles:
             return [(None, tuple(tuple(map(int, spec.shape)) for spec in self.inputs))]
         return [(index, high) for index, (_, high) in enumerate(self._profiles)]
 
     def profile_for(self, shapes: Shapes) -> int | None:
-        """The first optimisation profile that covers the inputs' shapes; None where all sizes are fixed.
+        """Return the first optimisation profile that covers the inputs' shapes; None if all sizes are fixed.
 
         Raises:
-            TensorError: None covers them.
+            TensorError: No profile covers them.
         """
         if not self._profiles:
             return None
@@ -138,13 +137,13 @@ class Network:
         raise TensorError(f"the engine was compiled for {known}, but was given {list(map(list, shapes))}")
 
     def create_context(self, own_graphs: bool) -> Any:
-        """An execution context.
+        """Create an execution context.
 
         Args:
-            own_graphs: Whether TensorRT-RTX shall make CUDA graphs of its own.
+            own_graphs: Whether TensorRT-RTX creates its own CUDA graphs.
 
         Raises:
-            EngineError: TensorRT gives none, mostly for want of memory.
+            EngineError: TensorRT returns none, usually for lack of memory.
         """
         if own_graphs:
             config = self.engine.create_runtime_config()
@@ -156,12 +155,12 @@ class Network:
         return context
 
     def checked(self, done: bool, call: str, tensor: str = "") -> None:
-        """Raise what TensorRT only returns."""
+        """Raise an error if a TensorRT call returned failure."""
         if not done:
             raise self.failure(call, tensor)
 
     def failure(self, call: str, tensor: str = "") -> EngineError:
-        """The error of a call that failed, with the reason that CUDA or TensorRT's log gives."""
+        """Return the error of a failed call, with the reason from CUDA or TensorRT's log."""
         what = f"{self._target}: {call}{f' for {tensor}' if tensor else ''} failed"
         from_cuda, said = self._cuda.last_error(), self.reasons()
         if isinstance(from_cuda, (DeviceOutOfMemoryError, DeviceLostError)):
@@ -170,7 +169,7 @@ class Network:
         return kind(f"{what}: {said}")
 
     def reasons(self) -> str:
-        """What TensorRT logged since it was last asked: errors, or else warnings."""
+        """Return TensorRT's log since the last call: errors, or else warnings."""
         said = list(self._errors) or list(self._warnings)
         self._errors.clear()
         self._warnings.clear()
@@ -178,7 +177,7 @@ class Network:
         return "; ".join(list(lines)[:3]) or "it does not say why"
 
     def close(self) -> None:
-        """Let go of the engine, then of the runtime."""
+        """Release the engine, then the runtime."""
         self.engine = None
         self._runtime = None
 
@@ -186,16 +185,12 @@ class Network:
         trt, engine = self.trt, self.engine
         dtype = engine.get_tensor_dtype(name).name
         if dtype not in _DTYPES:
-            raise EngineError(
-                f"{self._target}: tensor {name} is {dtype}, which NumPy does not have; export it as float32"
-            )
+            raise EngineError(f"{self._target}: tensor {name} is {dtype}, which NumPy lacks; export it as float32")
         if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
             raise EngineError(f"{self._target}: tensor {name} is a shape, not a picture or a result; export it again")
         if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
             found = engine.get_tensor_format(name).name
-            raise EngineError(
-                f"{self._target}: tensor {name} is laid out as {found}, expected LINEAR; compile it again"
-            )
+            raise EngineError(f"{self._target}: tensor {name} has layout {found}, expected LINEAR; compile it again")
         sizes = tuple(engine.get_tensor_shape(name))
         shape = tuple(size if size >= 0 else ("any" if axis else "batch") for axis, size in enumerate(sizes))
         return TensorSpec(name, _DTYPES[dtype], shape)
@@ -209,7 +204,7 @@ class Network:
 
 
 def shapes_of(feeds: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> Shapes:
-    """The shapes of feeds, in the inputs' order."""
+    """Return the shapes of feeds, in the inputs' order."""
     return tuple(feeds[spec.name].shape for spec in inputs)
 
 

@@ -1,4 +1,4 @@
-"""What an engine is compiled for, and how."""
+"""The target and the settings of compiling."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Target:
 
     Attributes:
         name: ``tensorrt`` or ``tensorrt-rtx``.
-        capabilities: Compute capabilities, such as ``SM86``: for TensorRT-RTX, which compiles for GPUs that are not
-            here. Empty for the GPU that is.
+        capabilities: Compute capabilities, such as ``SM86``, for TensorRT-RTX, which compiles for other GPUs. Empty for
+            this machine's GPU.
     """
 
     name: str
@@ -30,15 +30,15 @@ class Target:
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """How TensorRT compiles.
+    """Settings of TensorRT's compiler.
 
     Attributes:
-        workspace_mb: The most memory that a kernel may want at run time, in 1024² bytes; None leaves it to TensorRT,
-            which may take all of the device's.
-        level: 0 to 5: how long to look for fast kernels; None leaves it to TensorRT (3).
-        version_compatible: Whether later versions of TensorRT shall load the engine.
-        hardware: One of ``HARDWARE_LEVELS``: which other GPUs shall load the engine.
-        dla_core: The deep learning accelerator to use, with the GPU for what it cannot; None for the GPU alone.
+        workspace_mb: The limit of a kernel's memory at run time, in 1024² bytes; None leaves it to TensorRT, which may
+            use all of the device's.
+        level: 0 to 5: how long to search for fast kernels; None leaves it to TensorRT (3).
+        version_compatible: Whether later versions of TensorRT can load the engine.
+        hardware: One of ``HARDWARE_LEVELS``: which other GPUs can load the engine.
+        dla_core: The deep learning accelerator to use, with the GPU as fallback; None for the GPU alone.
     """
 
     workspace_mb: int | None = None
@@ -48,27 +48,27 @@ class CompileSettings:
     dla_core: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no TensorRT has."""
+        """Reject values that no TensorRT supports."""
         if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise EngineError(f"a workspace is 1 MB or more, not {self.workspace_mb}")
+            raise EngineError(f"a workspace must be 1 MB or more, not {self.workspace_mb}")
         if self.level is not None and not 0 <= self.level <= 5:
-            raise EngineError(f"the builder's level is 0 to 5, not {self.level}")
+            raise EngineError(f"the builder's level must be 0 to 5, not {self.level}")
         if self.hardware not in HARDWARE_LEVELS:
-            raise EngineError(f"hardware compatibility is {', '.join(HARDWARE_LEVELS)}, not {self.hardware!r}")
+            raise EngineError(f"hardware compatibility must be {' or '.join(HARDWARE_LEVELS)}, not {self.hardware!r}")
         if self.dla_core is not None and self.dla_core < 0:
-            raise EngineError(f"a DLA core is 0 or more, not {self.dla_core}")
+            raise EngineError(f"a DLA core must be 0 or more, not {self.dla_core}")
 
 
 def parse_target(text: str) -> Target:
-    """``tensorrt``, ``tensorrt-rtx`` or ``tensorrt-rtx:sm86,sm89``.
+    """Parse ``tensorrt``, ``tensorrt-rtx`` or ``tensorrt-rtx:sm86,sm89``.
 
     Raises:
-        EngineError: The compute capabilities are not for it, or none.
+        EngineError: The target takes no compute capabilities, or they are invalid.
     """
     name, colon, rest = text.partition(":")
     capabilities = tuple(dict.fromkeys(item.strip().upper() for item in rest.split(","))) if colon else ()
     if capabilities and name != "tensorrt-rtx":
-        raise EngineError(f"{name} compiles for the device that it is on; tensorrt-rtx:sm86 for others")
+        raise EngineError(f"{name} compiles only for this device; tensorrt-rtx:sm86 compiles for others")
     wrong = [item for item in capabilities if not re.fullmatch(r"SM\d{2,3}", item)]
     if wrong:
         raise EngineError(f"a compute capability is written sm86, not {wrong[0].lower() or 'nothing'!r}")

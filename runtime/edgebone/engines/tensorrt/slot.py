@@ -1,4 +1,4 @@
-"""One execution context with a stream and memory of its own: what one run at a time goes through."""
+"""One execution context with its own stream and memory, for one run at a time."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Graphs = Literal["captured", "own", "none"]
 
 
 class Slot:
-    """Copies the feeds in, runs, and copies the results out, all in a stream of its own.
+    """Copies the feeds in, runs, and copies the results out, all in its own stream.
 
-    Inputs lie in one block of memory and outputs in another, so that each takes one copy, whatever their number.
-    What a run puts into the stream is captured as a CUDA graph once a shape comes a second time in a row, and from
-    then on launched in one call; where it cannot be captured, it goes on without.
+    Inputs are in one block of memory and outputs in another, so that each needs one copy, whatever their number. A run
+    is captured as a CUDA graph when a shape occurs a second time in a row, and from then on launched in one call; if it
+    cannot be captured, runs continue without a graph.
 
-    Not for several threads at once.
+    Not thread-safe.
 
     Attributes:
-        shapes: The inputs' shapes that it is set up for; None before the first run and after a failure.
+        shapes: The input shapes that it is set up for; None before the first run and after a failure.
 
     Args:
         network: The deserialised engine.
@@ -37,10 +37,10 @@ class Slot:
         shared: Whether the device uses the host's memory, without a copy.
         graphs: ``captured`` here; ``own`` leaves them to TensorRT-RTX, which follows the changes of its kernels;
             ``none``.
-        note: Called with what goes less well than hoped for.
+        note: Called with limitations found.
 
     Raises:
-        EngineError: TensorRT or CUDA refuses; what was made until then is freed.
+        EngineError: TensorRT or CUDA fails; everything created before is freed.
     """
 
     def __init__(self, network: Network, cuda: Cuda, shared: bool, graphs: Graphs, note: Callable[[str], None]) -> None:
@@ -73,7 +73,7 @@ class Slot:
                 network.checked(self._context.set_output_allocator(name, allocator), "set_output_allocator", name)
             if self._allocators and self._captures:
                 self._captures = False
-                note(f"no CUDA graph: only the data decides the size of {', '.join(self._allocators)}")
+                note(f"no CUDA graph: the data determines the size of {', '.join(self._allocators)}")
             stack.callback(self._forget_graph)
             self._held = stack.pop_all()
 
@@ -83,11 +83,11 @@ class Slot:
         Args:
             feeds: Every input by name, checked.
             shapes: Their shapes, in the inputs' order.
-            profile: The optimisation profile that covers them; None where all sizes are fixed.
+            profile: The optimisation profile that covers them; None if all sizes are fixed.
 
         Raises:
-            DeviceOutOfMemoryError: The device has no memory left.
-            DeviceLostError: The device stopped answering.
+            DeviceOutOfMemoryError: The device is out of memory.
+            DeviceLostError: The device no longer responds.
             EngineError: Any other call failed.
         """
         try:
@@ -106,7 +106,7 @@ class Slot:
             if lost is not None and isinstance(error, EngineError):
                 raise lost from error
             raise
-        # The next run overwrites the memory: the caller gets copies.
+        # The next run overwrites the memory: return copies.
         found = {name: pinned.copy() for name, pinned in self._results}
         for name, allocator in self._allocators.items():
             empty = np.empty(allocator.shape, self._dtypes[name])
@@ -114,15 +114,15 @@ class Slot:
         return {spec.name: found[spec.name] for spec in self._network.outputs}
 
     def close(self) -> None:
-        """Free everything; what cannot be freed does not keep the rest from it. A second call does nothing.
+        """Free everything, also if a part cannot be freed. A second call does nothing.
 
         Raises:
-            EngineError: Of the last thing that could not be freed.
+            EngineError: The error of the last part that could not be freed.
         """
         self._held.close()
 
     def _most(self) -> tuple[int, int, list[str]]:
-        """The most bytes of all inputs and of all outputs, and the outputs whose size only the data decides."""
+        """Return the largest bytes of all inputs and of all outputs, and the outputs of data-dependent size."""
         most_in = most_out = 0
         open_ended: list[str] = []
         for profile, shapes in self._network.largest:
@@ -139,7 +139,7 @@ class Slot:
         return most_in, most_out, open_ended
 
     def _set_up(self, shapes: Shapes, profile: int | None) -> None:
-        """Tell the context what comes and where it lies; a graph of other shapes is of no use any more."""
+        """Set the context's shapes and addresses; a graph of other shapes is discarded."""
         self._forget_graph()
         self.shapes = None
         self._has_run = False
@@ -167,10 +167,10 @@ class Slot:
         checked(not unknown, "infer_shapes", ", ".join(unknown))
 
     def _place(self, block: Block, given: Mapping[str, tuple[int, ...]]) -> tuple[list[tuple[str, Array]], int]:
-        """Lay tensors side by side and tell the context where.
+        """Place tensors side by side and set their addresses.
 
         Returns:
-            The host's view of each, and the bytes up to the last one's end.
+            The host's view of each, and the total bytes.
         """
         views: list[tuple[str, Array]] = []
         start = end = 0
@@ -184,7 +184,7 @@ class Slot:
         return views, end
 
     def _start(self) -> None:
-        # TensorRT does work of its own at the first run after a change, which must not be captured.
+        # TensorRT does internal work in the first run after a change, which must not be captured.
         if self._captures and self._has_run and self._executable is None:
             self._capture()
         if self._executable is not None:
@@ -209,7 +209,7 @@ class Slot:
             self._out.to_host(self._bytes_out, self._stream)
 
     def _capture(self) -> None:
-        """Make the graph; where that fails, note why and never try again."""
+        """Capture the graph; on failure, note the reason and never try again."""
         graph = 0
         try:
             self._cuda.begin_capture(self._stream)
@@ -225,7 +225,7 @@ class Slot:
             raise
         except EngineError as error:
             self._captures = False
-            # What the attempt left behind would be taken for the next call's.
+            # Otherwise the attempt's error would be attributed to the next call.
             self._cuda.last_error()
             self._note(f"no CUDA graph: {error}")
         finally:
@@ -233,10 +233,10 @@ class Slot:
                 self._cuda.destroy_graph(graph)
 
     def _recover(self) -> DeviceLostError | None:
-        """After a failure: wait for what is under way, and set everything up anew at the next run.
+        """After a failure, wait for pending work, and set everything up again at the next run.
 
         Returns:
-            The error of a device that is lost, which TensorRT itself does not tell from any other.
+            The error of a lost device, which TensorRT does not distinguish from others.
         """
         self.shapes = None
         try:

@@ -1,4 +1,4 @@
-"""The rows of TensorRT, on data-centre GPUs and Jetsons, and of TensorRT-RTX, on desktop GPUs."""
+"""The table rows of TensorRT, for data-centre GPUs and Jetsons, and of TensorRT-RTX, for desktop GPUs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgebone.core.machine import Machine
     from edgebone.core.manifest import Variant
 
-# The modules that load engines; the first compiles them, too. The lean runtime and the dispatcher only load.
+# The modules that load engines; the first also compiles them. The lean runtime and the dispatcher only load.
 RUNTIMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"tensorrt": ("tensorrt", "tensorrt_lean", "tensorrt_dispatch"), "tensorrt-rtx": ("tensorrt_rtx",)}
 )
@@ -29,7 +29,7 @@ def _packages(engine: str) -> dict[str, tuple[str, ...]]:
 
 def _check(candidate: Candidate, machine: Machine, variant: Variant | None) -> Fit | Reject:
     if not (machine.gpus or machine.jetson):
-        return Reject(candidate, "no NVIDIA GPU is seen on this machine")
+        return Reject(candidate, "this machine has no NVIDIA GPU")
     if candidate.engine == "tensorrt-rtx" and machine.jetson:
         return Reject(candidate, "it is for desktop GPUs from Turing (SM75) on; a Jetson has tensorrt")
     found = next((name for name in RUNTIMES[candidate.engine] if name in machine.packages), None)

@@ -1,4 +1,4 @@
-"""TensorRT's timing cache, shared between builds: what was measured once is not measured again."""
+"""TensorRT's timing cache, shared between builds, so that kernels are measured only once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edgebone.core.caches import Cached
 from edgebone.core.locking import locked
 from edgebone.core.writing import writing
 
-# TensorRT itself refuses one of another version or GPU, but not one with a bit that flipped.
+# TensorRT itself rejects a cache of another version or GPU, but not one with a flipped bit.
 _KEY = b"TensorRT timing cache"
 
 
 def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) -> None:
-    """Give a builder's configuration the cache, or an empty one.
+    """Set a builder configuration's cache, or an empty one.
 
-    A cache of another version, or a damaged one, is no error: it is set aside, and made anew.
+    A cache of another version or a damaged one is not an error: it is set aside and replaced.
     """
     if not hasattr(config, "create_timing_cache"):
         return
@@ -31,14 +31,16 @@ def load_timing_cache(config: Any, path: Path, notice: Callable[[str], None]) ->
         aside = path.with_name(path.name + ".old")
         with locked(path), writing(aside):
             path.replace(aside)
-        notice(f"{path}: the timing cache is of another version or damaged; it is {aside.name} now, and made anew")
+        notice(
+            f"{path}: the timing cache is of another version or damaged; it was renamed to {aside.name} and is replaced"
+        )
         cache, content = config.create_timing_cache(b""), b""
     if not content and cache is not None:
         config.set_timing_cache(cache, False)
 
 
 def save_timing_cache(config: Any, path: Path) -> None:
-    """Add what was measured to the file, together with what another build has written meanwhile."""
+    """Add the measurements to the file, merged with those that another build has written meanwhile."""
     cache = config.get_timing_cache() if hasattr(config, "get_timing_cache") else None
     if cache is None:
         return
