@@ -72,7 +72,7 @@ def run_command(
     append: stream_options.Append = False,
     video: stream_options.Video = None,
     save: stream_options.Save = None,
-    sink: stream_options.Sinks = None,
+    out: stream_options.Targets = None,
     sink_error: stream_options.SinkError = "raise",
     metrics: stream_options.Metrics = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start again when the run fails.")] = False,
@@ -105,10 +105,9 @@ def run_command(
     from edgebone.sources.video_rate import rate_of
 
     limits = Limits(max_fps, every, roi)
-    if jsonl and jsonl == events and not append:
-        raise typer.BadParameter(
-            f"--jsonl and --events would write over each other in {jsonl}; give two files, or --append"
-        )
+    files = [os.path.normpath(file) for file in (jsonl, events, video, save, *(out or ())) if file]
+    if not append and (twice := next((file for file in files if files.count(file) > 1), None)):
+        raise typer.BadParameter(f"two outputs would write over each other in {twice}; give two files, or --append")
     if events and not (zones or step):
         raise typer.BadParameter("--events are those of --zones, or of a --step: give both")
     if zones and not track:
@@ -146,7 +145,7 @@ def run_command(
         pipeline.sinks = [
             *run_output.printing(sources, json, events=bool(zones or step) and events is None),
             *open_files(
-                lines=jsonl, events=events, video=video, pictures=save, others=sink or (), append=append,
+                lines=jsonl, events=events, video=video, pictures=save, others=out or (), append=append,
                 fps=rate_of(sources[0], limits), draw=pipeline.draw if steps else None, policy=sink_error,
             ),
         ]  # fmt: skip

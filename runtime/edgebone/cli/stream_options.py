@@ -202,12 +202,12 @@ Steps = Annotated[
         rich_help_panel=RESULT,
     ),
 ]
-Sinks = Annotated[
+Targets = Annotated[
     list[str] | None,
     typer.Option(
-        "--sink",
+        "--out",
         metavar="TARGET",
-        help="Also write to what another package brings: NAME.csv, or SCHEME://…",
+        help="Write to what the name says: NAME.jsonl, NAME.mp4, FOLDER/, or a package's NAME.csv, SCHEME://…",
         rich_help_panel=OUTPUT,
     ),
 ]

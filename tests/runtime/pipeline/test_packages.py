@@ -56,7 +56,7 @@ def test_the_sink_of_the_page_writes_its_file(colors_bundle: Path, tmp_path: Pat
     columns, *rows = csv.reader((tmp_path / "seen.csv").open(newline=""))
     assert columns == ["source", "frame", "position_s", "result"]
     assert [(row[0], row[3].split()[0]) for row in rows] == [("photo.jpg", "green")] * 2
-    done = edgebone("run", colors_bundle, tmp_path / "photo.jpg", "--sink", "seen.csw", env=installed)
+    done = edgebone("run", colors_bundle, tmp_path / "photo.jpg", "--out", "seen.csw", env=installed)
     assert done.returncode == 7
     assert "the name fits no kind of output" in done.stderr
     assert "NAME.csv" in done.stderr
@@ -83,7 +83,7 @@ def test_the_step_of_the_page_tells_what_was_seen(
     ("options", "code", "said"),
     [
         (["npx://shots"], 4, "npx:// is not a kind of source that edgebone reads: did you mean npz? give a picture"),
-        (["photo.png", "--sink", "mqtt://u:secret@h"], 7, "mqtt://: no sink has this scheme; results go to"),
+        (["photo.png", "--out", "mqtt://u:secret@h"], 7, "mqtt://: no sink has this scheme; results go to"),
         (["photo.png", "--step", "taly"], 1, "there is no step taly; did you mean tally? there are tally"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_faulty_package_is_one_line_that_names_it(fault: str, colors_bundle: P
     photo = str(tmp_path / "photo.png")
     for options, code, what in (
         (["toy://here"], 4, "source toy://"),
-        ([photo, "--sink", "toy://here"], 7, "sink toy://"),
+        ([photo, "--out", "toy://here"], 7, "sink toy://"),
         ([photo, "--step", "toy"], 1, "step toy"),
     ):
         done = edgebone("run", colors_bundle, *options, env=env)
@@ -155,7 +155,7 @@ def test_a_package_replaces_nothing_of_edgebone(colors_bundle: Path, tmp_path: P
     entries = {"sources": {"synthetic": "toys:opened"}, "sinks": {".jsonl": "toys:opened"}}
     env = write_package(tmp_path / "target", "toys", entries, toys=thief)
     out = tmp_path / "seen.jsonl"
-    done = edgebone("run", colors_bundle, "synthetic://64x48@50?frames=2", "--sink", out, env=env)
+    done = edgebone("run", colors_bundle, "synthetic://64x48@50?frames=2", "--out", out, env=env)
     assert done.returncode == 0, done.stderr
     assert out.exists()
     assert not (tmp_path / "target" / "toys.py.imported").exists()
