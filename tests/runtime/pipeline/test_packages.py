@@ -53,7 +53,7 @@ def test_the_sink_of_the_page_writes_its_file(colors_bundle: Path, tmp_path: Pat
     for more in ((), ("--append",)):
         done = edgebone(*command, *more, cwd=tmp_path, env=installed)
         assert done.returncode == 0, done.stderr
-    columns, *rows = csv.reader((tmp_path / "seen.csv").open(newline=""))
+    columns, *rows = csv.reader((tmp_path / "seen.csv").read_text().splitlines())
     assert columns == ["source", "frame", "position_s", "result"]
     assert [(row[0], row[3].split()[0]) for row in rows] == [("photo.jpg", "green")] * 2
     done = edgebone("run", colors_bundle, tmp_path / "photo.jpg", "--out", "seen.csw", env=installed)
