@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from support import ROOT
 from support.bundles import write_colors_bundle, write_layout_bundle
+from support.exports import export_once
 from support.program import install
 
 LONGEST = (
@@ -42,6 +46,16 @@ def colors_batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def layout_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose embedding is the picture's thumbnail. Shared: do not change it."""
     return write_layout_bundle(tmp_path_factory.mktemp("bundles") / "layout.bundle")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Exports a network, once a session for all files and workers. Shared: copy the bundle before you change it."""
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each worker a folder in the session's own.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
+    folder.mkdir(exist_ok=True)
+    return partial(export_once, folder)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -34,11 +35,9 @@ PROGRAM = Path(sys.executable).with_name("edgebone")
 
 
 @pytest.fixture(scope="module")
-def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mobilenet(exported: Callable[..., Path]) -> Path:
     """MobileNetV3 small with random weights at a small size, dynamic batch."""
-    path = tmp_path_factory.mktemp("bundles") / "mobilenet.bundle"
-    export("mobilenet_v3_small", path, weights="random", size_hw=(96, 96), batch=(1, 4))
-    return path
+    return exported("mobilenet_v3_small", weights="random", size_hw=(96, 96), batch=(1, 4))
 
 
 def test_the_runtime_answers_what_eager_pytorch_answers(mobilenet: Path) -> None:
@@ -322,6 +321,7 @@ def test_bad_input_gives_one_clear_line_and_its_exit_code(
     assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_the_proof(tmp_path: Path) -> None:
     done = run(
         "export", "mobilenet_v3_small", "--weights", "random", "--size", "96x64", "--batch", "1-2", "-o", "net.zip",
@@ -347,6 +347,7 @@ def test_without_torch_the_pip_line_is_printed(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_models_are_listed_by_pattern() -> None:
     done = run("models", "resnet1?")
     names = done.stdout.split()

@@ -1,4 +1,4 @@
-"""Ten seconds of mutated inputs for everything that reads what others made; and a harness that notices what it must."""
+"""Mutated inputs, for a few seconds, for everything that reads what others made; and a harness that notices."""
 
 from __future__ import annotations
 

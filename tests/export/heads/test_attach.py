@@ -543,11 +543,11 @@ def test_triton_serves_one_graph(network: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_mobilenet_has_a_vector_and_maps_of_each_stride(tmp_path: Path) -> None:
+def test_a_mobilenet_has_a_vector_and_maps_of_each_stride(tmp_path: Path, exported: Callable[..., Path]) -> None:
     """And two exports of the same weights take each other's heads."""
-    paths = [tmp_path / "a", tmp_path / "b"]
-    for path in paths:
-        export("mobilenet_v3_small", path, weights="random", size_hw=(96, 96), batch=(1, 4))
+    settings: dict[str, Any] = {"weights": "random", "size_hw": (96, 96), "batch": (1, 4)}
+    paths = [exported("mobilenet_v3_small", **settings), tmp_path / "b"]
+    export("mobilenet_v3_small", paths[1], **settings)
     with open_bundle(paths[0]) as first, open_bundle(paths[1]) as second:
         taps = taps_of(first)
         assert taps == taps_of(second)

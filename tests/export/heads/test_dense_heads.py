@@ -283,6 +283,7 @@ def test_graphs_are_what_every_engine_takes(kind: str, case: Case, request: pyte
                     np.testing.assert_allclose(have[name][..., :5], array[..., :5], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_nothing_is_chosen_on_the_pictures_that_are_measured_on(
     case: Case, anomalies: tuple[FittedHead, Maps], maps_of: Callable[[Sequence[np.ndarray]], Maps]
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_kind_that_cannot_be_is_refused(net: Any, asked: dict[str, Any], words
         load_backbone(ModelRequest(net, preprocess=spec, weights="random", **asked))
 
 
+@pytest.mark.slow
 def test_trained_weights_of_one_number(tmp_path: Path) -> None:
     torch.save(timm.create_model("lcnet_035", num_classes=1).state_dict(), tmp_path / "timm.pth")
     torch.save(torchvision.models.squeezenet1_1(num_classes=1).state_dict(), tmp_path / "torchvision.pth")

@@ -72,6 +72,7 @@ def test_a_packages_decoder_reads_what_a_bundle_names(tmp_path: Path, photo: Pat
     assert list((tmp_path / "seen").iterdir())
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_import_a_network_with_the_decoder(tmp_path: Path, installed: dict[str, str]) -> None:
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["means"], axes=[2, 3], keepdims=0),

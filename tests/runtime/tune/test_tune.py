@@ -78,6 +78,7 @@ def test_throughput_tries_hints_and_batches_up_to_the_cameras(tmp_path: Path) ->
     assert {item.batch for item in fits} == {None, 1, 2}
 
 
+@pytest.mark.slow
 def test_a_plan_is_measured_written_shown_and_followed(tmp_path: Path, photos: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "b.bundle", (1, 4))
     program = str(Path(sys.executable).with_name("edgebone"))
