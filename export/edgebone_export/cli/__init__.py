@@ -1,1 +1,1 @@
-"""The workstation's subcommands; plugged into ``edgebone`` by entry points."""
+"""The workstation's subcommands, which the program ``edgebone`` imports when they are run."""
