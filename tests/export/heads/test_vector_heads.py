@@ -161,7 +161,7 @@ def test_one_picture_a_class_is_enough(kind: Any) -> None:
     head = fit_classifier(ones, held_out, DIGITS, kind=kind)
     assert head.report["cross_validation"] is None
     assert head.report["held_out"]["accuracy"]["value"] > 0.3
-    assert "never tested" in report_text(head.report)[-1]
+    assert "not tested" in report_text(head.report)[-1]
 
 
 def test_rare_classes_count_as_much_as_others_unless_told_not_to() -> None:
@@ -401,7 +401,7 @@ def with_number(value: float) -> Change:
         (lambda s: Samples(s.x + 1e9, s.y, s.picture), "same|large numbers that differ little|rounding"),
         (lambda s: Samples(s.x[:, 0], s.y, s.picture), r"shape \(n, d\), found \[12\]"),
         (lambda s: s.take(np.array([], int)), r"found \[0, 4\]"),
-        (lambda s: Samples(s.x, s.y, s.picture[:3]), "number of a picture each"),
+        (lambda s: Samples(s.x, s.y, s.picture[:3]), "expected a picture number for each"),
         (lambda s: Samples(s.x, s.y + 1, s.picture), "row 2 has class 3, but there are 3 labels"),
         (lambda s: Samples(s.x, s.y - 1, s.picture), "row 0 has class -1"),
         (lambda s: Samples(s.x, s.y.astype(float), s.picture), "integer class"),
@@ -418,7 +418,7 @@ def test_samples_that_nothing_can_be_fitted_on_are_refused(change: Change, words
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"kind": "forest"}, "not 'forest'"),
+        ({"kind": "forest"}, "found 'forest'"),
         ({"folds": 1}, "2 folds"),
         ({"kind": "mlp", "hidden": 0}, "hidden"),
         ({"sensitivity": 0.9}, "need a positive class"),
@@ -461,7 +461,7 @@ def test_targets_of_another_kind_are_refused() -> None:
         fit_multilabel(Samples(samples.x, ones * 2, samples.picture), None, ("a", "b"))
     with pytest.raises(ExportError, match="must differ"):
         fit_regression(Samples(samples.x, ones, samples.picture), None, ("a", "a"))
-    with pytest.raises(ExportError, match="'a' is the same for every picture"):
+    with pytest.raises(ExportError, match="'a' is the same for every training picture"):
         fit_regression(Samples(samples.x, ones, samples.picture), None, ("a", "b"))
     with pytest.raises(ExportError, match="finite numbers"):
         fit_regression(Samples(samples.x, ones * np.nan, samples.picture), None, ("a", "b"))
