@@ -65,7 +65,7 @@ def test_a_faulty_fit_is_one_line_that_names_the_kind(
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     out = tmp_path / "out.bundle"
-    done = edgebone("fit", data / "net.bundle", "--data", data / "pictures", "--head", "toy", "-o", out, env=env)
+    done = edgebone("fit", data / "net.bundle", "--data", data / "pictures", "--kind", "toy", "-o", out, env=env)
     assert done.returncode == 8
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
