@@ -306,7 +306,7 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
         ),
         (["resnet18", "-o", "b", "--weights", "random", "--samples", "gone"], 4, "gone: no such file"),
         (["resnet18", "-o", "pyproject.toml/b", "--weights", "random"], 7, "part of its path is a file"),
-        (["resnet18", "-o", "b", "--size", "big"], 2, "a size is WIDTHxHEIGHT"),
+        (["resnet18", "-o", "b", "--size", "big"], 2, "a size must be WIDTHxHEIGHT"),
         (["resnet18", "-o", "b", "--batch", "8-1"], 2, "a batch is a number or a range"),
     ],
 )

@@ -532,7 +532,7 @@ def test_an_evaluation_is_of_what_can_be_read_and_says_so(mixed: Path, colors_bu
     assert (found["top1"], found["n"]) == (100.0, 3)
     assert len(found["unreadable"]) == 1
     assert f"{mixed}/2.png" in done.stderr
-    assert done.stderr.splitlines()[-1] == "edgebone: 1 of 4 pictures could not be read; the figure is of the others"
+    assert done.stderr.splitlines()[-1] == "edgebone: 1 of 4 pictures could not be read; the figures cover the others"
 
 
 def test_a_picture_too_long_and_narrow_to_be_resized_costs_itself_alone(

@@ -160,7 +160,7 @@ def test_motion_jpeg_without_a_container_is_more_than_its_first_picture(
     found = read(path)
     assert [is_color(frame.image, COLORS[frame.index % 3]) for frame in found] == [True] * 6
     assert times(found) == pytest.approx([index / 25 for index in range(6)])
-    assert caplog.text.count("25 frames a second, which is assumed") == 1
+    assert caplog.text.count("25 frames per second, which is assumed") == 1
 
 
 @pytest.mark.parametrize("name", ["v.avi", "v.mp4", "v.mkv", "v.ts", "v.flv"])
@@ -196,7 +196,7 @@ def test_times_only_grow(stamps: list[float | None], made: list[float]) -> None:
 def test_a_rate_that_nobody_says_is_assumed_and_said(caplog: pytest.LogCaptureFixture) -> None:
     clock = Times("v", None)
     assert [clock.of(None) for _ in range(3)] == pytest.approx([0, 0.04, 0.08])
-    assert caplog.text.count("a rate of 25 frames a second, which is assumed") == 1
+    assert caplog.text.count("a rate of 25 frames per second, which is assumed") == 1
 
 
 def combed(count: int) -> list[np.ndarray]:

@@ -228,7 +228,7 @@ def test_damaged_frames_of_a_camera_are_left_out_and_counted(teacher: Path, tmp_
         assert 3 <= report["damaged"] <= 20
         assert made.stderr.count("damaged") == 1
         text = program("label", teacher, url, "-o", tmp_path / "more", "--head", "areas", "--pictures", 5).stdout
-    assert "5 pictures with segmentation" in text and " frames came damaged" in text
+    assert "5 pictures with segmentation" in text and " frames were damaged" in text
     assert len(left_behind(tmp_path / "data" / "masks")) == 5
 
 

@@ -1,4 +1,4 @@
-"""The command line: one file a subcommand; what a subcommand needs is imported when it runs."""
+"""The command line: one file per subcommand; a subcommand's dependencies are imported when it runs."""
 
 from edgebone.cli.main import main
 

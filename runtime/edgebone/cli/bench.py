@@ -26,7 +26,7 @@ def bench_command(
         str | None,
         typer.Option(
             "--precision",
-            help="Only this one; all that fit if not given.",
+            help="Only this precision. Default: all that fit.",
             autocompletion=options.complete_precision,
             rich_help_panel=options.ENGINE,
         ),
@@ -46,11 +46,11 @@ def bench_command(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Measure every engine and precision that fits, each in a process of its own, after a warm-up.
+    """Measure every engine and precision that fits, each in its own process, after a warm-up.
 
-    Batch 1. The stages are timed one by one. `fps` is a live camera's rate; `files fps` a recording's, whose next
-    frame is prepared during inference where the engine gains from it; `engine fps` the network's alone. `own` is
-    what the runtime adds to a frame beside its three stages.
+    Batch 1. The stages are timed one by one. `fps` is a live camera's rate; `files fps` a recording's, whose next frame
+    is prepared during inference if the engine benefits; `engine fps` the network's alone. `own` is the runtime's own
+    time per frame besides its three stages.
     """
     from rich.console import Console
 
@@ -110,7 +110,7 @@ def _show(machine: Machine, rows: list[Measured], frame: options.Size) -> None:
 
     console = Console(highlight=False, markup=False)
     console.print(as_shown(f"{machine}; {_versions(machine, rows)}; batch 1, frame {frame}"), soft_wrap=True)
-    # A column an engine, since a dozen columns of figures would not fit a terminal.
+    # One column per engine, since a dozen columns of figures would not fit a terminal.
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for row in rows:

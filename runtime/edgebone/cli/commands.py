@@ -1,4 +1,4 @@
-"""The table of commands: the help of the program is printed from it, without an import of any command."""
+"""The table of commands, from which the program's help is printed without importing a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Row(NamedTuple):
     """A command.
 
     Attributes:
-        name: What is typed.
+        name: The command as typed.
         help: The first line of its docstring.
         home: The place of its function, or of its ``typer.Typer`` with verbs, as ``module:name``.
     """
@@ -22,7 +22,7 @@ class Row(NamedTuple):
     home: str
 
 
-# In the order of a day's work.
+# In the order of a typical workflow.
 PANELS: dict[str, tuple[Row, ...]] = {
     "Prepare": (
         Row("models", "List torchvision's and, where installed, timm's models.", "edgebone_export.cli.models:models"),
@@ -43,24 +43,24 @@ PANELS: dict[str, tuple[Row, ...]] = {
         ),
         Row(
             "inspect",
-            "Show what a bundle holds and what was proved about it; checks every file's hash.",
+            "Show a bundle's content and proofs; checks every file's hash.",
             "edgebone.cli.inspect:inspect_command",
         ),
     ),
     "Run": (
         Row(
             "run",
-            "Run a bundle on pictures, videos and cameras, and print what it sees.",
+            "Run a bundle on pictures, videos and cameras, and print the results.",
             "edgebone.cli.run:run_command",
         ),
         Row(
             "gallery",
-            "Recognise pictures by the ones that they are most like: enrol, search, remove, list, calibrate.",
+            "Recognise pictures by the most similar enrolled ones: enrol, search, remove, list, calibrate.",
             "edgebone.cli.gallery:gallery_command",
         ),
         Row(
             "shelf",
-            "Watch a shelf: count the products of each zone, and tell what runs out, comes back or stands wrong.",
+            "Watch a shelf: count the products of each zone, and report low, restocked and misplaced products.",
             "edgebone.cli.shelf:shelf_command",
         ),
     ),
@@ -72,12 +72,12 @@ PANELS: dict[str, tuple[Row, ...]] = {
         ),
         Row(
             "bench",
-            "Measure every engine and precision that fits, each in a process of its own, after a warm-up.",
+            "Measure every engine and precision that fits, each in its own process, after a warm-up.",
             "edgebone.cli.bench:bench_command",
         ),
         Row(
             "eval",
-            "Count top-1 and top-5, COCO's mAP or mIoU on labelled pictures, through the path that serves frames.",
+            "Compute top-1 and top-5, COCO's mAP or mIoU on labelled pictures, through the path that serves frames.",
             "edgebone.cli.eval:eval_command",
         ),
         Row(
@@ -89,7 +89,7 @@ PANELS: dict[str, tuple[Row, ...]] = {
     "Teach": (
         Row(
             "label",
-            "Write a folder of pictures with a bundle's answers on them, for `edgebone fit` and `edgebone eval`.",
+            "Write a folder of pictures labelled by a bundle, for `edgebone fit` and `edgebone eval`.",
             "edgebone.cli.label:label_command",
         ),
         Row(
@@ -118,7 +118,7 @@ PANELS: dict[str, tuple[Row, ...]] = {
         Row("compile", "Compile a bundle's variants ahead of time.", "edgebone.cli.compile:compile_command"),
         Row(
             "export-triton",
-            "Write a bundle as a model of an NVIDIA Triton repository: config.pbtxt, versions, labels and a warm-up.",
+            "Write a bundle into an NVIDIA Triton model repository: config.pbtxt, versions, labels and a warm-up.",
             "edgebone.cli.export_triton:export_triton_command",
         ),
     ),

@@ -20,24 +20,24 @@ def compile_command(
         str,
         typer.Option(
             "--target",
-            help=f"{', '.join(_TARGETS)}; tensorrt-rtx:sm86,sm89 for GPUs that are not here.",
+            help=f"{', '.join(_TARGETS)}; tensorrt-rtx:sm86,sm89 for other GPUs.",
             autocompletion=lambda incomplete: options.matching(incomplete, _TARGETS),
         ),
     ],
     variant: Annotated[
-        list[str] | None, typer.Option("--variant", help="Only this variant; repeat for several; all if not given.")
+        list[str] | None, typer.Option("--variant", help="Only this variant; repeatable. Default: all.")
     ] = None,
     workspace: Annotated[
-        int | None, typer.Option("--workspace", metavar="MB", min=1, help="The most memory that a kernel may want.")
+        int | None, typer.Option("--workspace", metavar="MB", min=1, help="The memory limit of a kernel.")
     ] = None,
     level: Annotated[
         int | None,
-        typer.Option("--level", min=0, max=5, help="How long to look for fast kernels; TensorRT's own is 3."),
+        typer.Option("--level", min=0, max=5, help="How long to search for fast kernels; TensorRT's default is 3."),
     ] = None,
     timing_cache: Annotated[
         Path | None,
         typer.Option(
-            "--timing-cache", dir_okay=False, help="A file that builds share; one in the user's cache if not given."
+            "--timing-cache", dir_okay=False, help="A file shared by builds. Default: one in the user's cache."
         ),
     ] = None,
     version_compatible: Annotated[
@@ -45,15 +45,15 @@ def compile_command(
     ] = False,
     hardware: Annotated[
         Literal["none", "ampere-plus", "same-compute-capability"],
-        typer.Option("--hardware", help="Other GPUs that may load the engine."),
+        typer.Option("--hardware", help="Other GPUs that can load the engine."),
     ] = "none",
     dla: Annotated[int | None, typer.Option("--dla", metavar="CORE", min=0, help="A Jetson's DLA core.")] = None,
     json: options.Json = False,
 ) -> None:
     """Compile a bundle's variants ahead of time.
 
-    TensorRT's engines go into the bundle with everything that they depend on, and are made again where any of it
-    differs. OpenVINO's compiled networks go into the user's cache.
+    TensorRT's engines are written into the bundle with everything that they depend on, and rebuilt if anything differs.
+    OpenVINO's compiled networks are written to the user's cache.
     """
     from rich.console import Console
 
@@ -71,7 +71,7 @@ def compile_command(
     }
     settings = {name: value for name, value in asked.items() if value is not None}
     if not settings.keys() <= engine.compile_settings:
-        raise typer.BadParameter(f"these are TensorRT's settings; {engine.name} takes --variant alone")
+        raise typer.BadParameter(f"these are TensorRT's settings; {engine.name} takes only --variant")
     console = Console(stderr=True, highlight=False)
     begun: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""Says that a machine had other things to do while it was measured."""
+"""Reports that a machine was busy during a measurement."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def note_if_disturbed(disturbed: Disturbed | None) -> None:
-    """Write a line to stderr where the figures are those of a busy machine."""
+    """Write a line to stderr if the machine was busy."""
     if disturbed is not None and not disturbed.is_quiet:
-        note(f"edgebone: the machine was busy: {disturbed}; measure again when it is quiet, it may be faster")
+        note(f"edgebone: the machine was busy: {disturbed}; measure again when it is idle; it may be faster")

@@ -1,4 +1,4 @@
-"""``edgebone doctor``: what this machine can run, and whether it computes what was proved."""
+"""``edgebone doctor``: this machine's engines, and whether they reproduce a bundle's proof."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def doctor_command(
 ) -> None:
     """Show this machine's engines; with a bundle, replay its golden sample on each engine that fits.
 
-    Fails when an engine that fits is further off than the bundle allows.
+    Fails if an engine that fits exceeds the bundle's tolerance.
     """
     from edgebone.core.bundle import open_bundle
     from edgebone.core.errors import EngineError
@@ -94,7 +94,7 @@ def _show(report: dict[str, Any], verdicts: list[Fit | Reject], off_by: int | No
     rows = [
         ("machine", str(machine)),
         ("memory", f"{machine.memory_gb} GB"),
-        ("cpu features", " ".join(machine.cpu_features) or "none that matter here"),
+        ("cpu features", " ".join(machine.cpu_features) or "none relevant"),
         ("python", machine.python),
         ("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items())),
     ]

@@ -20,23 +20,23 @@ def eval_command(
         Path,
         typer.Option(
             "--data",
-            help="Classes: a CSV with file,class_index, or a folder with a subfolder a class (label, index). "
+            help="Classes: a CSV with file,class_index, or a folder with one subfolder per class (label, index). "
             "Boxes: COCO's instances.json. Areas: a folder of masks (PNGs of class ids, 255 is not counted).",
         ),
     ],
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="The pictures of boxes and areas; images beside --data if not given."),
+        typer.Option("--images", help="The pictures of boxes and areas. Default: images beside --data."),
     ] = None,
-    head: Annotated[str | None, typer.Option("--head", help="The head to evaluate, where there are several.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="The head to evaluate, if there are several.")] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Count top-1 and top-5, COCO's mAP or mIoU on labelled pictures, through the path that serves frames.
+    """Compute top-1 and top-5, COCO's mAP or mIoU on labelled pictures, through the path that serves frames.
 
-    Pictures that cannot be read are named and not counted; the figure is of the others, and the exit code 4.
+    Unreadable pictures are listed and not counted; the figures cover the others, and the exit code is 4.
     """
     import msgspec
     from rich.console import Console
@@ -54,7 +54,7 @@ def eval_command(
     name, evaluation = choose_head(heads, head)
     say_if_random(bundle)
     if images is not None and not evaluation.has_folder:
-        raise typer.BadParameter("--images goes with boxes and areas; a classifier's CSV names its pictures")
+        raise typer.BadParameter("--images is for boxes and areas; a classifier's CSV names its pictures")
     truth = evaluation.read(name, heads[name], data, images)
     truth.check()
     total = len(truth.pictures)
@@ -75,4 +75,4 @@ def eval_command(
     else:
         say(f"{found.text} ({model.engine.name} {model.engine.precision})")
     if unreadable:
-        raise SourceError(f"{len(unreadable)} of {total} pictures could not be read; the figure is of the others")
+        raise SourceError(f"{len(unreadable)} of {total} pictures could not be read; the figures cover the others")

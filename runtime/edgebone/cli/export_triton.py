@@ -17,9 +17,9 @@ _BACKENDS = sorted(row.name for row in ROWS if row.triton)
 def export_triton_command(
     bundle: options.Bundle,
     repository: Annotated[Path, typer.Option("-o", "--out", metavar="REPO", help="The model repository's folder.")],
-    name: Annotated[str | None, typer.Option("--name", help="The model's name; the bundle's if not given.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The model's name. Default: the bundle's.")] = None,
     variant: Annotated[
-        list[str] | None, typer.Option("--variant", help="A version each, the first is 1; fp32 if not given.")
+        list[str] | None, typer.Option("--variant", help="One version each, from 1. Default: fp32.")
     ] = None,
     backend: Annotated[
         str,
@@ -32,14 +32,14 @@ def export_triton_command(
     max_batch: Annotated[
         int | None, typer.Option("--max-batch", min=1, help="The largest batch that Triton gathers.")
     ] = None,
-    instances: Annotated[int, typer.Option("--instances", min=1, help="Copies that run at the same time.")] = 1,
+    instances: Annotated[int, typer.Option("--instances", min=1, help="The number of parallel copies.")] = 1,
     delay_us: Annotated[
         int, typer.Option("--delay-us", min=0, help="How long Triton waits to fill a batch, in microseconds.")
     ] = 1000,
     force: Annotated[bool, typer.Option("--force", help="Replace a model of that name.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Write a bundle as a model of an NVIDIA Triton repository: config.pbtxt, versions, labels and a warm-up."""
+    """Write a bundle into an NVIDIA Triton model repository: config.pbtxt, versions, labels and a warm-up."""
     from edgebone.triton.repository import export_triton
 
     made = export_triton(

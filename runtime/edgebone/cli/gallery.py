@@ -1,4 +1,4 @@
-"""``edgebone gallery``: pictures that others are recognised by."""
+"""``edgebone gallery``: recognition by enrolled pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgebone.cli.output import say, say_json
 from edgebone.cli.rows import print_rows
 
 gallery_command = typer.Typer(
-    help="Recognise pictures by the ones that they are most like: enrol, search, remove, list, calibrate.",
+    help="Recognise pictures by the most similar enrolled ones: enrol, search, remove, list, calibrate.",
     no_args_is_help=True,
 )
 gallery_command.command("enrol")(enrol)
@@ -25,13 +25,13 @@ def search(
     gallery: gallery_options.File,
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Pictures, folders, globs.")],
     model: gallery_options.Model,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many entries are listed, and vote.")] = 5,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="The number of entries that are listed and vote.")] = 5,
     head: gallery_options.Head = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     json: options.Json = False,
 ) -> None:
-    """Say whose pictures are: a label of the gallery, or unknown. A stream's are said by edgebone run."""
+    """Identify pictures: a label of the gallery, or unknown. For streams use edgebone run."""
     import msgspec
 
     from edgebone.core.writing import as_utf8
@@ -59,7 +59,7 @@ def search(
 def remove(
     gallery: gallery_options.File,
     label: Annotated[str | None, typer.Option("--label", help="All entries of this label.")] = None,
-    entry: Annotated[list[int] | None, typer.Option("--id", help="This entry; may be given several times.")] = None,
+    entry: Annotated[list[int] | None, typer.Option("--id", help="This entry; repeatable.")] = None,
 ) -> None:
     """Remove entries; the threshold stays until the gallery is calibrated again."""
     from edgebone.gallery import changing
@@ -74,10 +74,10 @@ def remove(
 @gallery_command.command("list")
 def list_(
     gallery: gallery_options.File,
-    entries: Annotated[bool, typer.Option("--entries", help="Each entry with its id and where it came from.")] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="List each entry with its id and source.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Show what is in a gallery."""
+    """Show a gallery's content."""
     import msgspec
 
     from edgebone.gallery import Gallery
@@ -102,7 +102,7 @@ def list_(
         [
             ("gallery", f"{gallery}: {text}"),
             ("made with", f"{opened.about} ({opened.space[:12]}…)"),
-            ("calibration", str(opened.calibration or "none: everything is taken for what it is most like")),
+            ("calibration", str(opened.calibration or "none: everything gets the most similar entry's label")),
             *((f"entry {item['id']}", f"{item['label']}  {item['source']}") for item in each),
             *(() if entries else (("label", f"{label}: {count}") for label, count in opened.labels().items())),
         ]
@@ -115,19 +115,21 @@ def calibrate(
     false_accept_rate: gallery_options.Rate = None,
     strangers: Annotated[
         str | None,
-        typer.Option("--strangers", help="Pictures that are not in the gallery; if not given, its labels' own."),
+        typer.Option(
+            "--strangers", help="Pictures that are not in the gallery. Default: its own labels, each left out in turn."
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="BUNDLE", help="For --strangers: the bundle.")] = None,
     head: gallery_options.Head = None,
 ) -> None:
-    """Find from which similarity on a picture is known, and keep it in the gallery."""
+    """Find the similarity threshold for known pictures, and store it in the gallery."""
     from edgebone.gallery import changing
     from edgebone.gallery.embedding import about, space_of
     from edgebone.gallery.enrolment import embed_samples, unlabelled
     from edgebone.model.model import load
 
     if (strangers is None) != (model is None):
-        raise typer.BadParameter("--strangers and --model go together")
+        raise typer.BadParameter("--strangers and --model must be given together")
     vectors = None
     if strangers is not None and model is not None:
         opened, samples = kind_of(gallery), unlabelled([strangers])

@@ -1,4 +1,4 @@
-"""``edgebone gallery enrol``: pictures into a gallery."""
+"""``edgebone gallery enrol``: add pictures to a gallery."""
 
 from __future__ import annotations
 
@@ -29,53 +29,55 @@ def enrol(
         ),
     ],
     model: gallery_options.Model,
-    label: Annotated[str | None, typer.Option("--label", help="The label of all pictures of the source.")] = None,
-    every: Annotated[int, typer.Option("--every", min=1, help="Of a video or camera: one frame out of so many.")] = 1,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Of a video or camera: stop after this many.")] = 100,
+    label: Annotated[str | None, typer.Option("--label", help="The label for all pictures of the source.")] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="For videos and cameras: use every N-th frame.")] = 1,
+    frames: Annotated[
+        int, typer.Option("--frames", min=1, help="For videos and cameras: stop after this many frames.")
+    ] = 100,
     signatures: Annotated[
         bool,
         typer.Option(
             "--signatures",
-            help="A new gallery finds copies of pictures, cut, shrunk or compressed ones too, instead of things that "
-            "look alike; without a folder or --label, a picture's label is its file's name.",
+            help="A new gallery finds copies of pictures, also cropped, shrunk or compressed, instead of similar "
+            "things; without a folder or --label, the label is the file's name.",
         ),
     ] = False,
     storage: Annotated[
         Literal["float32", "float16", "int8"] | None,
-        typer.Option("--storage", help="Of a new gallery; float16 and int8 take less memory."),
+        typer.Option("--storage", help="For a new gallery; float16 and int8 take less memory."),
     ] = None,
     head: gallery_options.Head = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     json: options.Json = False,
 ) -> None:
-    """Add pictures to a gallery, which is made where it is not there, and calibrate it.
+    """Add pictures to a gallery, created if missing, and calibrate it.
 
-    Pictures that are in it already are noticed and not added again; those that cannot be read are listed.
+    Pictures that are already in it are reported and not added again; unreadable ones are listed.
     """
     from edgebone.gallery import changing
     from edgebone.gallery.enrolment import embed_samples, frames_of, labelled
     from edgebone.gallery.views import SIGNATURE
     from edgebone.model.model import load
 
-    # os.path says False, where Path raises, of a name that is too long.
+    # For a name that is too long os.path returns False, while Path raises.
     there = kind_of(gallery) if os.path.exists(gallery) else None  # noqa: PTH110
     samples, beside = labelled(source, label, signatures or (there is not None and there.views == SIGNATURE))
     if samples is None and label is None:
         raise typer.BadParameter("the frames of a video or a camera need --label")
     if beside:
         note(
-            f"edgebone: left out: {beside} pictures in {source} itself, beside its folders of labels: move each into "
+            f"edgebone: left out: {beside} pictures in {source} itself, outside its label folders: move each into "
             "the folder of its label"
         )
     with load(model, engine=engine, precision=precision) as loaded:
-        # Before the work, so that what does not fit is told at once.
+        # Before the work, so that mismatches are reported at once.
         kind = _kind(there, loaded, head, signatures, storage)
         damaged: list[str] = []
         taken = frames_of(source, label or "", every, frames, damaged) if samples is None else samples
         done = embed_samples(loaded, kind, _with_bar(taken, None if samples is None else len(samples)), head, True)
     say_unreadable(done.unreadable, len(done.samples) + len(done.unreadable))
-    # An empty one, where the gallery was deleted meanwhile.
+    # An empty one if the gallery was deleted meanwhile.
     with changing(gallery, lambda: kind) as changed:
         changed.check(kind.space, kind.about)
         each = done.vectors.shape[1]
@@ -90,7 +92,7 @@ _FIELDS = ("label", "source")
 
 
 def _kind(there: Gallery | None, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
-    """An empty gallery like the one that is there, or a new one; the model must make its vectors."""
+    """Return an empty gallery like the existing one, or a new one; the model must fit it."""
     from edgebone.gallery import Gallery, GalleryError
     from edgebone.gallery.embedding import about, dimension_of, space_of
     from edgebone.gallery.vectors import STORAGES
@@ -98,14 +100,14 @@ def _kind(there: Gallery | None, model: Model, head: str | None, signatures: boo
 
     if there is not None:
         if signatures and there.views != SIGNATURE:
-            raise GalleryError(f"{there.path} is no gallery of signatures; make another one for them")
+            raise GalleryError(f"{there.path} is not a gallery of signatures; create another one for them")
         if storage not in (None, there.storage):
-            raise GalleryError(f"{there.path} keeps {there.storage}; make another one for {storage}")
+            raise GalleryError(f"{there.path} stores {there.storage}; create another one for {storage}")
         there.check(space_of(model, head, there.views), about(model, head, there.views))
         return there
     kept = next((name for name in STORAGES if name == (storage or "float32")), None)
     if kept is None:
-        raise typer.BadParameter(f"--storage is {', '.join(STORAGES)}, not {storage}")
+        raise typer.BadParameter(f"--storage must be {', '.join(STORAGES)}, not {storage}")
     views = SIGNATURE if signatures else OWN
     return Gallery(space_of(model, head, views), dimension_of(model, head), kept, about(model, head, views), views)
 
@@ -120,17 +122,17 @@ def _with_bar(samples: Iterable[Sample], total: int | None) -> Iterator[Sample]:
 
 
 def _calibrate(gallery: Gallery, added: int) -> str:
-    """Find the threshold anew, at the rate that it had; what there is to say about it."""
+    """Recalibrate at the previous rate; return what to report about it."""
     before = gallery.calibration
     if before is not None and not added:
-        return f"not calibrated anew, since nothing was added: {before}"
+        return f"not recalibrated, since nothing was added: {before}"
     if before is not None and not before.own_strangers:
-        return "not calibrated anew: its threshold was found with strangers; run edgebone gallery calibrate again"
+        return "not recalibrated: its threshold was found with strangers; run edgebone gallery calibrate again"
     if len(gallery.labels()) < 2:
         # A threshold from when there were more labels still holds.
-        why = "not calibrated: all is taken for its one label"
+        why = "not calibrated: everything gets its only label"
         if before is not None:
-            why = f"not calibrated anew, with one label left: {before}"
+            why = f"not recalibrated, with one label left: {before}"
         return f"{why}; enrol another, or edgebone gallery calibrate --strangers"
     return str(gallery.calibrate(rate_of(gallery, None)))
 
@@ -147,7 +149,7 @@ def _report(
     doubted = [] if gallery.views == SIGNATURE else doubts(gallery.labels(), gallery.calibration)
 
     each = done.vectors.shape[1]
-    # Of a signature's two vectors, the first one is the picture's own.
+    # The first of a signature's two vectors is the picture's own.
     again = [item for item in added.duplicates if item.row % each == 0]
     others = [item for item in again if item.label != as_utf8(done.samples[item.row // each].label)]
     if json:
@@ -171,9 +173,9 @@ def _report(
     for item in others:
         sample = done.samples[item.row // each]
         note(f"edgebone: not added: {sample.source} ({sample.label}) is entry {item.of}, which is {item.label}")
-    damaged = f"{left_out['damaged']} frames came damaged; " if left_out["damaged"] else ""
+    damaged = f"{left_out['damaged']} frames were damaged; " if left_out["damaged"] else ""
     say(
-        f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were there already, "
+        f"{path}: {len(added.ids)} entries of {len(done.samples)} pictures added, {len(again)} were already present, "
         f"{len(done.unreadable)} could not be read; {damaged}"
         f"{len(gallery)} entries of {len(gallery.labels())} labels"
     )

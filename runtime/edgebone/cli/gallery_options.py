@@ -1,4 +1,4 @@
-"""What the verbs of ``edgebone gallery`` have in common."""
+"""Shared options of ``edgebone gallery``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ File = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's file
 Model = Annotated[
     str, typer.Option("--model", metavar="BUNDLE", help="A bundle whose output is an embedding: its directory or zip.")
 ]
-Head = Annotated[str | None, typer.Option("--head", help="The head that gives the embedding, where there are several.")]
+Head = Annotated[str | None, typer.Option("--head", help="The head that computes the embedding, if there are several.")]
 Rate = Annotated[
     float | None,
     typer.Option(
         "--false-accept-rate",
         callback=share,
-        help="How many unknown pictures in one may be taken for known. If not given: as before; else 0.01, of "
+        help="The share of unknown pictures that may be accepted as known. Default: as before; else 0.01, for "
         "signatures 0.001.",
     ),
 ]
 
 
 def rate_of(gallery: Gallery, given: float | None) -> float:
-    """The rate that was asked for now, or before, or is usual."""
+    """Return the requested rate, the previous one, or the default."""
     from edgebone.gallery.gallery import FALSE_ACCEPT_RATE
     from edgebone.gallery.signature import FALSE_MATCH_RATE
     from edgebone.gallery.views import SIGNATURE
@@ -44,10 +44,10 @@ def rate_of(gallery: Gallery, given: float | None) -> float:
 
 
 def kind_of(path: str) -> Gallery:
-    """An empty gallery of the kind that a file holds, for what needs no vectors: they may be many.
+    """Return an empty gallery of a file's kind, to avoid loading many vectors.
 
     Raises:
-        GalleryError: The file is missing, cut off, no gallery, or of another version.
+        GalleryError: The file is missing, truncated, not a gallery, or of another version.
     """
     from edgebone.gallery import Gallery
     from edgebone.gallery.file import read_header
@@ -59,10 +59,10 @@ def kind_of(path: str) -> Gallery:
 
 
 def say_unreadable(lines: Sequence[str], total: int) -> None:
-    """List the pictures that could not be read; fail where none could.
+    """List unreadable pictures; raise if all are.
 
     Raises:
-        SourceError: None of them could be read.
+        SourceError: None could be read.
     """
     from edgebone.core.errors import SourceError
 

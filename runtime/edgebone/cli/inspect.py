@@ -1,4 +1,4 @@
-"""``edgebone inspect``: what is in a bundle."""
+"""``edgebone inspect``: a bundle's content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def inspect_command(bundle: options.Bundle, json: options.Json = False) -> None:
-    """Show what a bundle holds and what was proved about it; checks every file's hash."""
+    """Show a bundle's content and proofs; checks every file's hash."""
     import msgspec
 
     from edgebone.core.bundle import open_bundle
@@ -74,7 +74,7 @@ def _variant(manifest: Manifest, name: str) -> str:
         f"max difference {parity.max_abs:.2g}, cosine {parity.cosine:.7f}"
         + ("" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %")
         + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
-        + "".join(f"; {key} gives {found}" for key, found in variant.reduced.items())
+        + "".join(f"; {key}: {found}" for key, found in variant.reduced.items())
         + _cost(variant)
     )
 
@@ -82,19 +82,19 @@ def _variant(manifest: Manifest, name: str) -> str:
 def _frames(manifest: Manifest, name: str) -> str:
     frame = manifest.frame_variants[name]
     text = (
-        f"{name}: takes {options.Size(*frame.size_hw)}, {frame.layout}, as they are, network of {frame.variant}, "
+        f"{name}: takes frames {options.Size(*frame.size_hw)}, {frame.layout}, network of {frame.variant}, "
         f"{manifest.files[frame.file].size / 1e6:.1f} MB; its input is at most {frame.input_steps} of 255 off from "
         f"the host's preprocessing on {frame.frames} frames, {frame.input_mean_steps:.2g} on average"
     )
     if frame.parity is None:
-        return f"{text}; its outputs were not compared, since no engine was at hand that runs {frame.variant}"
+        return f"{text}; its outputs were not compared, since no engine at hand runs {frame.variant}"
     matched = frame.parity.matched
     text += f"; outputs: max difference {frame.parity.max_abs:.2g}, cosine {frame.parity.cosine:.7f}"
     return text + ("" if matched is None else f", {100 * matched:.2f} % of boxes or pixels the same")
 
 
 def _cost(variant: Variant) -> str:
-    """What fewer bits cost, and how they came about."""
+    """Return the cost of a lower precision, and how it was made."""
     accuracy, record = variant.accuracy, variant.quantization
     if accuracy is None or record is None:
         return ""

@@ -1,4 +1,4 @@
-"""``edgebone label``: a teacher's answers as training data."""
+"""``edgebone label``: a teacher's results as training data."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def label_command(
     bundle: options.Bundle,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A picture, a folder, a video or a camera.")],
     output: Annotated[Path, typer.Option("-o", "--out", help="The folder to write.")],
-    head: Annotated[str | None, typer.Option("--head", help="The head that answers, where there are several.")] = None,
-    every: Annotated[int, typer.Option("--every", min=1, help="One frame out of so many.")] = 1,
+    head: Annotated[str | None, typer.Option("--head", help="The head that labels, if there are several.")] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Use every N-th frame.")] = 1,
     skip: Annotated[
-        int, typer.Option("--skip", min=0, help="Leave so many frames out at the start: measure on a later time.")
+        int, typer.Option("--skip", min=0, help="Skip this many frames at the start, to test on later ones.")
     ] = 0,
     pictures: Annotated[int | None, typer.Option("--pictures", min=1, help="Stop after this many pictures.")] = None,
     score: Annotated[
-        float | None, typer.Option("--score", callback=options.share, help="Lowest score of a box that is taken.")
+        float | None, typer.Option("--score", callback=options.share, help="Score threshold for boxes.")
     ] = None,
     engine: options.Engine = "auto",
     precision: options.Precision = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Write a folder of pictures with a bundle's answers on them, for `edgebone fit` and `edgebone eval`.
+    """Write a folder of pictures labelled by a bundle, for `edgebone fit` and `edgebone eval`.
 
-    A large network's areas, boxes or classes become what a light head on another backbone learns from.
+    A large network's areas, boxes or classes become training data for a light head on another backbone.
     """
     import msgspec
     from rich.console import Console
@@ -60,7 +60,7 @@ def label_command(
     for why in list(report.unreadable.values())[:_SHOWN]:
         note(f"left out: {why}")
     left = [f"{len(report.unreadable)} could not be read"] if report.unreadable else []
-    left += [f"{report.damaged} frames came damaged"] if report.damaged else []
+    left += [f"{report.damaged} frames were damaged"] if report.damaged else []
     left += [f"{report.undecided} undecided"] if report.undecided else []
     found = ", ".join(f"{name} in {count}" for name, count in report.found.items()) or "nothing found"
     say(

@@ -1,4 +1,4 @@
-"""The program's beginning: signals are heard before anything is imported that takes a while."""
+"""The program's start: signal handlers are installed before slow imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from edgebone.cli import signals
 
-# What serves cameras for days, and loads again at SIGHUP.
+# Commands that serve cameras for days and reload on SIGHUP.
 _RELOADING = ("run", "shelf")
 
 
@@ -21,8 +21,8 @@ def main() -> None:
     except signals.Stopped:
         pass
     except Exception:
-        # Before Python 3.12 a class body turns whatever stops it into a RuntimeError.
+        # Before Python 3.12 a class body turns an exception that stops it into a RuntimeError.
         if not signals.heard():
             raise
-    # Not before the exception is gone, and with it the frames that it held, whose generators close then.
+    # Only after the exception is released with its frames, whose generators close then.
     signals.end()

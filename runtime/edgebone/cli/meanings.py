@@ -1,16 +1,16 @@
-"""What other programs' options and commands are called here."""
+"""Names of other programs' options and commands in this one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-# Words; the option, or the argument's name, that means the same; a remark. The first row counts whose option the
-# command has; one without an option is for all.
+# Words; the equivalent option or argument name; a remark. The first row whose option the command has applies; a row
+# without an option applies to all.
 _OPTIONS: tuple[tuple[str, str, str], ...] = (
     (
         "device gpu gpus cuda cpu backend provider providers accelerator runtime framework trt",
         "--engine",
-        "auto takes the fastest that is here; on an NVIDIA GPU tensorrt or onnxruntime-cuda",
+        "auto chooses the fastest available; on an NVIDIA GPU tensorrt or onnxruntime-cuda",
     ),
     ("threshold thresh thres conf confidence conf-thres conf-threshold min-score min-conf score-threshold prob "
      "box-threshold", "--score", "0 to 1"),
@@ -26,7 +26,7 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
      "JSON lines, in a file"),
     ("output output-dir out-dir outdir save-dir project save-img save-image save-images save-frames annotate visualize "
      "vis draw plot", "--save", "a folder for annotated pictures"),
-    ("show view display window", "--save", "there is no window; --save FOLDER or --video FILE keep what is drawn"),
+    ("show view display window", "--save", "there is no window; --save FOLDER or --video FILE save the drawings"),
     ("save-video video-out record write-video out-video", "--video", ""),
     ("save-events alerts log-events", "--events", ""),
     ("source src input inputs images image picture pictures img camera cam webcam file files path stream url", "source",
@@ -34,8 +34,8 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("model bundle", "bundle", "it comes first, without a name before it"),
     ("weights", "bundle", "the bundle has its weights; others are exported with: edgebone export MODEL --weights FILE"),
     ("model name arch architecture onnx", "model", "it comes first, without a name before it"),
-    ("stride vid-stride skip frame-skip skip-frames interval nth", "--every", "one frame out of so many"),
-    ("fps rate frame-rate", "--max-fps", "at most so many frames a second"),
+    ("stride vid-stride skip frame-skip skip-frames interval nth", "--every", "use every N-th frame"),
+    ("fps rate frame-rate", "--max-fps", "the largest number of frames per second"),
     ("limit max-frames num-frames n-frames max-images count", "--frames", ""),
     ("limit max max-frames max-images max-pictures num-images count", "--pictures", ""),
     ("topk k top", "--top-k", ""),
@@ -44,7 +44,7 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("agnostic agnostic-nms class-agnostic-nms", "--class-agnostic", ""),
     ("track-ids tracker tracking bytetrack mot", "--track", ""),
     ("region crop area", "--roi", "left,top,right,bottom"),
-    ("retry reconnect timeout", "--give-up", "seconds; a camera is waited for as long as it takes if not given"),
+    ("retry reconnect timeout", "--give-up", "seconds; by default a camera is waited for indefinitely"),
     ("prometheus metrics-port stats", "--metrics", "a port"),
     ("ignore-errors continue skip-errors tolerant", "--forgiving", ""),
     ("overwrite exist-ok yes y f replace", "--force", ""),
@@ -53,7 +53,7 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("validation val-data val-dir valid", "--val", ""),
     ("split test-size val-split val-fraction holdout", "--hold-out", "a share, 0 to 1"),
     ("workers jobs num-threads cores j", "--threads", ""),
-    ("duration time iterations iters runs repeat n warmup", "--seconds", "the warm-up is done by itself"),
+    ("duration time iterations iters runs repeat n warmup", "--seconds", "the warm-up is automatic"),
     ("task family type format head postprocess post", "--decoder", ""),
     ("task type head", "--kind", ""),
     ("name head-name", "--head", "the head's name in the bundle"),
@@ -91,15 +91,15 @@ _COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def option_meant(said: str, options: Collection[str], arguments: Collection[str]) -> str:
-    """What somebody who gave an option that a command does not have may look for, as a sentence's rest.
+    """Return a hint for an unknown option, as the rest of a sentence.
 
     Args:
         said: The option, with its dashes.
-        options: Those that the command has, with theirs.
-        arguments: The names of its arguments.
+        options: The command's options, with their dashes.
+        arguments: The names of the command's arguments.
 
     Returns:
-        ``here it is --engine: …``, ``did you mean --score?``, or nothing.
+        ``here it is --engine: …``, ``did you mean --score?``, or an empty text.
     """
     word = said.lstrip("-").replace("_", "-").lower()
     for words, here, remark in _OPTIONS:
@@ -115,7 +115,7 @@ def option_meant(said: str, options: Collection[str], arguments: Collection[str]
 
 
 def command_meant(said: str, commands: Collection[str]) -> str:
-    """The same of a command."""
+    """Return a hint for an unknown command."""
     word = said.replace("_", "-").lower()
     for words, here in _COMMANDS:
         there = [name for name in here if name in commands or name.startswith("-")]

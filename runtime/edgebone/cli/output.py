@@ -1,4 +1,4 @@
-"""All text of the command line leaves here, a line at a time: what control characters there are in it are escaped."""
+"""Prints all text of the command line, line by line, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def say(line: str) -> None:
 
 
 def note(line: str) -> None:
-    """Print a line about the run, beside the results."""
+    """Print a line about the run on stderr."""
     sys.stderr.write(f"{printable(line)}\n")
 
 
 def notice(line: str) -> None:
-    """Print a line about the run that is the program's own: something was loaded again, or refused."""
+    """Print the program's own line about the run on stderr, such as a reload."""
     note(f"edgebone: {line}")
 
 
 def say_json(text: bytes) -> None:
-    """Print JSON of one line or several; it means the same afterwards."""
+    """Print JSON of one line or several, with its meaning unchanged."""
     sys.stdout.flush()
-    # JSON is UTF-8 whatever the terminal's encoding.
+    # JSON is UTF-8 in any terminal encoding.
     sys.stdout.buffer.write("".join(f"{printable(line)}\n" for line in text.decode().rstrip("\n").split("\n")).encode())
 
 
 def as_shown(text: str) -> Text:
-    """What rich shows as it is: it takes ``[red]`` in a string for a wish."""
+    """Return text that rich shows literally: in a string it interprets ``[red]`` as markup."""
     from rich.text import Text
 
     return Text(printable(text))

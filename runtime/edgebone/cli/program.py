@@ -24,7 +24,7 @@ from edgebone.core.errors import EdgeboneError, NoEngineError, OutputError, rais
 from edgebone.core.terminal import PrintableFormatter, printable
 
 _ROWS = {row.name: (panel, row) for panel, rows in PANELS.items() for row in rows}
-# Without rich, which takes as long to import as all that the help needs.
+# Without rich, whose import takes as long as the rest of the help.
 _TYPER: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -32,7 +32,7 @@ _TYPER: dict[str, Any] = {
 }
 _PIPE_CLOSED = 141
 
-# Kept beside the table of docs/reference/cli.md, which is checked against it.
+# Must match the table of docs/reference/cli.md, which is tested against it.
 EPILOG = (
     "Exit codes: 0 done, 1 other failure, 2 wrong usage, 3 bundle, 4 source, 5 engine, 6 missing package, "
     "7 cannot write, 8 export, 9 weights, 10 unknown model, 130 interrupted, 143 terminated."
@@ -40,17 +40,17 @@ EPILOG = (
 
 
 def run_program() -> None:
-    """Run the subcommand that the program's arguments name."""
-    # FFmpeg, inside OpenCV, writes its own remarks about damaged files past Python; ours are enough.
+    """Run the subcommand named by the program's arguments."""
+    # FFmpeg within OpenCV writes its own remarks about damaged files directly to stderr; ours suffice.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-    # Pillow's remarks about odd pictures, likewise: one that cannot be read is an error of ours.
+    # Pillow's warnings about odd pictures likewise: an unreadable one is our own error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if isinstance(logging.lastResort, logging.Handler):
-        # What nobody else shows goes to stderr, with the names of cameras and files in it.
+        # Log records go to stderr, with the names of cameras and files.
         logging.lastResort.setFormatter(PrintableFormatter())
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name or a label that the terminal's encoding does not have is no reason to stop.
+        # A file name or label outside the terminal's encoding must not stop the program.
         sys.stdout.reconfigure(errors="backslashreplace")
     _program()()
 
@@ -69,16 +69,16 @@ def _program() -> typer.Typer:
 
 
 class Program(Group):
-    """The group of all commands, each imported when it is run or its own help is asked for."""
+    """The group of all commands, each imported when it or its help is requested."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Every command, in the order of a day's work, then those of other packages; called by typer."""
+        """Return every command in workflow order, then those of other packages; called by typer."""
         from edgebone.core.brought import names_brought
 
         return [*_ROWS, *(name for name in names_brought(GROUP) if name not in _ROWS)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command's name and first line of help; called by typer."""
+        """Return a command with its name and first line of help; called by typer."""
         if cmd_name in _ROWS:
             panel, row = _ROWS[cmd_name]
             return Command(cmd_name, help=row.help, rich_help_panel=panel)
@@ -98,7 +98,7 @@ def load_command(name: str) -> Any:
     """Import a command.
 
     Args:
-        name: One of the table's, or of another package's.
+        name: A name from the table or from another package.
 
     Returns:
         A ``Command``, or a ``Group`` of verbs.
@@ -111,7 +111,7 @@ def load_command(name: str) -> Any:
     app = typer.Typer(add_completion=False, **_TYPER)
     if isinstance(found, typer.Typer):
         app.add_typer(_all_guarded(found), name=name, cls=Group)
-        # Alone, a group is not unwrapped as a command is.
+        # A single group is not unwrapped like a command.
         return typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     app.command(name, cls=Command)(guarded(found))
     return typer.main.get_command(app)
@@ -142,7 +142,7 @@ def _load_brought(name: str) -> Any:
 
 
 def _all_guarded(verbs: typer.Typer) -> typer.Typer:
-    """A subcommand with verbs of its own, each of them guarded."""
+    """Return a subcommand with verbs, each of them guarded."""
     for verb in verbs.registered_commands:
         verb.cls = Command
         if verb.callback is not None:
@@ -151,7 +151,7 @@ def _all_guarded(verbs: typer.Typer) -> typer.Typer:
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a subcommand so that what it raises becomes one line on stderr and an exit code."""
+    """Wrap a subcommand so that its exceptions become one line on stderr and an exit code."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -170,20 +170,20 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             error.message = printable(error.message)
             raise
         except BrokenPipeError as error:
-            # Whoever read our output has stopped: nothing more can be said there, not even at exit.
+            # The reader of our output has stopped: nothing more can be written, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(_PIPE_CLOSED) from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            # Where the standard output is a file: what is still in its buffer cannot be written either.
+            # If stdout is a file, its remaining buffer cannot be written either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             note(f"edgebone: the output cannot be written: {os.strerror(error.errno).lower()}")
             raise typer.Exit(OutputError.exit_code) from error
         except ImportError as error:
             if signals.heard() or (error.name not in ("cv2", "numpy") and "libGL" not in str(error)):
                 raise
-            # The usual ones on slim systems: OpenCV without libGL, NumPy built for another machine.
+            # Common on minimal systems: OpenCV without libGL, NumPy built for another machine.
             note(
                 f"edgebone: {error}; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0, "
                 "or pip uninstall opencv-python && pip install opencv-python-headless"

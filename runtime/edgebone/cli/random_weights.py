@@ -1,4 +1,4 @@
-"""What is to be said before the figures of a network that nobody trained."""
+"""Warns before figures of a network with random weights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from edgebone.cli.output import note
 
 
 def say_if_random(bundle: str) -> None:
-    """Say on stderr that a bundle's weights are random, where they are.
+    """Warn on stderr if a bundle's weights are random.
 
     Raises:
         BundleError: The bundle cannot be read.
     """
     from edgebone.core.bundle import open_bundle
 
-    # Hashes are for the command behind this one, which reads the files.
+    # The command itself checks the hashes when it reads the files.
     with open_bundle(bundle, read_next=lambda manifest: manifest.files) as opened:
         weights = opened.manifest.model.weights
     if weights.name == "random":
         note(
-            f"edgebone: {bundle}: its weights are random: what such a network gets right, or gives alike with fewer "
-            "bits, proves little about a trained one"
+            f"edgebone: {bundle}: its weights are random: accuracy, or agreement at lower precision, of such a network "
+            "proves little about a trained one"
         )

@@ -1,4 +1,4 @@
-"""``edgebone run --restart``: a run that is started again when it fails."""
+"""``edgebone run --restart``: restarts a run when it fails."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _LASTED_S = 10.0
 _QUICK_FAILURES = 5
-# Done, wrong usage, interrupted, terminated: what another start would not change, or what somebody asked for.
+# Done, wrong usage, interrupted, terminated: a restart would not help, or the end was requested.
 _FINAL = (0, 2, INTERRUPTED, TERMINATED)
 
 
 def supervise(arguments: list[str]) -> int:
-    """Run edgebone in a process of its own, again and again while it fails.
+    """Run edgebone in a child process, and restart it whenever it fails.
 
-    Signals are passed on, and when this process ends, even by SIGKILL, the run ends. A run that lasted 10 s or more is
-    started again after 1 s; one that fails sooner after 2, 4, … 30 s, and after five such failures in a row it is
-    given up.
+    Signals are passed on, and when this process ends, even by SIGKILL, the run ends. A run that lasted at least 10 s is
+    restarted after 1 s; one that fails sooner after 2, 4, … 30 s, and after five such failures in a row the supervisor
+    gives up.
 
     Args:
-        arguments: The program's, without ``--restart``.
+        arguments: The program's arguments, without ``--restart``.
 
     Returns:
-        The exit code of the last run; a run that a signal ended counts as 128 and the signal's number.
+        The exit code of the last run; a run ended by a signal counts as 128 plus the signal's number.
     """
     quick = 0
     more: list[str] = []
@@ -41,17 +41,17 @@ def supervise(arguments: list[str]) -> int:
             return code
         quick = 0 if time.monotonic() - began_s >= _LASTED_S else quick + 1
         if quick == _QUICK_FAILURES:
-            note(f"edgebone: failed {quick} times in a row within {_LASTED_S:g} s each; given up")
+            note(f"edgebone: failed {quick} times in a row within {_LASTED_S:g} s each; giving up")
             return code
         wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**quick)
-        note(f"edgebone: the run ended with code {code}; starting again in {wait_s:g} s")
-        # What the runs before wrote stays.
+        note(f"edgebone: the run ended with code {code}; restarting in {wait_s:g} s")
+        # The output of earlier runs is kept.
         more = ["--append"]
         time.sleep(wait_s)
 
 
 def _run_once(arguments: list[str]) -> int:
-    # A session of its own: Ctrl-C in a terminal goes to both, and the run would get it twice.
+    # Its own session: otherwise Ctrl-C in a terminal would reach the run twice.
     with hangups_held_back():
         child = subprocess.Popen(python_command("edgebone", *arguments), start_new_session=True)
     before = {}

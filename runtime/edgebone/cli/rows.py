@@ -1,4 +1,4 @@
-"""Two columns of text, for a person: names at the left, what there is to say at the right."""
+"""Prints two columns of text for people: names on the left, values on the right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgebone.cli.output import say
 
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
-    """Print rows; long ones are left to the terminal to wrap, so that a pipe gets one line a row."""
+    """Print rows; the terminal wraps long ones, so that a pipe gets one line per row."""
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         say(f"{name:<{width}}  {text}")

@@ -34,13 +34,11 @@ def run_command(
     hint: options.Hint = "latency",
     threads: options.Threads = None,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Classes a result lists.", rich_help_panel=RESULT)
+        int | None, typer.Option("--top-k", min=1, help="The number of classes in a result.", rich_help_panel=RESULT)
     ] = None,
     score: Annotated[
         float | None,
-        typer.Option(
-            "--score", callback=options.share, help="Lowest score of a box that is shown.", rich_help_panel=RESULT
-        ),
+        typer.Option("--score", callback=options.share, help="Score threshold for boxes.", rich_help_panel=RESULT),
     ] = None,
     iou: stream_options.Iou = None,
     classes: stream_options.Classes = None,
@@ -58,7 +56,7 @@ def run_command(
         int | None, typer.Option("--frames", min=1, help="Stop after this many frames.", rich_help_panel=SOURCE)
     ] = None,
     track: Annotated[
-        bool, typer.Option("--track", help="Follow what is detected from frame to frame.", rich_help_panel=RESULT)
+        bool, typer.Option("--track", help="Track detections from frame to frame.", rich_help_panel=RESULT)
     ] = False,
     zones: stream_options.Zones = None,
     events: Annotated[
@@ -75,21 +73,21 @@ def run_command(
     out: stream_options.Targets = None,
     sink_error: stream_options.SinkError = "raise",
     metrics: stream_options.Metrics = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Start again when the run fails.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Restart the run when it fails.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON lines instead of text.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Run a bundle on pictures, videos and cameras, and print what it sees.
+    """Run a bundle on pictures, videos and cameras, and print the results.
 
-    Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Cameras
-    that go away are waited for. SIGHUP loads the bundle and the zones again; a gallery that changes is taken over.
+    Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Lost cameras
+    are reconnected. SIGHUP reloads the bundle and the zones; a gallery is reloaded when it changes.
     """
     if restart:
         from edgebone.cli.restart import supervise
 
         if video:
-            raise typer.BadParameter("a restarted run would write over its --video; keep JSON lines with --jsonl")
+            raise typer.BadParameter("a restarted run would overwrite its --video; use --jsonl to keep JSON lines")
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
     from edgebone.cli import run_output
     from edgebone.core.bundle import open_bundle
@@ -107,29 +105,29 @@ def run_command(
     limits = Limits(max_fps, every, roi)
     files = [os.path.normpath(file) for file in (jsonl, events, video, save, *(out or ())) if file]
     if not append and (twice := next((file for file in files if files.count(file) > 1), None)):
-        raise typer.BadParameter(f"two outputs would write over each other in {twice}; give two files, or --append")
+        raise typer.BadParameter(f"two outputs would overwrite each other in {twice}; give two files, or --append")
     if events and not (zones or step):
-        raise typer.BadParameter("--events are those of --zones, or of a --step: give both")
+        raise typer.BadParameter("--events needs --zones or a --step")
     if zones and not track:
-        raise typer.BadParameter("--zones count what is followed from frame to frame: give --track too")
+        raise typer.BadParameter("--zones needs --track, since it counts tracked objects")
     if jsonl and descriptor_of(jsonl) == 1:
         jsonl, json = None, True
     if events and descriptor_of(events) == 1:
         events = None
     if not is_bundle(Path(bundle)):
         if swapped := next((word for word in source if is_bundle(Path(word))), None):
-            raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then what it looks at")
-        # What it is instead matters more than what is wrong with the sources.
+            raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then the sources")
+        # What the bundle argument really is matters more than an error in the sources.
         open_bundle(bundle).close()
     steps = open_steps(dict(gallery or ()), track, zones, step or (), notice)
     sources = open_sources(source, give_up, fps, forgiving)
     with contextlib.ExitStack() as closing:
-        # Until the stream has them, nobody else closes them.
+        # Nothing else closes them until the stream owns them.
         opened = closing.enter_context(contextlib.ExitStack())
         for item in sources:
             opened.callback(item.close)
         if video and len(sources) > 1:
-            raise typer.BadParameter("one video is written from one source; run the sources one by one")
+            raise typer.BadParameter("--video needs a single source; run the sources one by one")
         load_again = functools.partial(
             load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score,
             iou=iou, classes=classes, class_agnostic=class_agnostic or None, frame_in_graph=frame_in_graph,
@@ -153,13 +151,13 @@ def run_command(
             from edgebone.telemetry import serve_metrics
 
             closing.callback(serve_metrics(lambda: stream.stats, metrics.port, host=metrics.host).close)
-        # Only cameras run long enough: of a terminal that is closed, a run over files should end as others do.
+        # Only for cameras: a run over files should end when its terminal is closed.
         (listen_for_reload if any(item.live for item in sources) else end_at_hangup)()
         try:
             run_output.follow(pipeline, stream, frames, json)
             check_all_read(sources, stream.stats, forgiving)
         except EngineStalledError as error:
-            # Closing would wait for the engine too: everything else is closed already.
+            # Closing would also wait for the engine; everything else is already closed.
             note(f"edgebone: {error}")
             sys.stdout.flush()
             os._exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""What ``edgebone run`` prints."""
+"""Prints the output of ``edgebone run``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def say_engine(model: Model) -> None:
-    """Say which engines did not open, and on a terminal which one did."""
+    """Report engines that did not open and, on a terminal, the one that did."""
     from edgebone.engines.protocol import KeepsCompiled
 
     for failure in model.failures:
@@ -28,13 +28,13 @@ def say_engine(model: Model) -> None:
     if sys.stderr.isatty():
         engine = model.engine
         if isinstance(engine, KeepsCompiled) and engine.cached is not None and not engine.from_cache:
-            note(f"compiled for this machine at first use; kept in {engine.cached.path.parent}")
+            note(f"compiled for this machine at first use; cached in {engine.cached.path.parent}")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
         note(f"engine: {model.engine.name}, {model.engine.precision} ({reason})")
 
 
 def printing(sources: Sequence[Source], json: bool, events: bool) -> list[Sink]:
-    """What prints results, and events where they have no file of their own."""
+    """Return the sinks that print results, and events without a file."""
     from edgebone.sinks.callback import CallbackSink
     from edgebone.sinks.jsonl import event_line, to_line
     from edgebone.sources.video_rate import is_pictures
@@ -64,7 +64,7 @@ def _print_picture(frame: Frame, result: Results) -> None:
 
 
 def follow(pipeline: Pipeline, stream: Stream[Model], most_frames: int | None, json: bool) -> None:
-    """Go through a stream with a status line, and say at its end what was seen."""
+    """Run a stream with a status line, and print a summary at its end."""
     with StatusLine(sum(source.frame_count or 0 for source in stream.sources)) as status:
 
         def finished(done: Summary) -> None:
@@ -80,7 +80,7 @@ def follow(pipeline: Pipeline, stream: Stream[Model], most_frames: int | None, j
 
 
 def _print_summary(done: Summary, json: bool) -> None:
-    # JSON lines are for programs: what a person wants to know goes beside them.
+    # JSON lines are for programs: text for people goes to stderr.
     say_one = note if json else say
     for line in done.lines:
         say_one(line)

@@ -1,4 +1,4 @@
-"""What the service manager is told of a run, by systemd's protocol: started, alive, stopping (sd_notify(3))."""
+"""Notifies the service manager of a run by systemd's protocol: started, alive, stopping (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def serving(pipeline: Pipeline) -> Iterator[Callable[[], None]]:
-    """Tell the service manager of a run, from its start to its end.
+    """Notify the service manager of a run's start, life and end.
 
-    Gives what is called as often as convenient: it tells that the run is alive, ends it at a signal, and passes the
-    wish to load again on to the pipeline.
+    Yields a function to call frequently: it notifies that the run is alive, ends it on a signal, and passes reload
+    requests to the pipeline.
     """
     alive = _service_pulse()
 
@@ -34,21 +34,21 @@ def serving(pipeline: Pipeline) -> Iterator[Callable[[], None]]:
         yield pulse
     finally:
         if address := os.environ.get("NOTIFY_SOCKET", ""):
-            # Its files are being finished.
+            # The run is finishing its files.
             _tell(address, b"STOPPING=1")
 
 
 def _service_pulse() -> Callable[[], None]:
-    """Tell the service manager that the run has started; the function returned tells it that the run is alive.
+    """Notify the service manager that the run has started; return a function that notifies that it is alive.
 
-    Call that one as often as convenient: with ``WatchdogSec=`` in the unit it is told at most twice in that time, and
-    a process that is not heard of for so long is started again. Without a service manager nothing is sent.
+    Call it frequently: with ``WatchdogSec=`` in the unit it notifies at most twice in that time; a process silent for
+    that long is restarted. Without a service manager nothing is sent.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return lambda: None
     _tell(address, b"READY=1")
-    # Meant for this process only, not for one that a supervisor between it and the service manager started.
+    # For this process only, not for a child of a supervisor between it and the service manager.
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return lambda: None
     every_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
@@ -65,7 +65,7 @@ def _service_pulse() -> Callable[[], None]:
 
 
 def _tell(address: str, message: bytes) -> None:
-    # An address that begins with @ is in the abstract namespace. A manager that does not listen is not our fault.
+    # An address that begins with @ is in the abstract namespace. A manager that does not listen is not an error.
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.setblocking(False)
         manager.sendto(message, f"\0{address[1:]}" if address.startswith("@") else address)

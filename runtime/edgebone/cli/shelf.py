@@ -1,4 +1,4 @@
-"""``edgebone shelf``: what stands on a shelf, and what runs out."""
+"""``edgebone shelf``: a shelf's stock and its changes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def shelf_command(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A video, pictures, a folder, rtsp://…, http://…, usb:0, csi:0.")
     ],
-    shelf: Annotated[Path, typer.Option("--shelf", help="The file of the shelf: its zones, and what belongs there.")],
+    shelf: Annotated[Path, typer.Option("--shelf", help="The shelf's file: its zones and expected products.")],
     gallery: Annotated[
         str | None,
         typer.Option(
             "--gallery",
-            help="The products' gallery; without one, the bundle's own classes are the products.",
+            help="The products' gallery. Default: the bundle's classes are the products.",
             rich_help_panel=RESULT,
         ),
     ] = None,
     head: Annotated[
         str | None,
         typer.Option(
-            "--head", help="The head that sees the products, where there are several.", rich_help_panel=RESULT
+            "--head", help="The head that recognises the products, if there are several.", rich_help_panel=RESULT
         ),
     ] = None,
     score: Annotated[
@@ -40,7 +40,7 @@ def shelf_command(
         typer.Option(
             "--score",
             callback=options.share,
-            help="Without a gallery: below this confidence it is unknown.",
+            help="Without a gallery: products below this confidence are unknown.",
             rich_help_panel=RESULT,
         ),
     ] = 0.5,
@@ -51,7 +51,7 @@ def shelf_command(
         bool,
         typer.Option(
             "--one-look",
-            help="One look at each facing is enough: for photographs, each on its own.",
+            help="One look at each facing is enough, for separate photographs.",
             rich_help_panel=RESULT,
         ),
     ] = False,
@@ -73,11 +73,11 @@ def shelf_command(
     precision: options.Precision = None,
     threads: options.Threads = None,
 ) -> None:
-    """Watch a shelf: count the products of each zone, and tell what runs out, comes back or stands wrong.
+    """Watch a shelf: count the products of each zone, and report low, restocked and misplaced products.
 
-    The camera stands still; while it does not, nothing is counted, and that is told. Only facings that changed since
-    the last look go through the network again. A gallery that changes is taken over; SIGHUP looks for that at once, and
-    loads the file of the shelf again.
+    The camera must be fixed; while it is moved, nothing is counted, which is reported. Only facings that changed since
+    the last look go through the network again. A gallery is reloaded when it changes; SIGHUP checks that at once and
+    reloads the shelf's file.
     """
     from edgebone.cli.shelf_output import EventPrinter, print_end
     from edgebone.model.model import load
@@ -93,11 +93,11 @@ def shelf_command(
         events, json = None, True
     step = Stocktaking(shelf, gallery, head, score=score, one_look=one_look, notice=notice)
     limits = Limits(max_fps, every)
-    # In place of the end that it means otherwise, which would lose the video.
+    # Otherwise SIGHUP would end the program and lose the video.
     listen_for_reload()
     with ExitStack() as closing:
         seen = open_source(source, give_up)
-        # Until the stream has it, nobody else closes it.
+        # Nothing else closes it until the stream owns it.
         opened = closing.enter_context(ExitStack())
         opened.callback(seen.close)
         model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))

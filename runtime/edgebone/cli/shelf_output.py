@@ -1,4 +1,4 @@
-"""What ``edgebone shelf`` prints."""
+"""Prints the output of ``edgebone shelf``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class EventPrinter:
-    """Prints events as they come, and counts them.
+    """Prints events as they occur, and counts them.
 
     Args:
-        json: As JSON lines instead of text.
+        json: Print JSON lines instead of text.
     """
 
     def __init__(self, json: bool) -> None:
@@ -40,7 +40,7 @@ class EventPrinter:
 
 
 def print_end(done: Summary, step: Stocktaking, printer: EventPrinter) -> None:
-    """Print what stands on the shelf at the end, and what it took."""
+    """Print the final stock and the run's figures."""
     frames, stock, shelf = done.stats.frames, step.stock, step.shelf
     if stock and printer.json:
         import msgspec
@@ -54,8 +54,8 @@ def print_end(done: Summary, step: Stocktaking, printer: EventPrinter) -> None:
             say(line)
     if stock and stock.reasons and frames < shelf.file.agree:
         note(
-            f"edgebone: {_counted(frames, 'frame')} of {shelf.file.agree} that are needed; --one-look takes a single "
-            "look at each facing as enough"
+            f"edgebone: {_counted(frames, 'frame')} of {shelf.file.agree} required; --one-look needs only a single "
+            "look at each facing"
         )
     seconds = time.monotonic() - printer.began_s
     skipped = 100 * (1 - shelf.embedded / shelf.looks) if shelf.looks else 0.0

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: raised where the program is, but neither lost there nor at the cost of a lock; then the end.
+"""Ctrl-C and SIGTERM: raised in the running code, without being lost or leaving a lock held; then the program ends.
 
-SIGHUP: the wish to load again what the program was started with, from its very beginning on.
+SIGHUP: a request to reload, accepted from the program's start on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 INTERRUPTED = 130
 TERMINATED = 143
 _AGAIN_S = 0.005
-# Windows has none: there a signal is raised wherever it comes.
+# Windows has none: there a signal is raised wherever it arrives.
 _HAS_TIMER = hasattr(signal, "setitimer")
 _HAS_HANGUP = hasattr(signal, "SIGHUP")
 
@@ -26,20 +26,19 @@ _owed: list[int] = []
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM came: unwinds, so that files are finished and temporary ones removed.
+    """SIGINT or SIGTERM arrived: unwinds, so that files are finished and temporary ones removed.
 
-    No KeyboardInterrupt, which the command line's library would answer itself: this one passes it by.
+    Not a KeyboardInterrupt, which the command line library would handle itself.
     """
 
 
 def listen(hold_reload: bool = False) -> None:
-    """Raise Stopped on SIGINT and SIGTERM; one that the parent ignores stays ignored.
+    """Raise Stopped on SIGINT and SIGTERM; a signal that the parent ignores stays ignored.
 
-    It is raised a moment later, by SIGALRM, where Python would drop it or a lock would stay taken.
+    It is raised slightly later, by SIGALRM, where Python would drop it or a lock would stay held.
 
     Args:
-        hold_reload: Keep a SIGHUP until it is known what it means: see :func:`listen_for_reload` and
-            :func:`end_at_hangup`.
+        hold_reload: Hold a SIGHUP until its meaning is known: see :func:`listen_for_reload` and :func:`end_at_hangup`.
     """
     if hold_reload and _HAS_HANGUP and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         listen_for_reload()
@@ -50,21 +49,21 @@ def listen(hold_reload: bool = False) -> None:
         signal.signal(signal.SIGALRM, _hear_again)
         sys.unraisablehook = _raise_dropped_again
     if _HAS_HANGUP:
-        # Held back by a supervisor until somebody hears it.
+        # Blocked by a supervisor until a handler is installed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def listen_for_reload() -> None:
-    """Take SIGHUP as the wish to load again, in place of the end that it means otherwise.
+    """Treat SIGHUP as a reload request instead of ending the program.
 
-    One that came before counts: what it was sent for may have been read already.
+    An earlier one also counts: the changed files may already have been read.
     """
     if _HAS_HANGUP:
         signal.signal(signal.SIGHUP, lambda number, _: _reload.append(number))
 
 
 def end_at_hangup() -> None:
-    """Take SIGHUP as the end again, as of a terminal that is closed; one that came already ends the program now."""
+    """Let SIGHUP end the program again, as for a closed terminal; an earlier one ends it now."""
     if _HAS_HANGUP and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         if reload_asked():
@@ -73,7 +72,7 @@ def end_at_hangup() -> None:
 
 @contextlib.contextmanager
 def hangups_held_back() -> Iterator[None]:
-    """Within it, a process that is started gets a SIGHUP only once it calls :func:`listen`, and so do we at its end."""
+    """Within the context a child gets SIGHUP only after it calls :func:`listen`, and this process at its end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
         yield
@@ -82,31 +81,31 @@ def hangups_held_back() -> Iterator[None]:
 
 
 def reload_asked() -> bool:
-    """Whether SIGHUP has come since the last question."""
+    """Return whether SIGHUP has arrived since the last call."""
     asked = bool(_reload)
     _reload.clear()
     return asked
 
 
 def raise_if_heard() -> None:
-    """Raise for a signal that has come already: what a handler raises, a library's C code may swallow."""
+    """Raise for a signal that has already arrived: C code of a library may swallow a handler's exception."""
     if _heard:
         _owed.clear()
         raise Stopped
 
 
 def heard() -> bool:
-    """Whether one has come: what then ends the program may be its exception in another's clothes."""
+    """Return whether a signal has arrived: the exception that ends the program may be a wrapped Stopped."""
     return bool(_heard)
 
 
 def end() -> NoReturn:
-    """Say which signal ended the program, and leave.
+    """Report which signal ended the program, and exit.
 
-    At once, since everything is closed: at Python's own shutdown a thread that is still within native code aborts the
-    process, and an executor's thread that the signal cut off from its executor is waited for without end.
+    Immediately, since everything is closed: at Python's own shutdown a thread still in native code aborts the process,
+    and an executor's orphaned thread is waited for forever.
     """
-    # A further one ends even a process whose reader does not read.
+    # A further signal ends even a process whose reader has stalled.
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -126,7 +125,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
 
 
 def _hear_again(_: int, frame: FrameType | None) -> None:
-    # It may have been raised elsewhere since; what unwinds now is not to be disturbed.
+    # It may have been raised elsewhere since; do not disturb the unwinding.
     if _owed:
         _raise_or_owe(frame)
 
@@ -139,7 +138,7 @@ def _raise_or_owe(frame: FrameType | None) -> None:
 
 
 def _holds_a_lock(frame: FrameType) -> bool:
-    """Whether an exception here may leave a lock taken for ever, and every thread that waits for it.
+    """Return whether an exception here may leave a lock held forever.
 
     The import system does so between its ``acquire_lock()`` and the ``try`` that follows, and a ``with`` while its
     ``__enter__`` returns or its ``__exit__`` begins (https://github.com/python/cpython/issues/74174).
@@ -149,7 +148,7 @@ def _holds_a_lock(frame: FrameType) -> bool:
 
 
 def _raise_dropped_again(unraisable: sys.UnraisableHookArgs) -> None:
-    """What was raised in a finalizer or a weak reference's callback cannot leave it: it is raised outside."""
+    """Re-raise outside an exception from a finalizer or a weak reference's callback, which cannot leave it."""
     if isinstance(unraisable.exc_value, Stopped):
         _owe()
     else:

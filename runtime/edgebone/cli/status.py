@@ -1,4 +1,4 @@
-"""The live status line, and the last line of a run."""
+"""The live status line and the final line of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVERY_S = 0.25
 
 
 def summary(stats: StreamStats) -> str:
-    """The figures of a stream in one line."""
+    """Return the figures of a stream in one line."""
     dropped = f", {stats.dropped} dropped" if stats.dropped else ""
     plural = "" if stats.frames == 1 else "s"
     damaged = sum(source.damaged for source in stats.sources)
@@ -37,7 +37,7 @@ class StatusLine:
     """One line on a terminal that is rewritten a few times a second; nothing in a pipe.
 
     Args:
-        total: Frames expected; 0 where that is not known.
+        total: The expected number of frames; 0 if unknown.
     """
 
     def __init__(self, total: int) -> None:
@@ -78,7 +78,7 @@ class StatusLine:
         self.clear()
 
     def clear(self) -> None:
-        """Clear the line, for others to follow."""
+        """Clear the line before other output."""
         if self._shows:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()

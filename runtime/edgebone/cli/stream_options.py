@@ -1,4 +1,4 @@
-"""Options of what looks at sources, and what their words mean."""
+"""Options of commands that read sources, and their parsers."""
 
 from __future__ import annotations
 
@@ -25,36 +25,38 @@ class Region(NamedTuple):
 
 
 class HostPort(NamedTuple):
-    """Where something listens."""
+    """An address to listen on."""
 
     host: str
     port: int
 
 
 class HeadRate(NamedTuple):
-    """A head, and one frame out of so many that it runs on."""
+    """A head and its rate: it runs on every N-th frame."""
 
     head: str
     every: int
 
 
 class HeadFile(NamedTuple):
-    """A head, an empty name for the only one, and the file that is for it."""
+    """A head, or an empty name for the only one, and its file."""
 
     head: str
     path: str
 
 
 def _region(text: str) -> Region:
-    """``0,200,1280,720`` to its region."""
+    """Parse ``0,200,1280,720`` as a region."""
     found = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text)
     if not found:
-        raise typer.BadParameter(f"a region is left,top,right,bottom in pixels, such as 0,200,1280,720, not {text}")
+        raise typer.BadParameter(
+            f"a region must be left,top,right,bottom in pixels, such as 0,200,1280,720, not {text}"
+        )
     return Region(*map(int, found.groups()))
 
 
 def _host_and_port(text: str) -> HostPort:
-    """``9477`` to ("127.0.0.1", 9477), ``[::]:9477`` to ("::", 9477)."""
+    """Parse ``9477`` as ("127.0.0.1", 9477), ``[::]:9477`` as ("::", 9477)."""
     found = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]+)):)?(\d{1,5})", text)
     if not found or not 0 < int(found[3]) < 65536:
         raise typer.BadParameter(f"give a port, such as 9477, or ADDRESS:PORT, such as 0.0.0.0:9477, not {text}")
@@ -62,30 +64,30 @@ def _host_and_port(text: str) -> HostPort:
 
 
 def _head_rate(text: str) -> HeadRate:
-    """``product=3`` to ("product", 3)."""
+    """Parse ``product=3`` as ("product", 3)."""
     found = re.fullmatch(r"(.+)=([1-9][0-9]*)", text)
     if not found:
-        raise typer.BadParameter(f"a rate is HEAD=N, such as product=3 for every third frame, not {text}")
+        raise typer.BadParameter(f"a rate must be HEAD=N, such as product=3 for every third frame, not {text}")
     return HeadRate(found[1], int(found[2]))
 
 
 def _head_file(text: str) -> HeadFile:
-    """``shelf.gallery`` to ("", "shelf.gallery"), ``product=shelf.gallery`` to ("product", "shelf.gallery")."""
+    """Parse ``shelf.gallery`` as ("", "shelf.gallery"), ``product=shelf.gallery`` as ("product", "shelf.gallery")."""
     head, said, path = text.partition("=")
-    # A file's own name may have the sign in it.
+    # A file's own name may contain the sign.
     return HeadFile(head, path) if said and not Path(text).exists() else HeadFile("", text)
 
 
 def _once_a_head(files: Sequence[HeadFile] | None) -> list[HeadFile] | None:
-    """Refuse two files for one head; called with what :func:`_head_file` made of each."""
+    """Reject two files for one head; called with the results of :func:`_head_file`."""
     heads = [head for head, _ in files or ()]
     if len(heads) > len({*heads}):
-        raise typer.BadParameter("give one gallery a head; with several heads it is HEAD=FILE")
+        raise typer.BadParameter("give one gallery per head; with several heads as HEAD=FILE")
     return None if files is None else [*files]
 
 
 def _names(texts: Sequence[str] | None) -> list[str] | None:
-    """``["car,truck", "bus"]`` to ["car", "truck", "bus"]."""
+    """Split ``["car,truck", "bus"]`` into ["car", "truck", "bus"]."""
     if texts is None:
         return None
     return [name for text in texts for part in text.split(",") if (name := part.strip())]
@@ -106,7 +108,7 @@ Iou = Annotated[
     typer.Option(
         "--iou",
         callback=share,
-        help="Boxes that overlap a better one of their class by more are dropped.",
+        help="Drop boxes that overlap a better one of their class by more than this.",
         rich_help_panel=RESULT,
     ),
 ]
@@ -114,7 +116,7 @@ ClassAgnostic = Annotated[
     bool,
     typer.Option(
         "--class-agnostic",
-        help="Drop boxes that overlap a better one of another class, too.",
+        help="Also drop boxes that overlap a better one of another class.",
         rich_help_panel=RESULT,
     ),
 ]
@@ -122,8 +124,7 @@ FrameInGraph = Annotated[
     bool | None,
     typer.Option(
         "--frame-in-graph/--no-frame-in-graph",
-        help="Preprocess inside the graph, for frames of a size that the bundle has a variant for. If not given: "
-        "on a GPU.",
+        help="Preprocess inside the graph, for frame sizes with a variant in the bundle. Default: on a GPU.",
         rich_help_panel=ENGINE,
     ),
 ]
@@ -131,7 +132,7 @@ Fps = Annotated[
     float | None,
     typer.Option(
         "--fps",
-        help="A folder's pictures were taken so many a second: their times, as a video has.",
+        help="The rate of a folder's pictures, in pictures per second, which sets their times.",
         rich_help_panel=SOURCE,
     ),
 ]
@@ -139,22 +140,20 @@ Forgiving = Annotated[
     bool,
     typer.Option(
         "--forgiving",
-        help="When a source or a picture cannot be read, go on with the others.",
+        help="If a source or a picture cannot be read, continue with the others.",
         rich_help_panel=SOURCE,
     ),
 ]
 Zones = Annotated[
     Path | None,
-    typer.Option(
-        "--zones", help="A file of zones and lines: who enters, stays, leaves, crosses.", rich_help_panel=RESULT
-    ),
+    typer.Option("--zones", help="A file of zones and lines, for events of tracked objects.", rich_help_panel=RESULT),
 ]
 Save = Annotated[
     Path | None,
     typer.Option(
         "--save",
         metavar="FOLDER",
-        help="Write annotated pictures, one a frame; nothing is overwritten.",
+        help="Write annotated pictures, one per frame; nothing is overwritten.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -162,7 +161,7 @@ Galleries = Annotated[
     list[HeadFile] | None,
     typer.Option(
         "--gallery", metavar="FILE", parser=_head_file, callback=_once_a_head,
-        help="Name what embeddings show; HEAD=FILE where several heads give one.",
+        help="Name embeddings by a gallery; HEAD=FILE if several heads have one.",
         rich_help_panel=RESULT,
     ),
 ]  # fmt: skip
@@ -170,7 +169,7 @@ HeadRates = Annotated[
     list[HeadRate] | None,
     typer.Option(
         "--head-every", metavar="HEAD=N", parser=_head_rate,
-        help="Run a detached head on one frame out of so many.",
+        help="Run a detached head on every N-th frame.",
         rich_help_panel=RESULT,
     ),
 ]  # fmt: skip
@@ -180,7 +179,7 @@ Roi = Annotated[
         "--roi",
         metavar="L,T,R,B",
         parser=_region,
-        help="Look only at this region: pixels from the corner.",
+        help="Use only this region, in pixels from the corner.",
         rich_help_panel=SOURCE,
     ),
 ]
@@ -189,7 +188,7 @@ GiveUp = Annotated[
     typer.Option(
         "--give-up",
         min=0,
-        help="Fail when a camera gave no frame for so many seconds; else never.",
+        help="Fail if a camera delivers no frame for this many seconds. Default: never.",
         rich_help_panel=SOURCE,
     ),
 ]
@@ -198,7 +197,7 @@ Steps = Annotated[
     typer.Option(
         "--step",
         metavar="NAME",
-        help="Also what another package does with results; NAME=ARGUMENT tells it something.",
+        help="Add a step from another package; NAME=ARGUMENT passes an argument.",
         rich_help_panel=RESULT,
     ),
 ]
@@ -207,36 +206,36 @@ Targets = Annotated[
     typer.Option(
         "--out",
         metavar="TARGET",
-        help="Write to what the name says: NAME.jsonl, NAME.mp4, FOLDER/, or a package's NAME.csv, SCHEME://…",
+        help="Write to a target by its name: NAME.jsonl, NAME.mp4, FOLDER/, or a package's NAME.csv, SCHEME://…",
         rich_help_panel=OUTPUT,
     ),
 ]
-# The words of edgebone.sinks.guarded.Policy, which is not imported for a help.
+# The values of edgebone.sinks.guarded.Policy, which is not imported for the help.
 SinkError = Annotated[
     Literal["raise", "stop", "log"],
     typer.Option(
         "--sink-error",
-        help="When a file cannot be written: raise, stop in good order, or log.",
+        help="If a file cannot be written: raise, stop in an orderly way, or log.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Every = Annotated[
-    int, typer.Option("--every", min=1, help="One frame out of so many of each source.", rich_help_panel=SOURCE)
+    int, typer.Option("--every", min=1, help="Use every N-th frame of each source.", rich_help_panel=SOURCE)
 ]
 MaxFps = Annotated[
     float | None,
-    typer.Option("--max-fps", help="At most so many frames a second of each source.", rich_help_panel=SOURCE),
+    typer.Option("--max-fps", help="The largest number of frames per second of each source.", rich_help_panel=SOURCE),
 ]
 Append = Annotated[
     bool,
-    typer.Option("--append", help="Keep what --jsonl and --events hold already.", rich_help_panel=OUTPUT),
+    typer.Option("--append", help="Keep the existing content of --jsonl and --events.", rich_help_panel=OUTPUT),
 ]
 Video = Annotated[Path | None, typer.Option("--video", help="Write an annotated video.", rich_help_panel=OUTPUT)]
 Metrics = Annotated[
     HostPort | None,
     typer.Option(
         "--metrics", metavar="PORT", parser=_host_and_port,
-        help="Serve figures to Prometheus on this port, to this machine's own programs; ADDRESS:PORT to others.",
+        help="Serve figures to Prometheus on this port, only on this machine; ADDRESS:PORT for others.",
         rich_help_panel=OUTPUT,
     ),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``edgebone tune``: the best way to run a bundle on this machine."""
+"""``edgebone tune``: the fastest way to run a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def tune_command(
         Path,
         typer.Option(
             "--eval",
-            help="What accuracy is counted on: labels as `edgebone eval` takes them, or pictures alone (agreement "
-            "with FP32).",
+            help="The data for accuracy: labels as for `edgebone eval`, or pictures alone (agreement with FP32).",
         ),
     ],
     goal: Annotated[
@@ -34,14 +33,16 @@ def tune_command(
     cameras: Annotated[
         int | None,
         typer.Option(
-            "--cameras", min=1, help="For throughput: how many cameras, each of which gives a frame at a time."
+            "--cameras",
+            min=1,
+            help="For throughput: the number of cameras, each of which delivers one frame at a time.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time a turn of each finalist.")] = 1.0,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw accuracy against speed into this PNG.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="The time per turn of each finalist.")] = 1.0,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Plot accuracy against speed into this PNG.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="The head that the labels are for.")] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", help="The pictures of boxes and areas, where they are elsewhere.")
+        Path | None, typer.Option("--images", help="The pictures of boxes and areas, if they are elsewhere.")
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -58,7 +59,7 @@ def tune_command(
 
     say_if_random(bundle)
     console = Console(stderr=True, highlight=False)
-    with console.status("looking at the bundle") as status:
+    with console.status("reading the bundle") as status:
         tuned = tune(
             bundle,
             evaluate,
@@ -93,11 +94,11 @@ def _show(tuned: Tuned, bundle: str) -> None:
     for entry in tuned.entries:
         candidate = entry.candidate
         kind = (candidate.engine, candidate.variant, candidate.precision)
-        # Of one kind, the fastest setting says it all; the others are in --json.
+        # Of each kind only the fastest setting is shown; the others are in --json.
         if kind not in shown or entry.best:
             table.add_row(*map(as_shown, _row(entry, tuned)))
         shown.add(kind)
-    # A pipe has no width that a row must fit.
+    # A pipe has no width limit.
     console.print(table) if console.is_terminal else Console(width=200, highlight=False, markup=False).print(table)
     hidden = len(tuned.entries) - table.row_count
     if hidden:
@@ -107,7 +108,7 @@ def _show(tuned: Tuned, bundle: str) -> None:
     plan = tuned.plan
     note_if_disturbed(plan.disturbed)
     if tuned.kept_baseline:
-        say(f"{bundle}: nothing better holds the budget: plain FP32 onnxruntime stays the plan")
+        say(f"{bundle}: nothing better meets the budget: the plan is plain FP32 onnxruntime")
         return
     gain = plan.fp32_p50_ms / plan.p50_ms if tuned.goal == "latency" else plan.fps / plan.fp32_fps
     say(

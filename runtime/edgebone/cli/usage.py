@@ -1,4 +1,4 @@
-"""How typer's commands print their help, in sections, and refuse wrong usage, with what was most likely meant."""
+"""Makes typer's commands print help in sections, and reject wrong usage with suggestions."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from edgebone.core.terminal import printable
 
 
 class Command(TyperCommand):
-    """A subcommand whose refusals name the option that was meant."""
+    """A subcommand that suggests options on wrong usage."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options, a section a panel; called by typer."""
+        """Write the options, one section per panel; called by typer."""
         _write_options(self, ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and add to what is refused; called by typer."""
+        """Parse, and add suggestions to errors; called by typer."""
         return _parsed(self, ctx, args, super().parse_args)
 
 
 class Group(TyperGroup):
-    """The program, or a subcommand with verbs, whose refusals name the command that was meant."""
+    """The program, or a subcommand with verbs, which suggests commands on wrong usage."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options and the commands, a section a panel; called by typer."""
+        """Write the options and the commands, one section per panel; called by typer."""
         _write_options(self, ctx, formatter)
         sections: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
@@ -40,12 +40,12 @@ class Group(TyperGroup):
         _write(sections, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and add to what is refused; called by typer."""
+        """Parse, and add suggestions to errors; called by typer."""
         return _parsed(self, ctx, args, super().parse_args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command; called by typer."""
-        # typer's own suggestions are by spelling alone.
+        # typer's own suggestions only consider spelling.
         self.suggest_commands = False
         try:
             return super().resolve_command(ctx, args)
@@ -61,7 +61,7 @@ def _write_options(command: Any, ctx: Any, formatter: Any) -> None:
         if record := item.get_help_record(ctx):
             title = "Arguments" if item.param_type_name == "argument" else "Options"
             sections.setdefault(getattr(item, "rich_help_panel", None) or title, []).append(record)
-    # What a command has in common with all others comes last.
+    # Options shared by all commands come last.
     _write(dict(sorted(sections.items(), key=lambda section: section[0] == "Options")), formatter)
 
 
@@ -76,7 +76,7 @@ def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
     try:
         found: list[str] = parse(ctx, args)
     except Exception as error:
-        # typer has no public name for the two that these attributes tell.
+        # typer has no public name for the two kinds that these attributes distinguish.
         if hasattr(error, "possibilities"):
             error.possibilities = []
             arguments = [item.name for item in command.params if item.param_type_name == "argument"]
@@ -92,7 +92,7 @@ def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
             and getattr(getattr(error, "param", None), "name", "") == "output"
             and "--output" in given
         ):
-            _add(error, "--output says what a classifier gives; the bundle's name goes to -o or --out")
+            _add(error, "--output is the kind of a classifier's output; the bundle's name goes to -o or --out")
         _add(error, "")
         raise
     _refuse_addresses(command, ctx, given)
@@ -100,14 +100,14 @@ def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
 
 
 def _refuse_addresses(command: Any, ctx: Any, given: list[str]) -> None:
-    """Refuse an address where a file is taken: it would be one in a folder of the protocol's name."""
+    """Reject an address where a file is expected: it would be a file in a folder named like the protocol."""
     words = [word.split("=", 1)[1] if word.startswith("--") and "=" in word else word for word in given]
     addresses = {Path(word): word for word in words if re.match(r"[A-Za-z][\w+.-]*://", word)}
     for item in command.params if addresses else ():
         value = ctx.params.get(item.name)
         if isinstance(value, Path) and value in addresses:
             scheme = addresses[value].partition("://")[0]
-            # Not the address itself: it may have a password in it.
+            # Without the address itself, which may contain a password.
             raise typer.BadParameter(f"this takes a file's path, not a {scheme}:// address", ctx=ctx, param=item)
 
 

@@ -61,7 +61,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("import net.onnx -o b --decoder yolox --preprocess bad.json", 8, "bad.json: preprocessing cannot be read"),
         ("import net.onnx -o b --decoder yolox --labels gone.txt", 8, "labels gone.txt: not a readable file"),
         ("import net.onnx -o b --decoder yolox --samples gone", 4, "gone: no such file or folder"),
-        ("import net.onnx -o b --decoder yolox --size 640by480", 2, "a size is WIDTHxHEIGHT"),
+        ("import net.onnx -o b --decoder yolox --size 640by480", 2, "a size must be WIDTHxHEIGHT"),
         ("import net.onnx -o colors.bundle --decoder yolox", 7, "colors.bundle exists"),
         ("import colors.bundle -o b --decoder yolox", 8, "already a bundle; to use it, run: edgebone run"),
         ("import net.pt -o b --decoder yolov8", 8, "yolo export model=net.pt format=onnx"),

@@ -296,7 +296,7 @@ def test_add_frame_says_what_it_proved_and_inspect_shows_it(tmp_path: Path) -> N
     assert as_json["fp32-48x64-nv12"]["input_steps"] <= 2
     shown = run("inspect", bundle)
     assert shown.returncode == 0
-    assert "fp32-90x120: takes 120 wide, 90 high, bgr, as they are, network of fp32" in shown.stdout
+    assert "fp32-90x120: takes frames 120 wide, 90 high, bgr, network of fp32" in shown.stdout
 
 
 def test_import_adds_frames_to_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

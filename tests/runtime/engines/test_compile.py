@@ -388,7 +388,7 @@ def test_openvino_is_compiled_into_the_users_cache(
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "edgebone")
     shown = run_on_a_terminal(["run", colors_bundle, "synthetic://64x48@30?frames=1", "--engine", "openvino"])
-    assert f"compiled for this machine at first use; kept in {tmp_path}" in shown
+    assert f"compiled for this machine at first use; cached in {tmp_path}" in shown
 
 
 # At first use

@@ -739,7 +739,7 @@ def test_folders_are_enrolled_searched_listed_and_removed(layout_bundle: Path, f
     assert first["beside_label_folders"] == 1
     again = edgebone("gallery", "enrol", file, folder, *model)
     assert again.returncode == 0
-    assert "0 entries of 18 pictures added, 18 were there already, 1 could not be read" in again.stdout
+    assert "0 entries of 18 pictures added, 18 were already present, 1 could not be read" in again.stdout
     assert "left out" in again.stderr
     assert "damaged.jpg" in again.stderr
     photo = folder / "coffee" / "1.jpg"
@@ -830,14 +830,14 @@ def test_the_message_after_enrolling_says_what_holds(
         enrol(str(file), str(folder / name), str(layout_bundle), label)
         return capsys.readouterr().out.splitlines()[1]
 
-    assert told("coffee/0.jpg", "cup").startswith("not calibrated: all is taken for its one label")
+    assert told("coffee/0.jpg", "cup").startswith("not calibrated: everything gets its only label")
     first = told("chelsea/0.jpg", "cat")
     assert first.startswith("known from")
-    assert told("chelsea/0.jpg", "cat") == f"not calibrated anew, since nothing was added: {first}"
+    assert told("chelsea/0.jpg", "cat") == f"not recalibrated, since nothing was added: {first}"
     with changing(file) as gallery:
         gallery.remove(label="cup")
     # The threshold from before holds for the one label that is left.
-    assert told("rocket/0.jpg", "cat").startswith(f"not calibrated anew, with one label left: {first}; enrol another")
+    assert told("rocket/0.jpg", "cat").startswith(f"not recalibrated, with one label left: {first}; enrol another")
     assert Gallery.load(file).identify(np.eye(192)[5]).is_unknown
 
 
@@ -848,7 +848,7 @@ def test_pictures_beside_label_folders_are_told_of(
     (folder / "more.jpg").write_bytes(b"not looked at, unless its name is its label")
     enrol(str(tmp_path / "a.gallery"), str(folder), str(layout_bundle))
     said_ = capsys.readouterr()
-    assert f"edgebone: left out: 2 pictures in {folder} itself, beside its folders of labels" in said_.err
+    assert f"edgebone: left out: 2 pictures in {folder} itself, outside its label folders" in said_.err
     assert "of 17 pictures added" in said_.out
     enrol(str(tmp_path / "b.gallery"), str(folder), str(layout_bundle), json=True)
     assert json.loads(capsys.readouterr().out)["beside_label_folders"] == 2
@@ -867,7 +867,9 @@ def test_damaged_frames_of_a_camera_are_left_out_and_counted(layout_bundle: Path
         assert found["pictures"] == 5
         assert 5 <= found["damaged"] <= 20
         text = edgebone("gallery", *taken)
-    assert re.search(r"5 were there already, 0 could not be read; \d+ frames came damaged; 1 entries of 1", text.stdout)
+    assert re.search(
+        r"5 were already present, 0 could not be read; \d+ frames were damaged; 1 entries of 1", text.stdout
+    )
     # Told once, so that a camera of which none is good is not waited for in silence.
     assert text.stderr.count("damaged") == 1
 
@@ -892,7 +894,7 @@ def test_what_cannot_be_enrolled_or_searched_is_told_in_one_line(
     other = two_heads_bundle(tmp_path / "two.bundle")
     for verb in (("search", file, folder / "coffee"), ("enrol", file, folder)):
         assert "enrol the pictures again" in said(*verb, "--model", other, code=1)
-    assert "no gallery of signatures" in said("enrol", file, folder, "--signatures", *model, code=1)
+    assert "not a gallery of signatures" in said("enrol", file, folder, "--signatures", *model, code=1)
     assert "edgebone run" in said("search", file, write_video(tmp_path / "v.mp4", [RED] * 3), *model, code=4)
     file.write_bytes(file.read_bytes()[:1000])
     assert "not a gallery, or a damaged one" in said("list", file, code=1)

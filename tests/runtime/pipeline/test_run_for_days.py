@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_is_started_again_and_its_lines_are_kept(colors_bun
     process.terminate()
     code, _, err = finish(process)
     assert code == 143
-    assert "ended with code 137; starting again in" in err
+    assert "ended with code 137; restarting in" in err
     indices = [line["frame"] for line in lines_of(out)]
     # The numbers begin again once; a camera's very first frame may have been passed over.
     assert sum(after <= before for before, after in itertools.pairwise(indices)) == 1
