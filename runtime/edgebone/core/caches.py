@@ -39,9 +39,9 @@ def cache_folder(name: str) -> Path | None:
         The folder; None if no folder is writable and trusted, which only costs time.
     """
     try:
-        told = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
         # The XDG Base Directory Specification says to ignore relative paths.
-        root = told if told.is_absolute() else Path.home() / ".cache"
+        root = stated if stated.is_absolute() else Path.home() / ".cache"
         folder = root / "edgebone" / name
         folder.mkdir(parents=True, exist_ok=True)
         reason = _distrust(folder)

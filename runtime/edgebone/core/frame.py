@@ -85,7 +85,7 @@ class Frame:
         if self._image is None:
             assert self._decode is not None
             self._image = self._decode()
-            # The decoder's own frame is not needed any more.
+            # The decoder's own frame is no longer needed.
             self._decode = self._planes = None
         return self._image
 

@@ -18,7 +18,7 @@ from edgebone.core.writing import writing
 T = TypeVar("T")
 
 _POLL_S = 0.01
-_TELL_AFTER_S = 1.0
+_WARN_AFTER_S = 1.0
 
 _log = logging.getLogger("edgebone.writing")
 
@@ -117,7 +117,7 @@ def wait_for(take: Callable[[], T | None], path: Path, timeout_s: float) -> T:
         OutputError: It is still held.
     """
     began_s = time.monotonic()
-    told = False
+    warned = False
     while (taken := take()) is None:
         waited_s = time.monotonic() - began_s
         if waited_s >= timeout_s:
@@ -125,8 +125,8 @@ def wait_for(take: Callable[[], T | None], path: Path, timeout_s: float) -> T:
                 f"{path} cannot be written: another process has been writing it for {waited_s:.0f} s; "
                 "wait for it, or end it"
             )
-        if waited_s >= _TELL_AFTER_S and not told:
-            told = True
+        if waited_s >= _WARN_AFTER_S and not warned:
+            warned = True
             _log.warning("waiting for another writer of %s", path)
         time.sleep(_POLL_S)
     return taken

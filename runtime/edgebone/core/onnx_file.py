@@ -130,7 +130,7 @@ class _Walk:
             self._node(at, to, scopes, depth)
 
     def _node(self, start: int, end: int, scopes: _Scopes, depth: int) -> None:
-        gives = []
+        defined = []
         for number, child, at, to in self._fields("NodeProto", start, end):
             if child:
                 self._attribute(at, to, scopes, depth)
@@ -139,8 +139,8 @@ class _Walk:
                 if name and not any(name in scope for scope in scopes):
                     raise _Refused(f"a node reads {_shown(name)}, which no earlier node outputs")
             elif number == 2:
-                gives.append(self._content[at:to])
-        for name in gives:
+                defined.append(self._content[at:to])
+        for name in defined:
             if name in scopes[-1]:
                 raise _Refused(f"{_shown(name)} is defined twice")
             if name:

@@ -98,11 +98,11 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
     """
     engine, candidate, failures = open_first(bundle, choice)
     if asked or candidate.precision not in bundle.manifest.variants[candidate.variant].reduced:
-        return _compiled_anew_if_wrong(bundle, engine, candidate), candidate, failures
+        return _recompiled_if_wrong(bundle, engine, candidate), candidate, failures
     found = _replay(bundle, engine, candidate)
     if found is not None and not found.passed:
         # Perhaps only the cached network is wrong.
-        engine = _compiled_anew_if_wrong(bundle, engine, candidate)
+        engine = _recompiled_if_wrong(bundle, engine, candidate)
         found = _replay(bundle, engine, candidate)
     if found is not None and found.passed:
         return engine, candidate, failures
@@ -114,10 +114,10 @@ def open_proved(bundle: Bundle, choice: Choice, asked: bool) -> tuple[AsyncEngin
         engine, candidate, failures = open_first(bundle, Choice(others, choice.rejects))
     except NoEngineError as error:
         raise NoEngineError(error.problem, [*failed, *error.reasons]) from error
-    return _compiled_anew_if_wrong(bundle, engine, candidate), candidate, [*failed, *failures]
+    return _recompiled_if_wrong(bundle, engine, candidate), candidate, [*failed, *failures]
 
 
-def _compiled_anew_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> AsyncEngine:
+def _recompiled_if_wrong(bundle: Bundle, engine: AsyncEngine, candidate: Candidate) -> AsyncEngine:
     """Replay the golden sample on an engine from the cache, and recompile it if its outputs differ.
 
     This takes one run, which is skipped for networks with many weights and a large input.

@@ -149,11 +149,11 @@ class DetachedHeads:
             engine = open_model(self._candidate, artefact.graph, batch, behind_another=True)
         except EngineError as error:
             raise EngineError(f"head {name}: {error}") from error
-        gives = {spec.name for spec in engine.outputs}
-        if not gives.issuperset(own.head.outputs):
+        found = {spec.name for spec in engine.outputs}
+        if not found.issuperset(own.head.outputs):
             engine.close()
             raise BundleError(
-                f"head {name}: its graph outputs {', '.join(sorted(gives))}, its head.json says "
+                f"head {name}: its graph outputs {', '.join(sorted(found))}, its head.json says "
                 f"{', '.join(own.head.outputs)}; fit it again"
             )
         return DetachedHead(artefact, engine, decoder, {key: manifest.taps[key].output for key in own.reads})

@@ -105,7 +105,7 @@ class LineFile:
         return descriptor
 
     def _open_fifo(self) -> int | None:
-        told = False
+        warned = False
         while True:
             try:
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -120,8 +120,8 @@ class LineFile:
                 return descriptor
             if self._lost:
                 return None
-            if not told:
-                told = True
+            if not warned:
+                warned = True
                 _log.warning("%s is a FIFO: waiting for a reader", self._path)
             time.sleep(_LOOK_FOR_READER_S)
 

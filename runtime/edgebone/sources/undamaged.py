@@ -30,7 +30,7 @@ def undamaged(
     Raises:
         SourceError: The source cannot be read, or a recording is damaged.
     """
-    told = False
+    warned = False
     while (frame := source.read()) is not None:
         if not wanted(frame):
             continue
@@ -39,10 +39,10 @@ def undamaged(
         except SourceError as error:
             if not source.live and frame.path is None:
                 raise
-            if source.live and not told:
+            if source.live and not warned:
                 # Immediately: otherwise a camera that delivers nothing else would be waited for silently.
                 _log.warning("%s; such frames are left out", error)
-                told = True
+                warned = True
             damaged(frame, error)
             continue
         yield frame, image

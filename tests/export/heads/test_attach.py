@@ -264,7 +264,7 @@ def test_the_program_says_what_is_wrong_in_one_line(network: Path, tmp_path: Pat
     out = tmp_path / "b"
     cases = [
         (["attach", network, foreign, "-o", out], 8, "it was fitted on another backbone"),
-        (["attach", network, f"classification={good}", "-o", out], 8, "it has a head classification already"),
+        (["attach", network, f"classification={good}", "-o", out], 8, "already has a head classification"),
         (["attach", network, broken, "-o", out], 3, "not a head"),
         (["attach", network, f"a/b={good}", "-o", out], 3, "a head's name has at most 64 letters, digits"),
         (["detach", network, "classification", "-o", out], 8, "no head would be left"),

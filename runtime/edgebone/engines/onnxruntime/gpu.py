@@ -86,7 +86,7 @@ class BoundRuns:
         known = {size for spec in inputs for size in spec.shape}
         self._kept = frozenset(kept)
         # The buffer of an output whose size depends on the data fits one run only.
-        self._anew = [
+        self._rebound = [
             spec.name
             for spec in outputs
             if spec.name in self._kept or any(isinstance(size, str) and size not in known for size in spec.shape)
@@ -103,7 +103,7 @@ class BoundRuns:
         binding, values = (self._session.io_binding(), {}) if kept is None else kept
         for name in self._inputs:
             self._feed(binding, values, name, feeds[name])
-        for name in self._outputs if kept is None else self._anew:
+        for name in self._outputs if kept is None else self._rebound:
             binding.bind_output(name, self._device)
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
@@ -111,7 +111,7 @@ class BoundRuns:
         results = {name: self._result(name, value) for name, value in found.items()}
         if kept is None:
             for name in self._outputs:
-                if name not in self._anew:
+                if name not in self._rebound:
                     binding.bind_ortvalue_output(name, found[name])
         with self._lock:
             idle.append((binding, values))
