@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -359,6 +358,8 @@ def test_the_program_takes_over_a_gallery_and_a_bundle(bundle: Path, network: Pa
     shutil.copytree(bundle, current)
     process = start("run", current, "synthetic://64x48@50", "--gallery", path, "--jsonl", out)
 
+    said: list[str] = []
+
     def latest() -> str:
         lines = lines_of(out)
         return str(lines[-1]["heads"]["emb"]["label"])[:3] if lines else ""
@@ -368,9 +369,12 @@ def test_the_program_takes_over_a_gallery_and_a_bundle(bundle: Path, network: Pa
         write_gallery(bundle, path, [f"now {number}" for number in range(len(PICTURES))])
         wait_for(lambda: latest() == "now", 30)
         path.write_bytes(b"no gallery")
+        assert process.stderr is not None
+        while "with the gallery as it was" not in "".join(said):
+            said.append(process.stderr.readline())
+            assert said[-1], said
         shutil.rmtree(current)
         shutil.copytree(new, current)
-        time.sleep(2.5)
         assert latest() == "now"
         write_gallery(new, path, labels)
         process.send_signal(signal.SIGHUP)
@@ -378,6 +382,7 @@ def test_the_program_takes_over_a_gallery_and_a_bundle(bundle: Path, network: Pa
     finally:
         process.send_signal(signal.SIGINT)
         code, _, err = finish(process)
+        err = "".join(said) + err
     assert code == 130, err
     assert err.count("a.gallery has changed: 6 entries") == 1
     # Once that it cannot be read, and at most once, before the bundle came, that it is of another network.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -401,11 +400,9 @@ def test_a_camera_is_watched_until_it_is_interrupted(colors_bundle: Path, tmp_pa
     running = subprocess.Popen(
         [PROGRAM, "shelf", colors_bundle, "synthetic://320x240@30", "--shelf", shelf, "--max-fps", "10",
          "--jsonl", counts, "--video", video],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
-    until_s = time.monotonic() + 30
-    while (not counts.exists() or len(counts.read_bytes().splitlines()) < 5) and time.monotonic() < until_s:
-        time.sleep(0.05)
+    wait_for(lambda: counts.exists() and len(counts.read_bytes().splitlines()) >= 5)
     running.send_signal(signal.SIGINT)
     out, error = running.communicate(timeout=30)
     assert running.returncode == 130
