@@ -22,8 +22,8 @@ from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.passes.uint8_input import Uint8Input
 from edgebone_export.graphs.trace import trace
-from edgebone_export.models.contract import Decode, ModelRequest
-from edgebone_export.models.output_kinds import Kind, OutputKind
+from edgebone_export.models.contract import ModelRequest
+from edgebone_export.models.output_kinds import Decode, Kind, OutputKind
 from edgebone_export.models.registry import load_backbone
 from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import (

@@ -153,7 +153,7 @@ def test_sighup_loads_the_file_of_the_shelf_again_also_while_no_frame_comes(tmp_
     )  # fmt: skip
     try:
         assert running.stderr is not None
-        wait_for(lambda: counts.exists() and counts.read_bytes().endswith(b"\n"), 30)
+        wait_for(lambda: counts.exists() and counts.read_bytes().endswith(b"\n"))
         shelf.write_text("{")
         running.send_signal(signal.SIGHUP)
         said = running.stderr.readline()

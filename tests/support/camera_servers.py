@@ -168,9 +168,9 @@ class RawServer:
             thread.join()
 
 
-def wait_for(condition: object, seconds: float = 30.0) -> None:
-    """Wait until a function returns True."""
+def wait_for(condition: object) -> None:
+    """Wait until a function returns True, for 30 s at the most."""
     began = time.monotonic()
     while not condition():  # type: ignore[operator]
-        assert time.monotonic() - began < seconds, "it did not happen in time"
+        assert time.monotonic() - began < 30, "it did not happen in time"
         time.sleep(0.01)

@@ -9,10 +9,10 @@ import typer
 
 from edgebone.cli.options import matching
 from edgebone_export.cli.add_frame import add_frames, show_frames
-from edgebone_export.cli.options import INPUT, Decode, Frames, InputSize, Nv12, check_frames, note_sizes, parse_batch
+from edgebone_export.cli.options import INPUT, Frames, InputSize, Nv12, check_frames, note_sizes, parse_batch
 from edgebone_export.cli.report import show
 from edgebone_export.cli.steps import Steps
-from edgebone_export.models.output_kinds import Kind, OutputKind, check_kinds
+from edgebone_export.models.output_kinds import Decode, Kind, OutputKind, check_kinds
 
 if TYPE_CHECKING:
     from edgebone.core.manifest import Preprocess

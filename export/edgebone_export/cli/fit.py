@@ -13,7 +13,7 @@ from edgebone.cli.output import note, say, say_json
 from edgebone_export.cli.attach import show as show_attached
 from edgebone_export.cli.head_options import own_parameters, own_settings
 from edgebone_export.cli.steps import Steps
-from edgebone_export.heads.kinds import kinds, names_of
+from edgebone_export.heads.kinds import find_kind, names_of
 
 if TYPE_CHECKING:
     from edgebone_export.heads.fit.fit import FitReport
@@ -101,7 +101,7 @@ def fit(
 ) -> None:
     """Fit a head on your pictures in seconds; the backbone stays as it is, and its features are computed once."""
     own = own_settings(kind, said)
-    if head in names_of() and head != kind and not any(row.head == head for row in kinds() if row.name == kind):
+    if head in names_of() and head not in (kind, find_kind(kind).head):
         raise typer.BadParameter(f"--head is the head's name; for a head of the kind {head}: --kind {head}")
     if output.suffix == ".head" and (keep or detached):
         raise typer.BadParameter(

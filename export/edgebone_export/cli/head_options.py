@@ -5,20 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
 from edgebone.cli import options
 from edgebone.core.near import did_you_mean
-from edgebone_export.heads.kinds import Option, find_kind, names_of
+from edgebone_export.heads.kinds import find_kind, kinds, names_of, own_options
 
 
 def own_parameters() -> list[inspect.Parameter]:
     """The options as typer reads them, with a panel in the help for those that the same kinds have."""
     made: dict[str, inspect.Parameter] = {}
-    for kind in names_of():
-        for name, (own_type, option) in _own(kind).items():
+    for kind in kinds():
+        for name, (own_type, option) in own_options(kind).items():
             # What has several parts is typed as one word.
             typed: Any = own_type if own_type in (str, int, float, Path) else str
             annotation: Any = Annotated[
@@ -48,7 +48,7 @@ def own_settings(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         typer.BadParameter: There is no such kind, or an option is not among those that it has.
     """
     check_kind(kind, names_of())
-    own = _own(kind)
+    own = own_options(find_kind(kind))
     said = {name: value for name, value in given.items() if value is not None}
     for name in said:
         if name not in own:
@@ -71,18 +71,8 @@ def check_kind(kind: str, known: Sequence[str]) -> None:
         )
 
 
-def _own(kind: str) -> dict[str, tuple[Any, Option]]:
-    """Each option's type and what is said of it, by name, in the order in which the kind has them."""
-    found = {}
-    for name, hint in get_type_hints(find_kind(kind).settings, include_extras=True).items():
-        option = next((item for item in get_args(hint) if isinstance(item, Option)), None)
-        if option is not None:
-            found[name] = next(item for item in get_args(get_args(hint)[0]) if item is not type(None)), option
-    return found
-
-
 def _who_has(name: str) -> list[str]:
-    return [kind for kind in names_of() if name in _own(kind)]
+    return [kind.name for kind in kinds() if name in own_options(kind)]
 
 
 def _typed(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -28,12 +28,11 @@ Frames = Annotated[
         "--frame",
         parser=parse_size,
         metavar="WIDTHxHEIGHT",
-        help="The size of camera frames that shall go into the graph as they are; repeat for several.",
+        help="Size of camera frames to preprocess in the graph; repeat for several.",
         rich_help_panel=INPUT,
     ),
 ]
 Nv12 = Annotated[bool, typer.Option("--nv12", help="These frames are NV12 (BT.601), not BGR.", rich_help_panel=INPUT)]
-Decode = Literal["graph", "host"]
 
 
 def check_frames(frames: list[Size] | None, nv12: bool) -> list[Size]:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from edgebone.core.brought import advice, load_brought, names_brought, who_brings
 from edgebone.core.foreign import foreign
@@ -320,10 +320,30 @@ def _brought(name: str) -> HeadKind | None:
             kind: HeadKind = load_brought(GROUP, name, HeadKind)
             if not issubclass(kind.settings, HeadSettings):
                 raise TypeError(f"its settings are {kind.settings!r:.80}, not a subclass of HeadSettings")
+            own_options(kind)
         return kind
     except ExportError as error:
         _log.warning("%s", error)
         return None
+
+
+@functools.cache
+def own_options(kind: HeadKind) -> dict[str, tuple[Any, Option]]:
+    """Return the type and the :class:`Option` of each of a kind's settings that has one, by name, in their order.
+
+    Raises:
+        TypeError: A setting with an option is not optional.
+    """
+    found = {}
+    for name, hint in get_type_hints(kind.settings, include_extras=True).items():
+        option = next((item for item in get_args(hint) if isinstance(item, Option)), None)
+        if option is None:
+            continue
+        types = [item for item in get_args(get_args(hint)[0]) if item is not type(None)]
+        if not types:
+            raise TypeError(f"the setting {name} has an option, and is not of a type such as `int | None`")
+        found[name] = types[0], option
+    return found
 
 
 def names_of(task: str | None = None) -> tuple[str, ...]:

@@ -48,8 +48,8 @@ from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
 from edgebone_export.importers.picture_input import PictureInput, bind, find_input, insert_grey, to_grey
 from edgebone_export.importers.publishers import read_metadata
 from edgebone_export.importers.trial import check_expected, read_expected, trial_bundle, try_engines
-from edgebone_export.models.contract import Decode
 from edgebone_export.models.grey import grey_weights
+from edgebone_export.models.output_kinds import Decode
 from edgebone_export.pictures import sample_pictures
 from edgebone_export.proof.verify import Reference, check_graph, comparisons_of, normalize
 from edgebone_export.quantization.reduced import with_agreement

@@ -14,9 +14,8 @@ from torch import nn
 
 from edgebone.core.manifest import Head, Preprocess, Weights
 from edgebone_export.errors import ExportError, WeightsError
-from edgebone_export.models.output_kinds import Kind, OutputKind
+from edgebone_export.models.output_kinds import Decode, Kind, OutputKind
 
-Decode = Literal["graph", "host"]
 Model = str | nn.Module
 Transform = Callable[[Image.Image], torch.Tensor]
 DETECTORS_ON_BACKBONES = ("fasterrcnn", "retinanet", "fcos")

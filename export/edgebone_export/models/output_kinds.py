@@ -9,6 +9,7 @@ from edgebone_export.errors import ExportError
 
 OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
 Kind = Literal["classification", "binary", "multilabel", "regression"]
+Decode = Literal["graph", "host"]
 
 
 def check_kinds(output_kind: str | None, kind: str | None) -> None:

@@ -18,13 +18,13 @@ from edgebone_export.models import checkpoints, torchvision_models
 from edgebone_export.models import weights as weights_
 from edgebone_export.models.contract import (
     Backbone,
-    Decode,
     Model,
     ModelRequest,
     check_options,
     check_output_kind,
     class_count_in,
 )
+from edgebone_export.models.output_kinds import Decode
 
 _HEAD = "segmentation"
 _MOST_CLASSES = 256

@@ -15,6 +15,7 @@ from edgebone.cli.output import note, say, say_json
 if TYPE_CHECKING:
     from edgebone.gallery import Added, Gallery
     from edgebone.gallery.enrolment import Embedded, Sample
+    from edgebone.gallery.vectors import Storage
     from edgebone.model.model import Model
 
 
@@ -91,11 +92,10 @@ def enrol(
 _FIELDS = ("label", "source")
 
 
-def _kind(there: Gallery | None, model: Model, head: str | None, signatures: bool, storage: str | None) -> Gallery:
+def _kind(there: Gallery | None, model: Model, head: str | None, signatures: bool, storage: Storage | None) -> Gallery:
     """Return an empty gallery like the existing one, or a new one; the model must fit it."""
     from edgebone.gallery import Gallery, GalleryError
     from edgebone.gallery.embedding import about, dimension_of, space_of
-    from edgebone.gallery.vectors import STORAGES
     from edgebone.gallery.views import OWN, SIGNATURE
 
     if there is not None:
@@ -105,11 +105,9 @@ def _kind(there: Gallery | None, model: Model, head: str | None, signatures: boo
             raise GalleryError(f"{there.path} stores {there.storage}; create another one for {storage}")
         there.check(space_of(model, head, there.views), about(model, head, there.views))
         return there
-    kept = next((name for name in STORAGES if name == (storage or "float32")), None)
-    if kept is None:
-        raise typer.BadParameter(f"--storage must be {', '.join(STORAGES)}, not {storage}")
     views = SIGNATURE if signatures else OWN
-    return Gallery(space_of(model, head, views), dimension_of(model, head), kept, about(model, head, views), views)
+    dimension, described = dimension_of(model, head), about(model, head, views)
+    return Gallery(space_of(model, head, views), dimension, storage or "float32", described, views)
 
 
 def _with_bar(samples: Iterable[Sample], total: int | None) -> Iterator[Sample]:

@@ -83,11 +83,14 @@ def run_command(
     Pictures print a line each; videos and cameras a summary at their end, and a status line on a terminal. Lost cameras
     are reconnected. SIGHUP reloads the bundle and the zones; a gallery is reloaded when it changes.
     """
+    from edgebone.sinks.opening import is_video, open_files
+
+    writes_video = bool(video) or any(map(is_video, out or ()))
     if restart:
         from edgebone.cli.restart import supervise
 
-        if video:
-            raise typer.BadParameter("a restarted run would overwrite its --video; use --jsonl to keep JSON lines")
+        if writes_video:
+            raise typer.BadParameter("a restarted run would overwrite its video; use --jsonl to keep JSON lines")
         raise typer.Exit(supervise([word for word in sys.argv[1:] if word != "--restart"]))
     from edgebone.cli import run_output
     from edgebone.core.bundle import open_bundle
@@ -97,7 +100,6 @@ def run_command(
     from edgebone.pipeline.left_out import check_all_read
     from edgebone.pipeline.opening import open_steps
     from edgebone.sinks.line_file import descriptor_of
-    from edgebone.sinks.opening import open_files
     from edgebone.sources import open_sources
     from edgebone.sources.limits import Limited, Limits
     from edgebone.sources.video_rate import rate_of
@@ -126,8 +128,8 @@ def run_command(
         opened = closing.enter_context(contextlib.ExitStack())
         for item in sources:
             opened.callback(item.close)
-        if video and len(sources) > 1:
-            raise typer.BadParameter("--video needs a single source; run the sources one by one")
+        if writes_video and len(sources) > 1:
+            raise typer.BadParameter("a video needs a single source; run the sources one by one")
         load_again = functools.partial(
             load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score,
             iou=iou, classes=classes, class_agnostic=class_agnostic or None, frame_in_graph=frame_in_graph,
@@ -140,6 +142,10 @@ def run_command(
         stream = closing.enter_context(pipeline.stream(*limited, forgiving=forgiving, pulse=pulse))
         opened.pop_all()
         run_output.say_engine(model)
+        if metrics:
+            from edgebone.telemetry import serve_metrics
+
+            closing.callback(serve_metrics(lambda: stream.stats, metrics.port, host=metrics.host).close)
         pipeline.sinks = [
             *run_output.printing(sources, json, events=bool(zones or step) and events is None),
             *open_files(
@@ -147,10 +153,6 @@ def run_command(
                 fps=rate_of(sources[0], limits), draw=pipeline.draw if steps else None, policy=sink_error,
             ),
         ]  # fmt: skip
-        if metrics:
-            from edgebone.telemetry import serve_metrics
-
-            closing.callback(serve_metrics(lambda: stream.stats, metrics.port, host=metrics.host).close)
         # Only for cameras: a run over files should end when its terminal is closed.
         (listen_for_reload if any(item.live for item in sources) else end_at_hangup)()
         try:

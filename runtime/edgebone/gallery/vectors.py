@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from edgebone.gallery.errors import GalleryError
 
 Storage = Literal["float32", "float16", "int8"]
-STORAGES: tuple[Storage, ...] = ("float32", "float16", "int8")
 
 Floats = NDArray[np.float32]
 

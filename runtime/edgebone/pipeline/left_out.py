@@ -27,15 +27,7 @@ def check_all_read(sources: Sequence[Source], stats: StreamStats, forgiving: boo
             raise SourceError(errors[0] if len(errors) == 1 else f"none of the {len(errors)} sources could be read")
         return
     pictures = [seen for source, seen in zip(sources, stats.sources, strict=True) if isinstance(source, PictureFiles)]
-    fail_if_left_out(sum(seen.damaged for seen in pictures))
-
-
-def fail_if_left_out(damaged: int) -> None:
-    """Raise an error if pictures were left out.
-
-    Raises:
-        SourceError: Pictures were left out.
-    """
+    damaged = sum(seen.damaged for seen in pictures)
     if damaged:
         those = "1 picture" if damaged == 1 else f"{damaged} pictures"
         raise SourceError(f"{those} could not be read and were left out; the others are done")

@@ -53,7 +53,7 @@ class Tracks(Step):
         for name in finders:
             rate = model.head_every.get(name, 1)
             if rate != 1:
-                often = f"on every {rate}th frame" if rate else "on demand"
+                often = f"on one frame in {rate}" if rate else "on demand"
                 raise EdgeboneError(
                     f"tracking needs boxes on every frame, and head {name} runs {often}; let it run on all"
                 )

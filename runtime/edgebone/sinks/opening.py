@@ -51,7 +51,7 @@ def open_sink(
         return EventLines(path, append)
     if name.endswith(_LINES):
         return JsonLines(path, append)
-    if path.suffix.lower() in _VIDEOS:
+    if is_video(name):
         from edgebone.sinks.video import VideoFileSink
 
         return VideoFileSink(path, fps, draw)
@@ -66,6 +66,11 @@ def open_sink(
         f"NAME.mp4 for a video, or a folder with a slash at its end"
         + "".join(f", NAME{suffix}" for suffix in names_brought(GROUP) if suffix.startswith("."))
     )
+
+
+def is_video(target: str) -> bool:
+    """Return whether :func:`open_sink` would open a target as an annotated video."""
+    return not _URL.match(target) and Path(target).suffix.lower() in _VIDEOS
 
 
 def _open_brought(name: str, target: str, append: bool, fps: float, draw: Draw | None) -> Sink:
@@ -113,23 +118,33 @@ def open_files(
         OutputError: The kind of video is unknown, or the folder is a file.
         MissingDependencyError: PyAV is not installed.
     """
+    opened: list[Sink] = []
+    try:
+        if events is not None:
+            opened.append(EventLines(events, append))
+        if lines is not None:
+            opened.append(JsonLines(lines, append))
+        if video is not None:
+            from edgebone.sinks.video import VideoFileSink
+
+            opened.append(VideoFileSink(video, fps, draw))
+        if pictures is not None:
+            from edgebone.sinks.picture_files import PictureFilesSink
+
+            opened.append(PictureFilesSink(pictures, draw))
+        # One by one: those before a target that fails are discarded.
+        opened.extend(open_sink(target, append=append, fps=fps, draw=draw) for target in others)
+    except BaseException:
+        for sink in opened:
+            sink.discard()
+        raise
+    return [_guarded(sink, policy) for sink in opened]
+
+
+def _guarded(sink: Sink, policy: Policy) -> Sink:
     from edgebone.sinks.eventful import Eventful
     from edgebone.sinks.guarded import GuardedSink
 
-    sinks: list[Sink] = []
-    if lines is not None:
-        sinks.append(JsonLines(lines, append))
-    if video is not None:
-        from edgebone.sinks.video import VideoFileSink
-
-        sinks.append(VideoFileSink(video, fps, draw))
-    if pictures is not None:
-        from edgebone.sinks.picture_files import PictureFilesSink
-
-        sinks.append(PictureFilesSink(pictures, draw))
-    sinks += [open_sink(target, append=append, fps=fps, draw=draw) for target in others]
-    guarded: list[Sink] = [GuardedSink(sink, policy) for sink in sinks]
-    if events is None:
-        return guarded
-    # The guard is inside: a frame without events does not show that a failing event file works again.
-    return [Eventful(GuardedSink(EventLines(events, append), policy)), *guarded]
+    guarded = GuardedSink(sink, policy)
+    # The guard is inside: a frame without events does not show that a failing file of events works again.
+    return Eventful(guarded) if isinstance(sink, EventLines) else guarded

@@ -320,8 +320,10 @@ class Stream(Generic[M]):
     def _take(self) -> Taken | None:
         """Wait for the next frame; None if there are no more."""
         while True:
+            # Asked before: an error that comes with the end is raised by the take behind it.
+            ended = self._inbox.ended
             taken = self._inbox.take(until_s=time.monotonic() + _PULSE_S)
-            if taken is not None or self._inbox.ended:
+            if taken is not None or ended:
                 return taken
             self._pulse()
 

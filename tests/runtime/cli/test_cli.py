@@ -81,7 +81,7 @@ def test_wrong_usage_is_exit_code_2(colors_bundle: Path, tmp_path: Path) -> None
     refuses("--frames", "run", colors_bundle, image, "--frames", -1)
     refuses("WIDTHxHEIGHT", "bench", colors_bundle, "--frame", "big")
     refuses("WIDTHxHEIGHT", "bench", colors_bundle, "--frame", "0x5")
-    refuses("--video needs a single source", "run", colors_bundle, image,
+    refuses("a video needs a single source", "run", colors_bundle, image,
             "synthetic://8x8@30", "--video", tmp_path / "o.mp4")  # fmt: skip
     assert edgebone().returncode == 2
 

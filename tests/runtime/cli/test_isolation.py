@@ -124,11 +124,11 @@ def test_a_run_ends_with_its_killed_supervisor_and_finishes_its_file(colors_bund
         [PROGRAM, "run", colors_bundle, "synthetic://64x48@50", "--jsonl", out, "--restart"], stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: out.exists() and out.read_bytes().count(b"\n") > 3, 30)
+        wait_for(lambda: out.exists() and out.read_bytes().count(b"\n") > 3)
         (run,) = children(supervisor.pid)
         supervisor.kill()
         supervisor.wait()
-        wait_for(lambda: not is_running(run), 20)
+        wait_for(lambda: not is_running(run))
     finally:
         supervisor.kill()
     assert out.read_bytes().endswith(b"\n")

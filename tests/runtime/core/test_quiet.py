@@ -75,4 +75,4 @@ def test_bench_says_that_the_machine_was_busy(colors_bundle: Path) -> None:
         other.wait()
     disturbed = Disturbed(**json.loads(ran.stdout)["disturbed"])
     assert not disturbed.is_quiet
-    assert f"the machine was busy: {disturbed}; measure again when it is quiet" in ran.stderr
+    assert f"the machine was busy: {disturbed}; measure again when it is idle" in ran.stderr

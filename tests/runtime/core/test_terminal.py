@@ -132,7 +132,7 @@ def test_what_is_logged_is_shown_safely(bundle: Path) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         process.kill()
-    assert "trying again" in line
+    assert "retrying until" in line
     assert r"\u202egnp" in line
     assert not RAW.search(line)
 

@@ -225,7 +225,7 @@ def test_ssd() -> None:
 @pytest.mark.parametrize(
     ("decoder", "shapes", "words"),
     [
-        ("yolox@1", [(126, 7)], r"\[batch, 126, 8\].*96x64 at strides 8, 16, 32.*gives o0 \['batch', 126, 7\]"),
+        ("yolox@1", [(126, 7)], r"\[batch, 126, 8\].*96x64 at strides 8, 16, 32.*outputs o0 \['batch', 126, 7\]"),
         ("yolox@1", [(125, 8)], r"\[batch, 126, 8\].*'batch', 125, 8"),
         ("yolov5@1", [(8, 126)], r"\[batch, boxes, 8\].*'batch', 8, 126"),
         ("yolov8@1", [(84, 126)], r"\[batch, 7, boxes\] \(4 \+ 3 labels\).*'batch', 84, 126"),

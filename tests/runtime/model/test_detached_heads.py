@@ -309,7 +309,7 @@ def test_behind_a_gpu_heads_read_what_the_backbone_left_there(bundle: Path, monk
 def held_up(engine: Any, frames: int) -> None:
     """As a caller that works for as long as the engine takes up so many frames."""
     until = len(engine.batches) + frames
-    wait_for(lambda: len(engine.batches) >= until, 30)
+    wait_for(lambda: len(engine.batches) >= until)
 
 
 def test_a_caller_that_is_slower_than_the_camera_gets_what_it_asks_for(bundle: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_camera_is_served_until_sigterm_and_the_files_are_whole(colors_bundle:
     with rtsp_server(user="bob", password="s3cret") as server:
         url = server.url.replace("//", "//bob:s3cret@")
         process = start("run", colors_bundle, url, "--jsonl", out, "--video", video)
-        wait_for(lambda: len(lines_of(out)) > 10, 20)
+        wait_for(lambda: len(lines_of(out)) > 10)
         process.terminate()
         code, text, err = finish(process)
     assert code == 143
@@ -81,13 +81,13 @@ def test_a_bundle_is_loaded_again_at_sighup_and_a_broken_one_is_not(tmp_path: Pa
     def latest() -> str:
         return str(lines_of(out)[-1]["classes"][0]["label"]) if lines_of(out) else ""
 
-    wait_for(lambda: latest() in ("blue", "green", "red"), 20)
+    wait_for(lambda: latest() in ("blue", "green", "red"))
     bundle.rename(tmp_path / "old.bundle")
     process.send_signal(signal.SIGHUP)
     time.sleep(1)
     other_colors(bundle)
     process.send_signal(signal.SIGHUP)
-    wait_for(lambda: latest() in ("azure", "lime", "rose"), 20)
+    wait_for(lambda: latest() in ("azure", "lime", "rose"))
     process.send_signal(signal.SIGINT)
     code, _, err = finish(process)
     assert code == 130
@@ -104,7 +104,7 @@ def test_one_camera_of_two_that_is_given_up_does_not_end_the_other(colors_bundle
     words = ("run", colors_bundle, gone, "synthetic://64x48@20?frames=60", "--give-up", 1)
     code, _, err = finish(start(*words))
     assert code == 4
-    assert "given up" in err
+    assert "giving up" in err
     code, out, _ = finish(start(*words, "--forgiving"))
     assert code == 0
     assert re.search(r"^synthetic://64x48@20\?frames=60: [1-9]\d* frames", out, re.M), out
@@ -124,7 +124,7 @@ def test_metrics_are_served_while_it_runs(colors_bundle: Path, place: str) -> No
             return 0
         return float(next((line.split()[-1] for line in text.splitlines() if line.startswith("edgebone_frames_t")), 0))
 
-    wait_for(lambda: frames() > 5, 20)
+    wait_for(lambda: frames() > 5)
     code, _, err = finish(start("run", colors_bundle, "synthetic://64x48@20", "--metrics", place.format(port)))
     assert code == 1
     assert f"metrics cannot be served on port {port}" in err
@@ -141,11 +141,11 @@ def test_a_run_that_is_killed_is_started_again_and_its_lines_are_kept(colors_bun
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         return [int(pid) for pid in listed]
 
-    wait_for(lambda: len(lines_of(out)) > 5, 20)
+    wait_for(lambda: len(lines_of(out)) > 5)
     (first,) = runs()
     os.kill(first, signal.SIGKILL)
     before = len(lines_of(out))
-    wait_for(lambda: len(lines_of(out)) > before + 10, 20)
+    wait_for(lambda: len(lines_of(out)) > before + 10)
     assert runs() != [first]
     process.terminate()
     code, _, err = finish(process)
@@ -258,11 +258,11 @@ def hears_hangup(process: subprocess.Popen[str]) -> bool:
 def test_sighup_during_the_start_is_one_reload_and_no_end(tmp_path: Path) -> None:
     bundle, out = write_colors_bundle(tmp_path / "a.bundle"), tmp_path / "o.jsonl"
     process = start("run", bundle, "synthetic://64x48@50", "--jsonl", out)
-    wait_for(lambda: hears_hangup(process), 20)
+    wait_for(lambda: hears_hangup(process))
     assert not out.exists()
     for _ in range(3):
         process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(lines_of(out)) > 20, 30)
+    wait_for(lambda: len(lines_of(out)) > 20)
     process.terminate()
     code, _, err = finish(process)
     assert code == 143
@@ -271,7 +271,7 @@ def test_sighup_during_the_start_is_one_reload_and_no_end(tmp_path: Path) -> Non
 
 def test_sighup_ends_a_run_over_files_as_a_closed_terminal_does(colors_bundle: Path, tmp_path: Path) -> None:
     process = start("run", colors_bundle, write_video(tmp_path / "v.avi", [RED] * 3))
-    wait_for(lambda: hears_hangup(process), 20)
+    wait_for(lambda: hears_hangup(process))
     process.send_signal(signal.SIGHUP)
     assert finish(process)[0] == -signal.SIGHUP
 
@@ -280,18 +280,18 @@ def test_sighup_to_a_supervisor_is_its_runs_from_the_first_moment_on(colors_bund
     out = tmp_path / "o.jsonl"
     process = start("run", colors_bundle, "synthetic://64x48@50", "--jsonl", out, "--restart")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    wait_for(lambda: bool(children.read_text()), 20)
+    wait_for(lambda: bool(children.read_text()))
     # The run's own Python has just begun.
     os.kill(int(children.read_text()), signal.SIGHUP)
-    wait_for(lambda: len(lines_of(out)) > 5, 30)
+    wait_for(lambda: len(lines_of(out)) > 5)
     process.send_signal(signal.SIGHUP)
     before = len(lines_of(out))
-    wait_for(lambda: len(lines_of(out)) > before + 50, 30)
+    wait_for(lambda: len(lines_of(out)) > before + 50)
     process.terminate()
     code, _, err = finish(process)
     assert code == 143
     assert err.count("the bundle is loaded again") == 2
-    assert "starting again" not in err
+    assert "restarting in" not in err
 
 
 def test_a_reload_is_heeded_while_no_frame_comes(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_bundle_that_lacks_what_the_run_needs_is_refused_and_zones_are_loaded_
         def places() -> list[str]:
             return [f"{line['event']} {line['place']}" for line in lines_of(events)]
 
-        wait_for(lambda: places() == ["enter all"], 30)
+        wait_for(lambda: places() == ["enter all"])
         shutil.rmtree(bundle)
         write_colors_bundle(bundle)
         zones.write_text("{")
@@ -332,7 +332,7 @@ def test_a_bundle_that_lacks_what_the_run_needs_is_refused_and_zones_are_loaded_
         write_boxes_bundle(bundle)
         zones.write_text(json.dumps({"schema": 1, "zones": [everywhere, {**everywhere, "name": "again"}]}))
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "enter again" in places(), 30)
+        wait_for(lambda: "enter again" in places())
         process.send_signal(signal.SIGINT)
         code, out, err = finish(process)
     assert code == 130

@@ -177,7 +177,7 @@ def test_no_process_list_shows_a_secret_that_comes_from_the_environment(colors_b
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        wait_for(lambda: out.exists() and out.stat().st_size > 0, 30)
+        wait_for(lambda: out.exists() and out.stat().st_size > 0)
         shown = [read_or_nothing(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
         process.terminate()
         _, said = process.communicate(timeout=30)

@@ -402,9 +402,11 @@ def test_a_camera_is_watched_until_it_is_interrupted(colors_bundle: Path, tmp_pa
          "--jsonl", counts, "--video", video],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
-    wait_for(lambda: counts.exists() and len(counts.read_bytes().splitlines()) >= 5)
-    running.send_signal(signal.SIGINT)
-    out, error = running.communicate(timeout=30)
+    try:
+        wait_for(lambda: counts.exists() and len(counts.read_bytes().splitlines()) >= 5)
+    finally:
+        running.send_signal(signal.SIGINT)
+        out, error = running.communicate(timeout=60)
     assert running.returncode == 130
     assert out.startswith("top: ")
     assert error.splitlines()[-1] == "edgebone: interrupted"
@@ -463,17 +465,17 @@ def test_a_gallery_that_changes_is_taken_over_and_signals_lose_no_file(
         return dict(json.loads(whole[-1])["zones"]["top"]) if whole else {}
 
     try:
-        wait_for(lambda: latest() == {"milk": 2, "unknown": 1}, 30)
+        wait_for(lambda: latest() == {"milk": 2, "unknown": 1})
         running.send_signal(signal.SIGHUP)
         names = {"milk": "milk", "juice": "juice", "empty": "empty", "tea": "stranger"}
         write_products(layout_bundle, products, names)
-        wait_for(lambda: latest() == {"milk": 2, "tea": 1}, 30)
+        wait_for(lambda: latest() == {"milk": 2, "tea": 1})
         products.write_bytes(b"no gallery")
         running.send_signal(signal.SIGHUP)
         del names["milk"]
         write_products(layout_bundle, products, names)
         running.send_signal(signal.SIGHUP)
-        wait_for(lambda: latest() == {"milk": 0, "tea": 1, "unknown": 2}, 30)
+        wait_for(lambda: latest() == {"milk": 0, "tea": 1, "unknown": 2})
     finally:
         running.send_signal(number)
         out, error = running.communicate(timeout=30)
@@ -496,7 +498,7 @@ def test_sighup_leaves_a_shelf_without_a_gallery_alone(colors_bundle: Path, tmp_
          "--jsonl", counts, "--video", video],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for(lambda: counts.exists() and counts.stat().st_size > 0, 30)
+    wait_for(lambda: counts.exists() and counts.stat().st_size > 0)
     running.send_signal(signal.SIGHUP)
     _, error = running.communicate(timeout=30)
     assert running.returncode == 0, error

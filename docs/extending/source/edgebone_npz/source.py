@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import SourceError
+from edgebone.core.foreign import foreign
 from edgebone.core.frame import Frame
 
 SCHEME = "npz://"
@@ -60,11 +61,11 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
     Raises:
         SourceError: The archive holds no such array; a picture that cannot be read is named, counted and left out.
     """
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            image: NDArray[Any] = archive["image"]
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{file}: it has no array `image` that can be read") from error
+    with (
+        foreign(lambda reason: SourceError(f"{file}: no readable array `image`: {reason}")),
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        image: NDArray[Any] = archive["image"]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise SourceError(f"{file}: a picture is uint8, height x width x 3, not {image.dtype} {list(image.shape)}")
     return image
