@@ -158,9 +158,9 @@ def test_a_publishers_classifier_takes_pictures_as_its_classifiers_do(tmp_path: 
         (said("segment"), "yolov8", "has task segment, read by raw"),
         (said("pose"), "yolov8", "has task pose, read by raw"),
         (said("obb"), "yolov8", "has task obb, read by raw"),
-        (said("detect", head="RTDETRDecoder"), "yolov8", "task detect, which yolo-end2end"),
+        (said("detect", head="RTDETRDecoder"), "yolov8", "task detect, read by yolo-end2end"),
         (said("detect", kpt_shape="[17, 3]"), "yolov8", "task detect with kpt_shape"),
-        (said("juggle"), "yolov8", "for the task 'juggle'"),
+        (said("juggle"), "yolov8", "has the task 'juggle'"),
         (said("detect", imgsz="[640, 640]"), "yolov8", r"metadata has imgsz \[640, 640\]"),
         (said("detect", imgsz="(1e99,)"), "yolov8", r"\(imgsz\) in an unknown form"),
         (said("detect", names="{0: 'cat'}"), "yolov8", "3 class names given, but the file's own metadata .* has 1"),
@@ -677,14 +677,14 @@ def test_more_than_a_file_can_hold_is_said_at_once(tmp_path: Path, pictures: Pat
     # Sparse: it takes no room on the disk, and must not be read.
     with (tmp_path / "large.onnx").open("wb") as file:
         file.truncate(2**31 + 1000)
-    refused("holds 2.00 GiB.*half precision.*external_data", tmp_path / "large.onnx", pictures, HeadSpec("raw"))
+    refused("has 2.00 GiB.*half precision.*external_data", tmp_path / "large.onnx", pictures, HeadSpec("raw"))
     net = Foreign()
     net.give(vector(net, 3), (3,))
     proto = onnx.load(net.save(tmp_path / "m.onnx"))
     onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     with (tmp_path / "m.data").open("r+b") as file:
         file.truncate(2**32)
-    refused("holds 4.00 GiB.*half precision", tmp_path / "m.onnx", pictures, HeadSpec("raw"))
+    refused("has 4.00 GiB.*half precision", tmp_path / "m.onnx", pictures, HeadSpec("raw"))
 
 
 @pytest.mark.parametrize("ir_version", [3, 8, onnx.IR_VERSION])

@@ -673,5 +673,5 @@ def test_a_box_that_is_expected_beyond_the_picture_is_refused_with_its_sizes(tmp
     coco(tmp_path, None, 6)
     file = tmp_path / "images" / "a.png"
     check_inside("answers", file, [(0, 0, 48.3, 64.2)])
-    with pytest.raises(SourceError, match=r"the box 40, 0, 20, 10 reaches beyond .*48x64 .*\(64x48 as it is stored\)"):
+    with pytest.raises(SourceError, match=r"the box 40, 0, 20, 10 extends beyond .*48x64 .*\(64x48 as it is stored\)"):
         check_inside("answers", file, [(40, 0, 20, 10)])

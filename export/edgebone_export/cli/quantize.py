@@ -80,7 +80,7 @@ def quantize_command(
         wanted = [(own, of) for own, of in RECIPES if own in (precision or ["int8"]) and (not target or of in target)]
         unknown = {*(precision or ()), *(target or ())} - {word for pair in RECIPES for word in pair}
         if unknown or not wanted:
-            raise ExportError(f"there is no variant {' '.join(sorted(unknown)) or 'of these'}; there are {KNOWN}")
+            raise ExportError(f"no variant {' '.join(sorted(unknown)) or 'of these'}; choose from {KNOWN}")
         need("quantization", "quantize", "onnxruntime")
         from edgebone_export.quantization.quantizer import quantize
 

@@ -95,7 +95,7 @@ def test_bf16_is_taken_by_itself_where_it_gives_the_same_answers(bundles: Callab
     with runtime.load(sound, precision="auto", engine="onnxruntime") as model:
         assert model.engine.precision == "fp32"
     said = edgebone("inspect", sound).stdout
-    assert "bf16 gives FP32's answer in 100.00 % of" in said.replace("\n", " ")
+    assert "bf16: FP32's answer in 100.00 % of" in said.replace("\n", " ")
 
 
 @native

@@ -173,7 +173,7 @@ def test_labels_and_ids_that_do_not_fit_are_refused() -> None:
     assert len(gallery) == 20
     assert gallery.add(vectors, "a", ids=[100, 50]).ids.tolist() == [100, 50]
     assert gallery.add(groups(1, 1, seed=6)[0], "b").ids.tolist() == [101]
-    with pytest.raises(GalleryError, match="k is 1 or more"):
+    with pytest.raises(GalleryError, match="k must be 1 or more"):
         gallery.search(np.ones(D), k=0)
 
 

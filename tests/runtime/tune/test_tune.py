@@ -180,7 +180,7 @@ def test_a_plan_of_another_machine_or_of_an_engine_that_is_gone_is_not_followed(
     write_plan(bundle, engine="onnxruntime-cuda", batch=None)
     with edgebone.load(bundle) as model:
         assert model.candidate.engine != "onnxruntime-cuda"
-        assert "onnxruntime-cuda fp32 (throughput hint, 1 thread): no NVIDIA GPU" in str(model.choice)
+        assert "onnxruntime-cuda fp32 (throughput hint, 1 thread): this machine has no NVIDIA GPU" in str(model.choice)
 
     def move_plan(now: Manifest) -> Update:
         return Update(msgspec.structs.replace(now, plans={"0" * 16: next(iter(now.plans.values()))}))
