@@ -199,7 +199,7 @@ def main() -> None:
         for name in args.detectors or names():
             row = measure(name, args.pictures, args.count, size_hw, Path(folder))
             shares = ", ".join(f"{key} {100 * min(value):.2f} %" for key, value in row["matched"].items())
-            print(f"{name} {row['size_hw'][0]}x{row['size_hw'][1]}: {row['boxes']} boxes; matched: {shares}")
+            print(f"{name} {row['size_hw'][1]}x{row['size_hw'][0]}: {row['boxes']} boxes; matched: {shares}")
             print(f"  ms: {row['ms']}; old export {row['old_export']}; TensorRT-RTX {row['tensorrt_rtx']}")
             print(f"  GFLOP: {row['gflop']}; export {row['export_seconds']:.0f} s", flush=True)
             rows.append(row)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.output import note, say, say_json
+from edgebone.cli.output import notice, say, say_json
 from edgebone.cli.random_weights import say_if_random
 from edgebone_export.cli.steps import Steps
 
@@ -95,7 +95,7 @@ def quantize_command(
             head=head,
             images=images,
             progress=steps.begin,
-            notice=_notice,
+            notice=notice,
         )
     if json:
         import msgspec
@@ -108,10 +108,6 @@ def quantize_command(
         from edgebone_export.errors import ExportError
 
         raise ExportError(f"{bundle}: no variant was added; the bundle is as it was")
-
-
-def _notice(text: str) -> None:
-    note(f"edgebone: {text}")
 
 
 def _line(outcome: Outcome) -> str:

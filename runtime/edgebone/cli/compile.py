@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgebone.cli import options
-from edgebone.cli.output import as_shown, note, say, say_json
+from edgebone.cli.output import as_shown, notice, say, say_json
 from edgebone.engines.table import ROWS
 
 _TARGETS = [row.name for row in ROWS if row.compile]
@@ -81,10 +81,10 @@ def compile_command(
         elif name not in begun:
             # In a log, a line that says why it takes minutes.
             begun.add(name)
-            _status(f"compiling {name} for {target}")
+            notice(f"compiling {name} for {target}")
 
     with console.status(as_shown(f"compiling for {target}")) as status:
-        results = load_of_engine(str(engine.compile))(bundle, target, variant or [], settings, show, _status)
+        results = load_of_engine(str(engine.compile))(bundle, target, variant or [], settings, show, notice)
     if json:
         import msgspec
 
@@ -92,7 +92,3 @@ def compile_command(
         return
     for result in results:
         say(result.text)
-
-
-def _status(text: str) -> None:
-    note(f"edgebone: {text}")

@@ -20,6 +20,7 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("imgsz img-size image-size input-size size resolution shape", "--frame", "of the camera, WIDTHxHEIGHT"),
     ("imgsz img-size image-size input-size size resolution shape", "",
      "a bundle's input has the size that it was made with: edgebone export or import --size"),
+    ("jsonl json-out json-lines save-json save-txt", "--jsonl", "JSON lines, in a file"),
     ("output output-file out-file outfile output-dir outdir dest destination json-out jsonl save-json save-txt o",
      "--out", ""),
     ("out output output-file out-file outfile o json-out json-lines save-json save-txt", "--jsonl",

@@ -228,7 +228,11 @@ MaxFps = Annotated[
 ]
 Append = Annotated[
     bool,
-    typer.Option("--append", help="Keep the existing content of --jsonl and --events.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--append",
+        help="Keep the existing content of --jsonl, --events and other files of lines.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Video = Annotated[Path | None, typer.Option("--video", help="Write an annotated video.", rich_help_panel=OUTPUT)]
 Metrics = Annotated[

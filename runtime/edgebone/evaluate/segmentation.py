@@ -64,7 +64,7 @@ def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
     folder = images or (data / "images" if (data / "images").is_dir() else data.parent / "images")
     for wanted, what in ((masks, "masks"), (folder, "pictures")):
         if not wanted.is_dir():
-            raise SourceError(f"{wanted}: no such folder of {what}; give --data MASKS and --images DIR")
+            raise SourceError(f"{wanted}: no such folder of {what}; --images DIR names the folder of the pictures")
     pictures = {path.stem: path for path in pictures_in(folder)}
     found = in_order(
         path for path in masks.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")

@@ -69,8 +69,8 @@ def check_maps(maps: Maps, what: str, rows: int | None = None, size_hw: tuple[in
         stride = stride_of(tap)
         if size_hw and any(abs(pixels / stride - cells) >= 1 for pixels, cells in zip(size_hw, shape[2:], strict=True)):
             raise ExportError(
-                f"{what}: {tap} has {shape[2]}x{shape[3]} cells of {stride} pixels, which is not {size_hw[0]}x"
-                f"{size_hw[1]}; masks and boxes are in the pixels of the network's input"
+                f"{what}: {tap} has {shape[3]}x{shape[2]} cells of {stride} pixels, which is not {size_hw[1]}x"
+                f"{size_hw[0]}; masks and boxes are in the pixels of the network's input"
             )
     assert rows is not None, "at least one tap exists"
     return rows

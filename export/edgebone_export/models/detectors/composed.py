@@ -129,7 +129,7 @@ class Composed:
 
         A weights file is the whole trained detector's; ``random`` applies to all of it; ``default`` and a publisher's
         name apply to the backbone only: neck and heads are then untrained, and the record says so. The default input
-        is 480x640; the default classes are COCO's.
+        is 640 wide and 480 high; the default classes are COCO's.
 
         Raises:
             UnknownModelError: No provider has the backbone.
