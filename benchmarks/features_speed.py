@@ -84,7 +84,7 @@ def features(bundle: Bundle, engine: FeatureEngine, pictures: list[Path], views:
         return np.concatenate(rows)
 
     def with_plain_views() -> np.ndarray:
-        with patch("edgebone_export.heads.data.views._lit", plainly_lit):
+        with patch("edgebone_export.heads.data.views._relit", plainly_lit):
             return plain()
 
     return Task(

@@ -300,7 +300,7 @@ def show(pictures: str, methods: dict[str, Any], costs: dict[str, float]) -> Non
             share = recall["found"] / recall["of"]
             print(f"  {distortion:26} {100 * share:6.1f}  ({100 * low:.1f}-{100 * high:.1f})")
     print(
-        f"\n{costs['signature_ms']:.1f} ms per signature lookup, {costs['pHash_ms']:.1f} ms per pHash\n",
+        f"\n{costs['signature_ms']:.1f} ms per signature, {costs['pHash_ms']:.1f} ms per pHash\n",
         flush=True,
     )
 

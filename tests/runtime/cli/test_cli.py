@@ -112,7 +112,7 @@ def test_sources_that_cannot_be_read_are_exit_code_4(colors_bundle: Path, tmp_pa
     for name, words in {
         "empty": "the folder holds no pictures", "text.jpg": "neither a picture nor a video",
         "text.mp4": "neither a picture nor a video", "zero.jpg": "the file is empty", "cut.jpg": "damaged or truncated",
-        "huge.png": "too large: 51,000,000 pixels", "cut.mp4": "damaged or truncated", "missing.jpg": "no such file",
+        "huge.png": "too large: the limit is 51,000,000 pixels", "cut.mp4": "damaged or truncated", "missing.jpg": "no such file",
         "*.tiff": "no file matches",
     }.items():  # fmt: skip
         fails(4, words, "run", colors_bundle, tmp_path / name, "--json", "--jsonl", tmp_path / "o.jsonl")

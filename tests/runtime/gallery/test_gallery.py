@@ -1008,7 +1008,7 @@ def test_the_benchmark_writes_what_it_prints(layout_bundle: Path, folder: Path, 
     assert mirrored["the same with thumbnails (edgebone's signatures)"]["found"] == 6
     assert mirrored["pHash"]["found"] < 6
     assert found["million"]["recall_at_1"] > 0.9
-    assert f"{found['sets'][0]['costs']['signature_ms']:.1f} ms a signature" in done.stdout
+    assert f"{found['sets'][0]['costs']['signature_ms']:.1f} ms per signature" in done.stdout
 
 
 @pytest.mark.parametrize("signatures", [False, True])
