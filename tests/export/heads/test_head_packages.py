@@ -47,6 +47,17 @@ KIND = HeadKind("{name}", "classification", "toy", "vectors", HeadSettings, "edg
 """
 
 
+ODD = """
+from dataclasses import dataclass
+from typing import Annotated
+from edgebone_export.heads.kinds import HeadKind, HeadSettings, Option
+@dataclass(frozen=True)
+class OddSettings(HeadSettings):
+    n: Annotated[int, Option("how many")] = 1
+KIND = HeadKind("odd", "classification", "odd", "vectors", OddSettings, "odds:data", "odds:fit", "odds:lines")
+"""
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -77,11 +88,15 @@ def test_a_broken_row_is_one_warning_and_the_other_kinds_go_on(tmp_path: Path) -
     module = TOY.format(fit="pass", name="other", place="fit")
     write_package(target, "toys", {"heads": {"toy": "toys:KIND"}}, toys=module)
     write_package(target, "first", {"heads": {"twice": "toys:KIND"}})
+    write_package(target, "odds", {"heads": {"odd": "odds:KIND"}}, odds=ODD)
     env = write_package(target, "second", {"heads": {"twice": "toys:KIND"}})
     done = edgebone("fit", "--help", env=env)
     assert done.returncode == 0, done.stderr
     assert "--sensitivity" in done.stdout
     faults = sorted(line for line in done.stderr.splitlines() if line)
-    assert len(faults) == 2
-    assert faults[0].startswith("head kind toy of the package toys is left out: toys:KIND is HeadKind(name='other'")
-    assert faults[1].startswith("head kind twice of the packages first and second is left out: each of them provides")
+    assert len(faults) == 3
+    assert faults[0].startswith(
+        "head kind odd of the package odds is left out: the setting n has an option, and is not"
+    )
+    assert faults[1].startswith("head kind toy of the package toys is left out: toys:KIND is HeadKind(name='other'")
+    assert faults[2].startswith("head kind twice of the packages first and second is left out: each of them provides")

@@ -81,8 +81,11 @@ def test_wrong_usage_is_exit_code_2(colors_bundle: Path, tmp_path: Path) -> None
     refuses("--frames", "run", colors_bundle, image, "--frames", -1)
     refuses("WIDTHxHEIGHT", "bench", colors_bundle, "--frame", "big")
     refuses("WIDTHxHEIGHT", "bench", colors_bundle, "--frame", "0x5")
-    refuses("a video needs a single source", "run", colors_bundle, image,
-            "synthetic://8x8@30", "--video", tmp_path / "o.mp4")  # fmt: skip
+    for option in ("--video", "--out"):
+        refuses("a video needs a single source", "run", colors_bundle, image,
+                "synthetic://8x8@30", option, tmp_path / "o.mp4")  # fmt: skip
+    refuses("overwrite each other", "run", colors_bundle, image,
+            "--jsonl", tmp_path / "o.jsonl", "--out", tmp_path / "o.jsonl")  # fmt: skip
     assert edgebone().returncode == 2
 
 
@@ -112,8 +115,8 @@ def test_sources_that_cannot_be_read_are_exit_code_4(colors_bundle: Path, tmp_pa
     for name, words in {
         "empty": "the folder holds no pictures", "text.jpg": "neither a picture nor a video",
         "text.mp4": "neither a picture nor a video", "zero.jpg": "the file is empty", "cut.jpg": "damaged or truncated",
-        "huge.png": "too large: the limit is 51,000,000 pixels", "cut.mp4": "damaged or truncated", "missing.jpg": "no such file",
-        "*.tiff": "no file matches",
+        "huge.png": "too large: the limit is 51,000,000 pixels", "cut.mp4": "damaged or truncated",
+        "missing.jpg": "no such file", "*.tiff": "no file matches",
     }.items():  # fmt: skip
         fails(4, words, "run", colors_bundle, tmp_path / name, "--json", "--jsonl", tmp_path / "o.jsonl")
     fails(4, "ftp:// is not a kind of source", "run", colors_bundle, "ftp://user:secret@cam")

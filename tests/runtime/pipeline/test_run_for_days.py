@@ -163,10 +163,11 @@ def test_a_run_that_fails_at_once_is_given_up(monkeypatch: pytest.MonkeyPatch, t
     assert restart.supervise(["--version"]) == 0
 
 
-def test_a_video_is_not_written_over_by_the_next_start(colors_bundle: Path, tmp_path: Path) -> None:
-    code, _, err = finish(start("run", colors_bundle, "usb:0", "--video", tmp_path / "v.mp4", "--restart"))
+@pytest.mark.parametrize("option", ["--video", "--out"])
+def test_a_video_is_not_written_over_by_the_next_start(colors_bundle: Path, tmp_path: Path, option: str) -> None:
+    code, _, err = finish(start("run", colors_bundle, "usb:0", option, tmp_path / "v.mp4", "--restart"))
     assert code == 2
-    assert "--video" in err
+    assert "a restarted run would overwrite its video" in err
 
 
 class Disk:

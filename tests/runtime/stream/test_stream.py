@@ -138,6 +138,29 @@ def test_a_source_that_fails_gives_its_good_frames_first(model: Any, live: bool)
     assert source.closed == 1
 
 
+def test_an_error_that_comes_between_a_wait_and_its_end_is_raised(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = threading.Event()
+
+    class Late(Scripted):
+        def read(self) -> Frame | None:
+            failed.wait(10)
+            raise SourceError("the cable is out")
+
+    stream = model.stream(Late([]))
+    take = stream._inbox.take
+
+    def take_nothing_first(until_s: float) -> Any:
+        monkeypatch.setattr(stream._inbox, "take", take)
+        failed.set()
+        while not stream._inbox.ended:
+            time.sleep(0.001)
+
+    stream._inbox._start()
+    monkeypatch.setattr(stream._inbox, "take", take_nothing_first)
+    with pytest.raises(SourceError, match="the cable is out"):
+        list(stream)
+
+
 def test_a_video_that_breaks_off_gives_a_result_for_every_frame_that_can_be_read(model: Any, tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.avi", COLORS)
     whole = path.read_bytes()
