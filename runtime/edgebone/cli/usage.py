@@ -105,6 +105,9 @@ def _refuse_addresses(command: Any, ctx: Any, given: list[str]) -> None:
     addresses = {Path(word): word for word in words if re.match(r"[A-Za-z][\w+.-]*://", word)}
     for item in command.params if addresses else ():
         value = ctx.params.get(item.name)
+        # Some versions of typer make the path of the word only when they call the command.
+        if isinstance(value, str) and item.type.name in ("path", "file", "directory"):
+            value = Path(value)
         if isinstance(value, Path) and value in addresses:
             scheme = addresses[value].partition("://")[0]
             # Without the address itself, which may contain a password.
