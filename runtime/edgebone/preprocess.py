@@ -8,6 +8,7 @@ Compared with resizing the whole picture, this rounds some pixels to the neighbo
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import math
 from collections.abc import Callable
@@ -250,7 +251,8 @@ def _noise_resized(
     """Return noise resized by Pillow in its own order, along x before y, and along y before x."""
     filter_, _ = _PILLOW[interpolation]
     (height, width), size_wh = source_hw, resized_hw[::-1]
-    tile = np.random.default_rng(0).integers(0, 256, 1 << 14, np.uint8)
+    # Noise of a hash: importing numpy.random takes longer than all of this.
+    tile = np.frombuffer(hashlib.shake_128().digest(1 << 14), np.uint8)
     noise = Image.fromarray(np.resize(tile, (height, width)))
     along_x_first = noise.resize((size_wh[0], height), filter_).resize(size_wh, filter_)
     along_y_first = noise.resize((width, size_wh[1]), filter_).resize(size_wh, filter_)
