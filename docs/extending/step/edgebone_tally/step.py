@@ -1,4 +1,4 @@
-"""``tally=SECONDS``: how many frames each class was seen in, told every so many seconds."""
+"""``tally=SECONDS``: counts the frames in which each class was seen, and reports the counts at that interval."""
 
 from __future__ import annotations
 
