@@ -85,7 +85,7 @@ def test_the_command_line_imports_nothing_heavy_before_it_is_needed(path: Path) 
         "edgebone.engines.table"
     }
     core = {module for module in imports(path, top_level_only=True) if module.startswith("edgebone.core.")}
-    assert core <= {f"edgebone.core.{name}" for name in ("own_process", "errors", "near", "terminal")}
+    assert core <= {f"edgebone.core.{name}" for name in ("own_process", "errors", "terminal")}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(RUNTIME)))

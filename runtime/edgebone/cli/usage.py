@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edgebone.cli.meanings import command_meant, option_meant
-from edgebone.core.near import did_you_mean
 from edgebone.core.terminal import printable
 
 
@@ -85,6 +84,8 @@ def _parsed(command: Any, ctx: Any, args: list[str], parse: Any) -> list[str]:
             _add(error, option_meant(said, options | set(ctx.help_option_names), arguments))
         elif choice := re.fullmatch(r"(?:Value error, )?'(.*)' is not one of ('.*')\.?", getattr(error, "message", "")):
             word, known = choice[1], re.findall(r"'([^']*)'", choice[2])
+            from edgebone.core.near import did_you_mean
+
             error.message = f"{word!r} is not one of {', '.join(known)}"  # type: ignore[attr-defined]
             _add(error, did_you_mean(word, known).rstrip())
         elif (
