@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from edgebone.core.brought import advice, load_brought, names_brought, who_brings
+from edgebone.core.brought import advice, guarded, load_brought, loading, names_brought, who_brings
 from edgebone.core.foreign import foreign
 from edgebone.core.near import did_you_mean
 from edgebone.core.place import load_place
@@ -200,15 +200,9 @@ class HeadKind:
             own: Callable[..., Any] = load_place(place)
             return own
         about = f"head kind {self.name} of {who_brings(GROUP, self.name)}"
-        with foreign(lambda reason: ExportError(f"{about} cannot be loaded: {reason}; {advice(GROUP, self.name)}")):
+        with loading(GROUP, self.name, about, ExportError):
             found: Callable[..., Any] = load_place(place)
-
-        @functools.wraps(found)
-        def guarded(*arguments: Any, **options: Any) -> Any:
-            with foreign(lambda reason: ExportError(f"{about} fails: {reason}")):
-                return found(*arguments, **options)
-
-        return guarded
+        return guarded(found, lambda reason: ExportError(f"{about} fails: {reason}"))
 
 
 _VECTORS, _MAPS = "edgebone_export.heads.vectors", "edgebone_export.heads.maps"

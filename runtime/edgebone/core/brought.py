@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from edgebone.core.errors import EdgeboneError
@@ -68,6 +69,29 @@ def load_brought(group: str, name: str, kind: type | None = None) -> Any:
     return found
 
 
+def loading(group: str, name: str, about: str, error: type[EdgeboneError]) -> AbstractContextManager[None]:
+    """Return a guard for the import of what a package provides: exceptions become one line that says how to go on.
+
+    Args:
+        group: The group of entry points.
+        name: The name in it.
+        about: What it is, and whose, for messages: ``source mine:// of the package mine``.
+        error: The type of error to raise.
+    """
+    return foreign(lambda reason: error(f"{about} cannot be loaded: {reason}; {advice(group, name)}"))
+
+
+def guarded(function: Callable[..., Any], refusal: Refusal) -> Callable[..., Any]:
+    """Wrap a package's function: its exceptions become the error that ``refusal`` makes."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        with foreign(refusal):
+            return function(*arguments, **options)
+
+    return call
+
+
 class Brought:
     """An object of another package: exceptions of its methods become one line that names the package.
 
@@ -83,15 +107,7 @@ class Brought:
     def __getattr__(self, name: str) -> Any:
         """Return the object's attribute; methods are guarded."""
         found = getattr(self._inner, name)
-        if not callable(found):
-            return found
-
-        @functools.wraps(found)
-        def call(*arguments: Any, **options: Any) -> Any:
-            with foreign(self._refusal):
-                return found(*arguments, **options)
-
-        return call
+        return guarded(found, self._refusal) if callable(found) else found
 
 
 def make_brought(
@@ -120,7 +136,7 @@ def make_brought(
         EdgeboneError: Of type ``error``: it cannot be imported, fails, or makes something else.
     """
     what = f"{about} of {who_brings(group, name)}"
-    with foreign(lambda reason: error(f"{what} cannot be loaded: {reason}; {advice(group, name)}")):
+    with loading(group, name, what, error):
         make = load_brought(group, name)
 
     def refusal(reason: str) -> EdgeboneError:

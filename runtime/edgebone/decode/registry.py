@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from numpy.typing import NDArray
 
-from edgebone.core.brought import advice, load_brought, names_brought, who_brings
+from edgebone.core.brought import load_brought, loading, names_brought, who_brings
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.foreign import foreign
 from edgebone.core.geometry import Geometry
@@ -83,7 +83,7 @@ def _from_package(decoder: str) -> DecoderSpec | None:
     if decoder not in names_brought(GROUP):
         return None
     about = f"decoder {decoder} of {who_brings(GROUP, decoder)}"
-    with foreign(lambda reason: BundleError(f"{about} cannot be loaded: {reason}; {advice(GROUP, decoder)}")):
+    with loading(GROUP, decoder, about, BundleError):
         spec: DecoderSpec = load_brought(GROUP, decoder, DecoderSpec)
     reader = None if spec.box_reader is None else _guarded_reader(spec.box_reader, about)
     return replace(spec, make=_guarded(spec, about), box_reader=reader)

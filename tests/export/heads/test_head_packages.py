@@ -26,9 +26,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_of_the_page_fit_a_head_and_run_it(data: Path, tmp_path: Path, installed: dict[str, str]) -> None:
     photo = data / "pictures" / "green" / "0.png"
-    places = {"BUNDLE": str(data / "net.bundle"), "pictures": str(data / "pictures"), "photo.jpg": str(photo)}
+    places = {"BUNDLE": data / "net.bundle", "pictures": data / "pictures", "photo.jpg": photo}
     env = {**installed, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    fit, run = ([places.get(word, word) for word in words] for words in page_commands(PAGE))
+    fit, run = page_commands(PAGE, places)
     done = edgebone(*fit, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert "nearest-mean: 15 pictures to fit on; accuracy 100.0 % on held-out pictures" in done.stdout

@@ -82,11 +82,10 @@ def test_doctor_lists_a_packages_engine_and_replays_the_golden_sample_on_it(
 
 
 def test_the_commands_of_the_page_run(colors_bundle: Path, photo: Path, installed: dict[str, str]) -> None:
-    commands = page_commands(PAGE)
+    commands = page_commands(PAGE, {"BUNDLE": colors_bundle, "photo.jpg": photo})
     assert len(commands) == 2
     for words in commands:
-        places = {"BUNDLE": str(colors_bundle), "photo.jpg": str(photo)}
-        done = edgebone(*(places.get(word, word) for word in words), env=installed)
+        done = edgebone(*words, env=installed)
         assert done.returncode == 0, done.stderr
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +24,11 @@ def write_shots(folder: Path) -> Path:
     return folder
 
 
-def commands_of(page: str, places: Mapping[str, object]) -> list[list[str]]:
-    return [[str(places.get(word, word)) for word in words] for words in page_commands(PAGES / f"{page}.md")]
-
-
 def test_the_source_of_the_page_gives_its_frames(
     colors_bundle: Path, tmp_path: Path, installed: dict[str, str]
 ) -> None:
     shots = write_shots(tmp_path / "shots")
-    (command,) = commands_of("source", {"BUNDLE": colors_bundle})
+    (command,) = page_commands(PAGES / "source.md", {"BUNDLE": colors_bundle})
     done = edgebone(*command, cwd=tmp_path, env=installed)
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[1].split()[0] for line in done.stdout.splitlines()] == ["red", "green", "blue"]
@@ -49,7 +44,7 @@ def test_the_source_of_the_page_gives_its_frames(
 
 def test_the_sink_of_the_page_writes_its_file(colors_bundle: Path, tmp_path: Path, installed: dict[str, str]) -> None:
     Image.fromarray(picture(GREEN)[..., ::-1].copy()).save(tmp_path / "photo.jpg")
-    (command,) = commands_of("sink", {"BUNDLE": colors_bundle})
+    (command,) = page_commands(PAGES / "sink.md", {"BUNDLE": colors_bundle})
     for more in ((), ("--append",)):
         done = edgebone(*command, *more, cwd=tmp_path, env=installed)
         assert done.returncode == 0, done.stderr
@@ -66,7 +61,7 @@ def test_the_step_of_the_page_tells_what_was_seen(
     colors_bundle: Path, tmp_path: Path, installed: dict[str, str]
 ) -> None:
     write_video(tmp_path / "video.mp4", [RED] * 10 + [GREEN] * 10 + [BLUE] * 5, fps=10)
-    (command,) = commands_of("step", {"BUNDLE": colors_bundle, "tally=60": "tally=1"})
+    (command,) = page_commands(PAGES / "step.md", {"BUNDLE": colors_bundle, "tally=60": "tally=1"})
     done = edgebone(*command, cwd=tmp_path, env=installed)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in (tmp_path / "tallies.jsonl").read_text().splitlines()]
