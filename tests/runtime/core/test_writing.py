@@ -41,7 +41,7 @@ COMMAND_KILLER = ROOT / "tests" / "support" / "killed_commands.py"
 KINDS = ("folder", "zip", "head", "gallery")
 GRAPH = "onnx/fp32.onnx"
 # Either program takes more of them by hand.
-RANDOM_KILLS, COMMAND_KILLS = 40, 1
+RANDOM_KILLS, COMMAND_KILLS = 40, 2
 WRITERS, UPDATES = 4, 10
 
 

@@ -320,7 +320,7 @@ def test_a_fork_is_refused_the_engine_and_may_load_its_own(colors_bundle: Path, 
 
 # Storms. `benchmarks/reload_storm.py` goes on for as long as it is told.
 
-STORM_S = 10
+STORM_S = 30
 
 
 def _lives(outcome: Outcome) -> None:
