@@ -17,8 +17,8 @@ from edgebone.vision.shelf import Shelf
 from edgebone.vision.shelf_file import ShelfFile, read_shelf
 from support.bundles import write_colors_bundle
 from support.camera_servers import wait_for
-from support.program import PROGRAM, edgebone
-from support.shelves import BOTTOM, FULL, HAND, JUICE, MILK, TOP, by_color, changed, lines, tiles, write_shelf
+from support.program import PROGRAM, edgebone, lines_of
+from support.shelves import BOTTOM, FULL, HAND, JUICE, MILK, TOP, by_color, changed, tiles, write_shelf
 
 SIDE = 120
 
@@ -139,7 +139,7 @@ def test_one_photograph_is_enough_when_that_is_asked_for(tmp_path: Path) -> None
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["event"] for line in told] == ["low_stock", "misplaced", "stock"]
     assert told[-1]["zones"] == {"top": {"green": 2, "blue": 1}, "bottom": {"blue": 3}}
-    assert "reasons" not in lines(tmp_path / "counts")[0]
+    assert "reasons" not in lines_of(tmp_path / "counts")[0]
 
 
 def test_sighup_loads_the_file_of_the_shelf_again_also_while_no_frame_comes(tmp_path: Path) -> None:

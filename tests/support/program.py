@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
@@ -55,13 +56,16 @@ def write_package(target: Path, name: str, entries: Mapping[str, Mapping[str, st
     return {"PYTHONPATH": str(target)}
 
 
-def page_commands(page: Path) -> list[list[str]]:
-    """The commands that a page of docs/extending shows behind the one that installs its package."""
+def page_commands(page: Path, places: Mapping[str, object] = MappingProxyType({})) -> list[list[str]]:
+    """The commands that a page of docs/extending shows behind the one that installs its package.
+
+    ``places`` says what stands for a word of the page.
+    """
     (block,) = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     install_line, *commands = (shlex.split(line, comments=True) for line in block.splitlines())
     assert install_line == ["pip", "install", f"./docs/extending/{page.stem}"]
     assert all(program == "edgebone" for program, *_ in commands)
-    return [words for _, *words in commands]
+    return [[str(places.get(word, word)) for word in words] for _, *words in commands]
 
 
 def start(*arguments: object, **settings: Any) -> subprocess.Popen[str]:

@@ -66,7 +66,3 @@ def changed(colors: list[Bgr], **places: Bgr) -> list[Bgr]:
     for place, color in places.items():
         now[int(place[1:])] = color
     return now
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -26,7 +26,7 @@ from edgebone.vision.shelf_file import ShelfError, facings_of, read_shelf
 from support.bundles import write_colors_bundle
 from support.camera_servers import wait_for
 from support.pictures import RED
-from support.program import PROGRAM, edgebone, hear_ctrl_c
+from support.program import PROGRAM, edgebone, hear_ctrl_c, lines_of
 from support.shelves import (
     BOTTOM,
     FULL,
@@ -39,7 +39,6 @@ from support.shelves import (
     Bgr,
     by_color,
     changed,
-    lines,
     tiles,
     write_shelf,
 )
@@ -274,14 +273,14 @@ def test_the_program_counts_by_a_head_with_classes(tmp_path: Path) -> None:
         "--events", tmp_path / "events.jsonl", "--video", tmp_path / "out.mp4",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = lines(tmp_path / "events.jsonl")
+    told = lines_of(tmp_path / "events.jsonl")
     assert [(item["event"], item["zone"], item["product"], item["count"], item["frame"]) for item in told] == [
         ("low_stock", "top", "green", 1, 10),
         ("misplaced", "top", "red", 2, 10),
         ("misplaced", "top", "red", 2, 10),
     ]
     assert [item.get("facing") for item in told] == [None, [0, 0], [0, 1]]
-    counts = lines(tmp_path / "counts.jsonl")
+    counts = lines_of(tmp_path / "counts.jsonl")
     assert [item["frame"] for item in counts] == list(range(14))
     assert counts[-1]["zones"] == {"top": {"green": 1, "red": 2}, "bottom": {"blue": 3}}
     assert counts[0]["embedded"] == 6
@@ -296,7 +295,7 @@ def test_the_program_counts_by_a_head_with_classes(tmp_path: Path) -> None:
     capture.release()
     again = edgebone("shelf", bundle, video, "--shelf", shelf, "--every", 5, "--jsonl", tmp_path / "few.jsonl")
     assert again.returncode == 0, again.stderr
-    assert [item["frame"] for item in lines(tmp_path / "few.jsonl")] == [0, 5, 10]
+    assert [item["frame"] for item in lines_of(tmp_path / "few.jsonl")] == [0, 5, 10]
 
 
 def test_a_pipeline_counts_and_never_has_the_model_look_at_a_whole_frame(tmp_path: Path) -> None:
@@ -349,8 +348,8 @@ def test_the_program_counts_by_a_gallery(layout_bundle: Path, tmp_path: Path) ->
     asked = ("shelf", layout_bundle, shots, "--gallery", tmp_path / "products.gallery", "--events", events)
     done = edgebone(*asked, "--shelf", write_shelf(tmp_path), "--jsonl", tmp_path / "counts.jsonl")
     assert done.returncode == 0, done.stderr
-    assert lines(tmp_path / "counts.jsonl")[2]["zones"] == {"top": {"milk": 2, "unknown": 1}, "bottom": {"juice": 3}}
-    (told,) = lines(events)
+    assert lines_of(tmp_path / "counts.jsonl")[2]["zones"] == {"top": {"milk": 2, "unknown": 1}, "bottom": {"juice": 3}}
+    (told,) = lines_of(events)
     assert (told["event"], told["product"], told["count"], told["frame"]) == ("low_stock", "milk", 1, 4)
     assert told["position_s"] is None
     other = write_shelf(tmp_path, {**TOP, "expected": [{"product": "milch"}]})
@@ -410,7 +409,7 @@ def test_a_camera_is_watched_until_it_is_interrupted(colors_bundle: Path, tmp_pa
     assert running.returncode == 130
     assert out.startswith("top: ")
     assert error.splitlines()[-1] == "edgebone: interrupted"
-    found = lines(counts)
+    found = lines_of(counts)
     assert len(found) >= 5
     assert found[0]["position_s"] is None or found[0]["position_s"] >= 0
     capture = cv2.VideoCapture(str(video))
@@ -486,7 +485,7 @@ def test_a_gallery_that_changes_is_taken_over_and_signals_lose_no_file(
     assert "top: milk 0, tea 1, unknown 2" in out
     assert not list(tmp_path.glob(".*partial*"))
     capture = cv2.VideoCapture(str(video))
-    assert abs(capture.get(cv2.CAP_PROP_FRAME_COUNT) - len(lines(counts))) <= 1
+    assert abs(capture.get(cv2.CAP_PROP_FRAME_COUNT) - len(lines_of(counts))) <= 1
     capture.release()
 
 
