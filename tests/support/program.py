@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -25,6 +27,20 @@ def edgebone(*arguments: object, **settings: Any) -> subprocess.CompletedProcess
         [str(PROGRAM), *map(str, arguments)],
         capture_output=True, text=True, timeout=120, check=False, env=environment, **settings,
     )  # fmt: skip
+
+
+def run_on_a_terminal(*arguments: object) -> str:
+    """What a person would see."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen([str(PROGRAM), *map(str, arguments)], stdout=follower, stderr=follower, close_fds=True)
+    os.close(follower)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(leader, 4096):
+            seen += piece
+    os.close(leader)
+    process.wait()
+    return seen.decode()
 
 
 def install(target: Path, *packages: Path) -> dict[str, str]:

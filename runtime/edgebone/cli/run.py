@@ -31,7 +31,7 @@ def run_command(
     ],
     engine: options.Engine = "auto",
     precision: options.Precision = None,
-    hint: options.Hint = "latency",
+    hint: stream_options.Hint = None,
     threads: options.Threads = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="The number of classes in a result.", rich_help_panel=RESULT)
@@ -130,9 +130,10 @@ def run_command(
             opened.callback(item.close)
         if writes_video and len(sources) > 1:
             raise typer.BadParameter("a video needs a single source; run the sources one by one")
+        offline = not any(item.live for item in sources) and [item.frame_count for item in sources] != [1]
         load_again = functools.partial(
-            load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, top_k=top_k, score=score,
-            iou=iou, classes=classes, class_agnostic=class_agnostic or None, frame_in_graph=frame_in_graph,
+            load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, offline=offline, top_k=top_k,
+            score=score, iou=iou, classes=classes, class_agnostic=class_agnostic or None, frame_in_graph=frame_in_graph,
             every=dict(head_every or ()),
         )  # fmt: skip
         model = closing.enter_context(load_again())

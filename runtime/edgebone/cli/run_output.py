@@ -30,7 +30,7 @@ def say_engine(model: Model) -> None:
         if isinstance(engine, KeepsCompiled) and engine.cached is not None and not engine.from_cache:
             note(f"compiled for this machine at first use; cached in {engine.cached.path.parent}")
         reason = next(fit.reason for fit in model.choice.fits if fit.candidate == model.candidate)
-        note(f"engine: {model.engine.name}, {model.engine.precision} ({reason})")
+        note(f"engine: {model.engine.name}, {model.engine.precision}, {model.candidate.hint} hint ({reason})")
 
 
 def printing(sources: Sequence[Source], json: bool, events: bool) -> list[Sink]:

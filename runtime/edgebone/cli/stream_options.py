@@ -103,6 +103,15 @@ Classes = Annotated[
         rich_help_panel=RESULT,
     ),
 ]
+Hint = Annotated[
+    Literal["latency", "throughput"] | None,
+    typer.Option(
+        "--hint",
+        help="latency, or throughput for several runs in flight, if the engine supports it. Default: this machine's "
+        "plan (edgebone tune), or throughput for files and latency for cameras.",
+        rich_help_panel=ENGINE,
+    ),
+]
 Iou = Annotated[
     float | None,
     typer.Option(

@@ -58,8 +58,9 @@ def load(
     *,
     engine: str = "auto",
     precision: str | None = None,
-    hint: str = "latency",
+    hint: str | None = None,
     threads: int | None = None,
+    offline: bool = False,
     top_k: int | None = None,
     score: float | None = None,
     iou: float | None = None,
@@ -70,8 +71,8 @@ def load(
 ) -> Model:
     """Load a bundle into the engine that fits this machine best.
 
-    Without an engine or precision, the bundle's plan for this machine, measured by ``edgebone tune``, is followed. A
-    plan that predates the installation of a suitable engine is not, and a warning is logged.
+    Without an engine, precision, hint or threads, the bundle's plan for this machine, measured by ``edgebone tune``, is
+    followed. A plan that predates the installation of a suitable engine is not, and a warning is logged.
 
     Args:
         path: The bundle's directory or zip.
@@ -79,8 +80,11 @@ def load(
         precision: ``fp32``; ``bf16`` where engine and processor support it; the precision of one of the bundle's
             variants; or ``auto``, the default without a plan: the fastest that the bundle proves to return FP32's
             answers and that reproduces the golden sample here, else FP32.
-        hint: ``latency``, or ``throughput`` for several runs in flight.
+        hint: ``latency``, or ``throughput`` for several runs in flight; None for the plan's, or without a plan for
+            ``latency``, and ``throughput`` if ``offline``.
         threads: Threads for inference; None uses every core.
+        offline: Whether many frames come from files, where their number per second counts, rather than from cameras,
+            where the age of each result does.
         top_k: The number of classes in a result; None keeps the bundle's number.
         score: The score threshold for boxes, 0 to 1; None keeps the bundle's.
         iou: The overlap from which a worse box of the same class is dropped, 0 to 1; None keeps the bundle's.
@@ -101,7 +105,8 @@ def load(
     machine = this_machine(engine)
 
     def fitting(manifest: Manifest) -> Choice:
-        options = candidates(manifest, engine, precision or "auto", hint=hint, threads=threads)
+        spread = hint or ("throughput" if offline else "latency")
+        options = candidates(manifest, engine, precision or "auto", hint=spread, threads=threads)
         choice = choose(options, machine, manifest.variants)
         plan = planned(manifest, machine) if (engine, precision, hint, threads) == _UNSAID else None
         return choice if plan is None else plan_first(plan, choice, machine, manifest)
@@ -143,7 +148,7 @@ def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
     check_classes(bundle.manifest, classes)
 
 
-_UNSAID = ("auto", None, "latency", None)
+_UNSAID = ("auto", None, None, None)
 _log = logging.getLogger("edgebone.engines")
 
 

@@ -20,7 +20,7 @@ from edgebone.sources.video import VideoFile
 from support.bundles import tampered, two_heads_bundle, write_boxes_bundle, write_colors_bundle
 from support.machine import needs
 from support.pictures import BLUE, GREEN, RED, picture, write_video
-from support.program import PROGRAM, edgebone, hear_ctrl_c
+from support.program import PROGRAM, edgebone, hear_ctrl_c, run_on_a_terminal
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="the program is not installed beside this Python")
 
@@ -213,6 +213,16 @@ def test_pictures_print_a_line_each(colors_bundle: Path, tmp_path: Path) -> None
     assert edgebone("run", colors_bundle, tmp_path).stdout == done.stdout
     assert edgebone("run", colors_bundle, names[0], "--top-k", 1).stdout.count("%") == 1
     assert edgebone("run", colors_bundle, *names, "--frames", 2).stdout.count("\n") == 2
+
+
+def test_files_run_for_throughput_and_cameras_and_single_pictures_for_latency(
+    colors_bundle: Path, tmp_path: Path
+) -> None:
+    one, _ = save(tmp_path / "1.png"), save(tmp_path / "2.png")
+    assert ", throughput hint (" in run_on_a_terminal("run", colors_bundle, tmp_path)
+    assert ", latency hint (" in run_on_a_terminal("run", colors_bundle, one)
+    assert ", latency hint (" in run_on_a_terminal("run", colors_bundle, tmp_path, "--hint", "latency")
+    assert ", latency hint (" in run_on_a_terminal("run", colors_bundle, "synthetic://64x48@30", "--frames", 2)
 
 
 def test_json_lines_are_whole_and_alone_on_stdout(colors_bundle: Path, tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
-import pty
 import re
 import resource
 import shutil
@@ -39,6 +37,7 @@ from edgebone.engines.tensorrt.provenance import differences, key_of, provenance
 from edgebone.engines.tensorrt.settings import CompileSettings, Target, parse_target
 from edgebone.engines.tensorrt.timing_cache import load_timing_cache, save_timing_cache
 from support.bundles import colors_onnx, write_colors_bundle, write_meanwhile
+from support.program import run_on_a_terminal
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 RTX = Target("tensorrt-rtx", ("SM86",))
@@ -54,21 +53,6 @@ def run(arguments: list[object], largest_file: int | None = None) -> subprocess.
     return subprocess.run(
         [str(program), *map(str, arguments)], capture_output=True, text=True, check=False, preexec_fn=limit
     )
-
-
-def run_on_a_terminal(arguments: list[object]) -> str:
-    """What a person would see."""
-    program = Path(sys.executable).with_name("edgebone")
-    leader, follower = pty.openpty()
-    process = subprocess.Popen([str(program), *map(str, arguments)], stdout=follower, stderr=follower, close_fds=True)
-    os.close(follower)
-    seen = b""
-    with contextlib.suppress(OSError):
-        while piece := os.read(leader, 4096):
-            seen += piece
-    os.close(leader)
-    process.wait()
-    return seen.decode()
 
 
 def graph(node: onnx.NodeProto, *constants: onnx.TensorProto, output: int = TensorProto.FLOAT) -> bytes:
@@ -380,14 +364,14 @@ def test_openvino_is_compiled_into_the_users_cache(
     assert not first[0].was_there
     assert list((tmp_path / "edgebone" / "openvino").iterdir())
     assert all(item.was_there for item in compile_with_openvino(str(colors_bundle)))
-    assert "compiled for this machine" not in run_on_a_terminal(["run", colors_bundle, "synthetic://64x48@30?frames=1"])
+    assert "compiled for this machine" not in run_on_a_terminal("run", colors_bundle, "synthetic://64x48@30?frames=1")
     # One that is damaged costs time, nothing else.
     for path in (tmp_path / "edgebone" / "openvino").iterdir():
         path.write_bytes(path.read_bytes()[:40])
     done = run(["run", colors_bundle, "synthetic://64x48@30?frames=3", "--engine", "openvino"])
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "edgebone")
-    shown = run_on_a_terminal(["run", colors_bundle, "synthetic://64x48@30?frames=1", "--engine", "openvino"])
+    shown = run_on_a_terminal("run", colors_bundle, "synthetic://64x48@30?frames=1", "--engine", "openvino")
     assert f"compiled for this machine at first use; cached in {tmp_path}" in shown
 
 

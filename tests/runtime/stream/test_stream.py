@@ -15,6 +15,7 @@ import pytest
 import edgebone
 from edgebone.core.errors import EngineError, SourceError, TensorError
 from edgebone.core.frame import Frame
+from edgebone.core.machine import usable_cores
 from support.pictures import BLUE, GREEN, RED, picture, write_video
 from support.sources import Scripted
 
@@ -40,6 +41,25 @@ def reading() -> list[threading.Thread]:
 
 COLORS = [BLUE, GREEN, RED, RED, GREEN, BLUE, BLUE] * 9
 NAMES = {BLUE: "blue", GREEN: "green", RED: "red"}
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core runs one at a time")
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_model_for_throughput_has_as_many_runs_in_flight_as_it_benefits_from(
+    colors_bundle: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with edgebone.load(colors_bundle, engine=engine, offline=True) as model:
+        depth = model.engine.in_flight
+        assert depth > 1
+        run = model.engine._run  # type: ignore[attr-defined]
+        together = threading.Barrier(depth, timeout=30)
+
+        def wait_for_the_others(feeds: Any) -> Any:
+            together.wait()
+            return run(feeds)
+
+        monkeypatch.setattr(model.engine, "_run", wait_for_the_others)
+        assert len(list(model.stream([picture(RED)] * 2 * depth))) == 2 * depth
 
 
 def test_every_frame_of_a_video_comes_once_in_order_with_its_own_result(model: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -127,7 +128,16 @@ def test_load_follows_the_plan_unless_told_otherwise(tmp_path: Path, photos: Pat
         # One picture is run in the plan's batch, and so are seven.
         assert model(str(photos / "1.png")).label == "green"  # type: ignore[union-attr]
         assert [item.label for item in model([picture(RED)] * 7)] == ["red"] * 7  # type: ignore[union-attr]
-    for said in ({"engine": "openvino"}, {"precision": "fp32"}, {"threads": 2}, {"hint": "throughput"}):
+    with edgebone.load(bundle, offline=True) as model:
+        assert model.candidate.batch == 4
+    own: tuple[dict[str, Any], ...] = (
+        {"engine": "openvino"},
+        {"precision": "fp32"},
+        {"threads": 2},
+        {"hint": "throughput"},
+        {"hint": "latency"},
+    )
+    for said in own:
         with edgebone.load(bundle, **said) as model:
             assert model.candidate.batch is None
 

@@ -70,8 +70,8 @@ class OnnxRuntimeEngine:
         if hint == "throughput" and device == "cpu":
             threads = threads or 1
             self.in_flight = max(1, usable_cores() // threads)
-        # On the CPU its idle threads spin and occupy cores that preprocessing needs.
-        self.overlaps = device != "cpu"
+        # On the CPU the idle threads of a run that has every core spin, on cores that preprocessing needs.
+        self.overlaps = device != "cpu" or self.in_flight > 1
         self._batch_range = batch_range
         self._kept = None if cache is None or device != "tensorrt" else _place(cache, batch_range)
         ort = _import_onnxruntime(device)
