@@ -30,7 +30,7 @@ class Detections(Shown):
             corner of the first pixel.
         confidence: float32, shape (n,), 0 to 1, descending.
         class_id: int64, shape (n,): the class's index in the bundle's labels.
-        data: Further arrays of length n by name; ``class_name`` holds the classes' names.
+        data: Further arrays by name, whose first axis is n; ``class_name`` holds the classes' names.
         tracker_id: int64, shape (n,): the number of each box's object within its source, from 1; -1 for a box without a
             track yet. None if tracking is off.
     """
@@ -44,13 +44,17 @@ class Detections(Shown):
     def __post_init__(self) -> None:
         """Reject arrays whose shapes do not match."""
         n = len(self.xyxy)
-        shapes: dict[str, NDArray[Any]] = {"confidence": self.confidence, "class_id": self.class_id, **self.data}
+        columns: dict[str, NDArray[Any]] = {"confidence": self.confidence, "class_id": self.class_id}
         if self.tracker_id is not None:
-            shapes["tracker_id"] = self.tracker_id
-        if self.xyxy.shape != (n, 4) or any(array.shape != (n,) for array in shapes.values()):
+            columns["tracker_id"] = self.tracker_id
+        if (
+            self.xyxy.shape != (n, 4)
+            or any(array.shape != (n,) for array in columns.values())
+            or any(array.shape[:1] != (n,) for array in self.data.values())
+        ):
             raise ValueError(
                 f"detections need xyxy (n, 4) and n of everything else, got xyxy {self.xyxy.shape}, "
-                + ", ".join(f"{name} {array.shape}" for name, array in shapes.items())
+                + ", ".join(f"{name} {array.shape}" for name, array in {**columns, **self.data}.items())
             )
 
     @classmethod

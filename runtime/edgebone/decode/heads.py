@@ -69,21 +69,21 @@ def _either(words: Sequence[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def need_heads(heads: Mapping[str, Head], task: Task[Any], who: str, bundle: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of all heads of a task; at least one must exist.
+def need_heads(
+    heads: Mapping[str, Head], tasks: Sequence[Task[Any]], who: str, bundle: str | os.PathLike[str]
+) -> tuple[str, ...]:
+    """Return the names of all heads of these tasks; at least one must exist.
 
     Args:
         heads: The bundle's heads.
-        task: The task.
-        who: Who needs them, and what for, for the message: ``tracking follows``.
+        tasks: The tasks.
+        who: Who needs them, and what for, for the message: ``tracking follows boxes``.
         bundle: The bundle's path, for the message.
 
     Raises:
-        BundleError: No head has the task.
+        BundleError: No head has one of the tasks.
     """
-    found = tuple(heads_of(heads, task))
+    found = tuple(heads_of(heads, *tasks))
     if not found:
-        raise BundleError(
-            f"{who} {task.returns}, and {os.fspath(bundle)} has no head that returns any; it has {listed(heads)}"
-        )
+        raise BundleError(f"{who}, and {os.fspath(bundle)} has no head that returns any; it has {listed(heads)}")
     return found

@@ -43,8 +43,8 @@ from edgebone.model.running import Prepared, Ran, ran
 from edgebone.preprocess import Pixels, plan, preprocess
 from edgebone.sources.given import Color, to_bgr
 from edgebone.stream.turns import check_rates
+from edgebone.tasks.boxed import BOXED
 from edgebone.tasks.choosing import check_classes, only_classes
-from edgebone.tasks.detection import DETECTION
 
 if TYPE_CHECKING:
     from edgebone.sources.limits import Limited
@@ -144,7 +144,7 @@ def load(
 def _check_classes(bundle: Bundle, classes: Collection[str] | None) -> None:
     if classes is None:
         return
-    need_heads(bundle.manifest.heads, DETECTION, "classes choose", bundle.path)
+    need_heads(bundle.manifest.heads, BOXED, "classes choose boxes", bundle.path)
     check_classes(bundle.manifest, classes)
 
 

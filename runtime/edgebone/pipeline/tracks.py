@@ -17,7 +17,7 @@ from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
 from edgebone.decode.heads import heads_of, need_heads
 from edgebone.pipeline.step import Step
-from edgebone.tasks.detection import DETECTION
+from edgebone.tasks.boxed import BOXED, boxes_of, with_tracks
 from edgebone.vision import Tracking, Zones, draw_zones
 from edgebone.vision.zone_file import Line, Zone, ZoneFile, read_zones
 
@@ -49,7 +49,7 @@ class Tracks(Step):
             BundleError: The model has no boxes.
             EdgeboneError: It does not have them on every frame, or a zone counts a class that it lacks.
         """
-        finders = need_heads(model.manifest.heads, DETECTION, "tracking follows", model.bundle.path)
+        finders = need_heads(model.manifest.heads, BOXED, "tracking follows boxes", model.bundle.path)
         for name in finders:
             rate = model.head_every.get(name, 1)
             if rate != 1:
@@ -62,7 +62,7 @@ class Tracks(Step):
 
     def _check_labels(self, file: ZoneFile, model: Model) -> None:
         """Reject a zone or a line that would count nothing."""
-        finders = heads_of(model.manifest.heads, DETECTION)
+        finders = heads_of(model.manifest.heads, *BOXED)
         labels = {label for name in finders for label in model.manifest.heads[name].labels}
         places: list[Zone | Line] = [*file.zones, *file.lines]
         for place in places:
@@ -95,7 +95,7 @@ class Tracks(Step):
         return self._follow("", frame, results, events), events
 
     def _follow(self, name: str, frame: Frame, head: Result, events: list[Event]) -> Result:
-        boxes = DETECTION.of(head)
+        boxes = boxes_of(head)
         if boxes is None:
             return head
         if name not in self._trackings:
@@ -103,7 +103,8 @@ class Tracks(Step):
         tracked = self._trackings[name].update(frame, boxes)
         if self._zones is not None:
             events += self._zones.update(frame, tracked, name)
-        return tracked
+        assert tracked.tracker_id is not None
+        return with_tracks(head, tracked.tracker_id)
 
     def draw(self, image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
         """Draw the zones and their counts onto a frame."""

@@ -10,7 +10,7 @@ from edgebone.core.errors import BundleError
 from edgebone.core.manifest import Manifest
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import HeadResults, Result, Results
-from edgebone.tasks.detection import DETECTION
+from edgebone.tasks.boxed import boxes_of, only_rows
 
 _LISTED = 10
 
@@ -30,7 +30,7 @@ def check_classes(manifest: Manifest, classes: Collection[str]) -> None:
 
 
 def only_classes(results: Results, classes: Collection[str]) -> Results:
-    """Return the results with only the boxes of these classes; other results are kept."""
+    """Return the results with only the boxes of these classes; results without boxes are kept."""
     wanted = {classes} if isinstance(classes, str) else set(classes)
     if isinstance(results, dict):
         return HeadResults((name, _only_of(result, wanted)) for name, result in results.items())
@@ -38,5 +38,7 @@ def only_classes(results: Results, classes: Collection[str]) -> Results:
 
 
 def _only_of(result: Result, wanted: set[str]) -> Result:
-    boxes = DETECTION.of(result)
-    return result if boxes is None else boxes[np.array([label in wanted for label in boxes.labels], bool)]
+    boxes = boxes_of(result)
+    if boxes is None:
+        return result
+    return only_rows(result, np.array([label in wanted for label in boxes.labels], bool))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError
 from edgebone.core.results import Result, Results
 
@@ -30,6 +31,10 @@ class Task(Generic[R]):
             nothing learns from them.
         one_score_a_label: Whether an output holds a score for each label, so that Triton can return the labels itself.
         has_labels: Whether its heads have named classes.
+        own: Tells its results from those of other tasks with the same class; None if no other task has the class.
+        boxes: Returns the boxes of a result, row for row; None if its results have none. Results with boxes are frozen
+            dataclasses that are indexed by rows as :class:`edgebone.core.detections.Detections` are, and have its
+            fields ``data`` and ``tracker_id``; see :mod:`edgebone.tasks.boxed`.
     """
 
     name: str
@@ -44,10 +49,12 @@ class Task(Generic[R]):
     writer: str = ""
     one_score_a_label: bool = False
     has_labels: bool = False
+    own: Callable[[R], bool] | None = None
+    boxes: Callable[[R], Detections] | None = None
 
     def of(self, result: object) -> R | None:
         """Return the result if it is of this task, else None."""
-        return result if isinstance(result, self.result) else None
+        return result if isinstance(result, self.result) and (self.own is None or self.own(result)) else None
 
     def pick(self, results: Results, head: str) -> R:
         """Return a head's result from a frame's results.

@@ -45,4 +45,5 @@ DETECTION = Task(
     drawing="edgebone.sinks.annotate:BOXES",
     writer="edgebone.labelling:Boxes",
     has_labels=True,
+    boxes=lambda result: result,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -115,6 +116,16 @@ def test_suppression_is_greedy(seed: int, n: int, iou: float) -> None:
     wanted = greedy(boxes, scores, classes, iou)
     np.testing.assert_array_equal(found.confidence, scores[wanted])
     np.testing.assert_array_equal(found.class_id, classes[wanted])
+
+
+def test_further_data_may_have_more_axes_and_goes_with_its_boxes() -> None:
+    found = detect(head("boxes@1"), SOME)
+    corners = np.arange(3 * 4 * 2, dtype=np.float32).reshape(3, 4, 2)
+    turned = dataclasses.replace(found, data={**found.data, "xyxyxyxy": corners})
+    np.testing.assert_array_equal(turned[[2, 0]]["xyxyxyxy"], corners[[2, 0]])
+    np.testing.assert_array_equal(turned[1]["xyxyxyxy"], corners[1:2])
+    with pytest.raises(ValueError, match=r"xyxyxyxy \(2, 4, 2\)"):
+        dataclasses.replace(found, data={"xyxyxyxy": corners[:2]})
 
 
 def test_more_boxes_than_a_result_holds_are_cut_after_suppression() -> None:

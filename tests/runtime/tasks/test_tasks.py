@@ -146,7 +146,7 @@ def test_a_head_is_found_by_its_task_or_the_answer_says_what_there_is() -> None:
     assert heads_of(heads, detection) == {"cars": detection, "more": detection}
     assert find_head(heads, classification, None, "a shelf") == ("kind", classification)
     assert find_head(heads, (classification, detection), "more", "a shelf") == ("more", detection)
-    assert need_heads(heads, detection, "tracking follows", "a.bundle") == ("cars", "more")
+    assert need_heads(heads, (detection,), "tracking follows boxes", "a.bundle") == ("cars", "more")
     everything = "kind: classification@1, cars: yolox@1, more: ssd@1"
     for tasks, name, words in (
         (detection, None, f"a test needs one head with boxes, the bundle has 2 ({everything}); name one with --head"),
@@ -159,9 +159,9 @@ def test_a_head_is_found_by_its_task_or_the_answer_says_what_there_is() -> None:
             find_head(heads, tasks, name, "a test", advice="look elsewhere")
         assert str(caught.value) == words
     with pytest.raises(
-        BundleError, match=f"needs an eye boxes, and b has no head that returns any; it has {everything[:10]}"
+        BundleError, match=f"an eye needs boxes, and b has no head that returns any; it has {everything[:10]}"
     ):
-        need_heads({"kind": heads["kind"]}, detection, "needs an eye", "b")
+        need_heads({"kind": heads["kind"]}, (detection,), "an eye needs boxes", "b")
     with pytest.raises(BundleError, match="head odd needs decoder odd@1"):
         find_head({"odd": Head("odd@1", ("x",))}, detection, None, "a test")
 
