@@ -34,6 +34,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     foreign.yolox(folder / "yolox_nano.onnx", 80)
     foreign.ultralytics(folder / "yolo11n.onnx", 80)
     foreign.lanes(folder / "twinlitenet.onnx")
+    foreign.depth(folder / "depth.onnx")
+    (folder / "depths").mkdir()
+    with Image.open(photos[0]) as photo:
+        np.save(folder / "depths" / photos[0].with_suffix(".npy").name, np.full(photo.size[::-1], 2.0))
     names = [path.name for path in photos]
     images = [{"id": index, "file_name": name} for index, name in enumerate(names)]
     box = {"id": 1, "image_id": 0, "category_id": 17, "bbox": [10, 10, 100, 100], "area": 10000, "iscrowd": 0}

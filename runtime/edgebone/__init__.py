@@ -27,6 +27,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
     from edgebone.core.anomaly import Anomaly
+    from edgebone.core.depth import DepthMap
     from edgebone.core.detections import Detections
     from edgebone.core.errors import EdgeboneError
     from edgebone.core.frame import Frame
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Anomaly": "edgebone.core.anomaly",
     "Classification": "edgebone.core.results",
+    "DepthMap": "edgebone.core.depth",
     "Detections": "edgebone.core.detections",
     "EdgeboneError": "edgebone.core.errors",
     "Embedding": "edgebone.core.results",
@@ -64,6 +66,7 @@ _HOMES = {
 __all__ = [
     "Anomaly",
     "Classification",
+    "DepthMap",
     "Detections",
     "EdgeboneError",
     "Embedding",

@@ -28,7 +28,7 @@ from edgebone_export.importers.arrange import (
     in_numbers,
     parse_columns,
 )
-from edgebone_export.importers.publishers import FileMetadata
+from edgebone_export.importers.publishers import ANY, FileMetadata
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ _KINDS = {
     "multilabel": _Kind("multilabel@1", "labels", vector=True),
     "regression": _Kind("regression@1", "values", vector=True),
     "segmentation": _Kind("segmentation@1", "segmentation"),
+    "depth": _Kind("depth@1", "depth", needs_labels=False),
     "embedding": _Kind("embedding@1", "embedding", needs_labels=False, vector=True),
     "features": _Kind("features@1", "features", needs_labels=False),
     "raw": _Kind("raw@1", "raw", needs_labels=False),
@@ -206,7 +207,7 @@ def _plan(
                 f"head {name}: {len(labels)} class names given, but the file's own metadata ({said.publisher}) has "
                 f"{len(said.labels)}"
             )
-    own = said.settings if kind.needs_labels else {}
+    own = {} if spec.decoder in ANY else said.settings
     params = {**kind.params, **own, **spec.params}
     axis = params.pop("batch_axis", 0)
     if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool) or axis < 0):
@@ -216,6 +217,11 @@ def _plan(
     if unit not in (None, *get_args(Unit)):
         raise ExportError(f"head {name}: unit must be pixels or relative, found {unit}")
     names = tuple(labels or ()) if kind.needs_labels else ()
+    if kind.decoder == "depth@1" and "unit" not in params:
+        raise ExportError(
+            f"head {name}: say what the numbers are: --set unit=metres (distances from the camera) or --set "
+            "unit=relative (larger is nearer, as MiDaS, DPT and Depth Anything return)"
+        )
     if kind.decoder == "regression@1":
         params, names = {"names": list(names), **params}, ()
     outputs = _output_names(name, spec, kind, {key: values[0] for key, values in runs.items()}, single)

@@ -57,6 +57,8 @@ def check_meaning(
         if head.decoder == "detr@1":
             _shares(name, outputs[head.outputs[1]])
         doubts += _boxes(name, head, rows, size_hw)
+    elif head.decoder == "depth@1":
+        doubts += _depths(name, head, outputs[head.outputs[0]])
     elif head.decoder in ("classification@1", "multilabel@1"):
         doubts += _classes(name, head, outputs[head.outputs[0]].astype(np.float64))
     values = [outputs[item].astype(np.float64) for item in head.outputs]
@@ -89,6 +91,18 @@ def _classes(name: str, head: Head, scores: NDArray[np.float64]) -> list[str]:
             f"head {name}: all scores are {low:.3g} to {high:.3g}, as if they were already probabilities, but the head "
             "applies a sigmoid; if they are probabilities: --set activation=none"
         ]
+    return []
+
+
+def _depths(name: str, head: Head, depths: NDArray[Any]) -> list[str]:
+    low, high = float(depths.min()), float(depths.max())
+    if head.params["unit"] == "metres" and low < -_ROUNDING:
+        raise ExportError(
+            f"head {name}: distances are {low:.3g} to {high:.3g} metres, but none is negative: --set unit=relative, if "
+            "larger is nearer"
+        )
+    if high - low <= _ROUNDING * abs(high):
+        return [f"head {name}: all depths are {low:.3g} to {high:.3g}: pass pictures with near and far: --samples"]
     return []
 
 

@@ -49,9 +49,10 @@ _TASKS = {
     "segment": (),
     "pose": (),
     "obb": (),
-    "depth": (),
+    "depth": ("depth",),
 }
-_ANY = ("raw", "embedding", "features")
+ANY = ("raw", "embedding", "features")
+"""Decoders of any task, which take none of the task's settings."""
 
 
 def read_metadata(metadata: Mapping[str, str]) -> FileMetadata:
@@ -81,16 +82,19 @@ def _ultralytics(metadata: Mapping[str, str]) -> FileMetadata:
             f"the file's metadata has task {task} with kpt_shape {metadata['kpt_shape'][:40]}, which only pose has"
         )
     labels, size_hw = _names(metadata["names"]), _size(metadata["imgsz"])
-    decoders = (*_TASKS[task], *_ANY)
+    decoders = (*_TASKS[task], *ANY)
     if task == "classify":
         # Its last layer is a softmax; data/augment.py, classify_transforms().
         return FileMetadata(
             "ultralytics", "ultralytics-classify", None, labels, size_hw, task, decoders, {"activation": "none"}
         )
+    if task == "depth":
+        # models/yolo/depth/predict.py: pictures are stretched, the head returns exp() of a logarithm of metres.
+        return FileMetadata("ultralytics", "stretch", None, labels, size_hw, task, decoders, {"unit": "metres"})
     if metadata.get("head") == "RTDETRDecoder":
         # models/rtdetr/predict.py: pictures are stretched, boxes are fractions.
         settings = {"columns": [*CENTERED, "score", "class"], "unit": "relative"}
-        rows = ("yolo-end2end", *_ANY)
+        rows = ("yolo-end2end", *ANY)
         return FileMetadata("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
     return FileMetadata("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
 

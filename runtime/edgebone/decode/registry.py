@@ -31,6 +31,7 @@ ROWS = {
     "anomaly@1": "edgebone.decode.anomaly:SPEC",
     "boxes@1": "edgebone.decode.boxes:SPEC",
     "classification@1": "edgebone.decode.classification:SPEC",
+    "depth@1": "edgebone.decode.depth:SPEC",
     "detr@1": "edgebone.decode.detr:SPEC",
     "embedding@1": "edgebone.decode.embedding:SPEC",
     "features@1": "edgebone.decode.features:SPEC",

@@ -14,8 +14,8 @@ from edgebone.core.manifest import Head
 from edgebone.evaluate.annotated_sizes import check_masks
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
+from edgebone.evaluate.pairs import pair_files
 from edgebone.evaluate.predictor import Predictor
-from edgebone.sources.folders import in_order, pictures_in
 from edgebone.sources.images import open_picture
 from edgebone.tasks.segmentation import SEGMENTATION
 
@@ -60,23 +60,9 @@ def read_masks(data: Path, images: Path | None) -> list[MaskedPicture]:
         SourceError: A folder is missing, a mask has no picture, or masks are in the stored orientation of pictures that
             EXIF rotates.
     """
-    masks = data / "masks" if (data / "masks").is_dir() else data
-    folder = images or (data / "images" if (data / "images").is_dir() else data.parent / "images")
-    for wanted, what in ((masks, "masks"), (folder, "pictures")):
-        if not wanted.is_dir():
-            raise SourceError(f"{wanted}: no such folder of {what}; --images DIR names the folder of the pictures")
-    pictures = {path.stem: path for path in pictures_in(folder)}
-    found = in_order(
-        path for path in masks.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")
-    )
-    for path in found:
-        if path.stem not in pictures:
-            raise SourceError(f"{path}: there is no picture of that name in {folder}")
-    if not found:
-        raise SourceError(f"{masks}: no masks (.png) in it")
-    pairs = [MaskedPicture(pictures[path.stem], path) for path in found]
-    check_masks(masks, ((pair.picture, pair.mask) for pair in pairs))
-    return pairs
+    masks, found = pair_files(data, images, "masks", (".png",))
+    check_masks(masks, found)
+    return [MaskedPicture(picture, mask) for picture, mask in found]
 
 
 def evaluate_segmentation(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edgebone.core.anomaly import Anomaly
+from edgebone.core.depth import DepthMap
 from edgebone.core.detections import Detections
 from edgebone.core.frame import Frame
 from edgebone.core.place import load_place
@@ -40,6 +41,7 @@ _MASK_OPACITY = 0.45
 # Indexed by 128ths of the threshold.
 _LEAST_HEAT = 112
 _HEAT_OPACITY = 0.55
+_DEPTH_OPACITY = 0.8
 _HEAT_BGR = np.array([(0, min(max(2 * (level - 128), 0), 255), 255) for level in range(256)], np.uint8)
 Row = tuple[str, float | None]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -117,6 +119,20 @@ def _heat(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Ano
             level = cv2.convertScaleAbs(result.map, alpha=per_threshold)
             tinted = cv2.addWeighted(canvas, 1 - _HEAT_OPACITY, _HEAT_BGR[level], _HEAT_OPACITY, 0)
             np.copyto(canvas, tinted, where=(level >= _LEAST_HEAT)[..., None])
+
+
+def _depth(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[DepthMap]) -> None:
+    """Colour by depth, the nearest brightest, from the picture's own nearest to its farthest."""
+    for result in results:
+        if result.geometry.source_hw == canvas.shape[:2]:
+            values = result.full_size()
+            seen = np.isfinite(values)
+            low, high = float(result.values.min()), float(result.values.max())
+            level = (np.where(seen, values, low) - low) * np.float32(255 / max(high - low, 1e-12))
+            near = 255 - level if result.unit == "metres" else level
+            tint = cv2.applyColorMap(near.clip(0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+            tinted = cv2.addWeighted(canvas, 1 - _DEPTH_OPACITY, tint, _DEPTH_OPACITY, 0)
+            np.copyto(canvas, tinted, where=seen[..., None])
 
 
 def _areas(canvas: NDArray[np.uint8], image_bgr: NDArray[np.uint8], results: Sequence[SegmentationMap]) -> None:
@@ -285,5 +301,6 @@ TEXT: Drawing[Result] = Drawing(_sentence)
 CLASSES = Drawing(_classes)
 LABELS = Drawing(_labels)
 HEAT: Drawing[Anomaly] = Drawing(_sentence, _heat)
+DEPTH: Drawing[DepthMap] = Drawing(_sentence, _depth)
 BOXES: Drawing[Detections] = Drawing(_no_text, _boxes)
 AREAS: Drawing[SegmentationMap] = Drawing(_no_text, _areas, _legend)

@@ -8,6 +8,7 @@ from edgebone.core.results import Result
 from edgebone.tasks.anomaly import ANOMALY
 from edgebone.tasks.classification import CLASSIFICATION
 from edgebone.tasks.contract import Task
+from edgebone.tasks.depth import DEPTH
 from edgebone.tasks.detection import DETECTION
 from edgebone.tasks.embedding import EMBEDDING
 from edgebone.tasks.features import FEATURES
@@ -19,6 +20,7 @@ from edgebone.tasks.segmentation import SEGMENTATION
 
 # In drawing order: areas first, so that they do not cover boxes.
 TASKS: tuple[Task[Any], ...] = (
+    DEPTH,
     SEGMENTATION,
     ANOMALY,
     DETECTION,

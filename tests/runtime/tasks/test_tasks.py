@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from edgebone.core.anomaly import Anomaly
+from edgebone.core.depth import DepthMap
 from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError
+from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head
 from edgebone.core.matches import Matches
 from edgebone.core.place import load_place
@@ -61,6 +63,10 @@ def anomaly(score: float) -> Anomaly:
     return Anomaly(score, 1.0, np.full((2, 2), score, FLOATS))
 
 
+def depth(*values: float) -> DepthMap:
+    return DepthMap(np.array([values], FLOATS), "metres", Geometry((1, 2), (1, 2), (1.0, 1.0), (0.0, 0.0)))
+
+
 def numbers(*values: float) -> Regression:
     return Regression(("x", "y"), np.array(values, FLOATS))
 
@@ -84,6 +90,7 @@ ANSWERS: dict[str, tuple[Any, set[str], list[tuple[Any, float]]]] = {
     "regression": (numbers(3, 4), set(), [(numbers(3, 4), 1), (numbers(3, 5), 0.8), (numbers(30, 40), 0)]),
     "detection": (boxes(0, 20), {"car"}, [(boxes(20, 0), 1), (boxes(0), 0.5), (boxes(), 0)]),
     "segmentation": (areas(2), {"road"}, [(areas(2), 1), (areas(1), 0.75), (areas(0), 0.5)]),
+    "depth": (depth(1, 3), set(), [(depth(1, 3), 1), (depth(2, 3), 0.75), (depth(9, 9), 0)]),
     "anomaly": (anomaly(0.5), {"anomaly"}, [(anomaly(0.9), 1), (anomaly(2.0), 0)]),
     "embedding": (vector(1, 0), {"embedding"}, [(vector(2, 0), 1), (vector(0, 1), 0), (vector(0, 0), 0)]),
     "features": (maps(1, 0), {"featuremaps"}, [(maps(2, 0), 1), (maps(-1, 0), -1)]),
