@@ -35,6 +35,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     foreign.ultralytics(folder / "yolo11n.onnx", 80)
     foreign.lanes(folder / "twinlitenet.onnx")
     foreign.depth(folder / "depth.onnx")
+    said = {"author": "Ultralytics", "stride": "32", "imgsz": "[64, 96]", "names": "{0: 'cat', 1: 'cup'}"}
+    foreign.yolo_pose(folder / "yolo11n-pose.onnx", 2, 5, 3, {**said, "task": "pose", "kpt_shape": "[5, 3]"})
+    foreign.yolo_obb(folder / "yolo11n-obb.onnx", 2, {**said, "task": "obb"})
     (folder / "depths").mkdir()
     with Image.open(photos[0]) as photo:
         np.save(folder / "depths" / photos[0].with_suffix(".npy").name, np.full(photo.size[::-1], 2.0))
@@ -44,6 +47,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     categories = [{"id": 17, "name": "cat"}]
     content = {"images": images, "annotations": [box], "categories": categories}
     (folder / "instances.json").write_text(json.dumps(content))
+    own = {"keypoints": [20, 20, 2] * 5, "num_keypoints": 5, "segmentation": [[10, 10, 110, 10, 110, 110, 10, 110]]}
+    for name in ("people.json", "turned.json"):
+        (folder / name).write_text(json.dumps({**content, "annotations": [{**box, **own}]}))
     (folder / "masks").mkdir()
     with Image.open(photos[0]) as photo:
         Image.new("L", photo.size, 1).save(folder / "masks" / photos[0].with_suffix(".png").name)

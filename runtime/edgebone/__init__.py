@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgebone.core.detections import Detections
     from edgebone.core.errors import EdgeboneError
     from edgebone.core.frame import Frame
+    from edgebone.core.keypoints import KeyPoints
     from edgebone.core.machine import Machine
     from edgebone.core.matches import Matches
     from edgebone.core.results import Classification, Embedding, FeatureMaps, MultiLabel, RawTensors, Regression
@@ -50,6 +51,7 @@ _HOMES = {
     "FeatureMaps": "edgebone.core.results",
     "Frame": "edgebone.core.frame",
     "Gallery": "edgebone.gallery.gallery",
+    "KeyPoints": "edgebone.core.keypoints",
     "Limited": "edgebone.sources.limits",
     "Limits": "edgebone.sources.limits",
     "Machine": "edgebone.core.machine",
@@ -73,6 +75,7 @@ __all__ = [
     "FeatureMaps",
     "Frame",
     "Gallery",
+    "KeyPoints",
     "Limited",
     "Limits",
     "Machine",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from edgebone.core.detections import Detections
 from edgebone.core.errors import OutputError, SourceError
 from edgebone.core.frame import Frame
+from edgebone.core.keypoints import KeyPoints
+from edgebone.core.oriented import CORNERS
 from edgebone.core.place import load_place
 from edgebone.core.results import ABSTAIN, Classification
 from edgebone.core.segmentation import SegmentationMap
@@ -34,6 +36,9 @@ from edgebone.sources.images import describe_pages, is_picture, read_pages
 from edgebone.sources.undamaged import undamaged
 from edgebone.tasks.table import TASKS
 
+# From this confidence on a keypoint is more likely visible than not.
+_LEAST_VISIBLE = 0.5
+
 WRITTEN = tuple(task for task in TASKS if task.writer)
 
 
@@ -43,7 +48,7 @@ class Labelled:
 
     Attributes:
         head: The head that labelled it.
-        kind: ``segmentation``, ``classification`` or ``detection``.
+        kind: Its task, such as ``detection``.
         pictures: The number of labelled pictures.
         undecided: The number of pictures left out because the head abstains.
         unreadable: Pictures that could not be read, with the reason, including files with unreadable further pages.
@@ -75,7 +80,8 @@ def label(
 
     It holds ``images/`` with a PNG per picture, ``labels.txt`` with a class name per line, and by the head's kind:
     ``masks/`` with a PNG of class ids per picture; ``labels.csv`` with ``file,label,class_index``; or
-    ``instances.json`` in COCO's format, with the class's line number in ``labels.txt``, from 1, as ``category_id``.
+    ``instances.json`` in COCO's format, with the class's line number in ``labels.txt``, from 1, as ``category_id``;
+    keypoints as COCO has them, the corners of oriented boxes as their ``segmentation``.
 
     Args:
         model: The teacher.
@@ -281,18 +287,26 @@ class Boxes:
 
     def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
         self._path = folder / "instances.json"
-        self._categories = [{"id": index, "name": name} for index, name in enumerate(labels, start=1)]
+        self._categories: list[dict[str, Any]] = [
+            {"id": index, "name": name} for index, name in enumerate(labels, start=1)
+        ]
         self._images: list[dict[str, Any]] = []
         self._boxes: list[dict[str, Any]] = []
 
     def add(self, stem: str, size_hw: tuple[int, ...], result: Detections) -> list[int]:
         """Record a picture's boxes; return their classes."""
+        return self._add(stem, size_hw, result, [{}] * len(result))
+
+    def _add(
+        self, stem: str, size_hw: tuple[int, ...], result: Detections, more: Sequence[Mapping[str, Any]]
+    ) -> list[int]:
+        """Record a picture's boxes, with what else each annotation holds."""
         height, width = size_hw
         image = len(self._images) + 1
         self._images.append({"id": image, "file_name": f"{stem}.png", "height": height, "width": width})
         corners = result.xyxy.clip(0, (width, height, width, height)).tolist()
-        for (left, top, right, bottom), class_id, score in zip(
-            corners, result.class_id.tolist(), result.confidence.tolist(), strict=True
+        for (left, top, right, bottom), class_id, score, own in zip(
+            corners, result.class_id.tolist(), result.confidence.tolist(), more, strict=True
         ):
             wide, high = right - left, bottom - top
             self._boxes.append(
@@ -304,6 +318,7 @@ class Boxes:
                     "area": wide * high,
                     "iscrowd": 0,
                     "score": score,
+                    **own,
                 }
             )
         return sorted(set(result.class_id.tolist()))
@@ -312,6 +327,33 @@ class Boxes:
         """Write the file."""
         whole = {"images": self._images, "annotations": self._boxes, "categories": self._categories}
         self._path.write_bytes(msgspec.json.encode(whole))
+
+
+class Keypoints(Boxes):
+    """``instances.json``, in COCO's format with keypoints; those more likely visible than not are."""
+
+    def add(self, stem: str, size_hw: tuple[int, ...], result: KeyPoints) -> list[int]:  # type: ignore[override]
+        """Record a picture's objects; return their classes."""
+        seen = np.ones(result.xy.shape[:2]) if result.keypoint_confidence is None else result.keypoint_confidence
+        points = np.concatenate([result.xy, 2.0 * (seen >= _LEAST_VISIBLE)[..., None]], axis=2)
+        points *= points[..., 2:] > 0
+        names, edges = result.skeleton.names, result.skeleton.edges
+        for category in self._categories:
+            category |= {"keypoints": list(names), "skeleton": [[a + 1, b + 1] for a, b in edges]}
+        more = [
+            {"keypoints": row.reshape(-1).round(3).tolist(), "num_keypoints": int((row[:, 2] > 0).sum())}
+            for row in points
+        ]
+        return self._add(stem, size_hw, result.boxes, more)
+
+
+class Oriented(Boxes):
+    """``instances.json``, in COCO's format with the four corners of each box as its segmentation."""
+
+    def add(self, stem: str, size_hw: tuple[int, ...], result: Detections) -> list[int]:
+        """Record a picture's boxes; return their classes."""
+        corners = result[CORNERS].reshape(len(result), 8).round(3).tolist()
+        return self._add(stem, size_hw, result, [{"segmentation": [row]} for row in corners])
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -161,6 +161,33 @@ def depth(path: Path, metadata: dict[str, str] | None = None, negative: bool = F
     return net.save(path, metadata)
 
 
+def yolo_pose(
+    path: Path,
+    classes: int,
+    keypoints: int,
+    dims: int,
+    metadata: dict[str, str] | None = None,
+    unit: Sequence[float] = (HW[1], HW[0]),
+) -> Path:
+    """YOLOv8-pose's form: a column per box of 64x96, with keypoints all over the input."""
+    net = Foreign()
+    spread = np.array([*unit, 1][:dims] * keypoints, np.float32)
+    points = net.node("Mul", net.node("Sigmoid", net.cells(keypoints * dims, 3.0)), net.constant(spread))
+    rows = net.node("Concat", net.boxes((HW[1], HW[0])), net.scores(classes), points, axis=2)
+    net.give(net.node("Transpose", rows, perm=[0, 2, 1]), (4 + classes + keypoints * dims, CELLS))
+    return net.save(path, metadata)
+
+
+def yolo_obb(path: Path, classes: int, metadata: dict[str, str] | None = None, turn: float = np.pi) -> Path:
+    """YOLOv8-obb's form: a column per box of 64x96, turned by up to three quarters of ``turn``."""
+    net = Foreign()
+    share = net.node("Sub", net.node("Sigmoid", net.cells(1, 3.0)), net.constant(np.float32(0.25)))
+    angle = net.node("Mul", share, net.constant(np.float32(turn)))
+    rows = net.node("Concat", net.boxes((HW[1], HW[0])), net.scores(classes), angle, axis=2)
+    net.give(net.node("Transpose", rows, perm=[0, 2, 1]), (5 + classes, CELLS))
+    return net.save(path, metadata)
+
+
 def lanes(path: Path) -> Path:
     """TwinLiteNet's form: two outputs of two classes a pixel."""
     net = Foreign()

@@ -134,6 +134,24 @@ def yolov8(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tupl
     return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id)
 
 
+def yolov8_pose(
+    build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
+) -> ir.Value:
+    """Decode one column per box, with keypoints after the classes, to (n, k, 6 + …)."""
+    best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
+    points = best.columns(4 + len(decoding.head.labels), decoding.shapes[0][1])
+    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id, points)
+
+
+def yolov8_obb(
+    build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
+) -> ir.Value:
+    """Decode one column per oriented box, with the angle after the classes, to (n, k, 7)."""
+    best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
+    angle = best.columns(4 + len(decoding.head.labels), decoding.shapes[0][1])
+    return build.rows(best.columns(0, 4), best.score, best.class_id, angle)
+
+
 def detr(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:
     """Decode logits, and boxes as fractions of the picture, to (n, k, 6)."""
     scores, boxes = inputs
@@ -184,7 +202,7 @@ def yolox(
 
 
 class _Best:
-    """The k best boxes of an output with one row or column per box: four values, objectness or not, classes.
+    """The k best boxes of an output with one row or column per box: four values, objectness or not, classes, more.
 
     Attributes:
         place: Indices of the boxes, (n, k).
@@ -198,7 +216,8 @@ class _Best:
         self._build, self._output, self._columns_axis = build, output, columns_axis
         self._boxes_axis = 3 - columns_axis
         k = min(decoding.boxes, decoding.shapes[0][self._boxes_axis])
-        scores = columns(build, output, columns_axis, 4 + objectness, decoding.shapes[0][columns_axis])
+        first = 4 + objectness
+        scores = columns(build, output, columns_axis, first, first + len(decoding.head.labels))
         object_score = columns(build, output, columns_axis, 4, 5) if objectness else None
         # With no negative factor, the largest product is the product with the largest factor, rounded identically.
         later = object_score if object_score is not None and is_share(object_score) else None
@@ -308,6 +327,6 @@ class Build:
         half = self.op("Mul", size, self.constant(np.float32(0.5)))
         return self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
 
-    def rows(self, boxes: ir.Value, score: ir.Value, class_id: ir.Value) -> ir.Value:
-        """Concatenate boxes, scores and classes to (n, k, 6)."""
-        return self.op("Concat", boxes, score, class_id, axis=2)
+    def rows(self, boxes: ir.Value, score: ir.Value, class_id: ir.Value, *more: ir.Value) -> ir.Value:
+        """Concatenate boxes, scores, classes and what else there is to (n, k, 6 or more)."""
+        return self.op("Concat", boxes, score, class_id, *more, axis=2)

@@ -28,6 +28,7 @@ from edgebone_export.importers.arrange import (
     in_numbers,
     parse_columns,
 )
+from edgebone_export.importers.keypoint_settings import keypoint_settings
 from edgebone_export.importers.publishers import ANY, FileMetadata
 
 
@@ -77,6 +78,10 @@ _KINDS = {
     "yolov8": _Kind("yolov8@1", "detections", {"score": 0.25, "iou": 0.7}, written=("unit",)),
     "yolo-end2end": _Kind("boxes@1", "detections", {"score": 0.25, "iou": None}, written=("columns", "unit")),
     "detr": _Kind("detr@1", "detections", {"score": 0.5, "iou": None}, written=("columns", "unit")),
+    "yolov8-pose": _Kind("yolov8-pose@1", "keypoints", {"score": 0.25, "iou": 0.7}),
+    "yolo-pose-end2end": _Kind("keypoints@1", "keypoints", {"score": 0.25, "iou": None}),
+    "yolov8-obb": _Kind("yolov8-obb@1", "oriented", {"score": 0.25, "iou": 0.7}),
+    "yolo-obb-end2end": _Kind("oriented@1", "oriented", {"score": 0.25, "iou": None}),
     "ssd": _Kind("ssd@1", "detections", {"score": 0.5, "iou": 0.45}),
     "classification": _Kind("classification@1", "classification", vector=True),
     "multilabel": _Kind("multilabel@1", "labels", vector=True),
@@ -222,6 +227,8 @@ def _plan(
             f"head {name}: say what the numbers are: --set unit=metres (distances from the camera) or --set "
             "unit=relative (larger is nearer, as MiDaS, DPT and Depth Anything return)"
         )
+    if kind.head == "keypoints":
+        params = keypoint_settings(name, params, names, said)
     if kind.decoder == "regression@1":
         params, names = {"names": list(names), **params}, ()
     outputs = _output_names(name, spec, kind, {key: values[0] for key, values in runs.items()}, single)

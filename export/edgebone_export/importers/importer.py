@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -18,11 +19,10 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.manifest import Head, ModelInfo, Parity, Preprocess, Weights
 from edgebone.core.reading import sha256_of
 from edgebone.decode import make_box_reader, spec_of
-from edgebone.decode.detections import BoxParams
+from edgebone.decode.registry import setting_names
 from edgebone.engines.batches import in_batches
 from edgebone.engines.onnxruntime.engine import OnnxRuntimeEngine
 from edgebone.preprocess import preprocess as fill
-from edgebone.tasks.detection import DETECTION
 from edgebone_export.bundling.assemble import (
     FILE,
     ExportReport,
@@ -238,7 +238,7 @@ def _decodings(heads: Mapping[str, Head], outputs: Mapping[str, NDArray[Any]], b
         shapes = tuple(tuple(int(size) for size in outputs[item].shape) for item in head.outputs)
         spec = spec_of(name, head)
         if spec.in_graph and outputs[head.outputs[0]].dtype.kind == "f":
-            suffix = "boxes" if spec.task is DETECTION else "classes"
+            suffix = "boxes" if spec.decoded else "classes"
             found[name] = Decoding(head, f"{name}_{suffix}", shapes, boxes)
     return found
 
@@ -247,9 +247,11 @@ def _final_head(head: Head, decoding: Decoding | None) -> Head:
     """Return the head as the runtime reads it."""
     if decoding is None:
         return head
-    if spec_of(decoding.output, head).task is DETECTION:
-        params = {key: value for key, value in head.params.items() if key in BoxParams.__struct_fields__}
-        return Head("boxes@1", (decoding.output,), head.labels, params)
+    decoded = spec_of(decoding.output, head).decoded
+    if decoded:
+        rows = Head(decoded, (decoding.output,), head.labels)
+        kept = setting_names(decoding.output, rows)
+        return msgspec.structs.replace(rows, params={key: item for key, item in head.params.items() if key in kept})
     return Head(head.decoder, (decoding.output,), head.labels)
 
 
@@ -265,7 +267,7 @@ def _final_reference(
     for name, head in final_heads.items():
         if name not in decodings:
             outputs.update({item: raw.outputs[item] for item in head.outputs})
-        elif spec_of(name, head).task is DETECTION:
+        elif spec_of(name, raw_heads[name]).decoded:
             outputs[head.outputs[0]] = _best_rows(name, raw_heads[name], raw.outputs, decodings[name], size_hw)
         else:
             values = raw.outputs[raw_heads[name].outputs[0]]
@@ -278,7 +280,7 @@ def _final_reference(
 def _best_rows(
     name: str, head: Head, outputs: Mapping[str, NDArray[Any]], decoding: Decoding, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Return the k best boxes of each picture, by the runtime's own reader: (n, k, 6)."""
+    """Return the k best boxes of each picture, by the runtime's own reader: (n, k, 6 or more)."""
     rows = _rows(name, head, outputs, size_hw)
     return np.stack([item[np.argsort(-item[:, 4], kind="stable")[: decoding.boxes]] for item in rows])
 
@@ -286,11 +288,12 @@ def _best_rows(
 def _rows(
     name: str, head: Head, outputs: Mapping[str, NDArray[Any]], size_hw: tuple[int, int]
 ) -> Iterator[NDArray[np.float32]]:
-    """Return all boxes of each picture, whatever their score, by the runtime's own reader: (k, 6)."""
+    """Return all boxes of each picture, whatever their score, by the runtime's own reader: (k, 6 or more)."""
     read = make_box_reader(name, head, specs_of(head.outputs, outputs), size_hw, score=0.0)
     for index in range(len(outputs[head.outputs[0]])):
-        xyxy, scores, class_id = read([outputs[item][index].astype(np.float32) for item in head.outputs])
-        yield np.concatenate([xyxy, scores[:, None], class_id[:, None]], axis=1, dtype=np.float32)
+        more: list[NDArray[np.float32]]
+        boxes, scores, class_id, *more = read([outputs[item][index].astype(np.float32) for item in head.outputs])
+        yield np.concatenate([boxes, scores[:, None], class_id[:, None], *more], axis=1, dtype=np.float32)
 
 
 def _parameter_count(model: ir.Model) -> int:

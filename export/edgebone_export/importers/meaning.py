@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.manifest import Head
+from edgebone.core.oriented import hull_rows
 from edgebone.decode.registry import ROWS
 from edgebone_export.errors import ExportError
 
@@ -41,7 +42,7 @@ def check_meaning(
         name: The head's name, for messages.
         head: The head, before any decoding in the graph.
         outputs: Its outputs by name, (n, …).
-        rows: For a detector: the best boxes of all pictures, (k, 6), before suppression.
+        rows: For a detector: the best boxes of all pictures, (k, 6 or more), before suppression.
         size_hw: Height and width of the network's input, in pixels.
 
     Returns:
@@ -56,6 +57,11 @@ def check_meaning(
             _scores(name, head, outputs)
         if head.decoder == "detr@1":
             _shares(name, outputs[head.outputs[1]])
+        if head.decoder in ("yolov8-obb@1", "oriented@1"):
+            _angles(name, rows[:, 6])
+            rows = hull_rows(rows).astype(np.float32)
+        if head.decoder in ("yolov8-pose@1", "keypoints@1"):
+            _points(name, head, rows, size_hw)
         doubts += _boxes(name, head, rows, size_hw)
     elif head.decoder == "depth@1":
         doubts += _depths(name, head, outputs[head.outputs[0]])
@@ -114,7 +120,7 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
         return [
             f"head {name}: no boxes in any verification picture, at any score; pass pictures with objects: --samples"
         ]
-    if decoder == "boxes@1":
+    if decoder in ("boxes@1", "keypoints@1", "oriented@1"):
         _class_ids(name, head, real[:, 5])
     boxes = real[:, :4].astype(np.float64)
     height, width = size_hw
@@ -155,6 +161,34 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
     return []
 
 
+def _angles(name: str, angles: NDArray[np.float32]) -> None:
+    """Reject degrees: a network's angle is within a turn."""
+    if len(angles) and float((np.abs(angles) > 2 * np.pi).mean()) > _NEVER:
+        raise ExportError(
+            f"head {name}: angles are {angles.min():.3g} to {angles.max():.3g}, as if in degrees, but they are read as "
+            "radians: multiply them by pi/180 before the export"
+        )
+
+
+def _points(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int, int]) -> None:
+    """Reject keypoints in another unit than their boxes, and confidences that are not probabilities."""
+    points = rows[rows[:, 4] > 0, 6:].reshape(-1, len(head.params["keypoints"]), head.params["dims"])
+    if not points.size:
+        return
+    low, high = float(points[..., 2:].min(initial=0)), float(points[..., 2:].max(initial=0))
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise ExportError(
+            f"head {name}: the keypoints' confidences are {low:.3g} to {high:.3g}, which are not probabilities: export "
+            "the network with its sigmoid"
+        )
+    largest = float(np.abs(points[..., :2]).max())
+    if min(size_hw) >= _LEAST_SIDE and largest <= _SHARE < float(np.abs(rows[:, :4]).max()):
+        raise ExportError(
+            f"head {name}: boxes are pixels, but no keypoint lies further than {largest:.3g} from the corner: they are "
+            "fractions of the sides; multiply them by the input's size before the export"
+        )
+
+
 def best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the best rows of a picture, (k, 6)."""
     return rows[np.argsort(-rows[:, 4], kind="stable")[:_BEST]]
@@ -165,9 +199,11 @@ def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
     decoder, first = head.decoder, outputs[head.outputs[0]]
     if decoder == "detr@1":
         return
-    if decoder == "boxes@1":
+    if decoder in ("boxes@1", "keypoints@1", "oriented@1"):
         # Empty rows have a class of -1, and may also have a score of -1.
         scores = first[..., 4][first[..., 5] >= 0]
+    elif decoder in ("yolov8-pose@1", "yolov8-obb@1"):
+        scores = first[:, 4 : 4 + len(head.labels)]
     else:
         scores = first[:, 4:] if decoder == "yolov8@1" else first if decoder == "ssd@1" else first[..., 4:]
     low, high = float(scores.min(initial=0)), float(scores.max(initial=0))

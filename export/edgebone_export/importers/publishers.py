@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ class FileMetadata:
         task: The network's task, in the publisher's term.
         decoders: Decoders that read such a network; empty allows any.
         settings: Settings of these decoders.
+        kpt_shape: The number of keypoints, and the values of each.
+        keypoint_names: Their names.
     """
 
     publisher: str = ""
@@ -39,6 +41,8 @@ class FileMetadata:
     task: str = ""
     decoders: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    kpt_shape: tuple[int, int] | None = None
+    keypoint_names: tuple[str, ...] | None = None
 
 
 # Ultralytics' tasks and the decoders that read them; raw reads the tensors of any task.
@@ -47,8 +51,8 @@ _TASKS = {
     "classify": ("classification",),
     "semantic": ("segmentation",),
     "segment": (),
-    "pose": (),
-    "obb": (),
+    "pose": ("yolov8-pose", "yolo-pose-end2end"),
+    "obb": ("yolov8-obb", "yolo-obb-end2end"),
     "depth": ("depth",),
 }
 ANY = ("raw", "embedding", "features")
@@ -96,7 +100,11 @@ def _ultralytics(metadata: Mapping[str, str]) -> FileMetadata:
         settings = {"columns": [*CENTERED, "score", "class"], "unit": "relative"}
         rows = ("yolo-end2end", *ANY)
         return FileMetadata("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
-    return FileMetadata("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
+    found = FileMetadata("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
+    if task == "pose":
+        shape = _kpt_shape(metadata.get("kpt_shape", "missing"))
+        return replace(found, kpt_shape=shape, keypoint_names=_kpt_names(metadata.get("kpt_names"), shape[0]))
+    return found
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -106,6 +114,27 @@ def _names(text: str) -> tuple[str, ...]:
         return tuple(str(names[index]) for index in range(len(names)))
     except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
         raise ExportError(f"the file's metadata lists its class names in an unknown form: {text[:80]}") from error
+
+
+def _kpt_shape(text: str) -> tuple[int, int]:
+    """Parse ``[17, 3]``: the number of keypoints, and 2 or 3 values of each."""
+    try:
+        count, dims = ast.literal_eval(text)
+        if not (isinstance(count, int) and count > 0 and dims in (2, 3)):
+            raise ValueError(f"{count}, {dims}")
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ExportError(f"the file's metadata has its kpt_shape in an unknown form: {text[:80]}") from error
+    return count, dims
+
+
+def _kpt_names(text: str | None, count: int) -> tuple[str, ...] | None:
+    """Parse ``{0: ['nose', …]}``, names by class; None where they are not one list of that length."""
+    try:
+        names = list(ast.literal_eval(text or "").values())
+        found = tuple(str(item) for item in names[0])
+    except (ValueError, SyntaxError, TypeError, AttributeError, IndexError, MemoryError, RecursionError):
+        return None
+    return found if len(found) == len(set(found)) == count and all(item == names[0] for item in names) else None
 
 
 def _size(text: str) -> tuple[int, int]:

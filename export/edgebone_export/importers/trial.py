@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,9 +27,8 @@ from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import rows, this_machine
 from edgebone.evaluate.annotated_sizes import check_inside
 from edgebone.selftest import replay
+from edgebone.tasks.boxed import BOXED, boxes_of
 from edgebone.tasks.classification import CLASSIFICATION
-from edgebone.tasks.contract import Task
-from edgebone.tasks.detection import DETECTION
 from edgebone_export.errors import ExportError, ParityError
 
 # Two implementations of one network differ by less; a wrong description reproduces next to nothing.
@@ -139,11 +137,11 @@ def check_expected(bundle: Path, expected: Expected, folder: Path) -> Agreement:
         ParityError: The bundle reproduces less than half of them.
         SourceError: A picture cannot be read, or an expected box reaches beyond it.
     """
-    task: Task[Any] = CLASSIFICATION if any(isinstance(item, str) for item in expected.values()) else DETECTION
+    tasks = (CLASSIFICATION,) if any(isinstance(item, str) for item in expected.values()) else BOXED
     found = of = 0
     with edgebone.load(bundle) as model:
         heads = model.manifest.heads
-        able = list(heads_of(heads, task))
+        able = list(heads_of(heads, *tasks))
         if len(able) != 1:
             raise ExportError(f"one head must return such answers, found {len(able)}; the bundle has {listed(heads)}")
         name, head = able[0], heads[able[0]]
@@ -175,7 +173,8 @@ def _hits(results: Results, name: str, answers: str | list[_Box]) -> NDArray[np.
         return np.array([CLASSIFICATION.pick(results, name).labels[0] == answers])
     if not answers:
         return np.zeros(0, np.bool_)
-    result = DETECTION.pick(results, name)
+    result = boxes_of(results[name] if isinstance(results, dict) else results)
+    assert result is not None
     wanted = np.array([box.bbox for box in answers], np.float64)
     wanted[:, 2:] += wanted[:, :2]
     same = np.array([[box.label == label for label in result.labels] for box in answers]).reshape(len(answers), -1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgebone.core.compare import REDUCED, Difference, compare, comparison_of, worst
+from edgebone.core.compare import REDUCED, ROWS, Difference, compare, comparison_of, worst
 from edgebone.core.manifest import Head, Parity
 from edgebone.core.tensors import Array
 
@@ -26,7 +26,7 @@ def measure_parity(
         for name in head.outputs:
             for a, b in zip(have, want, strict=True):
                 how = comparison_of(head, b[name].dtype)
-                shown = float(head.params["score"]) if how == "boxes" else 0.0
+                shown = float(head.params["score"]) if how in ROWS else 0.0
                 found.append(compare(a[name], b[name], how, REDUCED, shown))
     off = worst(found)
     agree = [item.top1 for item in found if item.top1 is not None]

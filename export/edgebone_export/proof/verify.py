@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgebone.core.boxes import matched_share
-from edgebone.core.compare import FP32, Comparison, Difference, compare, comparison_of, values_within
+from edgebone.core.compare import FP32, ROWS, Comparison, Difference, compare, comparison_of, values_within
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Parity, Preprocess
 from edgebone.core.tensors import TensorSpec
@@ -215,7 +215,7 @@ def rounding_note(backbone: Backbone, reference: Reference) -> str:
 
     PyTorch is compared with itself in double precision, on the first picture.
     """
-    if not {"boxes", "classes"}.isdisjoint(reference.comparisons.values()):
+    if not {*ROWS, "classes"}.isdisjoint(reference.comparisons.values()):
         # Selections jump, however little the scores differ.
         return ""
     try:

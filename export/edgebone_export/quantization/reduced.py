@@ -203,7 +203,7 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
 
 def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
     """Return how a head's answers are compared and the share that must match; None for numbers."""
-    # Every detector shows boxes; other decoders are listed one by one.
-    if spec_of(name, head).box_reader is not None:
+    # Every detector of boxes alone; other decoders are listed one by one.
+    if spec_of(name, head).task is DETECTION:
         return _boxes, _MOST
     return _KINDS.get(head.decoder)

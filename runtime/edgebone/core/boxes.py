@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 SAME_IOU = 0.99
 SAME_SCORE = 1e-3
 # A twentieth of a pixel: the effect of rounding on a box without an area, whose IoU means nothing.
-_SAME_PX = 0.05
+SAME_PX = 0.05
 
 
 def iou_matrix(a_xyxy: NDArray[Any], b_xyxy: NDArray[Any]) -> NDArray[np.float64]:
@@ -38,6 +38,15 @@ def _area(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
     return area
 
 
+def same_place(a_xyxy: NDArray[Any], b_xyxy: NDArray[Any], iou: float) -> NDArray[np.bool_]:
+    """Return which boxes of one list overlap another by ``iou``, or equal it but for rounding: bool (n, m)."""
+    near = np.ones((len(a_xyxy), len(b_xyxy)), np.bool_)
+    for side in range(4):
+        near &= np.abs(a_xyxy[:, None, side] - b_xyxy[None, :, side]) <= SAME_PX
+    overlap: NDArray[np.bool_] = iou_matrix(a_xyxy, b_xyxy) >= iou
+    return overlap | near
+
+
 def matched_share(
     a: NDArray[Any],
     b: NDArray[Any],
@@ -46,6 +55,7 @@ def matched_share(
     full: bool,
     iou: float = SAME_IOU,
     score_within: float = SAME_SCORE,
+    alike: NDArray[np.bool_] | None = None,
 ) -> float:
     """Return the share of each list's boxes that the other list also has: the smaller of both directions.
 
@@ -57,28 +67,37 @@ def matched_share(
             by rounding, and are not looked for either.
         iou: The overlap from which two boxes are the same.
         score_within: How far the scores of the same box may differ.
+        alike: bool, (n, m): the pairs that are the same in what rows do not hold, such as masks; None for all.
 
     Returns:
         0 to 1; 1 where there is nothing to look for.
     """
-    return min(_found(a, b, min_score, full, iou, score_within), _found(b, a, min_score, full, iou, score_within))
+    back = None if alike is None else alike.T
+    return min(
+        _found(a, b, min_score, full, iou, score_within, alike), _found(b, a, min_score, full, iou, score_within, back)
+    )
 
 
 def _found(
-    looked_for: NDArray[Any], among: NDArray[Any], min_score: float, full: bool, iou: float, within: float
+    looked_for: NDArray[Any],
+    among: NDArray[Any],
+    min_score: float,
+    full: bool,
+    iou: float,
+    within: float,
+    alike: NDArray[np.bool_] | None,
 ) -> float:
     lowest = min_score
     if full and len(among):
         last = float(among[:, 4].min())
         if last >= min_score:
             lowest = last + within
-    rows = looked_for[looked_for[:, 4] >= lowest]
+    clear = looked_for[:, 4] >= lowest
+    rows = looked_for[clear]
     if not len(rows):
         return 1.0
-    overlap = iou_matrix(rows[:, :4], among[:, :4]) >= iou
-    near = np.ones_like(overlap)
-    for side in range(4):
-        near &= np.abs(rows[:, None, side] - among[None, :, side]) <= _SAME_PX
     same = np.abs(rows[:, None, 4] - among[None, :, 4]) <= within
     same &= rows[:, None, 5] == among[None, :, 5]
-    return float(((overlap | near) & same).any(axis=1).mean())
+    if alike is not None:
+        same &= alike[clear]
+    return float((same_place(rows[:, :4], among[:, :4], iou) & same).any(axis=1).mean())

@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.boxes import SAME_IOU, SAME_SCORE, matched_share
+from edgebone.core.keypoints import same_keypoints
 from edgebone.core.manifest import Head
+from edgebone.core.oriented import hull_rows, same_oriented
 from edgebone.core.tensors import Array
 
-Comparison = Literal["values", "scores", "boxes", "classes"]
-"""How an output is compared: as values, as class scores with their best class, as boxes (n, k, 6), or as class maps."""
+Comparison = Literal["values", "scores", "boxes", "oriented", "keypoints_xy", "keypoints_xyc", "classes"]
+"""How an output is compared: as values; as class scores with their best class; as rows of boxes (n, k, 6), of oriented
+boxes (n, k, 7) or of boxes with keypoints of two values or three (n, k, 6 + …); or as class maps."""
+ROWS = frozenset[Comparison](("boxes", "oriented", "keypoints_xy", "keypoints_xyc"))
+"""The comparisons of rows, in which a box of the same class, score and place is searched for."""
 
 _LEAST_SIZE = 1e-12
 
@@ -86,6 +91,10 @@ def comparison_of(head: Head | None, dtype: np.dtype[Any]) -> Comparison:
     decoder = head.decoder if head is not None else ""
     if decoder.startswith("boxes@"):
         return "boxes"
+    if decoder.startswith("oriented@"):
+        return "oriented"
+    if head is not None and decoder.startswith("keypoints@"):
+        return "keypoints_xy" if head.params.get("dims") == 2 else "keypoints_xyc"
     if dtype.kind in "ui":
         return "classes"
     return "scores" if decoder.startswith("classification@") else "values"
@@ -94,7 +103,7 @@ def comparison_of(head: Head | None, dtype: np.dtype[Any]) -> Comparison:
 def compare_shown(have: Array, want: Array, head: Head | None, tolerance: Tolerance) -> Difference:
     """Compare a head's output; boxes from the head's score threshold up, or from the nearest score below it."""
     how = comparison_of(head, want.dtype)
-    shown = nearest_score(want, float(head.params["score"])) if head is not None and how == "boxes" else 0.0
+    shown = nearest_score(want, float(head.params["score"])) if head is not None and how in ROWS else 0.0
     return compare(have, want, how, tolerance, shown)
 
 
@@ -110,11 +119,16 @@ def compare(have: Array, want: Array, how: Comparison, tolerance: Tolerance, lea
     """
     if not np.isfinite(have).all():
         return Difference(np.inf, np.inf, 0.0, 0.0, 0.0, finite=False)
-    if how == "boxes":
+    if how in ROWS:
         # Rounding changes the order by score, so boxes are searched for, not compared row by row.
         shares = [
             matched_share(
-                a, b, min_score=least_score, full=tolerance.full, iou=tolerance.iou, score_within=tolerance.score_within
+                *((hull_rows(a), hull_rows(b)) if how == "oriented" else (a, b)),
+                min_score=least_score,
+                full=tolerance.full,
+                iou=tolerance.iou,
+                score_within=tolerance.score_within,
+                alike=_alike(a, b, how, tolerance.iou),
             )
             for a, b in zip(have, want, strict=True)
         ]
@@ -124,6 +138,13 @@ def compare(have: Array, want: Array, how: Comparison, tolerance: Tolerance, lea
     a, b = _rows(have.astype(np.float64)), _rows(want.astype(np.float64))
     top1 = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if how == "scores" else None
     return Difference(*_largest(a, b), float(_cosines(a, b).min()), top1=top1)
+
+
+def _alike(a: Array, b: Array, how: Comparison, iou: float) -> NDArray[np.bool_] | None:
+    """Return which rows are the same in what a box does not say: bool (n, m); None if boxes say all."""
+    if how == "oriented":
+        return same_oriented(a, b, iou)
+    return None if how == "boxes" else same_keypoints(a, b, iou, 2 if how == "keypoints_xy" else 3)
 
 
 def worst(differences: Sequence[Difference]) -> Difference:
@@ -157,7 +178,7 @@ def values_within(difference: Difference, tolerance: Tolerance) -> bool:
 
 
 def nearest_score(want: Array, least_score: float) -> float:
-    """Return the lowest score of boxes (…, 6) to look for: ``least_score``, at most half the best score."""
+    """Return the lowest score of boxes (…, 6 or more) to look for: ``least_score``, at most half the best score."""
     return min(least_score, float(want[..., 4].max(initial=0.0)) / 2)
 
 

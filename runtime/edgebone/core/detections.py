@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import missing
+from edgebone.core.oriented import ANGLE, CORNERS
 from edgebone.core.shown import Shown
 
 CLASS_NAME = "class_name"
@@ -30,7 +31,9 @@ class Detections(Shown):
             corner of the first pixel.
         confidence: float32, shape (n,), 0 to 1, descending.
         class_id: int64, shape (n,): the class's index in the bundle's labels.
-        data: Further arrays by name, whose first axis is n; ``class_name`` holds the classes' names.
+        data: Further arrays by name, whose first axis is n; ``class_name`` holds the classes' names. Oriented boxes
+            have ``xyxyxyxy``, float32 (n, 4, 2): their corners, see :func:`edgebone.core.oriented.corners_of`; and
+            ``angle``, float32 (n,), -π/2 to π/2; ``xyxy`` is the upright box around them.
         tracker_id: int64, shape (n,): the number of each box's object within its source, from 1; -1 for a box without a
             track yet. None if tracking is off.
     """
@@ -127,7 +130,7 @@ class Detections(Shown):
         """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
 
         As in COCO: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Tracked boxes
-        also have a ``tracker_id``, None for a box without a track yet.
+        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle.
         """
         boxes = self.xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
@@ -139,6 +142,10 @@ class Detections(Shown):
         if self.tracker_id is not None:
             for entry, tracker_id in zip(found, self.tracker_id.tolist(), strict=True):
                 entry["tracker_id"] = tracker_id if tracker_id >= 0 else None
+        if CORNERS in self.data:
+            turned = zip(self.data[CORNERS].astype(np.float64), self.data[ANGLE].tolist(), strict=True)
+            for entry, (corners, angle) in zip(found, turned, strict=True):
+                entry |= {CORNERS: corners.round(3).tolist(), ANGLE: round(angle, 6)}
         return {"detections": found}
 
     def __str__(self) -> str:

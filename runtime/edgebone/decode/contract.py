@@ -36,6 +36,7 @@ class DecoderSpec:
         may_be_empty: Whether an output may have no rows if nothing was found.
         in_graph: Place of the function that appends the same decoding to a graph, ``module:name``, imported only by
             ``edgebone import``; empty if only the host decodes.
+        decoded: The decoder that reads what ``in_graph`` returns; empty for the same one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class DecoderSpec:
     box_reader: Callable[..., Any] | None = None
     may_be_empty: bool = False
     in_graph: str = ""
+    decoded: str = ""
 
 
 def misfit(name: str, decoder: str, wanted: str, outputs: Sequence[TensorSpec]) -> BundleError:

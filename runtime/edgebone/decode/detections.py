@@ -19,11 +19,15 @@ from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import Decoder, DecoderSpec, as_float32, not_finite
 from edgebone.tasks.detection import DETECTION
 
+# Keeps logarithms and quotients of boxes without an area finite, as in ultralytics.
+_TINY = 1e-7
+
 Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]
 """Boxes (n, 4) as xyxy in network pixels, scores (n,), class ids (n,)."""
 BoxReader = Callable[[Sequence[Floats]], Candidates]
-"""Returns the boxes in one picture's outputs; may omit boxes below the score to save work."""
+"""Returns the boxes in one picture's outputs; may omit boxes below the score to save work. Readers of networks that
+return more of each box have it as a fourth item, (n, …)."""
 
 
 class BoxParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,34 +62,68 @@ def detector(name: str, params: BoxParams, labels: tuple[str, ...], read: BoxRea
     names = class_names(labels)
 
     def decode(tensors: Sequence[NDArray[Any]], geometry: Geometry) -> Detections:
-        floats = [as_float32(tensor) for tensor in tensors]
-        for tensor in floats:
-            # A sum is not finite if a term is not, and costs a fifth of checking each.
-            if not np.isfinite(tensor.sum(dtype=np.float64)):
-                raise not_finite(name)
-        xyxy, scores, class_id = read(floats)
-        keep = np.flatnonzero(scores >= params.score)
-        # Each box is compared with the better ones: the time grows with the square of their number.
-        if len(keep) > limits.CANDIDATES:
-            best = np.argpartition(scores[keep], -limits.CANDIDATES)[-limits.CANDIDATES :]
-            keep = keep[np.sort(best)]
-        xyxy, scores, class_id = xyxy[keep], scores[keep], class_id[keep]
-        if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(labels):
-            raise EngineError(
-                f"head {name}: the network returned class {class_id.max()}, the bundle has {len(labels)} labels"
-            )
-        if not np.isfinite(xyxy).all():
-            raise EngineError(f"head {name}: a box with infinite sides; edgebone doctor shows which engine returns it")
-        keep = suppress(xyxy, scores, class_id, params)
-        xyxy, scores, class_id = xyxy[keep], scores[keep], class_id[keep]
-        source = to_source(xyxy, geometry)
-        # A box that lies entirely in the padding is not in the picture.
-        seen = (source[:, 2] > source[:, 0]) & (source[:, 3] > source[:, 1])
-        if not seen.all():
-            source, scores, class_id = source[seen], scores[seen], class_id[seen]
-        return Detections(source, scores, class_id, {CLASS_NAME: names[class_id]})
+        return survivors(name, params, names, read(finite(name, tensors)), geometry)[0]
 
     return decode
+
+
+def finite(name: str, tensors: Sequence[NDArray[Any]]) -> list[Floats]:
+    """Return one picture's outputs as float32.
+
+    Raises:
+        EngineError: One has NaN or infinity.
+    """
+    floats = [as_float32(tensor) for tensor in tensors]
+    for tensor in floats:
+        # A sum is not finite if a term is not, and costs a fifth of checking each.
+        if not np.isfinite(tensor.sum(dtype=np.float64)):
+            raise not_finite(name)
+    return floats
+
+
+def survivors(
+    name: str,
+    params: BoxParams,
+    names: NDArray[Any],
+    candidates: Candidates,
+    geometry: Geometry,
+    oriented: Floats | None = None,
+) -> tuple[Detections, NDArray[np.int64]]:
+    """Return the boxes that a detector shows, and each one's index among the candidates.
+
+    Args:
+        name: The head's name, for messages.
+        params: Its settings.
+        names: Class names by class id.
+        candidates: Boxes in network pixels.
+        geometry: The picture's.
+        oriented: The boxes as centre, width, height and angle, (n, 5), if they are turned: they overlap as such.
+
+    Raises:
+        EngineError: A class without a label, or a box with infinite sides.
+    """
+    xyxy, scores, class_id = candidates
+    index = np.flatnonzero(scores >= params.score)
+    # Each box is compared with the better ones: the time grows with the square of their number.
+    if len(index) > limits.CANDIDATES:
+        best = np.argpartition(scores[index], -limits.CANDIDATES)[-limits.CANDIDATES :]
+        index = index[np.sort(best)]
+    shown = class_id[index]
+    if len(shown) and not 0 <= shown.min() <= shown.max() < len(names):
+        raise EngineError(f"head {name}: the network returned class {shown.max()}, the bundle has {len(names)} labels")
+    if not np.isfinite(xyxy[index]).all():
+        raise EngineError(f"head {name}: a box with infinite sides; edgebone doctor shows which engine returns it")
+    if oriented is None:
+        index = index[suppress(xyxy[index], scores[index], shown, params)]
+    else:
+        index = index[suppress_oriented(oriented[index], scores[index], shown, params)]
+    source = to_source(xyxy[index], geometry)
+    # A box that lies entirely in the padding is not in the picture.
+    seen = (source[:, 2] > source[:, 0]) & (source[:, 3] > source[:, 1])
+    if not seen.all():
+        index, source = index[seen], source[seen]
+    class_id = class_id[index]
+    return Detections(source, scores[index], class_id, {CLASS_NAME: names[class_id]}), index
 
 
 def box_spec(
@@ -109,7 +147,9 @@ def box_spec(
     ) -> Decoder:
         return detector(head, params, labels, box_reader(head, params, labels, outputs, size_hw))
 
-    return DecoderSpec(name, DETECTION, params, make, box_reader, may_be_empty=True, in_graph=in_graph)
+    return DecoderSpec(
+        name, DETECTION, params, make, box_reader, may_be_empty=True, in_graph=in_graph, decoded="boxes@1"
+    )
 
 
 def suppress(xyxy: Floats, scores: Floats, class_id: NDArray[np.int64], params: BoxParams) -> NDArray[np.int64]:
@@ -136,6 +176,48 @@ def suppress(xyxy: Floats, scores: Floats, class_id: NDArray[np.int64], params: 
         kept = cv2.dnn.NMSBoxesBatched(xywh, ranked, classes, -1.0, params.iou)
         order = np.asarray(kept, np.int64).reshape(-1)
     return order[: params.max_detections]
+
+
+def suppress_oriented(
+    boxes: Floats, scores: Floats, class_id: NDArray[np.int64], params: BoxParams
+) -> NDArray[np.int64]:
+    """Apply non-maximum suppression to oriented boxes as ultralytics does.
+
+    A box is dropped if any better one of its class overlaps it too much, also one that is dropped itself; the overlap
+    is that of Gaussians with the boxes' moments (ProbIoU, Llerena et al. 2021, https://arxiv.org/abs/2106.06072).
+
+    Args:
+        boxes: Centre, width, height and angle in radians, (n, 5).
+        scores: (n,).
+        class_id: (n,).
+        params: As of :func:`suppress`.
+
+    Returns:
+        The indices of the remaining boxes, best first, at most ``max_detections``.
+    """
+    order = np.argsort(-scores, kind="stable")
+    if params.iou is not None and len(order) > 1:
+        overlap = _prob_iou(boxes[order].astype(np.float64)) > params.iou
+        if not params.class_agnostic:
+            overlap &= class_id[order][:, None] == class_id[order][None]
+        order = order[~np.triu(overlap, 1).any(axis=0)]
+    return order[: params.max_detections]
+
+
+def _prob_iou(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ProbIoU of each box with each: (n, n)."""
+    x, y, width, height, angle = boxes.T
+    wide, high, cos, sin = width**2 / 12, height**2 / 12, np.cos(angle), np.sin(angle)
+    # The covariance matrices [[a, c], [c, b]].
+    a, b, c = wide * cos**2 + high * sin**2, wide * sin**2 + high * cos**2, (wide - high) * cos * sin
+    both_a, both_b, both_c = (item[:, None] + item[None] for item in (a, b, c))
+    dx, dy = (item[:, None] - item[None] for item in (x, y))
+    spread = both_a * both_b - both_c**2
+    far = (both_a * dy**2 + both_b * dx**2 - 2 * both_c * dx * dy) / (4 * (spread + _TINY))
+    own = (a * b - c**2).clip(0)
+    shape = np.log(spread / (4 * np.sqrt(own[:, None] * own[None]) + _TINY) + _TINY) / 2
+    distance = (far + shape).clip(_TINY, 100)
+    return np.asarray(1 - np.sqrt(1 - np.exp(-distance) + _TINY))
 
 
 def to_source(xyxy: Floats, geometry: Geometry) -> Floats:

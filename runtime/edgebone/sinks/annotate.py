@@ -16,6 +16,8 @@ from edgebone.core.anomaly import Anomaly
 from edgebone.core.depth import DepthMap
 from edgebone.core.detections import Detections
 from edgebone.core.frame import Frame
+from edgebone.core.keypoints import KeyPoints
+from edgebone.core.oriented import CORNERS
 from edgebone.core.place import load_place
 from edgebone.core.results import Classification, MultiLabel, Result, Results
 from edgebone.core.segmentation import SegmentationMap
@@ -42,6 +44,7 @@ _MASK_OPACITY = 0.45
 _LEAST_HEAT = 112
 _HEAT_OPACITY = 0.55
 _DEPTH_OPACITY = 0.8
+_LEAST_VISIBLE = 0.5
 _HEAT_BGR = np.array([(0, min(max(2 * (level - 128), 0), 255), 255) for level in range(256)], np.uint8)
 Row = tuple[str, float | None]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -173,7 +176,38 @@ def _boxes(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[De
         _boxes_of(canvas, result)
 
 
-def _boxes_of(canvas: NDArray[np.uint8], result: Detections) -> None:
+def _oriented(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Detections]) -> None:
+    """Draw each box as it is turned, and its text at the upright box around it."""
+    for result in results:
+        for corners, class_id in zip(result[CORNERS], result.class_id.tolist(), strict=True):
+            color = _PALETTE_BGR[class_id % len(_PALETTE_BGR)]
+            cv2.polylines(canvas, [corners.round().astype(np.int32)], True, color, _thickness(canvas), cv2.LINE_AA)
+        _boxes_of(canvas, result, outline=False)
+
+
+def _keypoints(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[KeyPoints]) -> None:
+    """Draw each object's box, and its keypoints that are more likely visible than not with what joins them."""
+    thickness = _thickness(canvas)
+    for result in results:
+        _boxes_of(canvas, result.boxes)
+        seen = np.ones(result.xy.shape[:2], bool)
+        if result.keypoint_confidence is not None:
+            seen = result.keypoint_confidence >= _LEAST_VISIBLE
+        for points, visible in zip(result.xy.round().astype(int).tolist(), seen, strict=True):
+            for a, b in result.skeleton.edges:
+                if visible[a] and visible[b]:
+                    color = _PALETTE_BGR[a % len(_PALETTE_BGR)]
+                    cv2.line(canvas, points[a], points[b], color, thickness, cv2.LINE_AA)
+            for place in np.flatnonzero(visible):
+                color = _PALETTE_BGR[int(place) % len(_PALETTE_BGR)]
+                cv2.circle(canvas, points[place], 2 * thickness, color, -1, cv2.LINE_AA)
+
+
+def _thickness(canvas: NDArray[np.uint8]) -> int:
+    return max(1, round(min(int(canvas.shape[0]), int(canvas.shape[1])) / 300))
+
+
+def _boxes_of(canvas: NDArray[np.uint8], result: Detections, outline: bool = True) -> None:
     texts = _texts(result)
     height, width = canvas.shape[:2]
     # A side on the picture's edge lies just outside its last pixel, where it would be invisible.
@@ -183,16 +217,18 @@ def _boxes_of(canvas: NDArray[np.uint8], result: Detections) -> None:
         detections = result.to_supervision()
         detections.xyxy = xyxy
         boxes, labels = annotators
-        boxes.annotate(canvas, detections)
+        if outline:
+            boxes.annotate(canvas, detections)
         np.copyto(canvas, np.asarray(labels.annotate(canvas, detections, labels=texts)))
         return
-    thickness = max(1, round(min(height, width) / 300))
+    thickness = _thickness(canvas)
     size = _text_size(canvas)
     picture = Image.fromarray(canvas[..., ::-1].copy())
     draw = ImageDraw.Draw(picture)
     for box, class_id, text in zip(xyxy.tolist(), result.class_id.tolist(), texts, strict=True):
         blue, green, red = _PALETTE_BGR[class_id % len(_PALETTE_BGR)]
-        draw.rectangle(box, outline=(red, green, blue), width=thickness)
+        if outline:
+            draw.rectangle(box, outline=(red, green, blue), width=thickness)
         left, top = box[0], max(0.0, box[1] - size - 4)
         draw.rectangle(draw.textbbox((left + 2, top), text, font=_font(size)), fill=(red, green, blue))
         draw.text((left + 2, top), text, fill=(0, 0, 0), font=_font(size))
@@ -303,4 +339,6 @@ LABELS = Drawing(_labels)
 HEAT: Drawing[Anomaly] = Drawing(_sentence, _heat)
 DEPTH: Drawing[DepthMap] = Drawing(_sentence, _depth)
 BOXES: Drawing[Detections] = Drawing(_no_text, _boxes)
+KEYPOINTS: Drawing[KeyPoints] = Drawing(_no_text, _keypoints)
+ORIENTED: Drawing[Detections] = Drawing(_no_text, _oriented)
 AREAS: Drawing[SegmentationMap] = Drawing(_no_text, _areas, _legend)

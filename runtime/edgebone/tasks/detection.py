@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgebone.core.boxes import matched_share
 from edgebone.core.compare import REDUCED
 from edgebone.core.detections import Detections
+from edgebone.core.oriented import CORNERS
 from edgebone.tasks.contract import Task
 
 # Boxes below it do not change the figures noticeably.
@@ -25,11 +26,12 @@ def _agreement(a: Detections, b: Detections, params: Mapping[str, Any]) -> float
     """Compare boxes from the head's score threshold up."""
     least = float(params.get("score", LEAST_SCORE))
     return matched_share(
-        _rows(a), _rows(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
+        rows_of(a), rows_of(b), min_score=least, full=False, iou=REDUCED.iou, score_within=REDUCED.score_within
     )
 
 
-def _rows(found: Detections) -> NDArray[np.float64]:
+def rows_of(found: Detections) -> NDArray[np.float64]:
+    """Return boxes, scores and classes as rows (n, 6)."""
     return np.column_stack([found.xyxy, found.confidence, found.class_id]).astype(np.float64)
 
 
@@ -45,5 +47,6 @@ DETECTION = Task(
     drawing="edgebone.sinks.annotate:BOXES",
     writer="edgebone.labelling:Boxes",
     has_labels=True,
+    own=lambda result: CORNERS not in result.data,
     boxes=lambda result: result,
 )

@@ -12,8 +12,10 @@ from edgebone.tasks.depth import DEPTH
 from edgebone.tasks.detection import DETECTION
 from edgebone.tasks.embedding import EMBEDDING
 from edgebone.tasks.features import FEATURES
+from edgebone.tasks.keypoints import KEYPOINTS
 from edgebone.tasks.matches import MATCHES
 from edgebone.tasks.multilabel import MULTILABEL
+from edgebone.tasks.oriented import ORIENTED
 from edgebone.tasks.raw import RAW
 from edgebone.tasks.regression import REGRESSION
 from edgebone.tasks.segmentation import SEGMENTATION
@@ -24,6 +26,8 @@ TASKS: tuple[Task[Any], ...] = (
     SEGMENTATION,
     ANOMALY,
     DETECTION,
+    ORIENTED,
+    KEYPOINTS,
     CLASSIFICATION,
     MULTILABEL,
     REGRESSION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from edgebone.core.depth import DepthMap
 from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
+from edgebone.core.keypoints import KeyPoints, Skeleton
 from edgebone.core.manifest import Head
 from edgebone.core.matches import Matches
 from edgebone.core.place import load_place
@@ -23,6 +25,7 @@ from edgebone.decode import decoder_names, find_spec
 from edgebone.decode.heads import find_head, heads_of, need_heads
 from edgebone.evaluate.contract import Evaluation
 from edgebone.sinks.annotate import Drawing, annotate
+from edgebone.tasks.boxed import BOXED
 from edgebone.tasks.contract import Task
 from edgebone.tasks.table import TASKS, headlines, task_of_result
 from support import ROOT
@@ -47,6 +50,20 @@ def boxes(*lefts: float, score: float = 0.9) -> Detections:
     xyxy = np.array([[left, 0, left + 10, 10] for left in lefts], FLOATS).reshape(n, 4)
     names = {"class_name": np.array(["car"] * n)}
     return Detections(xyxy, np.full(n, score, FLOATS), np.zeros(n, np.int64), names)
+
+
+def turned(*lefts: float) -> Detections:
+    found = boxes(*lefts)
+    left, top, right, bottom = found.xyxy.T
+    corners = np.stack([np.stack(pair, 1) for pair in ((left, top), (right, top), (right, bottom), (left, bottom))], 1)
+    return replace(found, data={**found.data, "xyxyxyxy": corners, "angle": np.zeros(len(lefts), FLOATS)})
+
+
+def points(*lefts: float) -> KeyPoints:
+    found = boxes(*lefts)
+    xy = np.stack([found.xyxy[:, :2], found.xyxy[:, 2:]], axis=1)
+    skeleton = Skeleton(("first", "last"))
+    return KeyPoints(xy, None, found.xyxy, found.confidence, found.class_id, skeleton, found.data)
 
 
 def areas(rows: int) -> SegmentationMap:
@@ -89,6 +106,8 @@ ANSWERS: dict[str, tuple[Any, set[str], list[tuple[Any, float]]]] = {
     "multilabel": (labels_of("a", "b"), {"a", "b"}, [(labels_of("b", "a"), 1), (labels_of("a"), 0)]),
     "regression": (numbers(3, 4), set(), [(numbers(3, 4), 1), (numbers(3, 5), 0.8), (numbers(30, 40), 0)]),
     "detection": (boxes(0, 20), {"car"}, [(boxes(20, 0), 1), (boxes(0), 0.5), (boxes(), 0)]),
+    "oriented": (turned(0, 20), {"car"}, [(turned(20, 0), 1), (turned(0), 0.5), (turned(), 0)]),
+    "keypoints": (points(0, 20), {"car"}, [(points(20, 0), 1), (points(0), 0.5), (points(), 0)]),
     "segmentation": (areas(2), {"road"}, [(areas(2), 1), (areas(1), 0.75), (areas(0), 0.5)]),
     "depth": (depth(1, 3), set(), [(depth(1, 3), 1), (depth(2, 3), 0.75), (depth(9, 9), 0)]),
     "anomaly": (anomaly(0.5), {"anomaly"}, [(anomaly(0.9), 1), (anomaly(2.0), 0)]),
@@ -142,7 +161,7 @@ def test_a_decoders_row_has_its_name_a_task_of_the_table_and_places_that_are_the
     assert spec is not None
     assert spec.name == decoder
     assert spec.task in TASKS
-    assert (spec.box_reader is not None) == (spec.task.name == "detection") == spec.may_be_empty
+    assert (spec.box_reader is not None) == (spec.task in BOXED) == spec.may_be_empty
     assert not spec.in_graph or callable(load_place(spec.in_graph))
 
 

@@ -1,0 +1,34 @@
+"""``yolov8-obb@1``: YOLOv8-obb, 11 and others with the same output: as ``yolov8@1``, then the angle in radians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgebone.core.tensors import TensorSpec
+from edgebone.decode.contract import misfit
+from edgebone.decode.detections import BoxParams, Floats, best_class
+from edgebone.decode.oriented import Turned, oriented_spec
+
+
+def make_reader(
+    name: str, params: BoxParams, labels: tuple[str, ...], outputs: tuple[TensorSpec, ...], _size_hw: tuple[int, int]
+) -> Callable[[Sequence[Floats]], Turned]:
+    """Build the reader; the one output must be (batch, 4 + classes + 1, boxes)."""
+    end = 4 + len(labels)
+    if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[1] != end + 1:
+        wanted = f"one output of shape [batch, {end + 1}, boxes] (4 + {len(labels)} labels + the angle)"
+        raise misfit(name, "yolov8-obb@1", wanted, outputs)
+
+    def read(tensors: Sequence[Floats]) -> Turned:
+        found = tensors[0]
+        best = np.flatnonzero(found[4:end].max(axis=0) >= params.score)
+        rows = found[:, best].T
+        scores, class_id = best_class(rows[:, 4:end])
+        return rows[:, :4], scores, class_id, rows[:, end:]
+
+    return read
+
+
+SPEC = oriented_spec("yolov8-obb@1", make_reader, in_graph="edgebone_export.importers.graph_decode:yolov8_obb")
