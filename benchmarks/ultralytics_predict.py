@@ -64,6 +64,10 @@ def make(name: str, onnx: Path, folder: Path) -> None:
                 for level in getattr(head, classes):
                     spread(network, level[-1], 0.3, pictures)
                 lower(network, [level[-1] for level in getattr(head, classes)], pictures)
+        # A classifier's scores, keypoints and angles.
+        last = [level[-1] for level in getattr(head, "cv4", ()) if hasattr(level, "2")]
+        for layer in [*last, *([head.linear] if hasattr(head, "linear") else [])]:
+            spread(network, layer, 0.5, pictures)
     path = Path(str(onnx.with_suffix(".pt")))
     model.save(str(path))
     made = Path(YOLO(str(path)).export(format="onnx", imgsz=640, opset=17, simplify=False, nms=False))
