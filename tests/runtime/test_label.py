@@ -191,7 +191,7 @@ def test_a_recording_that_breaks_off_gives_what_came_before(teacher: Path, tmp_p
 @pytest.mark.parametrize(
     ("source", "options", "said", "code"),
     [
-        ("good.png", [], "labelling needs one head with areas, boxes or classes, the bundle has 2", 3),
+        ("good.png", [], "or classes, the bundle has 2 (found: boxes@1", 3),
         ("good.png", ["--head", "none"], "there is no head none; the bundle has found: boxes@1, areas", 3),
         ("bad.png", ["--head", "areas"], "nothing to label", 4),
         ("absent.mp4", ["--head", "areas"], "absent.mp4", 4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgebone.core.limits import NAMES
 from edgebone_export.errors import ExportError
 from edgebone_export.importers.publishers import FileMetadata
 
@@ -39,7 +40,7 @@ def keypoint_settings(
     keypoints = stated.get("keypoints", said.keypoint_names or (said.kpt_shape or [None])[0])
     if keypoints is None:
         raise ExportError(f"head {name}: say which keypoints it has: {_FORM}")
-    if isinstance(keypoints, int) and not isinstance(keypoints, bool):
+    if isinstance(keypoints, int) and 0 < keypoints <= NAMES and not isinstance(keypoints, bool):
         coco = keypoints == len(_COCO) and labels == ("person",)
         keypoints = _COCO if coco else tuple(str(index) for index in range(keypoints))
     names = keypoints.split(",") if isinstance(keypoints, str) else keypoints

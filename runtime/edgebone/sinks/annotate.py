@@ -320,6 +320,11 @@ def _sentence(result: Result) -> list[Row]:
     return [(str(result), None)]
 
 
+def _depth_lines(result: DepthMap) -> list[Row]:
+    # A panel is narrower than the whole sentence.
+    return [(part, None) for part in str(result).split(", ", 2)]
+
+
 def _classes(result: Classification) -> list[Row]:
     decided: list[Row] = [] if result.decision is None else [(result.decision, None)]
     return decided + list(zip(result.labels, result.confidence.tolist(), strict=True))[:_ROWS]
@@ -337,7 +342,7 @@ TEXT: Drawing[Result] = Drawing(_sentence)
 CLASSES = Drawing(_classes)
 LABELS = Drawing(_labels)
 HEAT: Drawing[Anomaly] = Drawing(_sentence, _heat)
-DEPTH: Drawing[DepthMap] = Drawing(_sentence, _depth)
+DEPTH: Drawing[DepthMap] = Drawing(_depth_lines, _depth)
 BOXES: Drawing[Detections] = Drawing(_no_text, _boxes)
 KEYPOINTS: Drawing[KeyPoints] = Drawing(_no_text, _keypoints)
 ORIENTED: Drawing[Detections] = Drawing(_no_text, _oriented)
