@@ -257,9 +257,9 @@ def test_a_head_that_only_describes_cannot_label(tmp_path: Path) -> None:
     bundle = write_colors_bundle(tmp_path / "c.bundle", heads={"vector": Head("embedding@1", ("logits",))})
     cv2.imwrite(str(tmp_path / "good.png"), picture(RED))
     with edgebone.load(bundle) as model:
-        with pytest.raises(BundleError, match="labelling needs a head with areas, boxes or classes, the bundle has v"):
+        with pytest.raises(BundleError, match=r"labelling needs a head with areas, .* or classes, the bundle has v"):
             label(model, str(tmp_path / "good.png"), tmp_path / "data", head="vector")
-        with pytest.raises(BundleError, match="labelling needs a head with areas, boxes or classes"):
+        with pytest.raises(BundleError, match=r"labelling needs a head with areas, .* or classes"):
             label(model, str(tmp_path / "good.png"), tmp_path / "data")
     with edgebone.load(write_boxes_bundle(tmp_path / "b.bundle", "areas")) as model, pytest.raises(SourceError):
         label(model, str(tmp_path / "absent.png"), tmp_path / "data")

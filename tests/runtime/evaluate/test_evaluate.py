@@ -152,11 +152,11 @@ def test_a_label_that_two_classes_have_is_not_guessed(tmp_path: Path) -> None:
 def test_the_head_that_can_be_evaluated_is_chosen() -> None:
     embedding, classes = Head("embedding@1", ("x",)), Head("classification@1", ("x",))
     boxes, areas = Head("boxes@1", ("y",)), Head("segmentation@1", ("z",))
-    with pytest.raises(BundleError, match=r"areas, boxes or classes, the bundle has e: embedding@1; .*COCO's mAP"):
+    with pytest.raises(BundleError, match=r"or classes, the bundle has e: embedding@1; .*COCO's mAP"):
         choose_head({"e": embedding})
     with pytest.raises(BundleError, match=r"the bundle has 2 \(a: classification@1, b: boxes@1\).*--head"):
         choose_head({"a": classes, "b": boxes})
-    with pytest.raises(BundleError, match=r"evaluation needs a head with areas, boxes or classes, which e is not"):
+    with pytest.raises(BundleError, match=r"evaluation needs a head with .* or classes, which e is not"):
         choose_head({"e": embedding, "a": classes}, "e")
     with pytest.raises(BundleError, match=r"there is no head aa; did you mean a"):
         choose_head({"aaa": classes, "b": boxes}, "aa")
