@@ -12,6 +12,7 @@ from edgebone_export.cli.add_frame import add_frames, show_frames
 from edgebone_export.cli.options import INPUT, Frames, InputSize, Nv12, check_frames, note_sizes, parse_batch
 from edgebone_export.cli.report import show
 from edgebone_export.cli.steps import Steps
+from edgebone_export.models.hf_folder import PREFIX, find_hf_folder
 from edgebone_export.models.output_kinds import Decode, Kind, OutputKind, check_kinds
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _NETWORK = "Network"
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A name from `edgebone models`, or package.module:callable.")],
+    model: Annotated[str, typer.Argument(help="A name from `edgebone models`, package.module:callable, or hf:FOLDER.")],
     output: Annotated[Path, typer.Option("-o", "--out", help="The bundle; NAME.zip gives a single file.")],
     weights: Annotated[
         str,
@@ -95,6 +96,8 @@ def export(
     check_there(samples, weights_dir)
     names, preparation = _read_labels(labels), _read_preprocess(preprocess)
     check_target(output, force)
+    if model.startswith(PREFIX):
+        find_hf_folder(model, weights)
     note_sizes(size, frames)
     with Steps() as steps:
         steps.begin("loading PyTorch")

@@ -32,8 +32,8 @@ class Traced:
 
     Attributes:
         model: The graph, unoptimised.
-        layer_norms: Number of layer norms in the PyTorch program; each must stay one node, since decomposed
-            ones overflow in FP16.
+        layer_norms: Number of layer norms of what depends on the input in the PyTorch program; each must stay one
+            node, since decomposed ones overflow in FP16. Those of constants, such as DETR's queries, are folded.
     """
 
     model: ir.Model
@@ -62,10 +62,18 @@ def trace(backbone: Backbone, batch: tuple[int, int]) -> Traced:
     _name_nodes(model)
     # Layer norms after a tap do not reach any output.
     program.graph.eliminate_dead_code()
-    layer_norms = sum(
-        node.op == "call_function" and node.target is torch.ops.aten.layer_norm.default for node in program.graph.nodes
-    )
-    return Traced(model, layer_norms)
+    return Traced(model, _layer_norms(program))
+
+
+def _layer_norms(program: torch.export.ExportedProgram) -> int:
+    """Count the layer norms of values that depend on the input."""
+    dependent: set[torch.fx.Node] = set()
+    count = 0
+    for node in program.graph.nodes:
+        if node.name in program.graph_signature.user_inputs or not dependent.isdisjoint(node.all_input_nodes):
+            dependent.add(node)
+            count += node.target is torch.ops.aten.layer_norm.default
+    return count
 
 
 def write_onnx(

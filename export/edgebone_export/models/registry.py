@@ -9,7 +9,7 @@ import torch
 from edgebone.core.near import near
 from edgebone_export.errors import ExportError, UnknownModelError
 from edgebone_export.given import check_model_name
-from edgebone_export.models import custom, segmenters, timm_models, torchvision_models
+from edgebone_export.models import custom, hf_models, segmenters, timm_models, torchvision_models
 from edgebone_export.models.contract import Backbone, ModelRequest, Provider
 from edgebone_export.models.detectors import torchvision_detectors
 from edgebone_export.models.detectors.composed import Composed
@@ -80,6 +80,7 @@ PROVIDERS: tuple[Provider, ...] = (
     torchvision_detectors,
     segmenters,
     Composed(load_backbone),
+    hf_models,
     custom,
     timm_models,
 )
