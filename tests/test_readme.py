@@ -27,6 +27,7 @@ COMMANDS = tuple(dict.fromkeys(command for page in PAGES for command in commands
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pictures, the video and the labels that the pages speak of."""
     from edgebone_export import demo
+    from support.hugging_face import save_family
 
     folder = tmp_path_factory.mktemp("readme")
     photos = demo._write_photos(folder / "photos")
@@ -38,6 +39,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = {"author": "Ultralytics", "stride": "32", "imgsz": "[64, 96]", "names": "{0: 'cat', 1: 'cup'}"}
     foreign.yolo_pose(folder / "yolo11n-pose.onnx", 2, 5, 3, {**said, "task": "pose", "kpt_shape": "[5, 3]"})
     foreign.yolo_obb(folder / "yolo11n-obb.onnx", 2, {**said, "task": "obb"})
+    save_family("vit", folder / "bird-classifier")
     (folder / "depths").mkdir()
     with Image.open(photos[0]) as photo:
         np.save(folder / "depths" / photos[0].with_suffix(".npy").name, np.full(photo.size[::-1], 2.0))

@@ -48,7 +48,7 @@ ROWS = {
     "edgebone_export.pictures": ("edgebone.core edgebone.sources", "cv2 numpy"),
     "edgebone_export.models": (
         "edgebone.core edgebone.preprocess errors given pictures",
-        "huggingface_hub msgspec numpy PIL safetensors timm torch torchvision",
+        "huggingface_hub msgspec numpy PIL safetensors timm torch torchvision transformers",
     ),
     "edgebone_export.graphs": ("edgebone.core errors models", "numpy onnx onnx_ir onnxscript onnxslim torch"),
     "edgebone_export.proof": (

@@ -64,7 +64,8 @@ def export(
     Nothing is written until verification succeeds: an export that fails or is killed leaves no files.
 
     Args:
-        model: A torchvision or timm name, ``package.module:callable``, or a module.
+        model: A torchvision or timm name, ``hf:`` and a folder or repository of transformers',
+            ``package.module:callable``, or a module.
         output: Path of the bundle; a name ending in ``.zip`` makes a single file.
         weights: ``default``, a publisher's name, a file, or ``random`` (for tests; recorded in the bundle).
         weights_dir: Folder with publishers' weights files.

@@ -90,7 +90,7 @@ def plan(spec: Preprocess, height: int, width: int) -> Geometry:
     net_h, net_w = spec.size_hw
     if spec.mode == "crop":
         resized_h, resized_w = _resized_hw(spec.resize, height, width)
-        offset = (_crop_offset(resized_w, net_w), _crop_offset(resized_h, net_h))
+        offset = (_crop_offset(resized_w, net_w, spec), _crop_offset(resized_h, net_h, spec))
     elif spec.pad == "before":
         left, top, padded_w, padded_h = _padded(spec, height, width)
         scale_x, scale_y = net_w / padded_w, net_h / padded_h
@@ -129,9 +129,9 @@ def _resized_hw(resize: int | tuple[int, int] | None, height: int, width: int) -
     return resize
 
 
-def _crop_offset(resized: int, net: int) -> float:
+def _crop_offset(resized: int, net: int, spec: Preprocess) -> float:
     """Return where the resized picture begins in the crop; an odd pixel of padding goes right and below."""
-    return float((net - resized) // 2) if resized < net else float(-round((resized - net) / 2.0))
+    return float((net - resized) // 2) if resized < net else float(-_WHOLE[spec.rounding]((resized - net) / 2.0))
 
 
 def _resample_padded(spec: Preprocess, image_bgr: Pixels, out: Pixels) -> None:

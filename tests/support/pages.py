@@ -12,8 +12,9 @@ from pathlib import Path
 from support import ROOT
 
 GUIDES = (
-    "export", "detect-segment", "import", "keypoints", "oriented-boxes", "depth", "run", "cameras", "zones", "heads",
-    "galleries", "shelf", "frame-input", "measure", "quantize", "compile", "tune", "triton", "doctor", "containers",
+    "export", "hugging-face", "detect-segment", "import", "keypoints", "oriented-boxes", "depth", "run", "cameras",
+    "zones", "heads", "galleries", "shelf", "frame-input", "measure", "quantize", "compile", "tune", "triton", "doctor",
+    "containers",
 )  # fmt: skip
 REFERENCE = ("bundle", "cli", "json-lines")
 PAGES = (

@@ -12,7 +12,7 @@ from edgebone.cli.output import say
 def models(
     pattern: Annotated[str, typer.Argument(help="Shell wildcards, or a part of the name.")] = "*",
 ) -> None:
-    """List torchvision's and, where installed, timm's models."""
+    """List torchvision's and, where installed, timm's models and transformers' families (hf:)."""
     from edgebone_export.need_packages import need_torch
 
     need_torch()

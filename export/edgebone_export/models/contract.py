@@ -27,8 +27,8 @@ class ModelRequest:
     """A request to a provider.
 
     Attributes:
-        model: A torchvision or timm name (``timm/NAME`` where both have it), ``package.module:callable``,
-            or a module.
+        model: A torchvision or timm name (``timm/NAME`` where both have it), ``hf:`` and a folder or repository of
+            transformers', ``package.module:callable``, or a module.
         weights: ``default``, a publisher's name, a file, or ``random``.
         weights_dir: Folder with publishers' weights files.
         size_hw: Input height and width in pixels; None takes the size that the weights were trained at.

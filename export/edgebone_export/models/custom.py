@@ -41,7 +41,7 @@ def load(request: ModelRequest) -> Backbone:
         UnknownModelError: It does not exist, or cannot be imported.
     """
     check_options(request, "resize", "kind")
-    if request.output_kind == "detections":
+    if request.output_kind in ("detections", "depth"):
         raise ExportError(
             f"{request.name} returns logits, embedding, features, segmentation or raw, not {request.output_kind}"
         )

@@ -23,7 +23,7 @@ from edgebone_export.errors import ExportError, UnknownModelError, WeightsError,
 PREFIX = "hf:"
 WEIGHTS = "model.safetensors"
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
-Task = Literal["classification", "segmentation", "detection", "backbone", "features"]
+Task = Literal["classification", "segmentation", "detection", "depth", "backbone", "features"]
 
 # How transformers ends the names of its classes.
 _TASKS: dict[str, Task] = {
@@ -31,6 +31,7 @@ _TASKS: dict[str, Task] = {
     "ForImageClassificationWithTeacher": "classification",
     "ForSemanticSegmentation": "segmentation",
     "ForObjectDetection": "detection",
+    "ForDepthEstimation": "depth",
     "Model": "backbone",
     "Backbone": "features",
 }

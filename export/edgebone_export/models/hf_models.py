@@ -32,7 +32,7 @@ from edgebone_export.models.contract import (
     run_eager,
 )
 from edgebone_export.models.hf_folder import CONFIG, PREFIX, PROCESSOR, WEIGHTS, HfFolder, Task, find_hf_folder
-from edgebone_export.models.hf_outputs import Boxes, Classes, Logits, Maps, Vector
+from edgebone_export.models.hf_outputs import Boxes, Classes, Depths, Logits, Maps, Vector
 from edgebone_export.models.hf_preprocess import preprocess_of
 from edgebone_export.models.kinds import configured_kind
 from edgebone_export.models.output_kinds import Kind, OutputKind
@@ -41,6 +41,8 @@ from edgebone_export.models.taps import stride_of
 
 _MOST_CLASSES, _BOXES = 256, 300
 _SCORE = 0.5
+# What the depths of networks are whose configuration does not say it.
+_DEPTHS = {"dpt": "relative", "depth_pro": "metres", "glpn": "metres", "zoedepth": "metres"}
 
 
 def names() -> list[str]:
@@ -53,6 +55,7 @@ def names() -> list[str]:
         auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
         auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
         auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
+        auto.MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES,
         auto.MODEL_FOR_BACKBONE_MAPPING_NAMES,
     )
     return sorted({f"{PREFIX}{family}" for table in tables for family in table})
@@ -117,7 +120,8 @@ def _open(folder: HfFolder, request: ModelRequest) -> _Opened:
     if channels != 3:
         raise ExportError(f"{folder.path / CONFIG}: num_channels is {channels}, but pictures have 3")
     with foreign(lambda reason: ExportError(f"{folder.path / PROCESSOR}: transformers does not read it: {reason}")):
-        processor = AutoImageProcessor.from_pretrained(folder.path, **local)
+        # Resized by Pillow where there is a choice, as most of these networks were trained, and as the runtime does.
+        processor = AutoImageProcessor.from_pretrained(folder.path, backend="pil", **local)
         preprocess, transform = preprocess_of(processor, request.size, folder.name)
     return _Opened(folder, config, preprocess, transform)
 
@@ -336,6 +340,20 @@ def _detector(folder: HfFolder, request: ModelRequest) -> Backbone:
     return _dense(opened, "detections", module, record, head)
 
 
+def _depth(folder: HfFolder, request: ModelRequest) -> Backbone:
+    """Build a depth network."""
+    check_options(request, "resize")
+    check_output_kind(request, "depth")
+    opened = _open(folder, request)
+    config = opened.config
+    said = getattr(config, "depth_estimation_type", None)
+    unit = _DEPTHS.get(config.model_type) if said is None else {"relative": "relative", "metric": "metres"}.get(said)
+    if unit is None:
+        raise ExportError(f"{request.name}: whether {folder.architecture} returns metres is not known")
+    module, _, record = _build(opened, folder.architecture, request, Depths)
+    return _dense(opened, "depth", module, record, Head("depth@1", ("depth",), (), {"unit": unit}))
+
+
 def _chosen_labels(opened: _Opened, request: ModelRequest) -> tuple[str, ...]:
     own, said = opened.labels, request.labels
     if said is not None and len(said) != len(own):
@@ -378,6 +396,7 @@ _LOADS: dict[Task, Callable[[HfFolder, ModelRequest], Backbone]] = {
     "classification": _classifier,
     "segmentation": _segmenter,
     "detection": _detector,
+    "depth": _depth,
     "backbone": _base,
     "features": _features,
 }

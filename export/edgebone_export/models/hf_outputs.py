@@ -1,4 +1,4 @@
-"""Wrap transformers' networks so that each returns plain tensors: logits, a vector, maps, boxes, classes of pixels."""
+"""Wrap transformers' networks so that each returns plain tensors: logits, a vector, maps, boxes, classes, depths."""
 
 from __future__ import annotations
 
@@ -87,6 +87,15 @@ class Classes(Wrapped):
         if logits.shape[2:] != images.shape[2:]:
             logits = F.interpolate(logits, size=tuple(images.shape[2:]), mode="bilinear", align_corners=False)
         return logits.argmax(dim=1).to(torch.uint8)
+
+
+class Depths(Wrapped):
+    """A depth network: (n, rows, columns)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (n, 3, h, w) to (n, rows, columns)."""
+        depths: Tensor = self.run(images).predicted_depth
+        return depths
 
 
 class Boxes(Wrapped):

@@ -91,10 +91,10 @@ def _own(processor: Any, values: Mapping[str, Any], name: str) -> Preprocess:
             if short is None:
                 return Preprocess(mode="stretch", size_hw=(edges["shortest_edge"],) * 2, **common)
             size_hw = (crop["height"], crop["width"]) if crop else (edges["shortest_edge"],) * 2
-            return Preprocess(mode="crop", size_hw=size_hw, resize=short, **common)
+            return Preprocess(mode="crop", size_hw=size_hw, resize=short, rounding="down", **common)
         if form == _HW and crop:
             size_hw, whole = (crop["height"], crop["width"]), (edges["height"], edges["width"])
-            return Preprocess(mode="crop", size_hw=size_hw, resize=whole, **common)
+            return Preprocess(mode="crop", size_hw=size_hw, resize=whole, rounding="down", **common)
         if form == _HW and not values.get("do_pad"):
             size_hw = _camera(processor) if values.get("keep_aspect_ratio") else (edges["height"], edges["width"])
             return Preprocess(mode="stretch", size_hw=size_hw, **common)

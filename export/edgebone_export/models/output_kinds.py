@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from edgebone.core.near import did_you_mean
 from edgebone_export.errors import ExportError
 
-OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "raw"]
+OutputKind = Literal["logits", "embedding", "features", "detections", "segmentation", "depth", "raw"]
 Kind = Literal["classification", "binary", "multilabel", "regression"]
 Decode = Literal["graph", "host"]
 

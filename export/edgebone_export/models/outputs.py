@@ -31,7 +31,7 @@ def check_classifier(request: ModelRequest) -> None:
         ExportError: It does not; the message lists the supported outputs, or where the option applies.
     """
     check_options(request, "resize", "kind")
-    if request.output_kind in ("detections", "segmentation"):
+    if request.output_kind in ("detections", "segmentation", "depth"):
         raise ExportError(
             f"{request.name} is a classifier: it returns logits, embedding, features or raw, not {request.output_kind}"
         )

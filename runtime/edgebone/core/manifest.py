@@ -66,7 +66,8 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             channel in the order of ``color``. The input is uint8: a fraction is rounded, half to even.
         anchor: For ``letterbox`` and ``height``: where the picture lies in the padded input.
         rounding: For ``letterbox`` and ``height``: how the fitted picture's sides become whole pixels; YOLOX and
-            torchvision's detectors round down, PaddleOCR up, the others to nearest.
+            torchvision's detectors round down, PaddleOCR up, the others to nearest. For ``crop``: how half of an odd
+            margin does; transformers rounds down, torchvision and timm to nearest, half to even.
         pad: For ``letterbox``: whether the picture is padded ``after`` resizing, or ``before`` it, to the input's
             aspect, so that the filter mixes the picture's border with the padding.
     """

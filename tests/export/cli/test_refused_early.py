@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "weights.safetensors").touch()
     (folder / "net.engine").touch()
     (folder / "photos").mkdir()
+    for name, more in (("birds", {}), ("code", {"auto_map": {"AutoModel": "code.Net"}})):
+        (folder / name).mkdir()
+        config = {"architectures": ["ResNetForImageClassification"], "model_type": "resnet", **more}
+        (folder / name / "config.json").write_text(json.dumps(config))
+        (folder / name / "preprocessor_config.json").write_text("{}")
+        (folder / name / "pytorch_model.bin").touch()
     return folder
 
 
@@ -72,6 +79,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("export mobilenet_v2 -o b --kind binar", 8, "no kind binar; did you mean binary?"),
         ("export mobilenet_v2 -o b --labels gone.txt", 8, "labels gone.txt: not a readable file"),
         ("export mobilenet_v2 -o b --samples gone", 4, "gone: no such file or folder"),
+        ("export hf:./bird -o b", 10, "hf:./bird: no such folder; did you mean birds?"),
+        ("export hf:net.pt -o b", 10, "hf:net.pt: a file; pass the folder that has config.json and model.safetensors"),
+        ("export hf:resnet -o b", 10, "hf:resnet: a family of networks; pass a network of it"),
+        ("export hf:photos -o b", 10, "photos: no config.json in it"),
+        ("export hf:birds -o b", 9, "birds: no model.safetensors in it, only pytorch_model.bin, which is not read"),
+        ("export hf:code -o b", 8, "code/config.json: auto_map names code in the folder"),
+        ("export hf:birds -o b --weights net.pt", 9, "has its weights in its folder, as model.safetensors"),
         ("export net.onnx -o b", 10, "edgebone import net.onnx -o net.bundle --decoder"),
         ("export yolo11n -o b", 10, "yolo export model=yolo11n.pt format=onnx"),
         ("fit color.bundle --data photos -o b", 3, "did you mean colors.bundle?"),
