@@ -330,3 +330,11 @@ def test_pillows_order_is_known_for_any_size(rule_holds: bool, monkeypatch: pyte
     _goes_by_rule.cache_clear()
     takes_y_first.cache_clear()
     assert both == ({True, False} if int(PIL.__version__.split(".")[0]) >= 13 else {False})
+
+
+def test_half_of_an_odd_margin_is_rounded_as_the_library_does() -> None:
+    spec = Preprocess("crop", (224, 224), "bilinear", True, "rgb", (0.0,) * 3, (1.0,) * 3, resize=256)
+    # 455 pixels wide: a margin of 115.5 on each side.
+    assert plan(spec, 720, 1280).offset_xy == (-116.0, -16.0)
+    down = msgspec.structs.replace(spec, rounding="down")
+    assert plan(down, 720, 1280).offset_xy == (-115.0, -16.0)

@@ -32,7 +32,7 @@ from edgebone_export.models.contract import (
     run_eager,
 )
 from edgebone_export.models.hf_folder import CONFIG, PREFIX, PROCESSOR, WEIGHTS, HfFolder, Task, find_hf_folder
-from edgebone_export.models.hf_outputs import Boxes, Classes, Depths, Logits, Maps, Vector
+from edgebone_export.models.hf_outputs import Boxes, Classes, Depths, Logits, Maps, Vector, Wrapped
 from edgebone_export.models.hf_preprocess import preprocess_of
 from edgebone_export.models.kinds import configured_kind
 from edgebone_export.models.output_kinds import Kind, OutputKind
@@ -127,8 +127,8 @@ def _open(folder: HfFolder, request: ModelRequest) -> _Opened:
 
 
 def _build(
-    opened: _Opened, class_name: str, request: ModelRequest, wrap: Callable[..., nn.Module], **arguments: Any
-) -> tuple[nn.Module, Any, Weights]:
+    opened: _Opened, class_name: str, request: ModelRequest, wrap: Callable[..., Wrapped], **arguments: Any
+) -> tuple[Wrapped, Any, Weights]:
     """Build a network of one of transformers' classes, with its weights.
 
     Args:

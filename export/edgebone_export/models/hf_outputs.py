@@ -27,7 +27,7 @@ class Wrapped(nn.Module):
     def __init__(self, model: nn.Module, **keyword: Any) -> None:
         super().__init__()
         self.model = model
-        self.keyword = keyword
+        self.keyword: dict[str, Any] = keyword
 
     def run(self, images: Tensor) -> Any:
         """Return the network's own output for float32 (n, 3, h, w)."""

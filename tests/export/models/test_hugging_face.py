@@ -78,15 +78,17 @@ def test_a_family_is_proved_with_its_own_preprocessing(
     saved: Callable[[str], Path], family: str, decoder: str, samples: Path, pictures: list[Any], tmp_path: Path
 ) -> None:
     folder = saved(family)
-    report = export(f"hf:{folder}", tmp_path / "b", samples=samples)
+    # Untrained, with batch norms that have seen nothing, these two return the same for every picture.
+    weights = "random" if family in ("mobilevit", "rt_detr") else "default"
+    report = export(f"hf:{folder}", tmp_path / "b", samples=samples, weights=weights)
     ((_, head),) = report.manifest.heads.items()
     assert head.decoder == decoder
     assert head.labels in ((), tuple(NAMES.values()))
     assert report.parity.max_rel < 1e-3
     assert report.preprocess_parity is not None
     assert report.preprocess_parity.max_steps <= 2
-    weights = report.manifest.model.weights
-    assert weights.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert report.manifest.model.weights.sha256 == (digest if weights == "default" else "")
     assert report.manifest.model.library.startswith(f"transformers {hf.__version__}, ")
     with edgebone.load(tmp_path / "b") as model:
         result = model(pictures[0])
