@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,11 @@ def colors_outputs(network_input: np.ndarray) -> np.ndarray:
     return network_input.astype(np.float32).mean(axis=(1, 2)) @ COLOR_WEIGHTS
 
 
-def boxes_onnx() -> bytes:
-    """A network that finds the picture's colours: a box of the whole picture a channel, its mean as the score."""
+WHOLE = (0, 0, 32, 32)
+
+
+def boxes_onnx(corners: Sequence[Sequence[float]] = (WHOLE,) * 3) -> bytes:
+    """A network that finds the picture's colours: a box a channel at these corners, its mean as the score."""
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
@@ -89,7 +92,7 @@ def boxes_onnx() -> bytes:
             helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
             helper.make_tensor("byte", TensorProto.FLOAT, [1], [255]),
             helper.make_tensor("column", TensorProto.INT64, [3], [1, 3, 1]),
-            helper.make_tensor("corners", TensorProto.FLOAT, [1, 3, 4], [0, 0, 32, 32] * 3),
+            helper.make_tensor("corners", TensorProto.FLOAT, [1, 3, 4], np.float32(corners).ravel()),
             helper.make_tensor("classes", TensorProto.FLOAT, [1, 3, 1], [0, 1, 2]),
         ],
     )
@@ -98,19 +101,18 @@ def boxes_onnx() -> bytes:
     return model.SerializeToString()
 
 
-def write_boxes_bundle(path: Path, *heads: str) -> Path:
+def write_boxes_bundle(path: Path, *heads: str, corners: Sequence[Sequence[float]] = (WHOLE,) * 3) -> Path:
     """A bundle with the heads ``found`` (boxes) and ``areas`` (one class a pixel), or one of them alone."""
     image = picture(GREEN)
     spec = Preprocess("stretch", (32, 32), "nearest", False, "bgr", (0, 0, 0), (1, 1, 1))
     network_input = np.zeros((1, 32, 32, 3), np.uint8)
     preprocess(spec, image, network_input[0])
     shares = network_input.mean(axis=(1, 2)).reshape(1, 3, 1) / 255
-    corners = np.broadcast_to(np.float32([0, 0, 32, 32]), (1, 3, 4))
     recorded = io.BytesIO()
     np.savez(
         recorded,
         input=network_input,
-        boxes=np.concatenate([corners, shares, [[[0], [1], [2]]]], axis=2).astype(np.float32),
+        boxes=np.concatenate([np.float32(corners)[None], shares, [[[0], [1], [2]]]], axis=2).astype(np.float32),
         classes_of_pixels=network_input.transpose(0, 3, 1, 2).astype(np.float32),
     )
     labels = COLORS[:3]
@@ -136,7 +138,7 @@ def write_boxes_bundle(path: Path, *heads: str) -> Path:
         files={},
     )
     files = {
-        "onnx/fp32.onnx": boxes_onnx(),
+        "onnx/fp32.onnx": boxes_onnx(corners),
         "golden/image.png": cv2.imencode(".png", image)[1].tobytes(),
         "golden/tensors.npz": recorded.getvalue(),
     }

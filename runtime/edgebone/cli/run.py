@@ -49,6 +49,9 @@ def run_command(
     max_fps: stream_options.MaxFps = None,
     every: stream_options.Every = 1,
     roi: stream_options.Roi = None,
+    tiles: stream_options.TilesGrid = None,
+    overlap: stream_options.Overlap = 0.2,
+    whole_too: stream_options.WholeToo = False,
     give_up: stream_options.GiveUp = None,
     fps: stream_options.Fps = None,
     forgiving: stream_options.Forgiving = False,
@@ -63,6 +66,10 @@ def run_command(
         Path | None,
         typer.Option("--events", help="Write the zones' events as JSON lines to this file.", rich_help_panel=OUTPUT),
     ] = None,
+    then: stream_options.Then = None,
+    then_classes: stream_options.ThenClasses = None,
+    then_budget: stream_options.ThenBudget = None,
+    then_again: stream_options.ThenAgain = None,
     step: stream_options.Steps = None,
     jsonl: Annotated[
         Path | None, typer.Option("--jsonl", help="Write JSON lines to this file.", rich_help_panel=OUTPUT)
@@ -96,9 +103,9 @@ def run_command(
     from edgebone.core.bundle import open_bundle
     from edgebone.core.model_files import is_bundle
     from edgebone.model.model import load
-    from edgebone.pipeline import Pipeline
+    from edgebone.pipeline import Pipeline, Tiles
     from edgebone.pipeline.left_out import check_all_read
-    from edgebone.pipeline.opening import open_steps
+    from edgebone.pipeline.opening import Cascade, open_steps
     from edgebone.sinks.line_file import descriptor_of
     from edgebone.sources import open_sources
     from edgebone.sources.limits import Limited, Limits
@@ -108,8 +115,11 @@ def run_command(
     files = [os.path.normpath(file) for file in (jsonl, events, video, save, *(out or ())) if file]
     if not append and (twice := next((file for file in files if files.count(file) > 1), None)):
         raise typer.BadParameter(f"two outputs would overwrite each other in {twice}; give two files, or --append")
-    if events and not (zones or step):
-        raise typer.BadParameter("--events needs --zones or a --step")
+    if events and not (zones or step or (then and track)):
+        raise typer.BadParameter("--events needs --zones, --then with --track, or a --step")
+    stream_options.check_then(then, track, then_classes, then_budget, then_again)
+    if whole_too and not tiles:
+        raise typer.BadParameter("--whole-too needs --tiles; without tiles the whole frame is what the bundle sees")
     if zones and not track:
         raise typer.BadParameter("--zones needs --track, since it counts tracked objects")
     if jsonl and descriptor_of(jsonl) == 1:
@@ -121,9 +131,14 @@ def run_command(
             raise typer.BadParameter(f"{swapped} is the bundle: it comes first, then the sources")
         # What the bundle argument really is matters more than an error in the sources.
         open_bundle(bundle).close()
-    steps = open_steps(dict(gallery or ()), track, zones, step or (), notice)
-    sources = open_sources(source, give_up, fps, forgiving)
+    again_s = (5.0 if then_again is None else then_again) if track else None
+    cascade = Cascade(then or (), then_classes, then_budget, again_s, {"engine": engine, "threads": threads})
+    grid = Tiles(*tiles, overlap=overlap, whole=whole_too) if tiles else None
     with contextlib.ExitStack() as closing:
+        steps = open_steps(dict(gallery or ()), track, zones, step or (), notice, cascade, grid)
+        for each in steps:
+            closing.callback(each.close)
+        sources = open_sources(source, give_up, fps, forgiving)
         # Nothing else closes them until the stream owns them.
         opened = closing.enter_context(contextlib.ExitStack())
         for item in sources:
@@ -148,7 +163,7 @@ def run_command(
 
             closing.callback(serve_metrics(lambda: stream.stats, metrics.port, host=metrics.host).close)
         pipeline.sinks = [
-            *run_output.printing(sources, json, events=bool(zones or step) and events is None),
+            *run_output.printing(sources, json, events=bool(zones or step or (then and track)) and events is None),
             *open_files(
                 lines=jsonl, events=events, video=video, pictures=save, others=out or (), append=append,
                 fps=rate_of(sources[0], limits), draw=pipeline.draw if steps else None, policy=sink_error,

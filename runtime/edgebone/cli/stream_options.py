@@ -11,7 +11,7 @@ import typer
 
 from edgebone.cli.options import ENGINE, share
 
-SOURCE, RESULT, OUTPUT = "Sources", "Results", "Outputs"
+SOURCE, RESULT, THEN, OUTPUT = "Sources", "Results", "Cascades", "Outputs"
 """Sections of the help."""
 
 
@@ -36,6 +36,13 @@ class HeadRate(NamedTuple):
 
     head: str
     every: int
+
+
+class Grid(NamedTuple):
+    """Tiles of a picture: how many side by side, and how many one above the other."""
+
+    columns: int
+    rows: int
 
 
 class HeadFile(NamedTuple):
@@ -71,6 +78,14 @@ def _head_rate(text: str) -> HeadRate:
     return HeadRate(found[1], int(found[2]))
 
 
+def _grid(text: str) -> Grid:
+    """Parse ``3x2`` as three tiles side by side in two rows."""
+    found = re.fullmatch(r"(\d{1,2})x(\d{1,2})", text)
+    if not found or not all(1 <= int(number) <= 32 for number in found.groups()):
+        raise typer.BadParameter(f"tiles must be COLUMNSxROWS, 1 to 32 each, such as 3x2, not {text}")
+    return Grid(int(found[1]), int(found[2]))
+
+
 def _head_file(text: str) -> HeadFile:
     """Parse ``shelf.gallery`` as ("", "shelf.gallery"), ``product=shelf.gallery`` as ("product", "shelf.gallery")."""
     head, said, path = text.partition("=")
@@ -91,6 +106,22 @@ def _names(texts: Sequence[str] | None) -> list[str] | None:
     if texts is None:
         return None
     return [name for text in texts for part in text.split(",") if (name := part.strip())]
+
+
+def check_then(
+    then: Sequence[HeadFile] | None,
+    track: bool,
+    classes: Sequence[str] | None,
+    budget: int | None,
+    again_s: float | None,
+) -> None:
+    """Reject options of a cascade that would change nothing."""
+    given = {"--then-classes": classes, "--then-budget": budget, "--then-again": again_s}
+    for option, value in given.items():
+        if value is not None and not then:
+            raise typer.BadParameter(f"{option} needs --then, whose crops it is about")
+    if again_s is not None and not track:
+        raise typer.BadParameter("--then-again needs --track; without tracks each frame asks about each box")
 
 
 Classes = Annotated[
@@ -170,10 +201,70 @@ Galleries = Annotated[
     list[HeadFile] | None,
     typer.Option(
         "--gallery", metavar="FILE", parser=_head_file, callback=_once_a_head,
-        help="Name embeddings by a gallery; HEAD=FILE if several heads have one.",
+        help="Name embeddings by a gallery; HEAD=FILE if several heads have one, NAME=FILE for a --then.",
         rich_help_panel=RESULT,
     ),
 ]  # fmt: skip
+Then = Annotated[
+    list[HeadFile] | None,
+    typer.Option(
+        "--then", metavar="BUNDLE", parser=_head_file,
+        help="Cut the boxes out and run another bundle on them; NAME=BUNDLE names its answers. Repeat it for further "
+        "bundles: each gets the boxes of the latest one before it that finds boxes.",
+        rich_help_panel=THEN,
+    ),
+]  # fmt: skip
+ThenClasses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--then-classes",
+        metavar="NAME,NAME",
+        callback=_names,
+        help="Cut out only boxes of these classes; the others stay in the results.",
+        rich_help_panel=THEN,
+    ),
+]
+ThenBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--then-budget",
+        min=1,
+        help="The largest number of crops per frame: longest unasked first, then the largest.",
+        rich_help_panel=THEN,
+    ),
+]
+ThenAgain = Annotated[
+    float | None,
+    typer.Option(
+        "--then-again",
+        min=0,
+        metavar="SECONDS",
+        help="With --track: ask about an object again after this many seconds. Default: 5.",
+        rich_help_panel=THEN,
+    ),
+]
+TilesGrid = Annotated[
+    Grid | None,
+    typer.Option(
+        "--tiles", metavar="COLUMNSxROWS", parser=_grid,
+        help="Run on tiles of each frame instead of the whole frame, for small objects.",
+        rich_help_panel=SOURCE,
+    ),
+]  # fmt: skip
+Overlap = Annotated[
+    float,
+    typer.Option(
+        "--overlap", min=0, max=0.9, help="The share of a tile's side that neighbours share.", rich_help_panel=SOURCE
+    ),
+]
+WholeToo = Annotated[
+    bool,
+    typer.Option(
+        "--whole-too",
+        help="With --tiles: also run on the whole frame, for objects larger than a tile.",
+        rich_help_panel=SOURCE,
+    ),
+]
 HeadRates = Annotated[
     list[HeadRate] | None,
     typer.Option(

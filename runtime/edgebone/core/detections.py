@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 
 from edgebone.core.errors import missing
 from edgebone.core.oriented import ANGLE, CORNERS
+from edgebone.core.results import results_to_dict
 from edgebone.core.shown import Shown
 
 CLASS_NAME = "class_name"
+CROPS = "crops"
+"""The entry of ``data`` with what other models said about each box: a dict of results by the name of the step."""
+PARENT = "parent"
+"""The entry of ``data`` with the row of the box that each box was found in."""
 
 Index = int | slice | list[int] | list[bool] | NDArray[Any]
 
@@ -108,6 +113,15 @@ class Detections(Shown):
         return tuple(str(name) for name in names)
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        """What other models said about each box: ``oat milk, open``; empty for a box that none was asked about."""
+        asked: NDArray[Any] = self.data.get(CROPS, np.full(len(self), None, object))
+        return tuple(
+            ", ".join(label for name in names or () if (label := str(self.data[name][row])))
+            for row, names in enumerate(asked)
+        )
+
+    @property
     def area(self) -> NDArray[np.float32]:
         """float32, shape (n,): the boxes' areas in square pixels."""
         return np.asarray((self.xyxy[:, 2] - self.xyxy[:, 0]) * (self.xyxy[:, 3] - self.xyxy[:, 1]), np.float32)
@@ -130,7 +144,9 @@ class Detections(Shown):
         """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
 
         As in COCO: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Tracked boxes
-        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle.
+        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle. What other
+        models said about a box is under ``crops``, by the step's name, each as its own results' JSON; a box found within
+        another has its row as ``parent``.
         """
         boxes = self.xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
@@ -146,17 +162,46 @@ class Detections(Shown):
             turned = zip(self.data[CORNERS].astype(np.float64), self.data[ANGLE].tolist(), strict=True)
             for entry, (corners, angle) in zip(found, turned, strict=True):
                 entry |= {CORNERS: corners.round(3).tolist(), ANGLE: round(angle, 6)}
+        for entry, parent in zip(found, self.data.get(PARENT, ()), strict=False):
+            entry["parent"] = int(parent)
+        for entry, asked in zip(found, self.data.get(CROPS, ()), strict=False):
+            if asked:
+                entry["crops"] = {name: results_to_dict(results) for name, results in asked.items()}
         return {"detections": found}
 
     def __str__(self) -> str:
-        """``2 person (best 87.1 %), 1 dog (best 61.0 %)``."""
+        """``2 person (best 87.1 %), 1 dog (best 61.0 %)``, and what other models said: ``: 1 oat milk``."""
         counts = Counter(self.labels)
         best: dict[str, float] = {}
         for label, score in zip(self.labels, self.confidence.tolist(), strict=True):
             best[label] = max(score, best.get(label, 0.0))
-        return ", ".join(f"{n} {label} (best {100 * best[label]:.1f} %)" for label, n in counts.most_common()) or (
-            "nothing found"
+        found = ", ".join(f"{n} {label} (best {100 * best[label]:.1f} %)" for label, n in counts.most_common())
+        answers = Counter(answer for answer in self.answers if answer)
+        said = ", ".join(f"{n} {answer}" for answer, n in answers.most_common())
+        return f"{found}: {said}" if said else found or "nothing found"
+
+
+def joined(parts: Sequence[Detections], *more: str) -> Detections:
+    """Return the boxes of several lists, best first; they need the same entries of ``data``.
+
+    Args:
+        parts: The lists; none is no boxes.
+        *more: Entries of ``data`` that an empty result has as well, as int64.
+    """
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        empty = Detections.empty()
+        return Detections(
+            empty.xyxy, empty.confidence, empty.class_id, {**empty.data, **dict.fromkeys(more, empty.class_id)}
         )
+    confidence = np.concatenate([part.confidence for part in parts])
+    best = np.argsort(-confidence, kind="stable")
+    return Detections(
+        np.concatenate([part.xyxy for part in parts])[best],
+        confidence[best],
+        np.concatenate([part.class_id for part in parts])[best],
+        {name: np.concatenate([part.data[name] for part in parts])[best] for name in parts[0].data},
+    )
 
 
 def import_supervision() -> Any:

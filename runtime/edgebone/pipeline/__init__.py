@@ -6,23 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgebone.pipeline.crops import Crops
     from edgebone.pipeline.naming import Naming
     from edgebone.pipeline.pipeline import Pipeline
     from edgebone.pipeline.seen import Summary
     from edgebone.pipeline.step import Step
     from edgebone.pipeline.stocktaking import Stocktaking
+    from edgebone.pipeline.tiles import Tiles
     from edgebone.pipeline.tracks import Tracks
 
 _HOMES = {
+    "Crops": "crops",
     "Naming": "naming",
     "Pipeline": "pipeline",
     "Step": "step",
     "Stocktaking": "stocktaking",
     "Summary": "seen",
+    "Tiles": "tiles",
     "Tracks": "tracks",
 }
 
-__all__ = ["Naming", "Pipeline", "Step", "Stocktaking", "Summary", "Tracks"]
+__all__ = ["Crops", "Naming", "Pipeline", "Step", "Stocktaking", "Summary", "Tiles", "Tracks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,17 +4,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgebone.core.brought import make_brought, names_brought
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.near import did_you_mean
 
 if TYPE_CHECKING:
+    from edgebone.pipeline.crops import Crops
     from edgebone.pipeline.step import Step
+    from edgebone.pipeline.tiles import Tiles
 
 GROUP = "edgebone.steps"
-_MEMBERS = ("looks_itself", "prepare", "refresh", "look", "draw", "files", "load_again", "summary")
+_MEMBERS = ("looks_itself", "prepare", "refresh", "look", "draw", "files", "load_again", "summary", "close")
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """The second models of a run: each cuts out the boxes of the latest one before it that finds boxes.
+
+    Attributes:
+        bundles: Their names, empty for the file's own, and paths.
+        classes: The classes of the run's own model that are cut out; None for all.
+        budget: The largest number of crops a frame, for each of them; None for all.
+        once_a_track: Seconds after which a tracked object is asked about again; None for each frame.
+        options: Those of :func:`edgebone.load`.
+    """
+
+    bundles: Sequence[tuple[str, str]] = ()
+    classes: Sequence[str] | None = None
+    budget: int | None = None
+    once_a_track: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_CASCADE = Cascade()
+
+
+def name_of(bundle: str | os.PathLike[str]) -> str:
+    """Return the name of a second model's answers: its file name without its ending."""
+    return Path(bundle).name.removesuffix(".zip").removesuffix(".bundle")
 
 
 def open_step(text: str) -> Step:
@@ -41,28 +73,53 @@ def open_steps(
     zones: str | os.PathLike[str] | None = None,
     others: Sequence[str] = (),
     notice: Callable[[str], object] | None = None,
+    then: Cascade = NO_CASCADE,
+    tiles: Tiles | None = None,
 ) -> list[Step]:
     """Create the steps of a run, in their order.
 
     Args:
-        galleries: Gallery files by head; an empty name stands for the only one.
+        galleries: Gallery files by head, or by the name of a second model; an empty name stands for the last second
+            model, without any for the only head.
         track: Track detections from frame to frame.
         zones: A file of zones and lines for tracked objects.
         others: Steps of packages, as for :func:`open_step`.
         notice: Called with a line when a gallery has changed; None logs it.
+        then: The second models, opened here: close the steps after the run.
+        tiles: Runs the model on parts of frames.
 
     Raises:
+        BundleError: A second model cannot be opened, or has nothing to cut out.
         ZonesError: The file of zones is missing or invalid.
         MissingDependencyError: trackers or supervision is not installed.
         EdgeboneError: No such step, or its package is at fault.
     """
-    steps: list[Step] = []
-    if galleries:
+    names = [name or name_of(path) for name, path in then.bundles]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise EdgeboneError(f"two second models have the name {twice}; name them: NAME=BUNDLE")
+    files = {names[-1] if names and not key else key: path for key, path in galleries.items()}
+    own = {key: path for key, path in files.items() if key not in names}
+    steps: list[Step] = [] if tiles is None else [tiles]
+    if own:
         from edgebone.pipeline.naming import Naming
 
-        steps.append(Naming(galleries, notice))
+        steps.append(Naming(own, notice))
     if track:
         from edgebone.pipeline.tracks import Tracks
 
         steps.append(Tracks(zones))
-    return [*steps, *map(open_step, others)]
+    with ExitStack() as opened:
+        of: Crops | None = None
+        for name, (_, path) in zip(names, then.bundles, strict=True):
+            from edgebone.pipeline.crops import DETECTIONS, Crops
+
+            crops = Crops(
+                path, of or DETECTIONS, name=name, classes=None if of else then.classes, budget=then.budget,
+                once_a_track=None if of else then.once_a_track, gallery=files.get(name), notice=notice, **then.options,
+            )  # fmt: skip
+            opened.callback(crops.close)
+            steps.append(crops)
+            of = crops if crops.finds_boxes else of
+        steps += map(open_step, others)
+        opened.pop_all()
+    return steps

@@ -78,3 +78,6 @@ class Step:
     def summary(self) -> list[str]:
         """Return summary lines about all frames, for people."""
         return []
+
+    def close(self) -> None:
+        """Free what the step opened; called by whoever made it, after its last run."""

@@ -236,10 +236,9 @@ def _boxes_of(canvas: NDArray[np.uint8], result: Detections, outline: bool = Tru
 
 
 def _texts(result: Detections) -> list[str]:
-    """Return ``#12 person 87 %`` for each box; without the number if it has no track."""
-    texts = [
-        f"{label} {100 * score:.0f} %" for label, score in zip(result.labels, result.confidence.tolist(), strict=True)
-    ]
+    """Return ``#12 bottle 87 %: oat milk`` for each box: its track and what other models said, if any."""
+    rows = zip(result.labels, result.confidence.tolist(), result.answers, strict=True)
+    texts = [f"{label} {100 * score:.0f} %{f': {answer}' if answer else ''}" for label, score, answer in rows]
     if result.tracker_id is None:
         return texts
     pairs = zip(result.tracker_id.tolist(), texts, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,4 +34,11 @@ def with_tracks(result: Result, tracker_id: NDArray[np.int64]) -> Result:
     """Return a result with boxes with the tracks of its rows: int64, shape (n,), -1 for a row without a track."""
     rows: Any = result
     found: Result = dataclasses.replace(rows, tracker_id=tracker_id)
+    return found
+
+
+def with_data(result: Result, data: Mapping[str, NDArray[Any]]) -> Result:
+    """Return a result with boxes with these further arrays, whose first axis is its rows."""
+    rows: Any = result
+    found: Result = dataclasses.replace(rows, data={**rows.data, **data})
     return found
