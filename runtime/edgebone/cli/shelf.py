@@ -44,6 +44,17 @@ def shelf_command(
             rich_help_panel=RESULT,
         ),
     ] = 0.5,
+    then: Annotated[
+        str | None,
+        typer.Option(
+            "--then",
+            metavar="BUNDLE",
+            help="The bundle is a detector that finds the facings, and this one names them. Default: the facings are "
+            "the file's rows and columns, and the bundle names them.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    classes: stream_options.Classes = None,
     every: stream_options.Every = 1,
     max_fps: stream_options.MaxFps = None,
     give_up: stream_options.GiveUp = None,
@@ -91,16 +102,21 @@ def shelf_command(
 
     if events and descriptor_of(events) == 1:
         events, json = None, True
-    step = Stocktaking(shelf, gallery, head, score=score, one_look=one_look, notice=notice)
+    if classes and not then:
+        raise typer.BadParameter("--classes needs --then: it chooses boxes of a detector")
     limits = Limits(max_fps, every)
     # Otherwise SIGHUP would end the program and lose the video.
     listen_for_reload()
     with ExitStack() as closing:
+        second = closing.enter_context(load(then, engine=engine, threads=threads)) if then else None
+        step = Stocktaking(shelf, gallery, head, score=score, one_look=one_look, then=second, notice=notice)
         seen = open_source(source, give_up)
         # Nothing else closes it until the stream owns it.
         opened = closing.enter_context(ExitStack())
         opened.callback(seen.close)
-        model = closing.enter_context(load(bundle, engine=engine, precision=precision, threads=threads))
+        model = closing.enter_context(
+            load(bundle, engine=engine, precision=precision, threads=threads, classes=classes)
+        )
         printer = EventPrinter(json)
         pipeline = Pipeline(model, [step], notice=notice)
         pipeline.sinks = [

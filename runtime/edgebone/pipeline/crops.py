@@ -159,6 +159,11 @@ class Crops(Step):
             raise
 
     @property
+    def asked(self) -> int:
+        """The number of crops that the second model was asked about so far."""
+        return self._second.asked
+
+    @property
     def finds_boxes(self) -> bool:
         """Whether the second model finds boxes, which another ``Crops`` can cut out."""
         return bool(heads_of(self._second.model.manifest.heads, DETECTION))

@@ -18,12 +18,15 @@ from edgebone.core.event import Event
 from edgebone.core.frame import Frame
 from edgebone.core.near import did_you_mean
 from edgebone.core.results import Results
+from edgebone.decode.heads import find_head
 from edgebone.gallery.watch import GalleryWatch
 from edgebone.pipeline.recogniser import open_gallery, recogniser
 from edgebone.pipeline.step import Step
+from edgebone.tasks.boxed import BOXED, boxes_of
 from edgebone.vision.shelf import Pictures, Recognise, Shelf
 from edgebone.vision.shelf_drawing import draw_shelf
 from edgebone.vision.shelf_file import ShelfFile, read_shelf
+from edgebone.vision.shelf_found import FoundShelf
 from edgebone.vision.shelf_stock import Stock, Told
 
 if TYPE_CHECKING:
@@ -39,8 +42,9 @@ _log = logging.getLogger("edgebone.pipeline")
 class Stocktaking(Step):
     """Counts the products of a shelf's zones; a frame's result is its :class:`~edgebone.vision.shelf_stock.Stock`.
 
-    The model runs on facings that have changed, never on a whole frame. A gallery is reloaded while the pipeline runs
-    if its file changes.
+    The model runs on facings that have changed, never on a whole frame. With ``then`` the pipeline's model is a
+    detector that finds the facings, and the second one names those that have changed. A gallery is reloaded while the
+    pipeline runs if its file changes.
 
     Args:
         file: The file of the shelf.
@@ -48,6 +52,8 @@ class Stocktaking(Step):
         head: The head that recognises the products; None for the only one.
         score: Without a gallery, the confidence from which a class is accepted, 0 to 1.
         one_look: One look at each facing is enough, for separate photographs.
+        then: The model that names the boxes of the pipeline's own model, which stays open; None if that one names the
+            zones' rows and columns.
         notice: Called with a line when the gallery has changed; None logs it.
 
     Attributes:
@@ -58,7 +64,6 @@ class Stocktaking(Step):
         ShelfError: The file is missing or invalid.
     """
 
-    looks_itself = True
     files = "shelf"
 
     def __init__(
@@ -69,6 +74,7 @@ class Stocktaking(Step):
         *,
         score: float = 0.5,
         one_look: bool = False,
+        then: Model | None = None,
         notice: Callable[[str], object] | None = None,
     ) -> None:
         self._path = Path(file)
@@ -83,24 +89,29 @@ class Stocktaking(Step):
         self._recognise: tuple[Model, Recognise] | None = None
         self._source = ""
         self._shown: deque[Told] = deque(maxlen=_EVENTS_SHOWN)
-        self.shelf = Shelf(self._read(), self._name)
+        self._then = then
+        self.looks_itself = then is None
+        self.shelf = (Shelf if then is None else FoundShelf)(self._read(), self._name)
         self.stock: Stock | None = None
 
     def prepare(self, model: Model) -> None:
         """See :meth:`Step.prepare`.
 
         Raises:
-            BundleError: The model has no such head, or several if none is named.
+            BundleError: The model has no such head, or several if none is named; or the detector has no boxes.
             GalleryError: The gallery cannot be read, or was made with another network.
             EdgeboneError: The shelf expects a product that neither of them knows.
         """
+        if self._then is not None:
+            find_head(model.manifest.heads, BOXED, None, "a shelf whose facings a detector finds")
+            model = self._then
         gallery = None if self._gallery is None else open_gallery(model, self._gallery, self._head)
         self._check_known(self.shelf.file, model, gallery)
         self._galleries[model] = gallery
 
     def refresh(self, model: Model) -> None:
         """Reload a gallery whose file has changed."""
-        self._follow_gallery(model, at_once=False)
+        self._follow_gallery(self._then or model, at_once=False)
 
     def load_again(self, model: Model) -> None:
         """Reload the gallery and the shelf's file; unchanged zones keep their state.
@@ -108,6 +119,7 @@ class Stocktaking(Step):
         Raises:
             EdgeboneError: The file cannot be used; the shelf is unchanged.
         """
+        model = self._then or model
         self._follow_gallery(model, at_once=True)
         file = self._read()
         self._check_known(file, model, self._galleries.get(model))
@@ -126,10 +138,14 @@ class Stocktaking(Step):
                 f"a shelf is watched through one camera, {self._source}: have a pipeline with a step of its own look "
                 f"at {frame.source}"
             )
-        if self._recognise is None or self._recognise[0] is not model:
-            self._recognise = model, recogniser(model, self._galleries.get(model), self._head, self._score)[0]
+        namer = self._then or model
+        if self._recognise is None or self._recognise[0] is not namer:
+            self._recognise = namer, recogniser(namer, self._galleries.get(namer), self._head, self._score)[0]
             self.shelf.look_again()
-        self.stock, events = self.shelf.update(frame)
+        if isinstance(self.shelf, FoundShelf):
+            self.stock, events = self.shelf.update_found(frame, _boxes(results))
+        else:
+            self.stock, events = self.shelf.update(frame)
         self._shown += events
         return self.stock, events
 
@@ -144,7 +160,7 @@ class Stocktaking(Step):
         return [] if self.stock is None else self.stock.lines()
 
     def _read(self) -> ShelfFile:
-        file = read_shelf(self._path)
+        file = read_shelf(self._path, grid=self._then is None)
         return file.with_one_look() if self._one_look else file
 
     def _name(self, pictures: Pictures) -> Sequence[str]:
@@ -169,3 +185,9 @@ class Stocktaking(Step):
         gone = sorted(self.shelf.file.products - gallery.labels().keys())
         if gone:
             self._notice(f"the shelf expects {gone[0]}, which {gallery.path} no longer knows")
+
+
+def _boxes(results: Results) -> NDArray[np.float32]:
+    """Return the boxes of a frame's results, (n, 4); none where the detector skipped the frame."""
+    found = map(boxes_of, results.values() if isinstance(results, dict) else [results])
+    return next((boxes.xyxy for boxes in found if boxes is not None), np.zeros((0, 4), np.float32))

@@ -32,7 +32,7 @@ _LEVELS: dict[str, Kind] = {"out": "out_of_stock", "low": "low_stock", "enough":
 
 
 @dataclass
-class _Place:
+class Place:
     """A facing and its latest looks."""
 
     zone: ShelfZone
@@ -54,6 +54,7 @@ class _Place:
 
     @property
     def state(self) -> State:
+        """The judgement of the product."""
         if self.product is None:
             return "unsettled"
         if self.product == EMPTY:
@@ -68,7 +69,7 @@ class _Said:
     """The reported state of a zone: products below their minimum, and misplaced ones."""
 
     levels: dict[str, str] = field(default_factory=dict)
-    strays: dict[tuple[int, int], str] = field(default_factory=dict)
+    strays: dict[int, str] = field(default_factory=dict)
 
 
 class Shelf:
@@ -108,7 +109,7 @@ class Shelf:
         self._recognise = recognise
         self._size_hw = (0, 0)
         self._said = {zone.name: _Said() for zone in file.zones}
-        self._places = {zone.name: _places(file, zone) for zone in file.zones}
+        self._places = {zone.name: self._grid(file, zone) for zone in file.zones}
         self._standing: Standing | None = None
         self._away = 0
         self._told_away = False
@@ -122,7 +123,7 @@ class Shelf:
         kept = {zone.name for zone in file.zones if same and zone in self.file.zones}
         self._said = {zone.name: self._said[zone.name] if zone.name in kept else _Said() for zone in file.zones}
         self._places = {
-            zone.name: self._places[zone.name] if zone.name in kept else _places(file, zone) for zone in file.zones
+            zone.name: self._places[zone.name] if zone.name in kept else self._grid(file, zone) for zone in file.zones
         }
         self.file, self._size_hw, self._standing = file, (0, 0), None
 
@@ -163,8 +164,7 @@ class Shelf:
         if self.file.looks == 1:
             return None, []
         if self._standing is None:
-            boxes = [place.xyxy for zone in self._places.values() for place in zone]
-            least = min(min(right - left, bottom - top) for left, top, right, bottom in boxes)
+            least = min(min(right - left, bottom - top) for left, top, right, bottom in self._sizes(frame.size_hw))
             self._standing = Standing(_TOLERATED_SHARE * least)
         reason = self._standing.why_not(frame.image)
         self._away = self._away + 1 if reason else 0
@@ -176,6 +176,10 @@ class Shelf:
             self._told_away = False
             return None, [CameraEvent("camera_back", "", *where)]
         return reason, []
+
+    def _sizes(self, size_hw: tuple[int, int]) -> list[Box]:
+        """Return the boxes that a shift of the camera must not leave."""
+        return [place.xyxy for zone in self._places.values() for place in zone]
 
     def _not_settled(self, zone: ShelfZone) -> str | None:
         """Return why a zone cannot be counted yet."""
@@ -195,6 +199,11 @@ class Shelf:
             for place in places:
                 place.thumbnail = None
 
+    def _grid(self, file: ShelfFile, zone: ShelfZone) -> list[Place]:
+        """Return a zone's places before the first frame."""
+        grid = ((row, column) for row in range(zone.rows) for column in range(zone.columns))
+        return [Place(zone, row, column, deque(maxlen=file.looks)) for row, column in grid]
+
     def _find_places(self, size_hw: tuple[int, int]) -> None:
         if size_hw == self._size_hw:
             return
@@ -204,7 +213,7 @@ class Shelf:
                 place.xyxy, place.thumbnail = xyxy, None
         self._size_hw, self._standing = size_hw, None
 
-    def _look(self, image: NDArray[np.uint8], places: Sequence[_Place]) -> int:
+    def _look(self, image: NDArray[np.uint8], places: Sequence[Place]) -> int:
         """Recognise the product at each place; return the number of embedded facings."""
         changed, pictures = [], []
         for place in places:
@@ -244,18 +253,15 @@ class Shelf:
             if level != told.levels.get(item.product, "enough"):
                 events.append(ShelfEvent(_LEVELS[level], zone.name, item.product, count, *where))
             told.levels[item.product] = level
-        strays = {
-            (place.row, place.column): place.product
-            for place in places
-            if place.product is not None and place.state == "misplaced"
-        }
-        for facing, product in strays.items():
-            if told.strays.get(facing) != product:
+        strays: dict[int, str] = {}
+        for place in places:
+            product = place.product
+            if product is None or place.state != "misplaced":
+                continue
+            # By the place itself: rows and columns of facings that a detector finds may change.
+            strays[id(place)] = product
+            if told.strays.get(id(place)) != product:
+                facing = (place.row, place.column)
                 events.append(ShelfEvent("misplaced", zone.name, product, counts[product], *where, facing))
         told.strays = strays
         return events
-
-
-def _places(file: ShelfFile, zone: ShelfZone) -> list[_Place]:
-    grid = ((row, column) for row in range(zone.rows) for column in range(zone.columns))
-    return [_Place(zone, row, column, deque(maxlen=file.looks)) for row, column in grid]

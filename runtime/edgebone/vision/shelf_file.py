@@ -91,20 +91,24 @@ class ShelfFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, agree=1, looks=1)
 
 
-def read_shelf(path: Path) -> ShelfFile:
+def read_shelf(path: Path, grid: bool = True) -> ShelfFile:
     """Read a file of a shelf.
+
+    Args:
+        path: The file.
+        grid: Whether the facings are the zones' rows and columns; else a detector finds them.
 
     Raises:
         ShelfError: It is missing, not JSON, or not a shelf; the message names the place.
     """
     found = read_json_file(path, ShelfFile, ShelfError, "a shelf")
-    reason = _reason_against(found)
+    reason = _reason_against(found, grid)
     if reason:
         raise ShelfError(f"{path}: {reason}")
     return found
 
 
-def _reason_against(file: ShelfFile) -> str | None:
+def _reason_against(file: ShelfFile, grid: bool) -> str | None:
     """Return the violation of a rule that the types do not express."""
     if not file.looks / 2 < file.agree <= file.looks:
         return f"agree must be more than half of looks and at most all, not {file.agree} of {file.looks}"
@@ -127,7 +131,7 @@ def _reason_against(file: ShelfFile) -> str | None:
                 return f"zone {zone.name}: {item.product} cannot be an expected product"
             if products.count(item.product) > 1:
                 return f"zone {zone.name} expects {item.product} twice"
-            if item.minimum > zone.rows * zone.columns:
+            if grid and item.minimum > zone.rows * zone.columns:
                 own = zone.rows * zone.columns
                 return f"zone {zone.name} has {own} facings but expects {item.minimum} of {item.product}"
     return None
