@@ -15,6 +15,7 @@ from edgebone.tune.tuner import tune
 from edgebone_export import export
 from edgebone_export.importers.importer import HeadSpec, import_onnx
 from support import ROOT, foreign
+from support.bundles import write_boxes_bundle
 from support.networks import classifier, write_network, write_pictures
 from support.pictures import RED, picture, write_video
 
@@ -261,3 +262,33 @@ def test_reading_videos_is_held_against_opencv(tmp_path: Path) -> None:
     assert [row["video"] for row in rows] == ["540p", "1080p"]
     for row in rows:
         assert f"{row['core_ms_ratio']:.2f}" in out
+
+
+@pytest.mark.slow
+def test_a_cascade_is_timed_on_every_box_and_once_a_track(colors_batch_bundle: Path, tmp_path: Path) -> None:
+    detector = write_boxes_bundle(tmp_path / "finder.bundle", "found")
+    video, figures = write_video(tmp_path / "a.mp4", [(200, 200, 200)] * 20), tmp_path / "figures.json"
+    run("cascade.py", detector, colors_batch_bundle, video, "--rounds", 1, "--json", figures)
+    rows = {row["side"]: row for row in json.loads(figures.read_text())["rows"]}
+    assert rows["every box on every frame"]["crops_a_frame"] == 3
+    # Tracks begin at the second of twenty frames.
+    assert rows["once a track, again after 5 s"]["crops_a_frame"] == pytest.approx(3 / 20)
+
+
+@pytest.mark.slow
+def test_tiles_are_measured_on_composed_frames(tmp_path: Path) -> None:
+    detector, figures = write_boxes_bundle(tmp_path / "finder.bundle", "found"), tmp_path / "figures.json"
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), picture(RED, (270, 320)))
+    images = [{"id": number, "file_name": "a.png"} for number in range(24)]
+    # Each picture is one object of the class that the network finds in it.
+    boxes = [{"image_id": number, "category_id": 1, "bbox": [0, 0, 320, 270]} for number in range(24)]
+    small = {"image_id": 0, "category_id": 1, "bbox": [5, 5, 10, 10]}
+    content = {"images": images, "annotations": [*boxes, small], "categories": [{"id": 1, "name": "red"}]}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    run("tiles.py", detector, tmp_path, "--json", figures)
+    rows = {row["tiles"]: row for row in json.loads(figures.read_text())["rows"]}
+    assert {row["recall_small"] for row in rows.values()} == {0.0}
+    assert rows["the whole frame"]["recall_large"] == 0.0
+    # All is one colour, so what every tile cuts off is one object.
+    assert rows["6x4"]["recall_large"] == 0.0
