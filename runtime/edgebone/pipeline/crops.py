@@ -31,13 +31,15 @@ from edgebone.tasks.detection import DETECTION
 from edgebone.tasks.merging import merged
 from edgebone.tasks.naming import said
 from edgebone.vision.clock import time_s
-from edgebone.vision.cutting import pixels, rectangles
+from edgebone.vision.cutting import Cut, cut_out, rectangles, straightened
 
 if TYPE_CHECKING:
     from edgebone.model.model import Model
 
 DETECTIONS = "detections"
 """The only head with boxes, whatever its name."""
+CORNERS = "xyxyxyxy"
+"""The entry of ``data`` with the corners of turned boxes, (n, 4, 2), as in supervision."""
 _SILENT = ("", UNKNOWN, ABSTAIN)
 _log = logging.getLogger("edgebone.pipeline")
 
@@ -74,13 +76,13 @@ class NamedEvent:
 class Crops(Step):
     """Asks a second model about the boxes of the first, each cut out of the full frame.
 
-    A crop goes through the second model's own preprocessing, resized once. The first model's results stay as they are.
-    The answers are beside the boxes: ``detections["crops"]`` has for each box a dict of the second model's results by
-    this step's name (empty if it was not asked), ``detections[name]`` their labels as text (empty if there is none),
-    and ``detections[f"{name}_score"]`` their confidences (NaN if there is none). A second model that finds boxes is a
-    detector within boxes: what it found is a further head of the frame's results, named as this step, in the frame's
-    pixels, with each box's row among the first ones as ``found["parent"]``. Such boxes can be cut out by another
-    ``Crops``.
+    A crop goes through the second model's own preprocessing, resized once; a turned box (``data["xyxyxyxy"]``) is made
+    upright before that. The first model's results stay as they are. The answers are beside the boxes:
+    ``detections["crops"]`` has for each box a dict of the second model's results by this step's name (empty if it was
+    not asked), ``detections[name]`` their labels as text (empty if there is none), and ``detections[f"{name}_score"]``
+    their confidences (NaN if there is none). A second model that finds boxes is a detector within boxes: what it found
+    is a further head of the frame's results, named as this step, in the frame's pixels, with each box's row among the
+    first ones as ``found["parent"]``. Such boxes can be cut out by another ``Crops``.
 
     With ``once_a_track`` each tracked object is asked about once, and again after that many seconds on its source's
     clock. Its latest eight answers are merged: of classes the probabilities' mean, of decisions the most frequent, of
@@ -226,9 +228,10 @@ class Crops(Step):
         self._frames += 1
         known = self._known(frame, boxes)
         rows, crops = self._rows(frame, boxes, known)
-        fresh = dict(zip(rows, self._second.ask([pixels(frame.image, crop) for crop in crops]), strict=True))
+        cuts = self._cuts(frame, boxes, rows, crops)
+        fresh = dict(zip(rows, self._second.ask([cut.pixels for cut in cuts]), strict=True))
         if self.finds_boxes:
-            found = _in_frame(fresh, dict(zip(rows, crops, strict=True)))
+            found = _in_frame(fresh, dict(zip(rows, cuts, strict=True)))
             for row, track in enumerate(known):
                 if track is not None and row in fresh:
                     track.asked_s = time_s(frame)
@@ -267,6 +270,12 @@ class Crops(Step):
             rows = first_ones(large, asked_s, boxes.area, self._budget)
             self._left_out += len(large) - len(rows)
         return rows, crops[rows]
+
+    def _cuts(self, frame: Frame, boxes: Detections, rows: Sequence[int], crops: NDArray[np.int64]) -> list[Cut]:
+        turned = boxes.data.get(CORNERS)
+        if turned is None:
+            return [cut_out(frame.image, crop) for crop in crops]
+        return [straightened(frame.image, turned[row], self._margin, self._square) for row in rows]
 
     def _answered(
         self, frame: Frame, known: Sequence[Known | None], fresh: dict[int, Results | None], boxes: int
@@ -351,14 +360,13 @@ class Crops(Step):
         self.close()
 
 
-def _in_frame(fresh: dict[int, Results | None], crops: dict[int, NDArray[np.int64]]) -> Detections:
+def _in_frame(fresh: dict[int, Results | None], cuts: dict[int, Cut]) -> Detections:
     """Return the boxes found within crops, in the frame's pixels, best first, with the rows of their parents."""
     parts: list[Detections] = []
     for row, answer in fresh.items():
         heads: Sequence[Result] = [] if answer is None else [*answer.values()] if isinstance(answer, dict) else [answer]
         found = next((boxes for boxes in map(DETECTION.of, heads) if boxes is not None), None)
         if found is not None:
-            corner = np.tile(crops[row][:2], 2).astype(np.float32)
             parents = {**found.data, PARENT: np.full(len(found), row, np.int64)}
-            parts.append(Detections(found.xyxy + corner, found.confidence, found.class_id, parents))
+            parts.append(Detections(cuts[row].boxes_in_picture(found.xyxy), found.confidence, found.class_id, parents))
     return joined(parts, PARENT)

@@ -286,6 +286,53 @@ def test_margins_and_squares_stay_within_the_picture() -> None:
     assert rectangles(np.array([(np.nan, 0, 5, 5)]), (50, 100)).tolist() == [[0, 0, 0, 0]]
 
 
+def turned(degrees: float, center: tuple[float, float], size: tuple[float, float]) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    along, down = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    half_w, half_h = size[0] / 2 * along, size[1] / 2 * down
+    return np.array(center) + np.array([-half_w - half_h, half_w - half_h, half_w + half_h, -half_w + half_h])
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -40, 70, 90, 180])
+def test_a_turned_box_is_cut_upright_and_leads_back(degrees: float) -> None:
+    import cv2
+
+    from edgebone.vision.cutting import straightened
+
+    corners = turned(degrees, (100, 80), (60, 30))
+    image = np.zeros((160, 200, 3), np.uint8)
+    cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], (255, 255, 255))
+    for start in range(4):
+        cut = straightened(image, np.roll(corners, start, axis=0))
+        assert sorted(cut.pixels.shape[:2]) == [30, 60]
+        # By the smallest angle: from 45 degrees on what was upright lies.
+        assert cut.pixels.shape[0] == (30 if abs(degrees) % 180 <= 45 else 60)
+        assert cut.pixels[2:-2, 2:-2].min() > 250
+        (box,) = cut.boxes_in_picture(np.array([[0, 0, *cut.pixels.shape[1::-1]]], np.float32))
+        assert box == pytest.approx([*corners.min(axis=0), *corners.max(axis=0)], abs=0.01)
+    # Half of what is twice as wide is the box.
+    assert straightened(image, corners, margin=0.5).pixels.mean() == pytest.approx(255 / 4, abs=6)
+
+
+def test_a_turned_box_is_named_by_what_is_in_it(finder: Model, color: Any) -> None:
+    import cv2
+
+    corners = turned(45, (60, 60), (80, 16))
+    image = picture(BLUE, (120, 120))
+    cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], RED)
+    upright = found([(*corners.min(axis=0), *corners.max(axis=0))])
+    oriented = Detections(
+        upright.xyxy,
+        upright.confidence,
+        upright.class_id,
+        {**upright.data, "xyxyxyxy": corners[None].astype(np.float32)},
+    )
+    step = Crops(color, name="color")
+    step.prepare(finder)
+    assert step.look(frame_of(image), upright, finder)[0]["color"].tolist() == ["blue"]  # type: ignore[index]
+    assert step.look(frame_of(image), oriented, finder)[0]["color"].tolist() == ["red"]  # type: ignore[index]
+
+
 def test_boxes_within_boxes_are_in_the_frames_pixels_and_are_cut_out_again(
     finder: Model, bundles: Path, tmp_path: Path
 ) -> None:
