@@ -13,8 +13,8 @@ from support import ROOT
 
 GUIDES = (
     "export", "hugging-face", "detect-segment", "import", "keypoints", "oriented-boxes", "depth", "run", "cameras",
-    "zones", "heads", "galleries", "cascades", "tiles", "shelf", "frame-input", "measure", "quantize", "compile", "tune",
-    "triton", "doctor", "containers",
+    "zones", "heads", "galleries", "cascades", "tiles", "shelf", "frame-input", "measure", "quantize", "compile",
+    "tune", "triton", "doctor", "containers",
 )  # fmt: skip
 REFERENCE = ("bundle", "cli", "json-lines")
 PAGES = (

@@ -144,9 +144,9 @@ class Detections(Shown):
         """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
 
         As in COCO: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Tracked boxes
-        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle. What other
-        models said about a box is under ``crops``, by the step's name, each as its own results' JSON; a box found within
-        another has its row as ``parent``.
+        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle. What
+        other models said about a box is under ``crops``, by the step's name, each as its own results' JSON; a box found
+        within another has its row as ``parent``.
         """
         boxes = self.xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]

@@ -20,6 +20,7 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.event import Event, event_values
 from edgebone.core.frame import Frame
 from edgebone.core.matches import UNKNOWN
+from edgebone.core.oriented import CORNERS
 from edgebone.core.results import ABSTAIN, HeadResults, Result, Results
 from edgebone.decode.heads import find_head, heads_of
 from edgebone.pipeline.asked import Asked, Known, first_ones
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 DETECTIONS = "detections"
 """The only head with boxes, whatever its name."""
-CORNERS = "xyxyxyxy"
-"""The entry of ``data`` with the corners of turned boxes, (n, 4, 2), as in supervision."""
 _SILENT = ("", UNKNOWN, ABSTAIN)
 _log = logging.getLogger("edgebone.pipeline")
 
