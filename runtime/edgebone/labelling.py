@@ -283,7 +283,7 @@ class Classes:
 
 
 class Boxes:
-    """``instances.json``, in COCO's format."""
+    """``instances.json``, in COCO's format; masks as compressed run lengths."""
 
     def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
         self._path = folder / "instances.json"
@@ -321,6 +321,10 @@ class Boxes:
                     **own,
                 }
             )
+        if result.mask is not None:
+            areas = zip(result.mask.to_rle(), result.mask.area.tolist(), strict=True)
+            for entry, (lengths, pixels) in zip(self._boxes[len(self._boxes) - len(result) :], areas, strict=True):
+                entry["segmentation"], entry["area"] = lengths, pixels
         return sorted(set(result.class_id.tolist()))
 
     def close(self) -> None:

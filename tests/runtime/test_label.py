@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 import edgebone
+from edgebone.core.detections import Detections
 from edgebone.core.errors import BundleError, OutputError, SourceError
 from edgebone.core.manifest import Head
-from edgebone.labelling import label
+from edgebone.core.masks import Masks
+from edgebone.labelling import Boxes, label
 from support.bundles import COLORS, write_boxes_bundle, write_colors_bundle
 from support.camera_servers import mjpeg_server
 from support.pictures import BLUE, GREEN, RED, picture, write_video
@@ -263,3 +265,19 @@ def test_a_head_that_only_describes_cannot_label(tmp_path: Path) -> None:
             label(model, str(tmp_path / "good.png"), tmp_path / "data")
     with edgebone.load(write_boxes_bundle(tmp_path / "b.bundle", "areas")) as model, pytest.raises(SourceError):
         label(model, str(tmp_path / "absent.png"), tmp_path / "data")
+
+
+def test_areas_of_objects_are_written_as_run_lengths(tmp_path: Path) -> None:
+    api = pytest.importorskip("faster_coco_eval.core.mask")
+    place = np.array([[2, 1, 6, 5], [0, 0, 3, 2]])
+    masks = Masks(tuple(np.ones((2, 1, 1), np.float32)), place.astype(np.float64), place, 0.5, (8, 10))
+    xyxy = place.astype(np.float32)
+    found = Detections(xyxy, np.float32([0.9, 0.8]), np.array([1, 0]), mask=masks)
+    writer = Boxes(tmp_path, LABELS)
+    writer.add("empty", (8, 10), Detections.empty())
+    assert writer.add("one", (8, 10), found) == [0, 1]
+    writer.close()
+    rows = json.loads((tmp_path / "instances.json").read_text())["annotations"]
+    assert [row["area"] for row in rows] == [16, 6]
+    for row, wanted in zip(rows, masks.full(), strict=True):
+        np.testing.assert_array_equal(api.decode(row["segmentation"]), wanted)

@@ -152,6 +152,28 @@ def yolov8_obb(
     return build.rows(best.columns(0, 4), best.score, best.class_id, angle)
 
 
+def yolov5_seg(
+    build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
+) -> ir.Value:
+    """Decode one row per box, with objectness and coefficients, to (n, k, 6 + coefficients)."""
+    return _with_coefficients(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
+
+
+def yolov8_seg(
+    build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
+) -> ir.Value:
+    """Decode one column per box, with coefficients, to (n, k, 6 + coefficients)."""
+    return _with_coefficients(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
+
+
+def _with_coefficients(
+    build: Build, output: ir.Value, decoding: Decoding, opset: int, columns_axis: int, objectness: bool
+) -> ir.Value:
+    best = _Best(build, output, decoding, opset, columns_axis, objectness)
+    coefficients = best.columns(4 + objectness + len(decoding.head.labels), decoding.shapes[0][columns_axis])
+    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id, coefficients)
+
+
 def detr(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:
     """Decode logits, and boxes as fractions of the picture, to (n, k, 6)."""
     scores, boxes = inputs
@@ -211,7 +233,14 @@ class _Best:
     """
 
     def __init__(
-        self, build: Build, output: ir.Value, decoding: Decoding, opset: int, columns_axis: int, objectness: bool
+        self,
+        build: Build,
+        output: ir.Value,
+        decoding: Decoding,
+        opset: int,
+        columns_axis: int,
+        objectness: bool,
+        more: int = 0,
     ) -> None:
         self._build, self._output, self._columns_axis = build, output, columns_axis
         self._boxes_axis = 3 - columns_axis

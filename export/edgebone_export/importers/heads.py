@@ -77,6 +77,9 @@ _KINDS = {
     "yolov5": _Kind("yolov5@1", "detections", {"score": 0.25, "iou": 0.45}, written=("unit",)),
     "yolov8": _Kind("yolov8@1", "detections", {"score": 0.25, "iou": 0.7}, written=("unit",)),
     "yolo-end2end": _Kind("boxes@1", "detections", {"score": 0.25, "iou": None}, written=("columns", "unit")),
+    "yolov5-seg": _Kind("yolov5-seg@1", "instances", {"score": 0.25, "iou": 0.45}),
+    "yolov8-seg": _Kind("yolov8-seg@1", "instances", {"score": 0.25, "iou": 0.7}),
+    "yolo-end2end-seg": _Kind("instances@1", "instances", {"score": 0.25, "iou": None}),
     "detr": _Kind("detr@1", "detections", {"score": 0.5, "iou": None}, written=("columns", "unit")),
     "yolov8-pose": _Kind("yolov8-pose@1", "keypoints", {"score": 0.25, "iou": 0.7}),
     "yolo-pose-end2end": _Kind("keypoints@1", "keypoints", {"score": 0.25, "iou": None}),
@@ -118,6 +121,11 @@ def name_heads(stated: Mapping[str, HeadSpec] | HeadSpec) -> dict[str, HeadSpec]
     """
     named = {"": stated} if isinstance(stated, HeadSpec) else stated
     return {name or _kind(spec.decoder).head: spec for name, spec in named.items()}
+
+
+def is_instances(head: Head) -> bool:
+    """Return whether a head's masks are sums of the prototypes in its second output."""
+    return head.decoder in ("yolov5-seg@1", "yolov8-seg@1", "instances@1")
 
 
 def _kind(decoder: str) -> _Kind:
@@ -310,6 +318,9 @@ def _output_names(
             )
         if len(boxes) == 1:
             return (*(key for key in outputs if key not in boxes), *boxes)
+    if kind.head == "instances":
+        # Prototypes have four axes, wherever the file lists them.
+        return tuple(sorted(outputs, key=lambda key: outputs[key].ndim))
     if kind.decoder == "detr@1" and len(outputs) == 3:
         return _classes_boxes_scores(name, outputs)
     return tuple(outputs)

@@ -42,7 +42,7 @@ from edgebone_export.graphs.trace import INPUT
 from edgebone_export.importers.arrange import ArrangeOutputs
 from edgebone_export.importers.conventions import find_preprocess
 from edgebone_export.importers.graph_decode import AppendDecoding, Decoding
-from edgebone_export.importers.heads import DECODERS, HeadSpec, name_heads, read_heads, specs_of
+from edgebone_export.importers.heads import DECODERS, HeadSpec, is_instances, name_heads, read_heads, specs_of
 from edgebone_export.importers.meaning import best, check_meaning
 from edgebone_export.importers.onnx_file import read_onnx, rename_clashes
 from edgebone_export.importers.picture_input import PictureInput, bind, find_input, insert_grey, to_grey
@@ -249,7 +249,9 @@ def _final_head(head: Head, decoding: Decoding | None) -> Head:
         return head
     decoded = spec_of(decoding.output, head).decoded
     if decoded:
-        rows = Head(decoded, (decoding.output,), head.labels)
+        # The prototypes stay as they are: only those of the boxes shown are summed, which the host knows.
+        outputs = (decoding.output, *(head.outputs[1:] if is_instances(head) else ()))
+        rows = Head(decoded, outputs, head.labels)
         kept = setting_names(decoding.output, rows)
         return msgspec.structs.replace(rows, params={key: item for key, item in head.params.items() if key in kept})
     return Head(head.decoder, (decoding.output,), head.labels)
@@ -269,6 +271,7 @@ def _final_reference(
             outputs.update({item: raw.outputs[item] for item in head.outputs})
         elif spec_of(name, raw_heads[name]).decoded:
             outputs[head.outputs[0]] = _best_rows(name, raw_heads[name], raw.outputs, decodings[name], size_hw)
+            outputs.update({item: raw.outputs[item] for item in head.outputs[1:]})
         else:
             values = raw.outputs[raw_heads[name].outputs[0]]
             threshold = raw_heads[name].params.get("threshold")

@@ -17,6 +17,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.oriented import hull_rows
 from edgebone.decode.registry import ROWS
 from edgebone_export.errors import ExportError
+from edgebone_export.importers.heads import is_instances
 
 _ROUNDING, _MARGIN = 1e-3, 0.05
 # The best rows of a picture: below these, even a sound network's boxes may be anything.
@@ -52,6 +53,14 @@ def check_meaning(
         ExportError: The description cannot be right; the message has the setting that would fit.
     """
     doubts = []
+    if is_instances(head):
+        # Their boxes are those of the detectors, before the coefficients.
+        first, prototypes = head.outputs
+        axis = 1 if head.decoder == "yolov8-seg@1" else 2
+        count = outputs[first].shape[axis] - outputs[prototypes].shape[1]
+        plain = "boxes@1" if head.decoder == "instances@1" else head.decoder.replace("-seg", "")
+        head = Head(plain, head.outputs, head.labels, head.params)
+        outputs = {**outputs, first: outputs[first].take(range(count), axis=axis)}
     if rows is not None:
         if head.decoder in ROWS:
             _scores(name, head, outputs)

@@ -50,7 +50,7 @@ _TASKS = {
     "detect": ("yolov8", "yolov5", "yolo-end2end"),
     "classify": ("classification",),
     "semantic": ("segmentation",),
-    "segment": (),
+    "segment": ("yolov8-seg", "yolov5-seg", "yolo-end2end-seg"),
     "pose": ("yolov8-pose", "yolo-pose-end2end"),
     "obb": ("yolov8-obb", "yolo-obb-end2end"),
     "depth": ("depth",),

@@ -25,7 +25,7 @@ def measure_parity(
     for head in heads.values():
         for name in head.outputs:
             for a, b in zip(have, want, strict=True):
-                how = comparison_of(head, b[name].dtype)
+                how = comparison_of(head, b[name].dtype, b[name].ndim)
                 shown = float(head.params["score"]) if how in ROWS else 0.0
                 found.append(compare(a[name], b[name], how, REDUCED, shown))
     off = worst(found)

@@ -177,7 +177,11 @@ def check_against_library(backbone: Backbone, reference: Reference) -> Detection
 
 def comparisons_of(heads: Mapping[str, Head], outputs: Outputs) -> dict[str, Comparison]:
     """Return the comparison of each of the heads' outputs, by output name."""
-    return {name: comparison_of(head, outputs[name].dtype) for head in heads.values() for name in head.outputs}
+    return {
+        name: comparison_of(head, outputs[name].dtype, outputs[name].ndim)
+        for head in heads.values()
+        for name in head.outputs
+    }
 
 
 def normalize(spec: Preprocess, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:

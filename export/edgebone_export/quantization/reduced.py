@@ -17,6 +17,7 @@ from edgebone.core.detections import Detections
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Agreement, Head, Manifest, Variant
+from edgebone.core.masks import mask_iou
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder, spec_of
 from edgebone.decode.classification import probabilities
@@ -27,6 +28,7 @@ from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import ROWS, this_machine
 from edgebone.tasks.detection import DETECTION
+from edgebone.tasks.instances import INSTANCES
 from edgebone_export.graphs.edit import at_least, users
 from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
@@ -162,7 +164,9 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
     decode = make_decoder(name, head, specs, size_hw, score=0.01)
 
     def shown(outputs: Outputs, index: int) -> Detections:
-        return DETECTION.pick(decode([outputs[item][index] for item in head.outputs], whole), name)
+        result: Any = decode([outputs[item][index] for item in head.outputs], whole)
+        found: Detections = result
+        return found
 
     same = answers = 0
     for index in range(len(want[head.outputs[0]])):
@@ -173,6 +177,8 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
             clear = looked_for.confidence >= max(least, 0.01)
             overlap = iou_matrix(looked_for.xyxy[clear], among.xyxy) >= _IOU
             overlap &= looked_for.class_id[clear][:, None] == among.class_id[None]
+            if looked_for.mask is not None and among.mask is not None:
+                overlap &= mask_iou(looked_for.mask[clear], among.mask, overlap) >= _IOU
             overlap &= np.abs(looked_for.confidence[clear][:, None] - among.confidence[None]) <= _SCORE_WITHIN
             same, answers = same + int(overlap.any(axis=1).sum()), answers + int(clear.sum())
     return same, answers
@@ -203,7 +209,7 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
 
 def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
     """Return how a head's answers are compared and the share that must match; None for numbers."""
-    # Every detector of boxes alone; other decoders are listed one by one.
-    if spec_of(name, head).task is DETECTION:
+    # Every detector of boxes and of areas; other decoders are listed one by one.
+    if spec_of(name, head).task in (DETECTION, INSTANCES):
         return _boxes, _MOST
     return _KINDS.get(head.decoder)

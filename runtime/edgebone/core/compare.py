@@ -15,10 +15,11 @@ from edgebone.core.manifest import Head
 from edgebone.core.oriented import hull_rows, same_oriented
 from edgebone.core.tensors import Array
 
-Comparison = Literal["values", "scores", "boxes", "oriented", "keypoints_xy", "keypoints_xyc", "classes"]
-"""How an output is compared: as values; as class scores with their best class; as rows of boxes (n, k, 6), of oriented
-boxes (n, k, 7) or of boxes with keypoints of two values or three (n, k, 6 + …); or as class maps."""
-ROWS = frozenset[Comparison](("boxes", "oriented", "keypoints_xy", "keypoints_xyc"))
+Comparison = Literal["values", "scores", "boxes", "instances", "oriented", "keypoints_xy", "keypoints_xyc", "classes"]
+"""How an output is compared: as values; as class scores with their best class; as rows of boxes (n, k, 6), of boxes
+with a vector (n, k, 6 + …), of oriented boxes (n, k, 7) or of boxes with keypoints of two values or three
+(n, k, 6 + …); or as class maps."""
+ROWS = frozenset[Comparison](("boxes", "instances", "oriented", "keypoints_xy", "keypoints_xyc"))
 """The comparisons of rows, in which a box of the same class, score and place is searched for."""
 
 _LEAST_SIZE = 1e-12
@@ -86,11 +87,13 @@ class Difference:
     finite: bool = True
 
 
-def comparison_of(head: Head | None, dtype: np.dtype[Any]) -> Comparison:
-    """Return how an output of a dtype is compared; ``head`` is the head that reads it, if any."""
+def comparison_of(head: Head | None, dtype: np.dtype[Any], axes: int = 3) -> Comparison:
+    """Return how an output of a dtype and a number of axes is compared; ``head`` is the head that reads it, if any."""
     decoder = head.decoder if head is not None else ""
     if decoder.startswith("boxes@"):
         return "boxes"
+    if axes == 3 and decoder.startswith(("instances@", "roi-masks@")):
+        return "instances"
     if decoder.startswith("oriented@"):
         return "oriented"
     if head is not None and decoder.startswith("keypoints@"):
@@ -102,7 +105,7 @@ def comparison_of(head: Head | None, dtype: np.dtype[Any]) -> Comparison:
 
 def compare_shown(have: Array, want: Array, head: Head | None, tolerance: Tolerance) -> Difference:
     """Compare a head's output; boxes from the head's score threshold up, or from the nearest score below it."""
-    how = comparison_of(head, want.dtype)
+    how = comparison_of(head, want.dtype, want.ndim)
     shown = nearest_score(want, float(head.params["score"])) if head is not None and how in ROWS else 0.0
     return compare(have, want, how, tolerance, shown)
 
@@ -128,7 +131,7 @@ def compare(have: Array, want: Array, how: Comparison, tolerance: Tolerance, lea
                 full=tolerance.full,
                 iou=tolerance.iou,
                 score_within=tolerance.score_within,
-                alike=_alike(a, b, how, tolerance.iou),
+                alike=_alike(a, b, how, tolerance),
             )
             for a, b in zip(have, want, strict=True)
         ]
@@ -140,11 +143,23 @@ def compare(have: Array, want: Array, how: Comparison, tolerance: Tolerance, lea
     return Difference(*_largest(a, b), float(_cosines(a, b).min()), top1=top1)
 
 
-def _alike(a: Array, b: Array, how: Comparison, iou: float) -> NDArray[np.bool_] | None:
+def _alike(a: Array, b: Array, how: Comparison, tolerance: Tolerance) -> NDArray[np.bool_] | None:
     """Return which rows are the same in what a box does not say: bool (n, m); None if boxes say all."""
     if how == "oriented":
-        return same_oriented(a, b, iou)
-    return None if how == "boxes" else same_keypoints(a, b, iou, 2 if how == "keypoints_xy" else 3)
+        return same_oriented(a, b, tolerance.iou)
+    if how == "instances":
+        return _same_direction(a[:, 6:], b[:, 6:], tolerance.cosine)
+    return None if how == "boxes" else same_keypoints(a, b, tolerance.iou, 2 if how == "keypoints_xy" else 3)
+
+
+def _same_direction(a: Array, b: Array, cosine: float) -> NDArray[np.bool_] | None:
+    """Return which vectors of one list point the same way as which of another, (n, m); None for vectors of nothing."""
+    if not a.shape[1]:
+        return None
+    a, b = (rows.astype(np.float64) for rows in (a, b))
+    lengths = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
+    same: NDArray[np.bool_] = a @ b.T >= cosine * lengths
+    return same
 
 
 def worst(differences: Sequence[Difference]) -> Difference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.errors import missing
+from edgebone.core.masks import Masks
 from edgebone.core.oriented import ANGLE, CORNERS
 from edgebone.core.results import results_to_dict
 from edgebone.core.shown import Shown
@@ -41,6 +43,7 @@ class Detections(Shown):
             ``angle``, float32 (n,), -π/2 to π/2; ``xyxy`` is the upright box around them.
         tracker_id: int64, shape (n,): the number of each box's object within its source, from 1; -1 for a box without a
             track yet. None if tracking is off.
+        mask: The objects' areas, n of them; None if the network returns boxes alone.
     """
 
     xyxy: NDArray[np.float32]
@@ -48,6 +51,7 @@ class Detections(Shown):
     class_id: NDArray[np.int64]
     data: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     tracker_id: NDArray[np.int64] | None = None
+    mask: Masks | None = None
 
     def __post_init__(self) -> None:
         """Reject arrays whose shapes do not match."""
@@ -64,6 +68,8 @@ class Detections(Shown):
                 f"detections need xyxy (n, 4) and n of everything else, got xyxy {self.xyxy.shape}, "
                 + ", ".join(f"{name} {array.shape}" for name, array in {**columns, **self.data}.items())
             )
+        if self.mask is not None and len(self.mask) != n:
+            raise ValueError(f"detections need a mask for each of {n} boxes, got {len(self.mask)}")
 
     @classmethod
     def empty(cls) -> Detections:
@@ -104,6 +110,7 @@ class Detections(Shown):
             self.class_id[index],
             {name: array[index] for name, array in self.data.items()},
             None if self.tracker_id is None else self.tracker_id[index],
+            None if self.mask is None else self.mask[index],
         )
 
     @property
@@ -123,7 +130,9 @@ class Detections(Shown):
 
     @property
     def area(self) -> NDArray[np.float32]:
-        """float32, shape (n,): the boxes' areas in square pixels."""
+        """float32, shape (n,): the areas in square pixels: those of the masks if there are any, else of the boxes."""
+        if self.mask is not None:
+            return self.mask.area.astype(np.float32)
         return np.asarray((self.xyxy[:, 2] - self.xyxy[:, 0]) * (self.xyxy[:, 3] - self.xyxy[:, 1]), np.float32)
 
     def to_supervision(self) -> Any:
@@ -138,15 +147,17 @@ class Detections(Shown):
             class_id=self.class_id,
             data={name: np.asarray(array) for name, array in self.data.items()},
             tracker_id=self.tracker_id,
+            mask=None if self.mask is None else self.mask.full(),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """``{"detections": [{"bbox": [x, y, width, height], "category_id": …, "label": …, "score": …}, …]}``.
 
         As in COCO: pixels of the original picture; ``category_id`` is the index in the bundle's labels. Tracked boxes
-        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle. What
-        other models said about a box is under ``crops``, by the step's name, each as its own results' JSON; a box found
-        within another has its row as ``parent``.
+        also have a ``tracker_id``, None for a box without a track yet; oriented ones their corners and angle; masks a
+        ``segmentation`` ``{"size": [height, width], "counts": …}`` in COCO's compressed run lengths. What other models
+        said about a box is under ``crops``, by the step's name, each as its own results' JSON; a box found within
+        another has its row as ``parent``.
         """
         boxes = self.xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
@@ -167,7 +178,18 @@ class Detections(Shown):
         for entry, asked in zip(found, self.data.get(CROPS, ()), strict=False):
             if asked:
                 entry["crops"] = {name: results_to_dict(results) for name, results in asked.items()}
+        if self.mask is not None:
+            for entry, lengths in zip(found, self.mask.to_rle(), strict=True):
+                entry["segmentation"] = lengths
         return {"detections": found}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per box; with masks, the area in pixels instead of the run lengths."""
+        rows = Shown.rows(dataclasses.replace(self, mask=None))
+        if self.mask is not None:
+            for row, pixels in zip(rows, self.mask.area.tolist(), strict=True):
+                row["area"] = pixels
+        return rows
 
     def __str__(self) -> str:
         """``2 person (best 87.1 %), 1 dog (best 61.0 %)``, and what other models said: ``: 1 oat milk``."""

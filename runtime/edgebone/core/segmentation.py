@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgebone.core.detections import import_supervision
 from edgebone.core.near import did_you_mean
+from edgebone.core.rle import run_lengths
 from edgebone.core.shown import Shown
 
 
@@ -102,15 +103,3 @@ class SegmentationMap(Shown):
         """``drivable area 21.3 %, background 78.7 %``, largest first."""
         shares = sorted(self.shares().items(), key=lambda item: -item[1])
         return ", ".join(f"{label} {100 * share:.1f} %" for label, share in shares if share) or "nothing"
-
-
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """Return COCO's uncompressed run-length encoding of a mask: alternating runs of zeros and ones, by column.
-
-    Source: cocoapi, ``common/maskApi.h``.
-    """
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0], changes, [flat.size]])
-    lengths: list[int] = np.diff(edges).tolist()
-    return [0, *lengths] if flat.size and flat[0] else lengths

@@ -1,4 +1,4 @@
-"""COCO's average precision of a detector, counted by faster-coco-eval."""
+"""COCO's average precision of boxes or masks, counted by faster-coco-eval."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
 from edgebone.evaluate.predictor import Predictor
+from edgebone.tasks.contract import Task
 from edgebone.tasks.detection import DETECTION, LEAST_SCORE
 
 _NAMES = {
@@ -45,6 +47,7 @@ class _Annotation(msgspec.Struct, frozen=True):
     image_id: int
     category_id: int
     bbox: tuple[float, float, float, float]
+    segmentation: Any = None
 
 
 class _Instances(msgspec.Struct, frozen=True):
@@ -80,17 +83,18 @@ class CocoData:
         check_sizes(self.where, ((path, self.sizes_wh.get(number)) for number, path in self.paths.items()))
 
 
-def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
+def read_instances(data: Path, images: Path | None, head: Head, masks: bool = False) -> CocoData:
     """Read COCO annotations and find their pictures and classes.
 
     Args:
         data: COCO's ``instances.json``.
         images: The folder of the pictures; None takes ``images`` beside the file.
         head: The detector's head, for its labels.
+        masks: Whether every annotation must have a ``segmentation``: polygons or run lengths.
 
     Raises:
-        SourceError: The file or a picture is missing, it is not an annotation file, or it has a class that the bundle
-            lacks.
+        SourceError: The file or a picture is missing, it is not an annotation file, it lacks masks, or it has a class
+            that the bundle lacks.
     """
     with foreign(lambda reason: SourceError(f"{data}: not COCO's annotations ({reason}); give an instances.json")):
         raw = read_regular(data, limits.ANNOTATIONS_BYTES)
@@ -107,6 +111,12 @@ def read_instances(data: Path, images: Path | None, head: Head) -> CocoData:
     if unknown:
         listed = ", ".join(sorted(str(names.get(number, number)) for number in unknown)[:5])
         raise SourceError(f"{data}: it annotates classes that are not labels of the bundle: {listed}")
+    without = sum(not item.segmentation for item in found.annotations)
+    if masks and without:
+        raise SourceError(
+            f"{data}: {without} of {len(found.annotations)} annotations have no segmentation, which masks are compared "
+            "with: polygons or run lengths"
+        )
     return CocoData(
         str(data),
         raw,
@@ -122,6 +132,7 @@ def evaluate_detector(
     data: CocoData,
     progress: Callable[[int], None] = lambda _: None,
     left_out: LeftOut = refuse,
+    task: Task[Detections] = DETECTION,
 ) -> dict[str, float]:
     """Run a model over annotated pictures and count.
 
@@ -131,6 +142,7 @@ def evaluate_detector(
         data: From :func:`read_instances`.
         progress: Called with the number of pictures done.
         left_out: Called with the reason for each picture that is not counted; raises by default.
+        task: ``detection`` compares boxes, ``instances`` masks.
 
     Returns:
         COCO's figures, 0 to 1 (-1 if there is nothing to count): AP (IoU 0.50 to 0.95), AP50, AP75, APs, APm, APl, AR1,
@@ -156,9 +168,11 @@ def evaluate_detector(
     seen: list[int] = []
     for place, results in answers(model, list(data.paths.values()), left_out, progress):
         seen.append(numbers[place])
-        rows += _rows(DETECTION.pick(results, name), numbers[place], data.category_ids)
+        rows += _rows(task.pick(results, name), numbers[place], data.category_ids)
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
+        evaluation = COCOeval_faster(
+            truth, truth.loadRes(rows), iouType="bbox" if task is DETECTION else "segm", print_function=lambda *_: None
+        )
         evaluation.params.imgIds = sorted(seen)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -168,27 +182,29 @@ def evaluate_detector(
 
 
 def _rows(result: Detections, number: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return one picture's boxes as COCO results; classes missing in the data are omitted."""
+    """Return one picture's boxes and masks as COCO results; classes missing in the data are omitted."""
     return [
         {
             "image_id": number,
             "category_id": category_ids[row["category_id"]],
-            "bbox": row["bbox"],
             "score": row["score"],
+            **{key: row[key] for key in ("bbox", "segmentation") if key in row},
         }
         for row in result.to_dict()["detections"]
         if row["category_id"] in category_ids
     ]
 
 
-def _find(data: Path, _: Path | None) -> Path | None:
+def find_instances(data: Path, _: Path | None) -> Path | None:
+    """Return COCO's annotations at a path: the file itself, or ``instances.json`` in a folder."""
     if data.suffix.lower() == ".json":
         return data
     return data / "instances.json" if (data / "instances.json").is_file() else None
 
 
-def _read(name: str, head: Head, labels: Path, images: Path | None) -> Truth:
-    instances = read_instances(labels, images, head)
+def truth_of(task: Task[Detections], name: str, head: Head, labels: Path, images: Path | None) -> Truth:
+    """Read annotations for a head; arguments as for :attr:`edgebone.evaluate.contract.Evaluation.read`."""
+    instances = read_instances(labels, images, head, masks=task is not DETECTION)
 
     def count(model: Predictor, progress: Callable[[int], None], left_out: LeftOut) -> Figures:
         n = len(instances.paths)
@@ -198,11 +214,11 @@ def _read(name: str, head: Head, labels: Path, images: Path | None) -> Truth:
             n -= 1
             left_out(error)
 
-        found = evaluate_detector(model, name, instances, progress, lost)
+        found = evaluate_detector(model, name, instances, progress, lost, task)
         text = ", ".join(f"{key} {found[key]:.3f}" for key in ("AP", "AP50", "AP75"))
         return Figures(100 * found["AP"], {**found, "n": n}, f"{text} on {n} pictures")
 
     return Truth(tuple(instances.paths.values()), count, instances.check_sizes)
 
 
-EVALUATION = Evaluation(_find, _read, settings={"score": LEAST_SCORE})
+EVALUATION = Evaluation(find_instances, partial(truth_of, DETECTION), settings={"score": LEAST_SCORE})

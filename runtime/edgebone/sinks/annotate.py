@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -176,6 +177,22 @@ def _boxes(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[De
         _boxes_of(canvas, result)
 
 
+def _instances(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Detections]) -> None:
+    """Tint each object's area in its class's colour, then draw the boxes; the best object is on top."""
+    for result in results:
+        masks = result.mask
+        if masks is None or masks.size_hw != canvas.shape[:2]:
+            continue
+        for index in reversed(range(len(masks))):
+            area, (left, top) = masks.bitmap(index)
+            part = canvas[top : top + area.shape[0], left : left + area.shape[1]]
+            if part.size:
+                tint = np.full_like(part, _PALETTE_BGR[int(result.class_id[index]) % len(_PALETTE_BGR)])
+                tinted = cv2.addWeighted(part, 1 - _MASK_OPACITY, tint, _MASK_OPACITY, 0)
+                np.copyto(part, tinted, where=area[..., None])
+    _boxes(canvas, _, [dataclasses.replace(result, mask=None) for result in results])
+
+
 def _oriented(canvas: NDArray[np.uint8], _: NDArray[np.uint8], results: Sequence[Detections]) -> None:
     """Draw each box as it is turned, and its text at the upright box around it."""
     for result in results:
@@ -343,6 +360,7 @@ LABELS = Drawing(_labels)
 HEAT: Drawing[Anomaly] = Drawing(_sentence, _heat)
 DEPTH: Drawing[DepthMap] = Drawing(_depth_lines, _depth)
 BOXES: Drawing[Detections] = Drawing(_no_text, _boxes)
+INSTANCES: Drawing[Detections] = Drawing(_no_text, _instances)
 KEYPOINTS: Drawing[KeyPoints] = Drawing(_no_text, _keypoints)
 ORIENTED: Drawing[Detections] = Drawing(_no_text, _oriented)
 AREAS: Drawing[SegmentationMap] = Drawing(_no_text, _areas, _legend)

@@ -47,6 +47,6 @@ DETECTION = Task(
     drawing="edgebone.sinks.annotate:BOXES",
     writer="edgebone.labelling:Boxes",
     has_labels=True,
-    own=lambda result: CORNERS not in result.data,
+    own=lambda result: result.mask is None and CORNERS not in result.data,
     boxes=lambda result: result,
 )

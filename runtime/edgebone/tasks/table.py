@@ -12,6 +12,7 @@ from edgebone.tasks.depth import DEPTH
 from edgebone.tasks.detection import DETECTION
 from edgebone.tasks.embedding import EMBEDDING
 from edgebone.tasks.features import FEATURES
+from edgebone.tasks.instances import INSTANCES
 from edgebone.tasks.keypoints import KEYPOINTS
 from edgebone.tasks.matches import MATCHES
 from edgebone.tasks.multilabel import MULTILABEL
@@ -26,6 +27,7 @@ TASKS: tuple[Task[Any], ...] = (
     SEGMENTATION,
     ANOMALY,
     DETECTION,
+    INSTANCES,
     ORIENTED,
     KEYPOINTS,
     CLASSIFICATION,

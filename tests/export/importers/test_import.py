@@ -22,6 +22,7 @@ from edgebone.core.bundle import open_bundle
 from edgebone.core.detections import Detections
 from edgebone.core.errors import EngineError, OutputError
 from edgebone.core.segmentation import SegmentationMap
+from edgebone.tasks.instances import INSTANCES
 from edgebone_export.errors import ExportError
 from edgebone_export.heads.features.taps import taps_of
 from edgebone_export.importers.importer import HeadSpec, import_onnx
@@ -42,6 +43,15 @@ def family(kind: str, path: Path, **settings: Any) -> Path:
     elif kind == "yolov8":
         rows = net.node("Concat", net.boxes(pixels), net.scores(3), axis=2)
         net.give(net.node("Transpose", rows, perm=[0, 2, 1]), (7, CELLS))
+    elif kind in ("yolov5-seg", "yolov8-seg"):
+        rows = [net.boxes(pixels), *([net.scores(1)] if kind == "yolov5-seg" else []), net.scores(3), net.cells(4, 2.0)]
+        joined = net.node("Concat", *rows, axis=2)
+        planes = net.constant(np.array([0, 4, 16, 24], np.int64))
+        net.give(net.node("Reshape", net.planes(4, 4, 2.0), planes), (4, 16, 24), "prototypes")
+        if kind == "yolov5-seg":
+            net.give(joined, (CELLS, 12))
+        else:
+            net.give(net.node("Transpose", joined, perm=[0, 2, 1]), (11, CELLS))
     elif kind == "detr":
         net.give(net.boxes((1, 1)), (CELLS, 4), "pred_boxes")
         net.give(net.cells(3, 4.0), (CELLS, 3), "logits")
@@ -302,6 +312,50 @@ ULTRALYTICS = {
     "author": "Ultralytics", "stride": "32", "imgsz": "[64, 96]", "task": "detect",
     "names": "{0: 'person', 1: 'traffic light ☂ 2', 2: '車'}",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["yolov5-seg", "yolov8-seg"])
+def test_masks_are_the_same_wherever_their_boxes_are_decoded(kind: str, tmp_path: Path, pictures: Path) -> None:
+    file = family(kind, tmp_path / "m.onnx")
+    spec = HeadSpec(kind, labels=LABELS, params={"score": 0.02})
+    for decode in ("graph", "host"):
+        import_onnx(
+            file, tmp_path / decode, heads=spec, preprocess="ultralytics", decode=decode,  # type: ignore[arg-type]
+            samples=pictures,
+        )  # fmt: skip
+    with open_bundle(tmp_path / "graph") as bundle:
+        assert bundle.manifest.heads["instances"].decoder == "instances@1"
+        assert [spec.shape[1:] for spec in bundle.manifest.outputs] == [(CELLS, 10), (4, 16, 24)]
+        assert bundle.manifest.variants["fp32"].parity.matched == 1
+    path = min(pictures.iterdir())
+    with edgebone.load(tmp_path / "host", engine="onnxruntime", precision="fp32") as model:
+        wanted = model(path)
+    for engine in ("onnxruntime", "openvino"):
+        with edgebone.load(tmp_path / "graph", engine=engine, precision="fp32") as model:
+            found = model(path)
+            assert INSTANCES.agreement(found, wanted, {"score": 0.02}) == 1
+            assert len(found) == len(wanted) > 5
+    assert selftest(tmp_path / "graph") == 0
+
+
+def selftest(bundle: Path) -> int:
+    return subprocess.run([PROGRAM, "doctor", bundle], capture_output=True, check=False).returncode
+
+
+def test_masks_that_contradict_the_file_are_refused(tmp_path: Path) -> None:
+    net = Foreign()
+    rows_ = net.node("Concat", net.boxes((96, 64)), net.scores(3), net.cells(4, 2.0), axis=2)
+    net.give(net.node("Transpose", rows_, perm=[0, 2, 1]), (11, CELLS))
+    said = {**ULTRALYTICS, "task": "segment"}
+    lonely = net.save(tmp_path / "m.onnx", said)
+    with pytest.raises(ExportError, match="then their prototypes"):
+        import_onnx(lonely, tmp_path / "b", heads=HeadSpec("yolov8-seg"))
+    with pytest.raises(ExportError, match=r"has task segment, read by yolov8-seg, .*not by yolov8"):
+        import_onnx(lonely, tmp_path / "b", heads=HeadSpec("yolov8"))
+    detect = net.save(tmp_path / "d.onnx", ULTRALYTICS)
+    with pytest.raises(ExportError, match=r"has task detect, .*not by yolov8-seg"):
+        import_onnx(detect, tmp_path / "b", heads=HeadSpec("yolov8-seg"))
+    assert not (tmp_path / "b").exists()
 
 
 def test_what_the_file_says_of_itself_is_taken(tmp_path: Path) -> None:

@@ -48,9 +48,9 @@ def classify(scores: np.ndarray, activation: str = "softmax", top_k: int | None 
 
 def test_every_known_decoder_is_listed() -> None:
     assert decoder_names() == [
-        "anomaly@1", "boxes@1", "classification@1", "depth@1", "detr@1", "embedding@1", "features@1", "keypoints@1",
-        "multilabel@1", "oriented@1", "raw@1", "regression@1", "segmentation@1", "ssd@1", "yolov5@1", "yolov8-obb@1",
-        "yolov8-pose@1", "yolov8@1", "yolox@1",
+        "anomaly@1", "boxes@1", "classification@1", "depth@1", "detr@1", "embedding@1", "features@1", "instances@1",
+        "keypoints@1", "multilabel@1", "oriented@1", "raw@1", "regression@1", "roi-masks@1", "segmentation@1", "ssd@1",
+        "yolov5-seg@1", "yolov5@1", "yolov8-obb@1", "yolov8-pose@1", "yolov8-seg@1", "yolov8@1", "yolox@1",
     ]  # fmt: skip
 
 

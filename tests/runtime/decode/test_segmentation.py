@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from edgebone.core.errors import BundleError, EngineError
 from edgebone.core.geometry import Geometry
 from edgebone.core.manifest import Head, Preprocess
-from edgebone.core.segmentation import SegmentationMap, run_lengths
+from edgebone.core.rle import run_lengths
+from edgebone.core.segmentation import SegmentationMap
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
 from edgebone.preprocess import plan

@@ -17,6 +17,7 @@ from edgebone.core.errors import BundleError
 from edgebone.core.geometry import Geometry
 from edgebone.core.keypoints import KeyPoints, Skeleton
 from edgebone.core.manifest import Head
+from edgebone.core.masks import Masks
 from edgebone.core.matches import Matches
 from edgebone.core.place import load_place
 from edgebone.core.results import Classification, Embedding, FeatureMaps, MultiLabel, RawTensors, Regression
@@ -25,7 +26,7 @@ from edgebone.decode import decoder_names, find_spec
 from edgebone.decode.heads import find_head, heads_of, need_heads
 from edgebone.evaluate.contract import Evaluation
 from edgebone.sinks.annotate import Drawing, annotate
-from edgebone.tasks.boxed import BOXED
+from edgebone.tasks.boxed import BOXED, boxes_of, only_rows, with_tracks
 from edgebone.tasks.contract import Task
 from edgebone.tasks.table import TASKS, headlines, task_of_result
 from support import ROOT
@@ -64,6 +65,15 @@ def points(*lefts: float) -> KeyPoints:
     xy = np.stack([found.xyxy[:, :2], found.xyxy[:, 2:]], axis=1)
     skeleton = Skeleton(("first", "last"))
     return KeyPoints(xy, None, found.xyxy, found.confidence, found.class_id, skeleton, found.data)
+
+
+def objects(*lefts: float, height: int = 10) -> Detections:
+    """The boxes with areas in them, from their tops down."""
+    found = boxes(*lefts)
+    pixels = found.xyxy.astype(np.int64)
+    pixels[:, 3] = height
+    values = tuple(np.ones((1, 1), FLOATS) for _ in lefts)
+    return replace(found, mask=Masks(values, found.xyxy.astype(np.float64), pixels, 0.5, (20, 40)))
 
 
 def areas(rows: int) -> SegmentationMap:
@@ -108,6 +118,11 @@ ANSWERS: dict[str, tuple[Any, set[str], list[tuple[Any, float]]]] = {
     "detection": (boxes(0, 20), {"car"}, [(boxes(20, 0), 1), (boxes(0), 0.5), (boxes(), 0)]),
     "oriented": (turned(0, 20), {"car"}, [(turned(20, 0), 1), (turned(0), 0.5), (turned(), 0)]),
     "keypoints": (points(0, 20), {"car"}, [(points(20, 0), 1), (points(0), 0.5), (points(), 0)]),
+    "instances": (
+        objects(0, 20),
+        {"car"},
+        [(objects(20, 0), 1), (objects(0), 0.5), (objects(), 0), (objects(0, 20, height=4), 0)],
+    ),
     "segmentation": (areas(2), {"road"}, [(areas(2), 1), (areas(1), 0.75), (areas(0), 0.5)]),
     "depth": (depth(1, 3), set(), [(depth(1, 3), 1), (depth(2, 3), 0.75), (depth(9, 9), 0)]),
     "anomaly": (anomaly(0.5), {"anomaly"}, [(anomaly(0.9), 1), (anomaly(2.0), 0)]),
@@ -136,6 +151,30 @@ def test_a_result_of_no_task_is_named_by_its_class() -> None:
     assert headlines(Depth()) == {"depth"}
     # What nobody knows how to draw is a line of text.
     assert (annotate(np.full((90, 160, 3), 128, np.uint8), Depth()) != 128).any()
+
+
+def test_the_boxes_of_objects_are_boxes_and_their_rows_keep_their_areas() -> None:
+    found = objects(0, 20)
+    plain = boxes_of(found)
+    assert plain is not None and plain.mask is None
+    assert headlines(plain) == {"car"}
+    tracked = with_tracks(only_rows(found, [1]), np.array([7]))
+    assert isinstance(tracked, Detections) and tracked.mask is not None and tracked.tracker_id is not None
+    assert (tracked.mask.pixels.tolist(), tracked.tracker_id.tolist()) == ([[20, 0, 30, 10]], [7])
+    assert boxes_of(areas(1)) is None
+
+
+def test_the_area_of_an_object_is_tinted_under_its_box() -> None:
+    grey, xyxy = np.full((100, 200, 3), 128, np.uint8), np.array([[20, 20, 180, 90]], FLOATS)
+    values, cells = (np.ones((1, 1), FLOATS),), xyxy.astype(np.float64)
+    drawn = []
+    for bottom in (90, 60):
+        masks = Masks(values, cells, np.array([[20, 20, 180, bottom]]), 0.5, (100, 200))
+        drawn.append(annotate(grey, replace(boxes(0), xyxy=xyxy, mask=masks)))
+    whole, part = drawn
+    assert (whole[80, 150] != 128).any()
+    assert (part[80, 150] == 128).all()
+    assert (part[50, 150] == whole[50, 150]).all()
 
 
 def test_boxes_agree_from_the_least_score_on_that_the_head_shows() -> None:
