@@ -39,7 +39,8 @@ def import_onnx(
     decoder: Annotated[
         list[str],
         typer.Option(
-            help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end, detr, ssd, classification, multilabel, "
+            help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end (also with -seg, -pose or -obb, such as "
+            "yolov8-seg and yolo-pose-end2end), detr, ssd, depth, classification, multilabel, "
             "regression, segmentation, embedding, features or raw. For several heads: HEAD=DECODER[:OUTPUT,OUTPUT], "
             "once a head.",
             autocompletion=_complete_decoder,
