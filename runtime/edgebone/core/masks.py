@@ -32,9 +32,11 @@ class Masks:
         size_hw: Height and width of the picture.
 
     Example:
-        >>> found = model("street.jpg")
-        >>> found.mask[0].full().shape
-        (1, 720, 1280)
+        >>> import numpy as np
+        >>> place = np.array([[0, 0, 3, 2]])
+        >>> masks = Masks((np.ones((1, 1), np.float32),), place.astype(np.float64), place, 0.5, (4, 6))
+        >>> masks.full().shape, masks.area.tolist()
+        ((1, 4, 6), [6])
     """
 
     values: tuple[NDArray[np.float32], ...]
