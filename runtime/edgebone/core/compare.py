@@ -37,6 +37,7 @@ class Tolerance:
         equal: Least share of a picture's pixels that have the reference class, 0 to 1.
         iou: The overlap from which two boxes are the same.
         score_within: How far the scores of the same box may differ.
+        vector: Least cosine similarity of what a box has beside its six numbers.
         full: The lists were cut to a number of best boxes; see :func:`edgebone.core.boxes.matched_share`.
     """
 
@@ -48,6 +49,7 @@ class Tolerance:
     equal: float = 0.999
     iou: float = SAME_IOU
     score_within: float = SAME_SCORE
+    vector: float = 0.999
     full: bool = True
 
 
@@ -55,7 +57,7 @@ class Tolerance:
 FP32 = Tolerance(max_rel=1e-3, cosine=0.9999)
 # BF16 keeps 8 bits of each number: outputs point in the same direction but differ by a few percent. A correct box moves
 # a little, a wrong one a lot.
-REDUCED = Tolerance(cosine=0.99, matched=0.9, equal=0.97, iou=0.5, score_within=0.15, full=False)
+REDUCED = Tolerance(cosine=0.99, matched=0.9, equal=0.97, iou=0.5, score_within=0.15, vector=0.9, full=False)
 # A head's graph against the head itself, in FP32: only the rounding of another order of sums.
 HEAD = Tolerance(max_rel=1e-4, max_abs=1e-4)
 # With fewer bits an engine fuses the rounding of a tap with what follows it, so that values move by a step.
@@ -148,7 +150,7 @@ def _alike(a: Array, b: Array, how: Comparison, tolerance: Tolerance) -> NDArray
     if how == "oriented":
         return same_oriented(a, b, tolerance.iou)
     if how == "instances":
-        return _same_direction(a[:, 6:], b[:, 6:], tolerance.cosine)
+        return _same_direction(a[:, 6:], b[:, 6:], tolerance.vector)
     return None if how == "boxes" else same_keypoints(a, b, tolerance.iou, 2 if how == "keypoints_xy" else 3)
 
 
