@@ -102,8 +102,9 @@ def _ultralytics(metadata: Mapping[str, str]) -> FileMetadata:
         return FileMetadata("ultralytics", "stretch", None, labels, size_hw, "detect", rows, settings)
     found = FileMetadata("ultralytics", "ultralytics", None, labels, size_hw, task, decoders)
     if task == "pose":
-        shape = _kpt_shape(metadata.get("kpt_shape", "missing"))
-        return replace(found, kpt_shape=shape, keypoint_names=_kpt_names(metadata.get("kpt_names"), shape[0]))
+        shape = _kpt_shape(metadata["kpt_shape"]) if "kpt_shape" in metadata else None
+        names = None if shape is None else _kpt_names(metadata.get("kpt_names"), shape[0])
+        return replace(found, kpt_shape=shape, keypoint_names=names)
     return found
 
 

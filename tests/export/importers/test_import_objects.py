@@ -98,7 +98,7 @@ def test_coco_people_have_their_skeleton_and_other_names_are_taken(tmp_path: Pat
         ({"kpt_shape": "[5, 3]"}, {"skeleton": "nose-tail"}, "a skeleton cannot be 'nose-tail': --set keypoints="),
         ({"kpt_shape": "[5, 4]"}, {}, r"kpt_shape in an unknown form: \[5, 4\]"),
         ({"kpt_shape": "[1000000000, 3]"}, {}, "keypoints cannot be 1000000000: --set keypoints="),
-        ({}, {}, "kpt_shape in an unknown form: missing"),
+        ({}, {}, "say which keypoints it has: --set keypoints="),
     ],
 )
 def test_keypoints_that_contradict_the_file_are_refused(
