@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 DECODERS = {
-    "yolo11n-pose": "yolov8-pose", "yolo26n-pose": "yolo-pose-end2end", "yolo11n-obb": "yolov8-obb",
-    "yolo26n-obb": "yolo-obb-end2end", "yolo11n-cls": "classification",
+    "yolo11n-pose": "yolov8-pose", "yolo26n-pose": "yolo-end2end-pose", "yolo11n-obb": "yolov8-obb",
+    "yolo26n-obb": "yolo-end2end-obb", "yolo11n-cls": "classification",
 }  # fmt: skip
 # Numbers of a row: box, score, class and 17 keypoints; corners, score and class; probabilities.
 COLUMNS = {"pose": 57, "obb": 10, "cls": 1000}

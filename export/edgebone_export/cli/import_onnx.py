@@ -40,7 +40,7 @@ def import_onnx(
         list[str],
         typer.Option(
             help="How outputs are read: yolox, yolov5, yolov8, yolo-end2end (also with -seg, -pose or -obb, such as "
-            "yolov8-seg and yolo-pose-end2end), detr, ssd, depth, classification, multilabel, "
+            "yolov8-seg and yolo-end2end-pose), detr, ssd, depth, classification, multilabel, "
             "regression, segmentation, embedding, features or raw. For several heads: HEAD=DECODER[:OUTPUT,OUTPUT], "
             "once a head.",
             autocompletion=_complete_decoder,

@@ -51,8 +51,8 @@ _TASKS = {
     "classify": ("classification",),
     "semantic": ("segmentation",),
     "segment": ("yolov8-seg", "yolov5-seg", "yolo-end2end-seg"),
-    "pose": ("yolov8-pose", "yolo-pose-end2end"),
-    "obb": ("yolov8-obb", "yolo-obb-end2end"),
+    "pose": ("yolov8-pose", "yolo-end2end-pose"),
+    "obb": ("yolov8-obb", "yolo-end2end-obb"),
     "depth": ("depth",),
 }
 ANY = ("raw", "embedding", "features")
