@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,40 @@ def yolo_obb(path: Path, classes: int, metadata: dict[str, str] | None = None, t
     rows = net.node("Concat", net.boxes((HW[1], HW[0])), net.scores(classes), angle, axis=2)
     net.give(net.node("Transpose", rows, perm=[0, 2, 1]), (5 + classes, CELLS))
     return net.save(path, metadata)
+
+
+def yolo26_seg(path: Path, classes: int, coefficients: int = 6, best: int = 20) -> Path:
+    """YOLO26's form with masks: the best rows, gathered by slices that follow each other, and prototypes."""
+    net = Foreign()
+    boxes = net.boxes((HW[1], HW[0]))
+    parts = (boxes, net.scores(classes), net.cells(coefficients, 1.0))
+    ends = np.cumsum([0, 4, classes, coefficients])
+    rows = net.node("Concat", *parts, axis=2)
+    slices = [
+        net.node("Slice", rows, *(net.constant(np.array([place], np.int64)) for place in (start, end, 2)))
+        for start, end in pairwise(ends)
+    ]
+    highest = net.node("ReduceMax", slices[1], axes=[-1], keepdims=0)
+    net.nodes.append(helper.make_node("TopK", [highest, net.constant(np.array([best]))], ["best", "index"], axis=1))
+    index = net.node("Unsqueeze", "index", net.constant(np.array([-1])))
+    found = []
+    for part, width in zip(slices, np.diff(ends), strict=True):
+        wide = net.node("Expand", index, net.constant(np.array([1, best, width])))
+        found.append(net.node("GatherElements", part, wide, axis=1))
+    size = net.node("Slice", found[0], *map(net.constant, ([2], [4], [2])))
+    half = net.node("Mul", size, net.constant(np.float32(0.5)))
+    center = net.node("Slice", found[0], *map(net.constant, ([0], [2], [2])))
+    corners = net.node("Concat", net.node("Sub", center, half), net.node("Add", center, half), axis=2)
+    score = net.node("Unsqueeze", "best", net.constant(np.array([-1])))
+    label = net.node("Cast", net.node("ArgMax", found[1], axis=2, keepdims=1), to=TensorProto.FLOAT)
+    net.give(net.node("Concat", corners, score, label, found[2], axis=2), (best, 6 + coefficients))
+    prototypes = net.node("Transpose", net.cells(coefficients, 1.0), perm=[0, 2, 1])
+    maps = net.node("Reshape", prototypes, net.constant(np.array([0, coefficients, 8, 12])))
+    net.give(maps, (coefficients, 8, 12), "prototypes")
+    names = str({index: f"class {index}" for index in range(classes)})
+    return net.save(
+        path, {"author": "Ultralytics", "stride": "32", "imgsz": str(list(HW)), "task": "segment", "names": names}
+    )
 
 
 def lanes(path: Path) -> Path:

@@ -36,6 +36,7 @@ from edgebone_export.errors import ExportError
 from edgebone_export.graphs.passes.contract import GraphPass, run_passes
 from edgebone_export.graphs.passes.describe import Describe
 from edgebone_export.graphs.passes.fold_normalization import FoldNormalization
+from edgebone_export.graphs.passes.gather_rows import GatherRows
 from edgebone_export.graphs.passes.slim import Slim
 from edgebone_export.graphs.passes.uint8_input import Uint8Input
 from edgebone_export.graphs.trace import INPUT
@@ -160,11 +161,13 @@ def import_onnx(
     model = ArrangeOutputs(reading.steps, tuple(raw.outputs)).apply(model)
     library = f"ONNX opset {model.opset_imports.get('', 0)}, by {model.producer_name or 'an unknown producer'}"
     weights = Weights(source.name, f"imported from {source.name}", sha256_of(source), "nothing to verify it against")
+    gathers = any(node.op_type == "GatherElements" for node in model.graph)
     passes: list[GraphPass] = [
         Uint8Input(spec),
         FoldNormalization(),
-        # Shapes computed in the graph would hide from the decoding which nodes it may move.
-        *([Slim(layer_norms=0, foreign=True)] if decodings else []),
+        # Shapes computed in the graph would hide from the decoding which nodes it may move, and which rows are whole.
+        *([Slim(layer_norms=0, foreign=True)] if decodings or gathers else []),
+        *([GatherRows()] if gathers else []),
         AppendDecoding(tuple(decodings.values()), tuple(final.outputs), size),
         Describe(describe(source.stem, library, weights, spec)),
     ]

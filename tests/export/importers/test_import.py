@@ -27,7 +27,7 @@ from edgebone_export.errors import ExportError
 from edgebone_export.heads.features.taps import taps_of
 from edgebone_export.importers.importer import HeadSpec, import_onnx
 from edgebone_export.pictures import synthesize
-from support.foreign import CELLS, HW, Foreign, yolo11, yolox
+from support.foreign import CELLS, HW, Foreign, yolo11, yolo26_seg, yolox
 
 PROGRAM = Path(sys.executable).with_name("edgebone")
 LABELS = ("person", "traffic light ☂ 2", "車")
@@ -312,6 +312,22 @@ ULTRALYTICS = {
     "author": "Ultralytics", "stride": "32", "imgsz": "[64, 96]", "task": "detect",
     "names": "{0: 'person', 1: 'traffic light ☂ 2', 2: '車'}",
 }  # fmt: skip
+
+
+def test_rows_that_a_network_chose_itself_are_taken_on_every_engine(tmp_path: Path) -> None:
+    file = yolo26_seg(tmp_path / "yolo26n-seg.onnx", 3)
+    import_onnx(file, tmp_path / "b", heads=HeadSpec("yolo-end2end-seg"))
+    engines = json.loads((tmp_path / "b" / "report.json").read_text())["engines"]
+    assert engines["onnxruntime"] == engines["openvino"] == "right"
+    picture = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
+    found = {}
+    for engine in ("onnxruntime", "openvino"):
+        with edgebone.load(tmp_path / "b", engine=engine, precision="fp32", score=0.0) as model:
+            found[engine] = model(picture)
+    one, other = found.values()
+    assert len(one) == len(other) > 10
+    assert np.allclose(one.xyxy, other.xyxy, atol=0.05)
+    assert np.array_equal(one.class_id, other.class_id)
 
 
 @pytest.mark.parametrize("kind", ["yolov5-seg", "yolov8-seg"])
