@@ -20,7 +20,7 @@ from edgebone.core.detections import Detections
 from edgebone.core.errors import OutputError, SourceError
 from edgebone.core.frame import Frame
 from edgebone.core.keypoints import KeyPoints
-from edgebone.core.oriented import CORNERS
+from edgebone.core.oriented import CORNERS, areas_of
 from edgebone.core.place import load_place
 from edgebone.core.results import ABSTAIN, Classification
 from edgebone.core.segmentation import SegmentationMap
@@ -357,7 +357,9 @@ class Oriented(Boxes):
     def add(self, stem: str, size_hw: tuple[int, ...], result: Detections) -> list[int]:
         """Record a picture's boxes; return their classes."""
         corners = result[CORNERS].reshape(len(result), 8).round(3).tolist()
-        return self._add(stem, size_hw, result, [{"segmentation": [row]} for row in corners])
+        areas = areas_of(result[CORNERS].astype(np.float64)).round(3).tolist()
+        more = [{"segmentation": [row], "area": area} for row, area in zip(corners, areas, strict=True)]
+        return self._add(stem, size_hw, result, more)
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -155,7 +155,7 @@ def test_a_publishers_classifier_takes_pictures_as_its_classifiers_do(tmp_path: 
     [
         (said("classify"), "yolov8", "has task classify, read by classification, raw"),
         (said("detect"), "classification", "has task detect, read by yolov8, yolov5"),
-        (said("segment"), "yolov8", "has task segment, read by raw"),
+        (said("segment"), "yolov8", "has task segment, read by yolov8-seg"),
         (said("pose"), "yolov8", "has task pose, read by yolov8-pose"),
         (said("obb"), "yolov8", "has task obb, read by yolov8-obb"),
         (said("detect", head="RTDETRDecoder"), "yolov8", "task detect, read by yolo-end2end"),

@@ -240,7 +240,6 @@ class _Best:
         opset: int,
         columns_axis: int,
         objectness: bool,
-        more: int = 0,
     ) -> None:
         self._build, self._output, self._columns_axis = build, output, columns_axis
         self._boxes_axis = 3 - columns_axis

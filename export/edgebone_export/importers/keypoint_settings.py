@@ -41,8 +41,8 @@ def keypoint_settings(
     if keypoints is None:
         raise ExportError(f"head {name}: say which keypoints it has: {_FORM}")
     if isinstance(keypoints, int) and 0 < keypoints <= NAMES and not isinstance(keypoints, bool):
-        coco = keypoints == len(_COCO) and labels == ("person",)
-        keypoints = _COCO if coco else tuple(str(index) for index in range(keypoints))
+        person = keypoints == len(_COCO) and labels == ("person",)
+        keypoints = _COCO if person else tuple(str(index) for index in range(keypoints))
     names = keypoints.split(",") if isinstance(keypoints, str) else keypoints
     if not isinstance(names, (list, tuple)):
         raise ExportError(f"head {name}: keypoints cannot be {keypoints!r}: {_FORM}")
@@ -53,7 +53,9 @@ def keypoint_settings(
             f"head {name}: {len(names)} keypoints of {dims} values given, but the file's own metadata "
             f"({said.publisher}) has kpt_shape {list(said.kpt_shape)}"
         )
-    edges = stated.get("skeleton", _COCO_EDGES if tuple(names) == _COCO else ())
+    # ultralytics writes left_eye.
+    coco = tuple(item.replace("_", " ") for item in names) == _COCO
+    edges = stated.get("skeleton", _COCO_EDGES if coco else ())
     return {**stated, "keypoints": names, "skeleton": _edges(name, edges), "dims": dims}
 
 

@@ -53,17 +53,18 @@ def check_meaning(
         ExportError: The description cannot be right; the message has the setting that would fit.
     """
     doubts = []
+    own = head.decoder
     if is_instances(head):
         # Their boxes are those of the detectors, before the coefficients.
         first, prototypes = head.outputs
         axis = 1 if head.decoder == "yolov8-seg@1" else 2
         count = outputs[first].shape[axis] - outputs[prototypes].shape[1]
-        plain = "boxes@1" if head.decoder == "instances@1" else head.decoder.replace("-seg", "")
+        plain = "boxes@1" if own == "instances@1" else own.replace("-seg", "")
         head = Head(plain, head.outputs, head.labels, head.params)
         outputs = {**outputs, first: outputs[first].take(range(count), axis=axis)}
     if rows is not None:
         if head.decoder in ROWS:
-            _scores(name, head, outputs)
+            _scores(name, head, own, outputs)
         if head.decoder == "detr@1":
             _shares(name, outputs[head.outputs[1]])
         if head.decoder in ("yolov8-obb@1", "oriented@1"):
@@ -71,7 +72,7 @@ def check_meaning(
             rows = hull_rows(rows).astype(np.float32)
         if head.decoder in ("yolov8-pose@1", "keypoints@1"):
             _points(name, head, rows, size_hw)
-        doubts += _boxes(name, head, rows, size_hw)
+        doubts += _boxes(name, head, own, rows, size_hw)
     elif head.decoder == "depth@1":
         doubts += _depths(name, head, outputs[head.outputs[0]])
     elif head.decoder in ("classification@1", "multilabel@1"):
@@ -121,7 +122,7 @@ def _depths(name: str, head: Head, depths: NDArray[Any]) -> list[str]:
     return []
 
 
-def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int, int]) -> list[str]:
+def _boxes(name: str, head: Head, own: str, rows: NDArray[np.float32], size_hw: tuple[int, int]) -> list[str]:
     decoder = head.decoder
     # Networks with built-in suppression pad with empty rows: zeros, or a class of -1.
     real = rows[(rows[:, 4] > 0) & (rows[:, 5] != -1)]
@@ -130,7 +131,7 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
             f"head {name}: no boxes in any verification picture, at any score; pass pictures with objects: --samples"
         ]
     if decoder in ("boxes@1", "keypoints@1", "oriented@1"):
-        _class_ids(name, head, real[:, 5])
+        _class_ids(name, head, own, real[:, 5])
     boxes = real[:, :4].astype(np.float64)
     height, width = size_hw
     with np.errstate(over="ignore", invalid="ignore"):
@@ -139,10 +140,10 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
         outside = (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0) | (boxes[:, 0] >= width) | (boxes[:, 1] >= height)
         largest = float(np.nanmax(np.abs(boxes)))
     if min(size_hw) >= _LEAST_SIDE and largest <= _SHARE:
-        form = f"{_columns(decoder)} and " if inverted else ""
+        form = f"{_columns(own)} and " if inverted else ""
         raise ExportError(
             f"head {name}: no box reaches further than {largest:.3g} pixels from the corner of {width}x{height}: boxes "
-            f"are fractions of the sides, not pixels: {form}{_relative(decoder)}"
+            f"are fractions of the sides, not pixels: {form}{_relative(own)}"
         )
     if decoder == "ssd@1" and largest > _SHARE * max(size_hw) and head.params.get("box_unit") != "pixels":
         raise ExportError(
@@ -152,17 +153,17 @@ def _boxes(name: str, head: Head, rows: NDArray[np.float32], size_hw: tuple[int,
     if inverted > _NEVER:
         raise ExportError(
             f"head {name}: of {len(boxes)} boxes, {100 * inverted:.0f} % end before they begin, so their columns are "
-            f"not as described: {_columns(decoder)}"
+            f"not as described: {_columns(own)}"
         )
     if beyond.mean() > _SELDOM:
         raise ExportError(
             f"head {name}: of {len(boxes)} boxes, {100 * beyond.mean():.0f} % are more than {_HUGE:.0f} times as large "
-            f"as the input of {width}x{height} (up to {largest:.3g} pixels): {_too_large(decoder)}"
+            f"as the input of {width}x{height} (up to {largest:.3g} pixels): {_too_large(own)}"
         )
     if outside.mean() > _SELDOM and len(boxes) >= _FEW:
         text = (
             f"head {name}: of {len(boxes)} boxes, {100 * outside.mean():.0f} % lie outside the input of "
-            f"{width}x{height}: {_columns(decoder)}"
+            f"{width}x{height}: {_columns(own)}"
         )
         if outside.all():
             raise ExportError(text)
@@ -203,7 +204,7 @@ def best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows[np.argsort(-rows[:, 4], kind="stable")[:_BEST]]
 
 
-def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
+def _scores(name: str, head: Head, own: str, outputs: Mapping[str, NDArray[Any]]) -> None:
     """Reject scores that are not probabilities; the reader would silently drop those below 0."""
     decoder, first = head.decoder, outputs[head.outputs[0]]
     if decoder == "detr@1":
@@ -221,7 +222,7 @@ def _scores(name: str, head: Head, outputs: Mapping[str, NDArray[Any]]) -> None:
     fits = {
         "boxes@1": "name the columns, such as --set columns=class,score,left,top,right,bottom",
         "ssd@1": "if they are logits, export the network with its softmax, or use --decoder detr",
-    }.get(decoder, "if they are logits, export the network with its sigmoid; otherwise choose another --decoder")
+    }.get(own, "if they are logits, export the network with its sigmoid; otherwise choose another --decoder")
     raise ExportError(f"head {name}: scores are {low:.3g} to {high:.3g}, which are not probabilities: {fits}")
 
 
@@ -235,13 +236,10 @@ def _shares(name: str, boxes: NDArray[Any]) -> None:
         )
 
 
-def _class_ids(name: str, head: Head, ids: NDArray[np.float32]) -> None:
+def _class_ids(name: str, head: Head, own: str, ids: NDArray[np.float32]) -> None:
     wrong = ids[(ids != np.rint(ids)) | (ids < 0)]
     if len(wrong):
-        raise ExportError(
-            f"head {name}: a box has class {wrong[0]:.3g}, which is not a class id: name the columns, such as "
-            "--set columns=class,score,left,top,right,bottom"
-        )
+        raise ExportError(f"head {name}: a box has class {wrong[0]:.3g}, which is not a class id: {_columns(own)}")
     most = int(ids.max())
     if most >= len(head.labels):
         raise ExportError(
@@ -263,7 +261,7 @@ def _relative(decoder: str) -> str:
         return "--set box_unit=relative"
     if decoder in ("boxes@1", "yolov5@1", "yolov8@1"):
         return "--set unit=relative"
-    return "choose another --decoder"
+    return "multiply them by the input's size before the export"
 
 
 def _too_large(decoder: str) -> str:

@@ -130,7 +130,8 @@ def _snapshot(repository: str, weights: str) -> Path:
         cached = Path(snapshot_download(repository, local_files_only=True))
         if all((cached / file).is_file() for file in files):
             return cached
-    except OSError:
+    # The hub's package says ValueError of a name that cannot be.
+    except (OSError, ValueError):
         pass
     try:
         return Path(snapshot_download(repository, allow_patterns=files, etag_timeout=_HUB_TIMEOUT_S))

@@ -42,7 +42,7 @@ from edgebone_export.models.taps import stride_of
 _MOST_CLASSES, _BOXES = 256, 300
 _SCORE = 0.5
 # What the depths of networks are whose configuration does not say it.
-_DEPTHS = {"dpt": "relative", "depth_pro": "metres", "glpn": "metres", "zoedepth": "metres"}
+_DEPTHS = {"dpt": "relative", "glpn": "metres", "zoedepth": "metres"}
 
 
 def names() -> list[str]:
@@ -145,8 +145,11 @@ def _build(
 
     folder, config = opened.folder, opened.config
     cls: Any = getattr(transformers, class_name, None)
-    if cls is None:
-        raise ExportError(f"{folder.path / CONFIG}: transformers {transformers.__version__} has no {class_name}")
+    is_network = inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel)
+    if not is_network:
+        raise ExportError(
+            f"{folder.path / CONFIG}: transformers {transformers.__version__} has no network {class_name}"
+        )
     # Written out, attention is plain products and a softmax, which every engine runs.
     config._attn_implementation = "eager"
     size_hw = opened.preprocess.size_hw
@@ -191,8 +194,7 @@ def _with_weights(opened: _Opened, cls: Any, arguments: dict[str, Any]) -> tuple
     if absent and not arguments and all(name.startswith("pooler.") for name in absent):
         return _with_weights(opened, cls, {"add_pooling_layer": False})
     # A backbone normalises each map with norms that only its training fits: without them, to 0 and 1.
-    layers = dict(model.named_modules())
-    absent = [name for name in absent if not isinstance(layers.get(name.rpartition(".")[0]), nn.LayerNorm)]
+    absent = [name for name in absent if "hidden_states_norms." not in name]
     if absent:
         raise WeightsError(
             f"{path}: the weights do not fit {cls.__name__} (missing: {', '.join(absent[:3])}"

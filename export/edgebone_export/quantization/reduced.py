@@ -16,8 +16,11 @@ from edgebone.core.boxes import iou_matrix
 from edgebone.core.detections import Detections
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
+from edgebone.core.keypoints import KeyPoints, keypoint_rows, same_keypoints
 from edgebone.core.manifest import Agreement, Head, Manifest, Variant
 from edgebone.core.masks import mask_iou
+from edgebone.core.oriented import CORNERS, rotated_iou
+from edgebone.core.results import Result
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder, spec_of
 from edgebone.decode.classification import probabilities
@@ -27,8 +30,7 @@ from edgebone.engines.opening import open_model
 from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import ROWS, this_machine
-from edgebone.tasks.detection import DETECTION
-from edgebone.tasks.instances import INSTANCES
+from edgebone.tasks.boxed import boxes_of, only_rows
 from edgebone_export.graphs.edit import at_least, users
 from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
@@ -163,25 +165,37 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
     whole = Geometry(size_hw, size_hw, (1.0, 1.0), (0.0, 0.0))
     decode = make_decoder(name, head, specs, size_hw, score=0.01)
 
-    def shown(outputs: Outputs, index: int) -> Detections:
-        result: Any = decode([outputs[item][index] for item in head.outputs], whole)
-        found: Detections = result
-        return found
+    def shown(outputs: Outputs, index: int) -> tuple[Result, Detections]:
+        result = decode([outputs[item][index] for item in head.outputs], whole)
+        boxes = boxes_of(result)
+        assert boxes is not None
+        return result, boxes
 
     same = answers = 0
     for index in range(len(want[head.outputs[0]])):
         ours, theirs = shown(have, index), shown(want, index)
         # A picture with no clear box is compared by its best one.
-        least = min(_SCORE, float(theirs.confidence.max(initial=0.0)) / 2)
-        for looked_for, among in ((ours, theirs), (theirs, ours)):
+        least = min(_SCORE, float(theirs[1].confidence.max(initial=0.0)) / 2)
+        for (result, looked_for), (other, among) in ((ours, theirs), (theirs, ours)):
             clear = looked_for.confidence >= max(least, 0.01)
             overlap = iou_matrix(looked_for.xyxy[clear], among.xyxy) >= _IOU
             overlap &= looked_for.class_id[clear][:, None] == among.class_id[None]
-            if looked_for.mask is not None and among.mask is not None:
-                overlap &= mask_iou(looked_for.mask[clear], among.mask, overlap) >= _IOU
             overlap &= np.abs(looked_for.confidence[clear][:, None] - among.confidence[None]) <= _SCORE_WITHIN
+            overlap &= _same_beside(only_rows(result, clear), other, overlap)
             same, answers = same + int(overlap.any(axis=1).sum()), answers + int(clear.sum())
     return same, answers
+
+
+def _same_beside(one: Result, other: Result, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the pairs asked for are the same in what results have beside upright boxes: bool (n, m)."""
+    if isinstance(one, KeyPoints) and isinstance(other, KeyPoints):
+        return same_keypoints(keypoint_rows(one), keypoint_rows(other), _IOU, 2)
+    if isinstance(one, Detections) and isinstance(other, Detections):
+        if one.mask is not None and other.mask is not None:
+            return mask_iou(one.mask, other.mask, asked) >= _IOU
+        if CORNERS in one.data and CORNERS in other.data:
+            return rotated_iou(one[CORNERS], other[CORNERS], asked) >= _IOU
+    return asked
 
 
 def _pixels(name: str, head: Head, have: Outputs, want: Outputs, _: tuple[int, int]) -> tuple[int, int]:
@@ -209,7 +223,6 @@ _KINDS: Mapping[str, tuple[_Compare, float]] = MappingProxyType(
 
 def _kind(name: str, head: Head) -> tuple[_Compare, float] | None:
     """Return how a head's answers are compared and the share that must match; None for numbers."""
-    # Every detector of boxes and of areas; other decoders are listed one by one.
-    if spec_of(name, head).task in (DETECTION, INSTANCES):
+    if spec_of(name, head).task.boxes is not None:
         return _boxes, _MOST
     return _KINDS.get(head.decoder)

@@ -25,7 +25,11 @@ class Row(NamedTuple):
 # In the order of a typical workflow.
 PANELS: dict[str, tuple[Row, ...]] = {
     "Prepare": (
-        Row("models", "List torchvision's and, where installed, timm's models.", "edgebone_export.cli.models:models"),
+        Row(
+            "models",
+            "List torchvision's and, where installed, timm's models and transformers' families (hf:).",
+            "edgebone_export.cli.models:models",
+        ),
         Row(
             "export",
             "Export a pre-trained network to a bundle, checking every step against PyTorch.",

@@ -145,7 +145,9 @@ def run_command(
             opened.callback(item.close)
         if writes_video and len(sources) > 1:
             raise typer.BadParameter("a video needs a single source; run the sources one by one")
-        offline = not any(item.live for item in sources) and [item.frame_count for item in sources] != [1]
+        # A step that runs the model itself waits for each of its answers.
+        waits = any(each.looks_itself for each in steps) or [item.frame_count for item in sources] == [1]
+        offline = not waits and not any(item.live for item in sources)
         load_again = functools.partial(
             load, bundle, engine=engine, precision=precision, hint=hint, threads=threads, offline=offline, top_k=top_k,
             score=score, iou=iou, classes=classes, class_agnostic=class_agnostic or None, frame_in_graph=frame_in_graph,

@@ -15,6 +15,8 @@ from edgebone.core.shown import Shown
 
 # Keypoints that are farther apart than this share of their box's diagonal are no longer the same.
 _APART = 0.1
+# Pairs of objects that are compared at a time: 17 keypoints of 4,096 pairs are 1.6 MB.
+_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -178,15 +180,17 @@ def same_keypoints(a: NDArray[Any], b: NDArray[Any], iou: float, dims: int) -> N
     within = min(1 - iou, _APART)
     same = np.zeros((len(a), len(b)), np.bool_)
     # Only boxes that overlap are compared further: lists have hundreds of rows.
-    rows, columns = np.nonzero(same_place(a[:, :4], b[:, :4], iou))
-    shape = len(rows), (a.shape[1] - 6) // dims, dims
-    have, want = a[rows, 6:].reshape(shape), b[columns, 6:].reshape(shape)
-    apart = np.linalg.norm(have[..., :2] - want[..., :2], axis=2).mean(axis=1)
-    diagonal = np.linalg.norm(b[columns, 2:4] - b[columns, :2], axis=1)
-    alike = apart <= np.maximum(within * diagonal, SAME_PX)
-    if dims == 3:
-        alike &= np.abs(have[..., 2] - want[..., 2]).mean(axis=1) <= within
-    same[rows, columns] = alike
+    pairs = np.argwhere(same_place(a[:, :4], b[:, :4], iou))
+    for start in range(0, len(pairs), _AT_ONCE):
+        rows, columns = pairs[start : start + _AT_ONCE].T
+        shape = len(rows), (a.shape[1] - 6) // dims, dims
+        have, want = a[rows, 6:].reshape(shape), b[columns, 6:].reshape(shape)
+        apart = np.linalg.norm(have[..., :2] - want[..., :2], axis=2).mean(axis=1)
+        diagonal = np.linalg.norm(b[columns, 2:4] - b[columns, :2], axis=1)
+        alike = apart <= np.maximum(within * diagonal, SAME_PX)
+        if dims == 3:
+            alike &= np.abs(have[..., 2] - want[..., 2]).mean(axis=1) <= within
+        same[rows, columns] = alike
     return same
 
 

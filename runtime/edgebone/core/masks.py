@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,22 @@ class Masks:
             part += (rows[:, east] - part) * beside
             np.greater(part, self.threshold, out=found[some])
         return found, (left, top)
+
+    def has_pixel(self, index: int) -> bool:
+        """Return whether an area has a pixel."""
+        values = self.values[index]
+        row, column = np.unravel_index(int(values.argmax()), values.shape)
+        if not values[row, column] > self.threshold:
+            return False
+        # The pixel nearest to the largest value nearly always has it, and costs less than all of them.
+        first_x, first_y, last_x, last_y = self.cells[index].tolist()
+        x = math.floor(first_x + (int(column) + 0.5) * (last_x - first_x) / values.shape[1])
+        y = math.floor(first_y + (int(row) + 0.5) * (last_y - first_y) / values.shape[0])
+        left, top, right, bottom = self.pixels[index].tolist()
+        x, y = min(max(x, left), right - 1), min(max(y, top), bottom - 1)
+        near = replace(self[index], pixels=np.array([[x, y, x + 1, y + 1]]))
+        inside = left < right and top < bottom
+        return inside and bool(near.bitmap(0)[0].any() or self.bitmap(index)[0].any())
 
     def full(self) -> NDArray[np.bool_]:
         """Return every area in the picture's size: bool, (n, height, width), n * height * width bytes."""

@@ -55,12 +55,13 @@ def rotated_iou(a: NDArray[Any], b: NDArray[Any], pairs: NDArray[np.bool_] | Non
         some = rows[start : start + _AT_ONCE], columns[start : start + _AT_ONCE]
         one, other = a[some[0]], b[some[1]]
         shared = _shared_area(one, other)
-        union = _area(one) + _area(other) - shared
+        union = areas_of(one) + areas_of(other) - shared
         found[some] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return found
 
 
-def _area(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+def areas_of(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the areas of polygons, from their corners in order, (n, corners, 2): (n,)."""
     following = np.roll(corners, -1, axis=1)
     return np.asarray(np.abs(_cross(corners, following).sum(axis=1)) / 2)
 
@@ -95,7 +96,7 @@ def _shared_area(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.f
     first = points[np.arange(len(points)), valid.argmax(axis=1)]
     points = np.where(valid[..., None], points, first[:, None])
     order = np.argsort(np.arctan2(points[..., 1], points[..., 0]), axis=1)
-    area = _area(np.take_along_axis(points, order[..., None], axis=1))
+    area = areas_of(np.take_along_axis(points, order[..., None], axis=1))
     return np.where(count >= 3, area, 0.0)
 
 

@@ -21,6 +21,8 @@ from edgebone.tasks.detection import DETECTION
 
 # Keeps logarithms and quotients of boxes without an area finite, as in ultralytics.
 _TINY = 1e-7
+# Pairs of turned boxes compared at a time: their arrays are 100 MB.
+_PAIRS_AT_A_TIME = 1_000_000
 
 Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]
@@ -197,25 +199,35 @@ def suppress_oriented(
     """
     order = np.argsort(-scores, kind="stable")
     if params.iou is not None and len(order) > 1:
-        overlap = _prob_iou(boxes[order].astype(np.float64)) > params.iou
-        if not params.class_agnostic:
-            overlap &= class_id[order][:, None] == class_id[order][None]
-        order = order[~np.triu(overlap, 1).any(axis=0)]
+        ranked, classes = _gaussians(boxes[order].astype(np.float64)), class_id[order]
+        dropped = np.zeros(len(order), np.bool_)
+        step = max(1, _PAIRS_AT_A_TIME // len(order))
+        for start in range(0, len(order), step):
+            end = min(start + step, len(order))
+            # A box is compared with all better ones, also with those that are dropped themselves.
+            overlap = _prob_iou(ranked[:, start:end], ranked[:, :end]) > params.iou
+            if not params.class_agnostic:
+                overlap &= classes[start:end, None] == classes[None, :end]
+            dropped[start:end] = np.tril(overlap, start - 1).any(axis=1)
+        order = order[~dropped]
     return order[: params.max_detections]
 
 
-def _prob_iou(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ProbIoU of each box with each: (n, n)."""
+def _gaussians(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the centres of boxes (n, 5) and their covariance matrices [[a, c], [c, b]] as x, y, a, b, c: (5, n)."""
     x, y, width, height, angle = boxes.T
     wide, high, cos, sin = width**2 / 12, height**2 / 12, np.cos(angle), np.sin(angle)
-    # The covariance matrices [[a, c], [c, b]].
-    a, b, c = wide * cos**2 + high * sin**2, wide * sin**2 + high * cos**2, (wide - high) * cos * sin
-    both_a, both_b, both_c = (item[:, None] + item[None] for item in (a, b, c))
-    dx, dy = (item[:, None] - item[None] for item in (x, y))
+    return np.stack([x, y, wide * cos**2 + high * sin**2, wide * sin**2 + high * cos**2, (wide - high) * cos * sin])
+
+
+def _prob_iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ProbIoU of each of n boxes with each of m, as :func:`_gaussians` returns them: (n, m)."""
+    both_a, both_b, both_c = (one[place][:, None] + other[place][None] for place in (2, 3, 4))
+    dx, dy = (one[place][:, None] - other[place][None] for place in (0, 1))
     spread = both_a * both_b - both_c**2
     far = (both_a * dy**2 + both_b * dx**2 - 2 * both_c * dx * dy) / (4 * (spread + _TINY))
-    own = (a * b - c**2).clip(0)
-    shape = np.log(spread / (4 * np.sqrt(own[:, None] * own[None]) + _TINY) + _TINY) / 2
+    own, others = ((item[2] * item[3] - item[4] ** 2).clip(0) for item in (one, other))
+    shape = np.log(spread / (4 * np.sqrt(own[:, None] * others[None]) + _TINY) + _TINY) / 2
     distance = (far + shape).clip(_TINY, 100)
     return np.asarray(1 - np.sqrt(1 - np.exp(-distance) + _TINY))
 

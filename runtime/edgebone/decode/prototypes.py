@@ -76,7 +76,9 @@ def _spec(
 
         return decode
 
-    return DecoderSpec(name, INSTANCES, BoxParams, make, make_reader, may_be_empty=True, in_graph=in_graph)
+    return DecoderSpec(
+        name, INSTANCES, BoxParams, make, make_reader, may_be_empty=True, in_graph=in_graph, decoded="instances@1"
+    )
 
 
 def with_areas(
@@ -110,18 +112,8 @@ def with_areas(
     # A pixel belongs to a box from the first whose index is not below its side, as in ops.crop_mask.
     pixels = np.ceil(found.xyxy).astype(np.int64)
     masks = Masks(tuple(values), cells, pixels, _THRESHOLD, geometry.source_hw)
-    keep = np.array([_is_seen(masks, index) for index in range(len(masks))], np.bool_)
+    keep = np.array([masks.has_pixel(index) for index in range(len(masks))], np.bool_)
     return Detections(found.xyxy, found.confidence, found.class_id, found.data, mask=masks)[keep]
-
-
-def _is_seen(masks: Masks, index: int) -> bool:
-    """Return whether an area has a pixel."""
-    values = masks.values[index]
-    if not (values > masks.threshold).any():
-        return False
-    # Values in the middle of a box are within it; those at its rim may only matter outside.
-    inner = values[2:-2, 2:-2]
-    return bool((inner > masks.threshold).any() or masks.bitmap(index)[0].any())
 
 
 def _decoded(_: BoxParams, __: int) -> RowReader:

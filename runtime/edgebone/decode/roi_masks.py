@@ -22,6 +22,8 @@ from edgebone.decode.detections import BoxParams, Candidates, Floats, finite, su
 from edgebone.tasks.instances import INSTANCES
 
 _THRESHOLD = 0.5
+# Pixels from a picture's corner to where no box of it reaches.
+_FAR = 1e6
 
 
 class Params(BoxParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,13 +64,15 @@ def make(
         candidates: Candidates = (xyxy, scores, class_id)
         found, index = survivors(name, params, names, candidates, geometry)
         grids = cells[index].reshape(-1, *params.mask_hw)
-        return dataclasses.replace(found, mask=pasted(found.xyxy, grids, geometry.source_hw))
+        # A grid covers the whole box, also what of it lies beyond the picture.
+        boxes = geometry.to_source(xyxy[index].reshape(-1, 2)).reshape(-1, 4)
+        return dataclasses.replace(found, mask=pasted(boxes, grids, geometry.source_hw))
 
     return decode
 
 
-def pasted(xyxy: Floats, grids: Floats, size_hw: tuple[int, int]) -> Masks:
-    """Return the masks of boxes (n, 4) in pixels of the picture, from probabilities (n, h, w)."""
+def pasted(xyxy: NDArray[Any], grids: Floats, size_hw: tuple[int, int]) -> Masks:
+    """Return the masks of boxes (n, 4) in pixels of the picture, which may leave it, from probabilities (n, h, w)."""
     height, width = grids.shape[1:]
     # A cell of zeros around each, so that an area may end within its box.
     padded = np.pad(grids, ((0, 0), (1, 1), (1, 1)))
@@ -76,7 +80,7 @@ def pasted(xyxy: Floats, grids: Floats, size_hw: tuple[int, int]) -> Masks:
     half = half * np.array([(width + 2) / width, (height + 2) / height], np.float32)
     corners = np.concatenate([middle - half, middle + half], axis=1)
     # torchvision rounds to whole pixels, towards zero, the last one included.
-    whole = np.trunc(corners).astype(np.int64)
+    whole = np.trunc(corners.clip(-_FAR, _FAR)).astype(np.int64)
     whole[:, 2:] = np.maximum(whole[:, 2:] + 1, whole[:, :2] + 1)
     pixels = whole.clip(0, (size_hw[1], size_hw[0]) * 2)
     return Masks(tuple(padded), whole.astype(np.float64), pixels, _THRESHOLD, size_hw)

@@ -182,15 +182,19 @@ def evaluate_detector(
 
 
 def _rows(result: Detections, number: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return one picture's boxes and masks as COCO results; classes missing in the data are omitted."""
+    """Return one picture's boxes, or masks, as COCO results; classes missing in the data are omitted.
+
+    A box beside a mask would decide its size class.
+    """
     return [
         {
             "image_id": number,
             "category_id": category_ids[row["category_id"]],
             "score": row["score"],
-            **{key: row[key] for key in ("bbox", "segmentation") if key in row},
+            key: row[key],
         }
         for row in result.to_dict()["detections"]
+        for key in ["segmentation" if "segmentation" in row else "bbox"]
         if row["category_id"] in category_ids
     ]
 

@@ -76,7 +76,7 @@ def average_precision(truth: Sequence[Found], found: Sequence[Found]) -> NDArray
     """Return the mean over classes of the average precision at each of COCO's overlaps: (10,), 0 to 1.
 
     Boxes are taken best first, and each is right if the true box of its class that it overlaps most, of those not yet
-    found, overlaps it by enough. Precision is read at 101 recalls, as COCO does. NaN without true boxes.
+    found, overlaps it by enough. Precision is read at 101 recalls, as COCO does. -1 without true boxes, as there.
 
     Args:
         truth: The true boxes of each picture.
@@ -84,7 +84,7 @@ def average_precision(truth: Sequence[Found], found: Sequence[Found]) -> NDArray
     """
     classes = np.unique(np.concatenate([item.class_id for item in truth]))
     figures = [_of_class(int(index), truth, found) for index in classes]
-    return np.mean(figures, axis=0) if figures else np.full(len(_OVERLAPS), np.nan)
+    return np.mean(figures, axis=0) if figures else np.full(len(_OVERLAPS), -1.0)
 
 
 def _of_class(index: int, truth: Sequence[Found], found: Sequence[Found]) -> NDArray[np.float64]:

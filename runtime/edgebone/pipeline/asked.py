@@ -60,7 +60,8 @@ class Asked:
 
     def is_due(self, track: Known | None, now_s: float) -> bool:
         """Return whether to ask about a track: a box without one may not be an object."""
-        return track is not None and (track.asked_s is None or now_s - track.asked_s >= self._again_s)
+        # Time may go back within a track, as in a recording that is played again.
+        return track is not None and (track.asked_s is None or not 0 <= now_s - track.asked_s < self._again_s)
 
     def forget_answers(self) -> None:
         """Ask about every track anew, since another model answers."""

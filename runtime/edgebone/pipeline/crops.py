@@ -23,22 +23,27 @@ from edgebone.core.matches import UNKNOWN
 from edgebone.core.oriented import CORNERS
 from edgebone.core.results import ABSTAIN, HeadResults, Result, Results
 from edgebone.decode.heads import find_head, heads_of
+from edgebone.decode.registry import spec_of
 from edgebone.pipeline.asked import Asked, Known, first_ones
 from edgebone.pipeline.second import Second
 from edgebone.pipeline.step import Step
 from edgebone.tasks.boxed import BOXED, boxes_of, with_data
 from edgebone.tasks.choosing import check_classes
 from edgebone.tasks.detection import DETECTION
+from edgebone.tasks.instances import INSTANCES
 from edgebone.tasks.merging import merged
 from edgebone.tasks.naming import said
+from edgebone.tasks.regression import REGRESSION
 from edgebone.vision.clock import time_s
-from edgebone.vision.cutting import Cut, cut_out, rectangles, straightened
+from edgebone.vision.cutting import Cut, cut_out, masked_out, rectangles, straightened
 
 if TYPE_CHECKING:
     from edgebone.model.model import Model
 
 DETECTIONS = "detections"
 """The only head with boxes, whatever its name."""
+# Different answers that are counted for the summary.
+_MOST_COUNTED = 1000
 _SILENT = ("", UNKNOWN, ABSTAIN)
 _log = logging.getLogger("edgebone.pipeline")
 
@@ -99,6 +104,7 @@ class Crops(Step):
         least_size: The shorter side that a box must have, in pixels of the frame.
         margin: What is added on each side, as a share of the box's width and height.
         square: Extend the shorter side instead of cutting the box as it is.
+        masked: Black out what is not the object's own area, for a head of instances.
         budget: The largest number of crops a frame: those not asked about for the longest time first, then the largest;
             None for all.
         once_a_track: Seconds after which a track is asked about again; None to ask about each box on each frame.
@@ -130,6 +136,7 @@ class Crops(Step):
         least_size: float = 0,
         margin: float = 0.0,
         square: bool = False,
+        masked: bool = False,
         budget: int | None = None,
         once_a_track: float | None = None,
         gallery: str | os.PathLike[str] | None = None,
@@ -145,6 +152,7 @@ class Crops(Step):
         self._of = of
         self._classes = None if classes is None else {classes} if isinstance(classes, str) else {*classes}
         self._least_size, self._margin, self._square, self._budget = least_size, margin, square, budget
+        self._masked = masked
         self._asked = None if once_a_track is None else Asked(once_a_track)
         self._heads: weakref.WeakKeyDictionary[Model, str] = weakref.WeakKeyDictionary()
         self._frames = self._left_out = self._small = self._nowhere = 0
@@ -152,6 +160,7 @@ class Crops(Step):
         self.files = "second bundle" if isinstance(model, (str, os.PathLike)) else ""
         self._second = Second(model, gallery, notice or _log.warning, options)
         try:
+            _check_heads(self._second.model)
             self.name = name or Path(self._second.model.bundle.path).name.removesuffix(".zip").removesuffix(".bundle")
             if isinstance(of, Crops):
                 of.check_finds_boxes(self._classes)
@@ -184,13 +193,15 @@ class Crops(Step):
         """See :meth:`Step.prepare`.
 
         Raises:
-            BundleError: The model has no such head with boxes, several if none is named, or a class is unknown.
+            BundleError: The model has no such head with boxes (with areas if masked), several if none is named, or a
+            class is unknown.
         """
         if isinstance(self._of, Crops):
             return
         heads = model.manifest.heads
         named = self._of if self._of in heads or self._of != DETECTIONS else None
-        self._heads[model] = find_head(heads, BOXED, named, "cutting out boxes", how=" with of")[0]
+        tasks, what = ((INSTANCES,), "cutting out areas") if self._masked else (BOXED, "cutting out boxes")
+        self._heads[model] = find_head(heads, tasks, named, what, how=" with of")[0]
         if self._classes is not None:
             check_classes(model.manifest, self._classes)
 
@@ -205,8 +216,14 @@ class Crops(Step):
         Raises:
             EdgeboneError: They cannot be used; the step keeps the previous ones.
         """
-        if self._second.load_again() and self._asked is not None:
+        if self._second.load_again(self._check_again) and self._asked is not None:
             self._asked.forget_answers()
+
+    def _check_again(self, model: Model) -> None:
+        _check_heads(model)
+        if bool(heads_of(model.manifest.heads, DETECTION)) != self.finds_boxes:
+            change = "no longer finds" if self.finds_boxes else "now finds"
+            raise EdgeboneError(f"{model.bundle.path} {change} boxes, which other steps build on; restart to use it")
 
     def look(self, frame: Frame, results: Results, model: Model) -> tuple[Results, Sequence[Event]]:
         """Return the results with the answers about the boxes, and an event for each track whose answer is new.
@@ -215,6 +232,9 @@ class Crops(Step):
             EdgeboneError: ``once_a_track`` is set and the boxes have no tracks; or two steps have the same name.
             SourceError: The frame is damaged and cannot be decoded.
         """
+        if isinstance(self._of, Crops) and not isinstance(results, dict):
+            # The earlier step finds no boxes any more.
+            return results, ()
         name = self._of.name if isinstance(self._of, Crops) else self._heads[model]
         result = results.get(name) if isinstance(results, dict) else results
         boxes = None if result is None else boxes_of(result)
@@ -222,12 +242,12 @@ class Crops(Step):
             # The head skipped this frame.
             return results, ()
         heads = results if isinstance(results, dict) else {name: results}
-        if self.name in (CROPS, PARENT, *heads, *boxes.data):
+        if {self.name, f"{self.name}_score"} & {CROPS, PARENT, *heads, *boxes.data}:
             raise EdgeboneError(f"the results have {self.name} already; give each second model a name of its own")
         self._frames += 1
         known = self._known(frame, boxes)
         rows, crops = self._rows(frame, boxes, known)
-        cuts = self._cuts(frame, boxes, rows, crops)
+        cuts = self._cuts(frame, result, boxes, rows, crops)
         fresh = dict(zip(rows, self._second.ask([cut.pixels for cut in cuts]), strict=True))
         if self.finds_boxes:
             found = _in_frame(fresh, dict(zip(rows, cuts, strict=True)))
@@ -255,7 +275,7 @@ class Crops(Step):
         if not wanted:
             return [], np.zeros((0, 4), np.int64)
         crops = rectangles(boxes.xyxy, frame.size_hw, self._margin, self._square)
-        sides = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).min(axis=1)
+        sides = _sides(boxes).min(axis=1)
         seen = [row for row in wanted if crops[row, 2] > crops[row, 0]]
         large = [row for row in seen if sides[row] >= self._least_size]
         self._nowhere += len(wanted) - len(seen)
@@ -266,12 +286,18 @@ class Crops(Step):
         rows = large
         if self._budget is not None and len(large) > self._budget:
             asked_s = [-math.inf if track is None or track.asked_s is None else track.asked_s for track in known]
-            rows = first_ones(large, asked_s, boxes.area, self._budget)
+            rows = first_ones(large, asked_s, _sides(boxes).prod(axis=1), self._budget)
             self._left_out += len(large) - len(rows)
         return rows, crops[rows]
 
-    def _cuts(self, frame: Frame, boxes: Detections, rows: Sequence[int], crops: NDArray[np.int64]) -> list[Cut]:
+    def _cuts(
+        self, frame: Frame, result: Result, boxes: Detections, rows: Sequence[int], crops: NDArray[np.int64]
+    ) -> list[Cut]:
         turned = boxes.data.get(CORNERS)
+        objects = INSTANCES.of(result) if self._masked else None
+        if objects is not None and objects.mask is not None:
+            areas = (objects.mask.bitmap(row) for row in rows)
+            return [masked_out(frame.image, crop, *area) for crop, area in zip(crops, areas, strict=True)]
         if turned is None:
             return [cut_out(frame.image, crop) for crop in crops]
         return [straightened(frame.image, turned[row], self._margin, self._square) for row in rows]
@@ -311,7 +337,8 @@ class Crops(Step):
             if answer is not None:
                 beside[row][self.name] = answer
                 labels[row], scores[row] = said(answer)
-                self._answers[labels[row]] += 1
+                if labels[row] in self._answers or len(self._answers) < _MOST_COUNTED:
+                    self._answers[labels[row]] += 1
         return {CROPS: beside, self.name: np.array(labels, np.str_), f"{self.name}_score": scores}
 
     def _events(
@@ -322,7 +349,7 @@ class Crops(Step):
             if track is None or answer is None or boxes.tracker_id is None:
                 continue
             label, _ = said(answer)
-            if label not in _SILENT and label != track.told:
+            if label not in _SILENT and label != track.told and _in_words(answer):
                 track.told = label
                 number = int(boxes.tracker_id[row])
                 where = (frame.source, frame.index, frame.position_s)
@@ -357,6 +384,35 @@ class Crops(Step):
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def _in_words(answer: Results) -> bool:
+    """Return whether an answer has words, which change less often than numbers do."""
+    results = answer.values() if isinstance(answer, dict) else [answer]
+    return all(REGRESSION.of(result) is None for result in results)
+
+
+def _check_heads(model: Model) -> None:
+    """Reject a second model whose answers would be in the pixels of a crop.
+
+    Raises:
+        EdgeboneError: It finds areas, keypoints or turned boxes.
+    """
+    for name, head in model.manifest.heads.items():
+        task = spec_of(name, head).task
+        if task.boxes is not None and task is not DETECTION:
+            raise EdgeboneError(
+                f"{model.bundle.path}: head {name} returns {task.returns}, which only whole frames can have yet; a "
+                "second model classifies, embeds or finds upright boxes"
+            )
+
+
+def _sides(boxes: Detections) -> NDArray[np.floating]:
+    """Return the width and height of each box, as it is turned: (n, 2)."""
+    corners = boxes.data.get(CORNERS)
+    if corners is None:
+        return np.asarray(boxes.xyxy[:, 2:] - boxes.xyxy[:, :2])
+    return np.asarray(np.linalg.norm(corners[:, 1:3] - corners[:, 0:2], axis=2))
 
 
 def _in_frame(fresh: dict[int, Results | None], cuts: dict[int, Cut]) -> Detections:

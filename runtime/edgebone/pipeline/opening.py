@@ -98,6 +98,8 @@ def open_steps(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise EdgeboneError(f"two second models have the name {twice}; name them: NAME=BUNDLE")
     files = {names[-1] if names and not key else key: path for key, path in galleries.items()}
+    if len(files) < len(galleries):
+        raise EdgeboneError(f"two galleries name the answers of {names[-1]}; give it one")
     own = {key: path for key, path in files.items() if key not in names}
     steps: list[Step] = [] if tiles is None else [tiles]
     if own:

@@ -123,8 +123,11 @@ class Second:
         """Reload the gallery if its file has changed; return whether it was."""
         return self._watch.look([*self._galleries.values()], at_once)
 
-    def load_again(self) -> bool:
+    def load_again(self, check: Callable[[Model], object]) -> bool:
         """Reload the bundle and its gallery, and free the previous model; return whether there was a path to load.
+
+        Args:
+            check: Raises EdgeboneError for a model that cannot replace the previous one.
 
         Raises:
             EdgeboneError: They cannot be used; the previous ones stay.
@@ -133,6 +136,7 @@ class Second:
             return False
         model = self._load()
         try:
+            check(model)
             galleries = self._open_gallery(model)
         except BaseException:
             model.close()

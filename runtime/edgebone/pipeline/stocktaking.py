@@ -103,7 +103,9 @@ class Stocktaking(Step):
             EdgeboneError: The shelf expects a product that neither of them knows.
         """
         if self._then is not None:
-            find_head(model.manifest.heads, BOXED, None, "a shelf whose facings a detector finds")
+            finder, _ = find_head(model.manifest.heads, BOXED, None, "a shelf whose facings a detector finds")
+            if model.head_every.get(finder, 1) != 1:
+                raise EdgeboneError(f"a shelf needs boxes on every frame; let head {finder} run on all")
             model = self._then
         gallery = None if self._gallery is None else open_gallery(model, self._gallery, self._head)
         self._check_known(self.shelf.file, model, gallery)

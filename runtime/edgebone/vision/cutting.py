@@ -71,6 +71,27 @@ def cut_out(image: NDArray[np.uint8], rectangle: NDArray[np.int64]) -> Cut:
     return Cut(pixels(image, rectangle), np.array([[1, 0, left], [0, 1, top]], np.float64))
 
 
+def masked_out(
+    image: NDArray[np.uint8], rectangle: NDArray[np.int64], area: NDArray[np.bool_], area_xy: tuple[int, int]
+) -> Cut:
+    """Return a rectangle as a part of a picture, black outside an object's area.
+
+    Args:
+        image: uint8, (height, width, 3), BGR.
+        rectangle: Left, top, right, bottom in pixels.
+        area: The object's pixels, (h, w).
+        area_xy: Where the left and the top of ``area`` lie in the picture.
+    """
+    left, top, right, bottom = rectangle.tolist()
+    kept = np.zeros((bottom - top, right - left), np.bool_)
+    x, y = area_xy
+    first_x, first_y = max(left, x), max(top, y)
+    inside = area[first_y - y : max(bottom - y, 0), first_x - x : max(right - x, 0)]
+    kept[first_y - top :, first_x - left :][: inside.shape[0], : inside.shape[1]] = inside
+    part = cut_out(image, rectangle)
+    return part._replace(pixels=np.where(kept[..., None], part.pixels, np.uint8(0)))
+
+
 def straightened(image: NDArray[np.uint8], corners_xy: NDArray[Any], margin: float = 0.0, square: bool = False) -> Cut:
     """Return a turned box, turned back by the smallest angle that makes its sides upright.
 

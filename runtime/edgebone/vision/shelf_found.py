@@ -62,7 +62,9 @@ class FoundShelf(Shelf):
         return []
 
     def _sizes(self, size_hw: tuple[int, int]) -> list[Box]:
-        return super()._sizes(size_hw) or [self._area(zone, size_hw) for zone in self.file.zones]
+        # Of boxes one alone may be wrong; it would decide how far the camera may move.
+        sizes = sorted(super()._sizes(size_hw), key=lambda box: min(box[2] - box[0], box[3] - box[1]))
+        return sizes[len(sizes) // 2 :] or [self._area(zone, size_hw) for zone in self.file.zones]
 
     def _area(self, zone: ShelfZone, size_hw: tuple[int, int]) -> Box:
         return facings_of(self.file, msgspec.structs.replace(zone, rows=1, columns=1), size_hw)[0]
@@ -124,7 +126,8 @@ class FoundShelf(Shelf):
         self._looked += 1
         for place in places:
             if id(place) not in self._visible:
-                place.seen = EMPTY
+                # Its thumbnail goes, too: unchanged, it would never be named again.
+                place.seen, place.thumbnail = EMPTY, None
         return super()._look(image, [place for place in places if id(place) in self._visible])
 
     def _count(self, zone: ShelfZone) -> dict[str, int]:

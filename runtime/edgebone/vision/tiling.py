@@ -18,6 +18,8 @@ _BORDER = 0.02
 _SAME_IOU = 0.5
 # A cut-off part is another box's if this share of it lies within it.
 _PART = 0.7
+# Pairs of boxes compared at a time: their arrays are 10 MB.
+_PAIRS_AT_A_TIME = 1 << 15
 
 
 def tiles_of(size_hw: tuple[int, int], columns: int, rows: int, overlap: float) -> NDArray[np.int64]:
@@ -74,8 +76,7 @@ def merge_tiles(found: Sequence[Detections], tiles: NDArray[np.int64], size_hw: 
     tile = boxes.data["tile"]
     xyxy, own = boxes.xyxy.astype(np.float64), tiles[tile].astype(np.float64)
     cut = _cut_off(xyxy, own, (width, height))
-    same = _same(xyxy, own, cut)
-    same &= (tile[:, None] != tile) & (boxes.class_id[:, None] == boxes.class_id)
+    same = _same(xyxy, own, cut, (tile[:, None] != tile) & (boxes.class_id[:, None] == boxes.class_id))
     xyxy, confidence, kept = xyxy.copy(), boxes.confidence.copy(), []
     free = np.ones(len(boxes), bool)
     # Whole boxes first, since a better part must not lead; both are ordered by score already.
@@ -102,28 +103,43 @@ def _cut_off(xyxy: Floats, tile: Floats, size_wh: tuple[int, int]) -> NDArray[np
     return np.asarray((at_border & inner).any(axis=1))
 
 
-def _same(xyxy: Floats, tile: Floats, cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which pairs of boxes agree within the part of the picture that both their tiles see: (n, n)."""
-    low = np.maximum(tile[:, None, :2], tile[None, :, :2])
-    high = np.minimum(tile[:, None, 2:], tile[None, :, 2:])
-    # Each box, clipped to what it and the other's tile see.
-    left_top = xyxy[:, None, :2].clip(low, np.maximum(low, high))
-    right_bottom = xyxy[:, None, 2:].clip(low, np.maximum(low, high))
-    area = (right_bottom - left_top).prod(axis=2)
-    shared = np.minimum(right_bottom, right_bottom.transpose(1, 0, 2)) - np.maximum(
-        left_top, left_top.transpose(1, 0, 2)
-    )
-    overlap = shared.clip(0).prod(axis=2)
-    union = area + area.T - overlap
-    agree = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0) >= _SAME_IOU
-    # A sliver at a border agrees badly in size; nearly all of it lies within the other box, as far as sides are known.
+def _same(xyxy: Floats, tile: Floats, cut: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the pairs asked for agree within the part of the picture that both their tiles see: (n, n)."""
     near = _BORDER * np.tile(tile[:, 2:] - tile[:, :2], 2) * (-1, -1, 1, 1)
     grown = xyxy + near
-    own_area = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1), 1e-9)
-    sides = np.minimum(xyxy[:, None, 2:], grown[None, :, 2:]) - np.maximum(xyxy[:, None, :2], grown[None, :, :2])
-    within = sides.clip(0).prod(axis=2) / own_area[:, None] >= _PART
-    part = within & cut[:, None] & ~cut[None]
-    return np.asarray(agree | part | part.T)
+    # Most boxes are nowhere near each other.
+    touching = asked & (grown[:, None, 0] <= grown[:, 2]) & (grown[:, None, 1] <= grown[:, 3])
+    touching &= touching.T
+    same = np.zeros_like(asked)
+    pairs = np.argwhere(np.triu(touching))
+    for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+        a, b = pairs[start : start + _PAIRS_AT_A_TIME].T
+        low = np.maximum(tile[a, :2], tile[b, :2])
+        high = np.maximum(low, np.minimum(tile[a, 2:], tile[b, 2:]))
+        # Each box, clipped to what its tile and the other's see.
+        one, other = (
+            np.concatenate([xyxy[row, :2].clip(low, high), xyxy[row, 2:].clip(low, high)], axis=1) for row in (a, b)
+        )
+        shared, union = _shared(one, other), _area(one) + _area(other)
+        union -= shared
+        agree = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0) >= _SAME_IOU
+        # A sliver at a border agrees badly in size; nearly all of it lies within the other box, as far as sides are
+        # known.
+        for part, whole in ((a, b), (b, a)):
+            within = _shared(xyxy[part], grown[whole]) / np.maximum(_area(xyxy[part]), 1e-9) >= _PART
+            agree |= within & cut[part] & ~cut[whole]
+        same[a, b] = same[b, a] = agree
+    return same
+
+
+def _area(xyxy: Floats) -> NDArray[np.float64]:
+    return np.asarray((xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1))
+
+
+def _shared(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Return the area that pairs of boxes, (n, 4) each, share."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    return np.asarray(sides.clip(0).prod(axis=1))
 
 
 def _group(leader: int, same: NDArray[np.bool_], tile: NDArray[np.int64], free: NDArray[np.bool_]) -> list[int]:

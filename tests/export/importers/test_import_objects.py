@@ -76,8 +76,13 @@ def test_coco_people_have_their_skeleton_and_other_names_are_taken(tmp_path: Pat
     named = yolo_pose(
         tmp_path / "n.onnx", 1, 2, 3, said("pose", "fish", kpt_shape="[2, 3]", kpt_names="{0: ['head', 'tail']}")
     )
+    # As ultralytics spells them.
+    pairs = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    spelt = str({0: ["nose", *(f"{side}_{name}" for name in pairs for side in ("left", "right"))]})
+    said_so = yolo_pose(tmp_path / "s.onnx", 1, 17, 3, said("pose", "person", kpt_shape="[17, 3]", kpt_names=spelt))
     for file, params, first, edges in (
         (person, {}, "nose", 19),
+        (said_so, {}, "nose", 19),
         (person, {"skeleton": "0-1,1-2"}, "nose", 2),
         (named, {}, "head", 0),
         (named, {"keypoints": "left,right", "skeleton": [[0, 1]]}, "left", 1),

@@ -247,7 +247,7 @@ def changed(saved: Callable[[str], Path], folder: Path, **config: Any) -> Path:
     [
         ({"auto_map": {"AutoModel": "code.Net"}}, "auto_map names code in the folder"),
         ({"architectures": ["ResNetForBirds"]}, "ResNetForBirds is not exported"),
-        ({"architectures": ["NoSuchModel"]}, "has no NoSuchModel"),
+        ({"architectures": ["NoSuchModel"]}, "has no network NoSuchModel"),
         ({"architectures": None}, "architectures must name one class"),
         ({"model_type": "birdnet"}, "transformers does not read it"),
         ({"num_channels": 1}, "num_channels is 1, but pictures have 3"),

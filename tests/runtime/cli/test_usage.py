@@ -130,7 +130,10 @@ def complete(line: str, **environment: str) -> list[str]:
         ("edgebone compile b.bundle --target o", "openvino"),
         ("edgebone fit b.bundle --kind seg", "segmentation"),
         ("edgebone export net --kind bin", "binary"),
-        ("edgebone import net.onnx --decoder h=yolov", "h=yolov5 h=yolov8 h=yolov8-pose h=yolov8-obb"),
+        (
+            "edgebone import net.onnx --decoder h=yolov",
+            "h=yolov5 h=yolov8 h=yolov5-seg h=yolov8-seg h=yolov8-pose h=yolov8-obb",
+        ),
         ("edgebone import net.onnx --preprocess ultra", "ultralytics ultralytics-classify"),
         # Nothing of its own: the shell completes paths.
         ("edgebone run b", ""),

@@ -125,6 +125,33 @@ def test_masks_of_boxes_are_pasted_as_torchvision_pastes_them() -> None:
     assert (found.mask.full() != wanted).mean() < 1e-5
 
 
+def test_a_grid_covers_its_whole_box_also_beyond_the_picture() -> None:
+    # A picture of half the input's width, with padding on the right.
+    geometry = plan(Preprocess("letterbox", NET_HW, "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1)), 64, 48)
+    (left, _), (right, _) = geometry.to_source(np.array([[40.0, 0.0], [88.0, 64.0]]))
+    assert right > 48 > left
+    grid = np.zeros((14, 14), np.float32)
+    grid[:, :7] = 1
+    row = np.concatenate([[40, 0, 88, 64, 0.9, 0], grid.ravel()])[None].astype(np.float32)
+    found = detect("roi-masks@1", row, geometry=geometry, mask_hw=[14, 14])
+    assert found.mask is not None
+    columns = np.flatnonzero(found.mask.full()[0].any(axis=0))
+    assert columns.min() == pytest.approx(left, abs=1.5)
+    assert columns.max() + 1 == pytest.approx(min((left + right) / 2, 48), abs=1.5)
+
+
+def test_an_area_in_the_padding_alone_is_not_shown() -> None:
+    geometry = plan(Preprocess("letterbox", NET_HW, "bilinear", False, "rgb", (0, 0, 0), (1, 1, 1)), 64, 48)
+    edge = float(geometry.to_network(np.array([[48.0, 0.0]]))[0, 0])
+    plane = np.full((C, *MASK_HW), -1, np.float32)
+    plane[0, :, int(edge / 4) + 2 :] = 1
+    row = np.array([[edge - 20, 4, edge + 20, 60, 0.9, 0, 1, 0, 0, 0]], np.float32)
+    assert len(detect("instances@1", row, plane, geometry=geometry)) == 0
+    plane[0, 8, int(edge / 4) - 3] = 1
+    (area,) = detect("instances@1", row, plane, geometry=geometry).area
+    assert area > 0
+
+
 @pytest.mark.parametrize(
     ("decoder", "shapes", "words"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from edgebone.core.manifest import Head
 from edgebone.core.oriented import corners_of, rotated_iou
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode import make_decoder
+from edgebone.decode.detections import BoxParams, suppress_oriented
 from edgebone.sinks.annotate import annotate
 from edgebone.tasks.oriented import ORIENTED
 from edgebone.tasks.table import task_of_result
@@ -75,6 +78,24 @@ def test_boxes_are_suppressed_as_they_are_turned() -> None:
         np.testing.assert_allclose(found["angle"], [np.pi / 6, -np.pi / 3], atol=1e-6)
         np.testing.assert_allclose(found["xyxyxyxy"], corners_of(SOME[[0, 2]][:, [0, 1, 2, 3, 6]]), atol=1e-4)
     assert len(detect("oriented@1", SOME, iou=None)) == 3
+
+
+def test_ten_thousand_turned_boxes_are_suppressed_in_little_memory() -> None:
+    rng = np.random.default_rng(3)
+    n = 10_000
+    boxes = np.column_stack([rng.uniform(0, 4000, (n, 2)), rng.uniform(5, 60, (n, 2)), rng.uniform(-1.5, 1.5, n)])
+    scores = rng.random(n).astype(np.float32)
+    params = BoxParams(score=0.0, iou=0.5, max_detections=n)
+    tracemalloc.start()
+    kept = suppress_oriented(boxes.astype(np.float32), scores, np.zeros(n, np.int64), params)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 300e6
+    # The same for the best thousand alone: worse ones drop no better ones.
+    best = np.argsort(-scores, kind="stable")[:1000]
+    alone = suppress_oriented(boxes[best].astype(np.float32), scores[best], np.zeros(1000, np.int64), params)
+    assert best[alone].tolist() == kept[: len(alone)].tolist()
+    assert len(alone) < 1000
 
 
 def test_the_upright_box_lies_around_the_turned_one_in_the_picture() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import pytest
 from edgebone import Gallery, Model, load
 from edgebone.core.bundle import open_bundle
 from edgebone.core.detections import Detections
-from edgebone.core.errors import EdgeboneError, EngineError
+from edgebone.core.errors import BundleError, EdgeboneError, EngineError, TensorError
 from edgebone.core.frame import Frame
+from edgebone.core.masks import Masks
 from edgebone.gallery.embedding import about, dimension_of, embed_pictures, space_of
 from edgebone.pipeline import Crops, Pipeline
+from edgebone.pipeline.asked import Asked
 from edgebone.preprocess import preprocess
 from edgebone.sinks import open_sink
 from edgebone.sinks.annotate import annotate
+from support import foreign
 from support.bundles import two_heads_bundle, write_boxes_bundle, write_colors_bundle
 from support.pictures import BLUE, GREEN, RED, picture, write_video
 from support.program import edgebone as program
@@ -73,6 +77,7 @@ class Counting:
         self._model = model
         self.asked: list[int] = []
         self.broken = False
+        self.least_width = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -81,6 +86,8 @@ class Counting:
         self.asked.append(len(pictures))
         if self.broken:
             raise EngineError("the device is lost")
+        if any(item.shape[1] < self.least_width for item in pictures):
+            raise TensorError("a picture is too narrow")
         return self._model(pictures, **options)
 
 
@@ -267,9 +274,45 @@ def test_a_second_model_that_fails_is_said_once_and_the_first_results_come(finde
 def test_a_crop_that_cannot_be_resized_costs_the_others_nothing(finder: Model, color: Any) -> None:
     step = Crops(color, name="color", notice=lambda _: None)
     step.prepare(finder)
-    boxes = found([(0, 0, 40, 60), (0, 0, 1, 60000), (0, 0, 40, 60)])
-    results, _ = step.look(frame_of(np.full((60000, 64, 3), RED, np.uint8)), boxes, finder)
-    assert results["color"].tolist()[0] == results["color"].tolist()[2] == "red"  # type: ignore[index]
+    boxes = found([(0, 0, 40, 60), (0, 0, 1, 60), (0, 0, 40, 60)])
+    color.least_width = 2
+    results, _ = step.look(frame_of(picture(RED, (60, 64))), boxes, finder)
+    assert results["color"].tolist() == ["red", "", "red"]  # type: ignore[index]
+    assert "1 failed" in step.summary()[0]
+
+
+def test_only_the_objects_own_area_is_asked_about(bundles: Path, finder: Model, color: Any) -> None:
+    # Half of the box is another object.
+    image = np.hstack([picture(RED, (60, 10)), picture(BLUE, (60, 30))])
+    boxes = found([(0, 0, 40, 60)])
+    part = np.array([[0, 0, 10, 60]])
+    left = Masks((np.ones((1, 1), np.float32),), part.astype(float), part, 0.5, (60, 40))
+    masked = replace(boxes, mask=left)
+    plain, own = Crops(color, name="color"), Crops(color, name="color", masked=True)
+    plain.prepare(finder)
+    assert plain.look(frame_of(image), masked, finder)[0]["color"].tolist() == ["blue"]  # type: ignore[index]
+    with pytest.raises(BundleError, match="cutting out areas needs a head with masks"):
+        own.prepare(finder)
+    own._heads[finder] = "found"
+    assert own.look(frame_of(image), masked, finder)[0]["color"].tolist() == ["red"]  # type: ignore[index]
+
+
+def test_time_that_goes_back_asks_again_and_numbers_are_no_events() -> None:
+    asked = Asked(5.0)
+    (track,) = asked.see("video", np.array([1]), 100.0)
+    assert track is not None
+    track.asked_s = 100.0
+    assert not asked.is_due(track, 104.0)
+    assert asked.is_due(track, 0.0)
+
+
+def test_a_second_model_with_answers_in_the_pixels_of_a_crop_is_refused(tmp_path: Path) -> None:
+    importer = pytest.importorskip("edgebone_export.importers.importer")
+    path = foreign.yolo_pose(tmp_path / "m.onnx", 1, 5, 3, {})
+    head = importer.HeadSpec("yolov8-pose", labels=("person",), params={"keypoints": "a,b,c,d,e"})
+    importer.import_onnx(path, tmp_path / "pose.bundle", heads=head, preprocess="stretch")
+    with pytest.raises(EdgeboneError, match=r"head keypoints returns .*only whole frames"):
+        Crops(tmp_path / "pose.bundle")
 
 
 def test_margins_and_squares_stay_within_the_picture() -> None:

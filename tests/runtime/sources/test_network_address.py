@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import re
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -98,8 +99,10 @@ def test_no_password_is_ever_shown(password: str, form: str) -> None:
 def test_encoded_credentials_always_work_and_typed_ones_where_they_are_clear(user: str, password: str) -> None:
     encoded = read_address(f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@cam:5/1?x=1")
     assert (encoded.user, encoded.password, encoded.host_and_port) == (user, password, "cam:5")
-    again = read_address(f"rtsp://{encoded.user_info}cam/1")
-    assert (again.user, again.password) == (user, password)
+    if not any(re.fullmatch(r"\$(\w+|\{\w+\})", text) for text in (user, password)):
+        # A camera is told $ as it is typed; typed here, a whole $NAME is a variable's.
+        again = read_address(f"rtsp://{encoded.user_info}cam/1")
+        assert (again.user, again.password) == (user, password)
 
 
 @pytest.mark.parametrize(

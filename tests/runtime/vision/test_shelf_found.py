@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -64,6 +65,19 @@ def test_what_is_taken_is_told_and_what_is_missed_once_is_not(shelf: FoundShelf)
         "9 low_stock top milk 1",
         "13 restocked top milk 3",
     ]
+
+
+def test_one_miss_of_a_detector_changes_no_count(tmp_path: Path) -> None:
+    file = read_shelf(write_shelf(tmp_path, *ZONES), grid=False)
+    shelf = FoundShelf(msgspec.structs.replace(file, looks=5, agree=3), by_color)
+    counts = []
+    for index in range(20):
+        visible = [number for number in ALL if index != 8 or number != 1]
+        stock, _ = shelf.update_found(
+            Frame(tiles(FULL), index, 0, "shelf", index / 10), np.array([BOXES[number] for number in visible])
+        )
+        counts.append(stock.counts["top"]["milk"])
+    assert counts[5:] == [3] * 15
 
 
 def test_a_product_in_the_wrong_zone_is_told_once_though_others_come_and_go(shelf: FoundShelf) -> None:
