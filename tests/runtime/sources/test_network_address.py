@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 import re
+import subprocess
 import traceback
 from pathlib import Path
 from urllib.parse import quote
