@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebone.core.detections import CROPS, PARENT, Detections, joined
+from edgebone.core.detections import CROPS, PARENT, Detections
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.event import Event, event_values
 from edgebone.core.frame import Frame
@@ -23,13 +23,12 @@ from edgebone.core.matches import UNKNOWN
 from edgebone.core.oriented import CORNERS
 from edgebone.core.results import ABSTAIN, HeadResults, Result, Results
 from edgebone.decode.heads import find_head, heads_of
-from edgebone.decode.registry import spec_of
 from edgebone.pipeline.asked import Asked, Known, first_ones
 from edgebone.pipeline.second import Second
 from edgebone.pipeline.step import Step
+from edgebone.pipeline.within import MOVABLE, in_frame
 from edgebone.tasks.boxed import BOXED, boxes_of, with_data
 from edgebone.tasks.choosing import check_classes
-from edgebone.tasks.detection import DETECTION
 from edgebone.tasks.instances import INSTANCES
 from edgebone.tasks.merging import merged
 from edgebone.tasks.naming import said
@@ -176,7 +175,7 @@ class Crops(Step):
     @property
     def finds_boxes(self) -> bool:
         """Whether the second model finds boxes, which another ``Crops`` can cut out."""
-        return bool(heads_of(self._second.model.manifest.heads, DETECTION))
+        return _finds_boxes(self._second.model)
 
     def check_finds_boxes(self, classes: Collection[str] | None) -> None:
         """Reject a cascade whose next step has nothing to cut out.
@@ -185,7 +184,7 @@ class Crops(Step):
             EdgeboneError: The second model finds no boxes, or not of these classes.
         """
         model = self._second.model
-        find_head(model.manifest.heads, DETECTION, None, f"cutting out what {self.name} finds")
+        find_head(model.manifest.heads, MOVABLE, None, f"cutting out what {self.name} finds")
         if classes is not None:
             check_classes(model.manifest, classes)
 
@@ -221,7 +220,7 @@ class Crops(Step):
 
     def _check_again(self, model: Model) -> None:
         _check_heads(model)
-        if bool(heads_of(model.manifest.heads, DETECTION)) != self.finds_boxes:
+        if _finds_boxes(model) != self.finds_boxes:
             change = "no longer finds" if self.finds_boxes else "now finds"
             raise EdgeboneError(f"{model.bundle.path} {change} boxes, which other steps build on; restart to use it")
 
@@ -250,7 +249,7 @@ class Crops(Step):
         cuts = self._cuts(frame, result, boxes, rows, crops)
         fresh = dict(zip(rows, self._second.ask([cut.pixels for cut in cuts]), strict=True))
         if self.finds_boxes:
-            found = _in_frame(fresh, dict(zip(rows, cuts, strict=True)))
+            found = in_frame([*fresh.values()], cuts, rows)
             for row, track in enumerate(known):
                 if track is not None and row in fresh:
                     track.asked_s = time_s(frame)
@@ -392,19 +391,21 @@ def _in_words(answer: Results) -> bool:
     return all(REGRESSION.of(result) is None for result in results)
 
 
+def _finds_boxes(model: Model) -> bool:
+    return bool(heads_of(model.manifest.heads, *MOVABLE))
+
+
 def _check_heads(model: Model) -> None:
     """Reject a second model whose answers would be in the pixels of a crop.
 
     Raises:
-        EdgeboneError: It finds areas, keypoints or turned boxes.
+        EdgeboneError: It returns masks.
     """
-    for name, head in model.manifest.heads.items():
-        task = spec_of(name, head).task
-        if task.boxes is not None and task is not DETECTION:
-            raise EdgeboneError(
-                f"{model.bundle.path}: head {name} returns {task.returns}, which only whole frames can have yet; a "
-                "second model classifies, embeds or finds upright boxes"
-            )
+    if masks := [*heads_of(model.manifest.heads, INSTANCES)]:
+        raise EdgeboneError(
+            f"{model.bundle.path}: head {masks[0]} returns {INSTANCES.returns}, which only whole frames have; a second "
+            "model classifies, embeds, or finds boxes or keypoints"
+        )
 
 
 def _sides(boxes: Detections) -> NDArray[np.floating]:
@@ -413,15 +414,3 @@ def _sides(boxes: Detections) -> NDArray[np.floating]:
     if corners is None:
         return np.asarray(boxes.xyxy[:, 2:] - boxes.xyxy[:, :2])
     return np.asarray(np.linalg.norm(corners[:, 1:3] - corners[:, 0:2], axis=2))
-
-
-def _in_frame(fresh: dict[int, Results | None], cuts: dict[int, Cut]) -> Detections:
-    """Return the boxes found within crops, in the frame's pixels, best first, with the rows of their parents."""
-    parts: list[Detections] = []
-    for row, answer in fresh.items():
-        heads: Sequence[Result] = [] if answer is None else [*answer.values()] if isinstance(answer, dict) else [answer]
-        found = next((boxes for boxes in map(DETECTION.of, heads) if boxes is not None), None)
-        if found is not None:
-            parents = {**found.data, PARENT: np.full(len(found), row, np.int64)}
-            parts.append(Detections(cuts[row].boxes_in_picture(found.xyxy), found.confidence, found.class_id, parents))
-    return joined(parts, PARENT)

@@ -22,9 +22,13 @@ class Cut(NamedTuple):
 
     def boxes_in_picture(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return boxes found in the part, (n, 4), in the picture's pixels: upright ones around what was found."""
-        corners = xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).astype(np.float64)
-        moved = corners @ self.to_picture[:, :2].T + self.to_picture[:, 2]
-        return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)
+        moved = self.points_in_picture(xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+        return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
+
+    def points_in_picture(self, xy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return points of the part, (…, 2), in the picture's pixels."""
+        moved = xy.astype(np.float64) @ self.to_picture[:, :2].T + self.to_picture[:, 2]
+        return moved.astype(np.float32)
 
 
 def rectangles(

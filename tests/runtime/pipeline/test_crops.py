@@ -306,13 +306,44 @@ def test_time_that_goes_back_asks_again_and_numbers_are_no_events() -> None:
     assert asked.is_due(track, 0.0)
 
 
-def test_a_second_model_with_answers_in_the_pixels_of_a_crop_is_refused(tmp_path: Path) -> None:
-    importer = pytest.importorskip("edgebone_export.importers.importer")
-    path = foreign.yolo_pose(tmp_path / "m.onnx", 1, 5, 3, {})
-    head = importer.HeadSpec("yolov8-pose", labels=("person",), params={"keypoints": "a,b,c,d,e"})
-    importer.import_onnx(path, tmp_path / "pose.bundle", heads=head, preprocess="stretch")
-    with pytest.raises(EdgeboneError, match=r"head keypoints returns .*only whole frames"):
-        Crops(tmp_path / "pose.bundle")
+@pytest.fixture(scope="module")
+def importer() -> Any:
+    return pytest.importorskip("edgebone_export.importers.importer")
+
+
+def test_masks_in_the_pixels_of_a_crop_are_refused(importer: Any, tmp_path: Path) -> None:
+    path = foreign.yolo26_seg(tmp_path / "m.onnx", 2)
+    importer.import_onnx(path, tmp_path / "seg.bundle", heads=importer.HeadSpec("yolo-end2end-seg"))
+    with pytest.raises(EdgeboneError, match=r"head instances returns .*only whole frames"):
+        Crops(tmp_path / "seg.bundle")
+
+
+@pytest.mark.parametrize("kind", ["pose", "obb"])
+def test_keypoints_and_turned_boxes_within_boxes_are_in_the_frames_pixels(
+    kind: str, finder: Model, importer: Any, tmp_path: Path
+) -> None:
+    path, params = tmp_path / "m.onnx", {}
+    if kind == "pose":
+        foreign.yolo_pose(path, 1, 5, 3, {})
+        params = {"keypoints": "a,b,c,d,e"}
+    else:
+        foreign.yolo_obb(path, 1, {})
+    head = importer.HeadSpec(f"yolov8-{kind}", labels=("person",), params=params)
+    importer.import_onnx(path, tmp_path / "second.bundle", heads=head, preprocess="stretch")
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    with Crops(tmp_path / "second.bundle", name="second") as step:
+        step.prepare(finder)
+        results, _ = step.look(frame_of(image), found([(0, 0, 80, 60), (60, 50, 150, 110)]), finder)
+        within: Any = results["second"]  # type: ignore[index]
+        for row, (left, top, right, bottom) in enumerate([(0, 0, 80, 60), (60, 50, 150, 110)]):
+            alone: Any = step._second.model(image[top:bottom, left:right])
+            own = within[within["parent"] == row]
+            assert len(own) == len(alone) > 0
+            have, want = (item.xy if kind == "pose" else item["xyxyxyxy"] for item in (own, alone))
+            assert np.allclose(have, want + np.array([left, top]), atol=1e-3)
+            assert np.allclose(own.xyxy[:, 0], alone.xyxy[:, 0] + left, atol=0.5)
+        scores = within.detection_confidence if kind == "pose" else within.confidence
+        assert (np.diff(scores) <= 0).all()
 
 
 def test_margins_and_squares_stay_within_the_picture() -> None:
