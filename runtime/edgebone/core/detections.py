@@ -100,10 +100,7 @@ class Detections(Shown):
         """
         if isinstance(index, str):
             return self.data[index]
-        if isinstance(index, (int, np.integer)):
-            index = [range(len(self))[index]]
-        if isinstance(index, list):
-            index = np.asarray(index, None if index else np.int64)
+        index = rows_at(index, len(self))
         return Detections(
             self.xyxy[index],
             self.confidence[index],
@@ -201,6 +198,17 @@ class Detections(Shown):
         answers = Counter(answer for answer in self.answers if answer)
         said = ", ".join(f"{n} {answer}" for answer, n in answers.most_common())
         return f"{found}: {said}" if said else found or "nothing found"
+
+
+def rows_at(index: Index, count: int) -> slice | NDArray[Any]:
+    """Return an index of rows as numpy takes it, so that the result has rows, also one or none.
+
+    Raises:
+        IndexError: An integer past the end.
+    """
+    if isinstance(index, (int, np.integer)):
+        index = [range(count)[index]]
+    return np.asarray(index, None if index else np.int64) if isinstance(index, list) else index
 
 
 def joined(parts: Sequence[Detections], *more: str) -> Detections:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebone.core.boxes import SAME_PX, same_place
-from edgebone.core.detections import Detections, Index, import_supervision
+from edgebone.core.detections import Detections, Index, import_supervision, rows_at
 from edgebone.core.shown import Shown
 
 # Keypoints that are farther apart than this share of their box's diagonal are no longer the same.
@@ -114,10 +114,7 @@ class KeyPoints(Shown):
         """
         if isinstance(index, str):
             return self.data[index]
-        if isinstance(index, (int, np.integer)):
-            index = [range(len(self))[index]]
-        if isinstance(index, list):
-            index = np.asarray(index, None if index else np.int64)
+        index = rows_at(index, len(self))
         boxes, confidence = self.boxes[index], self.keypoint_confidence
         return KeyPoints(
             self.xy[index],

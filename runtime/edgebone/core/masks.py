@@ -55,11 +55,6 @@ class Masks:
                 f"{self.pixels.shape} for {n}"
             )
 
-    @classmethod
-    def empty(cls, size_hw: tuple[int, int]) -> Masks:
-        """No areas."""
-        return cls((), np.zeros((0, 4)), np.zeros((0, 4), np.int64), 0.0, size_hw)
-
     def __len__(self) -> int:
         """Return the number of areas."""
         return len(self.values)

@@ -18,6 +18,7 @@ from edgebone.core.errors import SourceError, missing
 from edgebone.core.foreign import foreign
 from edgebone.core.manifest import Head
 from edgebone.core.reading import is_regular, read_regular
+from edgebone.core.results import Results
 from edgebone.evaluate.annotated_sizes import check_sizes, stated_wh
 from edgebone.evaluate.answers import LeftOut, answers, refuse
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
@@ -152,6 +153,43 @@ def evaluate_detector(
         MissingDependencyError: faster-coco-eval is not installed.
         SourceError: A picture cannot be read, none can, or the annotations lack what COCO's metrics need.
     """
+
+    def rows_of(results: Results, number: int) -> list[dict[str, Any]]:
+        return _rows(task.pick(results, name), number, data.category_ids)
+
+    kind = "bbox" if task is DETECTION else "segm"
+    return count_coco(model, data, rows_of, kind, _NAMES, progress, left_out)[0]
+
+
+def count_coco(
+    model: Predictor,
+    data: CocoData,
+    rows_of: Callable[[Results, int], list[dict[str, Any]]],
+    kind: str,
+    names: Mapping[str, str],
+    progress: Callable[[int], None] = lambda _: None,
+    left_out: LeftOut = refuse,
+    **options: Any,
+) -> tuple[dict[str, float], int]:
+    """Run a model over annotated pictures and count as COCO does.
+
+    Args:
+        model: A model, loaded with a low score.
+        data: The annotations.
+        rows_of: Returns a picture's results as COCO has them, from the model's and the picture's number.
+        kind: ``bbox``, ``segm`` or ``keypoints``.
+        names: faster-coco-eval's name of each figure to return.
+        progress: Called with the number of pictures done.
+        left_out: Called with the reason for each picture that is not counted; raises by default.
+        **options: Further settings of faster-coco-eval.
+
+    Returns:
+        The figures, 0 to 1 (-1 if there is nothing to count), and the number of pictures counted.
+
+    Raises:
+        MissingDependencyError: faster-coco-eval is not installed.
+        SourceError: A picture cannot be read, none can, or the annotations lack what COCO's metrics need.
+    """
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ModuleNotFoundError as error:
@@ -168,17 +206,15 @@ def evaluate_detector(
     seen: list[int] = []
     for place, results in answers(model, list(data.paths.values()), left_out, progress):
         seen.append(numbers[place])
-        rows += _rows(task.pick(results, name), numbers[place], data.category_ids)
+        rows += rows_of(results, numbers[place])
     with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval_faster(
-            truth, truth.loadRes(rows), iouType="bbox" if task is DETECTION else "segm", print_function=lambda *_: None
-        )
+        evaluation = COCOeval_faster(truth, truth.loadRes(rows), kind, print_function=lambda *_: None, **options)
         evaluation.params.imgIds = sorted(seen)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     figures = evaluation.stats_as_dict
-    return {name: round(float(figures[theirs]), 6) for name, theirs in _NAMES.items()}
+    return {name: round(float(figures[theirs]), 6) for name, theirs in names.items()}, len(seen)
 
 
 def _rows(result: Detections, number: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:

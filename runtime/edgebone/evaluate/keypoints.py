@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgebone.core.errors import SourceError, missing
-from edgebone.core.foreign import foreign
+from edgebone.core.errors import SourceError
 from edgebone.core.manifest import Head
-from edgebone.evaluate.answers import LeftOut, answers
+from edgebone.core.results import Results
+from edgebone.evaluate.answers import LeftOut
 from edgebone.evaluate.contract import Evaluation, Figures, Truth
 from edgebone.evaluate.detection import EVALUATION as DETECTION
-from edgebone.evaluate.detection import CocoData, read_instances
+from edgebone.evaluate.detection import CocoData, count_coco, read_instances
 from edgebone.evaluate.predictor import Predictor
 from edgebone.tasks.keypoints import KEYPOINTS
 
@@ -76,32 +74,12 @@ def evaluate_keypoints(
         MissingDependencyError: faster-coco-eval is not installed.
         SourceError: No picture can be read, or the annotations lack what COCO's metrics need.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ModuleNotFoundError as error:
-        raise missing("faster_coco_eval", "eval", "COCO's average precision") from error
 
-    def unusable(reason: str) -> SourceError:
-        return SourceError(f"{data.where}: COCO's metrics cannot be counted on its annotations ({reason})")
+    def rows_of(results: Results, number: int) -> list[dict[str, Any]]:
+        return _rows(KEYPOINTS.pick(results, name).to_dict(), number, data.category_ids)
 
-    with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(msgspec.json.decode(data.json))
-    rows: list[dict[str, Any]] = []
-    numbers, seen = list(data.paths), []
-    for place, results in answers(model, list(data.paths.values()), left_out, progress):
-        seen.append(numbers[place])
-        rows += _rows(KEYPOINTS.pick(results, name).to_dict(), numbers[place], data.category_ids)
     sigmas = list(_COCO_SIGMAS) if count == len(_COCO_SIGMAS) else [1 / count] * count
-    with foreign(unusable), contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval_faster(
-            truth, truth.loadRes(rows), "keypoints", print_function=lambda *_: None, kpt_oks_sigmas=sigmas
-        )
-        evaluation.params.imgIds = sorted(seen)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    figures = evaluation.stats_as_dict
-    return {key: round(float(figures[theirs]), 6) for key, theirs in _NAMES.items()}, len(seen)
+    return count_coco(model, data, rows_of, "keypoints", _NAMES, progress, left_out, kpt_oks_sigmas=sigmas)
 
 
 def _rows(found: Mapping[str, Any], number: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:

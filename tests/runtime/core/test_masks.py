@@ -46,8 +46,8 @@ def test_areas_are_chosen_as_boxes_are() -> None:
         assert masks[index].area.tolist() == wanted
     with pytest.raises(IndexError):
         masks[2]
-    assert len(Masks.empty((3, 4))) == 0
-    assert Masks.empty((3, 4)).full().shape == (0, 3, 4)
+    assert len(masks[[]]) == 0
+    assert masks[[]].full().shape == (0, *masks.size_hw)
     with pytest.raises(ValueError, match=r"cells \(n, 4\).*\(1, 4\) and \(2, 4\) for 1"):
         Masks(masks.values[:1], masks.cells[:1], masks.pixels, 0.0, (1, 1))
     with pytest.raises(ValueError, match="a mask for each of 1 boxes, got 2"):
