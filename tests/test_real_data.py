@@ -107,8 +107,8 @@ def test_twinlitenets_masks_are_those_of_a_plain_script(shared: Path, tmp_path: 
     heads = {name: HeadSpec("segmentation", labels=("background", name)) for name in ("da", "ll")}
     import_onnx(model, tmp_path / "b", heads=heads, preprocess="stretch")
     script = BENCHMARKS / "lanes_reference.py"
-    pictures = sorted((shared / "data" / "driving").glob("*.jpg"))[::2]
+    pictures = sorted((shared / "data" / "driving").glob("*.jpg"))[::4]
     done = subprocess.run([sys.executable, script, model, tmp_path / "b", *pictures], capture_output=True, check=True)
     found = json.loads(done.stdout)
-    assert found["frames"] == len(pictures) > 5
+    assert found["frames"] == len(pictures) > 2
     assert min(found["iou"].values()) >= 0.995
