@@ -16,7 +16,7 @@ from edgebone.core.boxes import iou_matrix
 from edgebone.core.detections import Detections
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.geometry import Geometry
-from edgebone.core.keypoints import KeyPoints, keypoint_rows, same_keypoints
+from edgebone.core.keypoints import keypoint_rows, same_keypoints
 from edgebone.core.manifest import Agreement, Head, Manifest, Variant
 from edgebone.core.masks import mask_iou
 from edgebone.core.oriented import CORNERS, rotated_iou
@@ -31,6 +31,9 @@ from edgebone.engines.select import check
 from edgebone.engines.spec import Candidate, Fit
 from edgebone.engines.table import ROWS, this_machine
 from edgebone.tasks.boxed import boxes_of, only_rows
+from edgebone.tasks.instances import INSTANCES
+from edgebone.tasks.keypoints import KEYPOINTS
+from edgebone.tasks.oriented import ORIENTED
 from edgebone_export.graphs.edit import at_least, users
 from edgebone_export.quantization.dialects import WEIGHTED
 from edgebone_export.quantization.emulation import cast_rounding
@@ -188,13 +191,15 @@ def _boxes(name: str, head: Head, have: Outputs, want: Outputs, size_hw: tuple[i
 
 def _same_beside(one: Result, other: Result, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which of the pairs asked for are the same in what results have beside upright boxes: bool (n, m)."""
-    if isinstance(one, KeyPoints) and isinstance(other, KeyPoints):
-        return same_keypoints(keypoint_rows(one), keypoint_rows(other), _IOU, 2)
-    if isinstance(one, Detections) and isinstance(other, Detections):
-        if one.mask is not None and other.mask is not None:
-            return mask_iou(one.mask, other.mask, asked) >= _IOU
-        if CORNERS in one.data and CORNERS in other.data:
-            return rotated_iou(one[CORNERS], other[CORNERS], asked) >= _IOU
+    points, others = KEYPOINTS.of(one), KEYPOINTS.of(other)
+    if points is not None and others is not None:
+        return same_keypoints(keypoint_rows(points), keypoint_rows(others), _IOU, 2)
+    areas, other_areas = (None if found is None else found.mask for found in map(INSTANCES.of, (one, other)))
+    if areas is not None and other_areas is not None:
+        return mask_iou(areas, other_areas, asked) >= _IOU
+    turned, others_turned = ORIENTED.of(one), ORIENTED.of(other)
+    if turned is not None and others_turned is not None:
+        return rotated_iou(turned[CORNERS], others_turned[CORNERS], asked) >= _IOU
     return asked
 
 

@@ -38,16 +38,17 @@ def in_frame(answers: Sequence[Results | None], cuts: Sequence[Cut], rows: Seque
         boxes = None if found is None else boxes_of(found)
         if found is not None and boxes is not None and len(boxes):
             parts.append(_moved(found, boxes, cut, row))
-    if parts and isinstance(parts[0], KeyPoints):
+    if parts and KEYPOINTS.of(parts[0]) is not None:
         return _joined_keypoints(parts)
     return joined(parts, PARENT)
 
 
-def _moved(result: Any, boxes: Detections, cut: Cut, row: int) -> Result:
+def _moved(result: Result, boxes: Detections, cut: Cut, row: int) -> Result:
     data = {**boxes.data, PARENT: np.full(len(boxes), row, np.int64)}
     xyxy = cut.boxes_in_picture(boxes.xyxy)
-    if isinstance(result, KeyPoints):
-        return dataclasses.replace(result, xy=cut.points_in_picture(result.xy), xyxy=xyxy, data=data)
+    points = KEYPOINTS.of(result)
+    if points is not None:
+        return dataclasses.replace(points, xy=cut.points_in_picture(points.xy), xyxy=xyxy, data=data)
     if CORNERS in data:
         corners = cut.points_in_picture(data[CORNERS])
         (along_x, _, _), (along_y, _, _) = cut.to_picture
