@@ -138,9 +138,7 @@ def yolov8_pose(
     build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
 ) -> ir.Value:
     """Decode one column per box, with keypoints after the classes, to (n, k, 6 + …)."""
-    best = _Best(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
-    points = best.columns(4 + len(decoding.head.labels), decoding.shapes[0][1])
-    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id, points)
+    return _with_more(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
 
 
 def yolov8_obb(
@@ -156,22 +154,22 @@ def yolov5_seg(
     build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
 ) -> ir.Value:
     """Decode one row per box, with objectness and coefficients, to (n, k, 6 + coefficients)."""
-    return _with_coefficients(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
+    return _with_more(build, inputs[0], decoding, opset, columns_axis=2, objectness=True)
 
 
 def yolov8_seg(
     build: Build, inputs: Sequence[ir.Value], decoding: Decoding, _: tuple[int, int], opset: int
 ) -> ir.Value:
     """Decode one column per box, with coefficients, to (n, k, 6 + coefficients)."""
-    return _with_coefficients(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
+    return _with_more(build, inputs[0], decoding, opset, columns_axis=1, objectness=False)
 
 
-def _with_coefficients(
+def _with_more(
     build: Build, output: ir.Value, decoding: Decoding, opset: int, columns_axis: int, objectness: bool
 ) -> ir.Value:
     best = _Best(build, output, decoding, opset, columns_axis, objectness)
-    coefficients = best.columns(4 + objectness + len(decoding.head.labels), decoding.shapes[0][columns_axis])
-    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id, coefficients)
+    more = best.columns(4 + objectness + len(decoding.head.labels), decoding.shapes[0][columns_axis])
+    return build.rows(build.corners(best.columns(0, 4)), best.score, best.class_id, more)
 
 
 def detr(build: Build, inputs: Sequence[ir.Value], decoding: Decoding, size_hw: tuple[int, int], _: int) -> ir.Value:

@@ -245,6 +245,22 @@ def from_cxcywh(boxes: Floats) -> Floats:
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
+def decoded_rows(rows: Floats) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
+    """Split rows of four values, score, class and more (n, 6 + …) into these: (n, 4), (n,), (n,), (n, …)."""
+    return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), rows[:, 6:]
+
+
+def yolov8_rows(columns: Floats, classes: int, score: float) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
+    """Split columns of four values, class scores and more (4 + classes + …, n), as :func:`decoded_rows`.
+
+    Columns without a class of this score are left out.
+    """
+    end = 4 + classes
+    rows = columns[:, np.flatnonzero(columns[4:end].max(axis=0) >= score)].T
+    scores, class_id = best_class(rows[:, 4:end])
+    return rows[:, :4], scores, class_id, rows[:, end:]
+
+
 def best_class(scores: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Return the best class of each row of (n, classes), with its score."""
     class_id = scores.argmax(axis=1)

@@ -15,7 +15,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.keypoints import KeyPoints, Skeleton
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import Decoder, DecoderSpec, misfit
-from edgebone.decode.detections import BoxParams, Floats, finite, survivors
+from edgebone.decode.detections import BoxParams, Floats, decoded_rows, finite, survivors
 from edgebone.tasks.keypoints import KEYPOINTS
 
 Objects = tuple[Floats, Floats, NDArray[np.int64], Floats]
@@ -102,8 +102,7 @@ def make_reader(
         raise misfit_of(name, "keypoints@1", params, f"one output of shape [batch, k, {columns}]", outputs)
 
     def read(tensors: Sequence[Floats]) -> Objects:
-        rows = tensors[0]
-        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), rows[:, 6:]
+        return decoded_rows(tensors[0])
 
     return read
 

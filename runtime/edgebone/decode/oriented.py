@@ -14,7 +14,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.oriented import ANGLE, CORNERS, corners_of, hulls_of
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import Decoder, DecoderSpec, misfit
-from edgebone.decode.detections import BoxParams, Floats, finite, survivors
+from edgebone.decode.detections import BoxParams, Floats, decoded_rows, finite, survivors
 from edgebone.tasks.oriented import ORIENTED
 
 Turned = tuple[Floats, Floats, NDArray[np.int64], Floats]
@@ -69,8 +69,7 @@ def make_reader(
         raise misfit(name, "oriented@1", "one output of shape (batch, k, 7)", outputs)
 
     def read(tensors: Sequence[Floats]) -> Turned:
-        rows = tensors[0]
-        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), rows[:, 6:]
+        return decoded_rows(tensors[0])
 
     return read
 

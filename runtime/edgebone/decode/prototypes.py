@@ -22,9 +22,11 @@ from edgebone.decode.detections import (
     BoxParams,
     Floats,
     best_class,
+    decoded_rows,
     finite,
     from_cxcywh,
     survivors,
+    yolov8_rows,
 )
 from edgebone.tasks.instances import INSTANCES
 
@@ -118,8 +120,7 @@ def with_areas(
 
 def _decoded(_: BoxParams, __: int) -> RowReader:
     def read(tensors: Sequence[Floats]) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
-        rows = tensors[0]
-        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), rows[:, 6:]
+        return decoded_rows(tensors[0])
 
     return read
 
@@ -136,11 +137,8 @@ def _yolov5(params: BoxParams, classes: int) -> RowReader:
 
 def _yolov8(params: BoxParams, classes: int) -> RowReader:
     def read(tensors: Sequence[Floats]) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
-        columns = tensors[0]
-        best = np.flatnonzero(columns[4 : 4 + classes].max(axis=0) >= params.score)
-        rows = columns[:, best].T
-        scores, class_id = best_class(rows[:, 4 : 4 + classes])
-        return from_cxcywh(rows[:, :4]), scores, class_id, rows[:, 4 + classes :]
+        boxes, scores, class_id, coefficients = yolov8_rows(tensors[0], classes, params.score)
+        return from_cxcywh(boxes), scores, class_id, coefficients
 
     return read
 

@@ -18,7 +18,7 @@ from edgebone.core.geometry import Geometry
 from edgebone.core.masks import Masks
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import Decoder, DecoderSpec, misfit
-from edgebone.decode.detections import BoxParams, Candidates, Floats, finite, survivors
+from edgebone.decode.detections import BoxParams, Candidates, Floats, decoded_rows, finite, survivors
 from edgebone.tasks.instances import INSTANCES
 
 _THRESHOLD = 0.5
@@ -46,8 +46,7 @@ def make_reader(
         raise misfit(name, "roi-masks@1", wanted, outputs)
 
     def read(tensors: Sequence[Floats]) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
-        rows = tensors[0]
-        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), rows[:, 6:]
+        return decoded_rows(tensors[0])
 
     return read
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, best_class, box_spec, from_cxcywh
+from edgebone.decode.detections import BoxParams, BoxReader, Candidates, Floats, box_spec, from_cxcywh, yolov8_rows
 
 
 def make_reader(
@@ -21,11 +19,8 @@ def make_reader(
         raise misfit(name, "yolov8@1", wanted, outputs)
 
     def candidates(tensors: Sequence[Floats]) -> Candidates:
-        columns = tensors[0]
-        best = np.flatnonzero(columns[4:].max(axis=0) >= params.score)
-        rows = columns[:, best].T
-        scores, class_id = best_class(rows[:, 4:])
-        return from_cxcywh(rows[:, :4]), scores, class_id
+        boxes, scores, class_id, _ = yolov8_rows(tensors[0], len(labels), params.score)
+        return from_cxcywh(boxes), scores, class_id
 
     return candidates
 

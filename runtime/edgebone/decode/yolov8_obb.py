@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from edgebone.core.tensors import TensorSpec
 from edgebone.decode.contract import misfit
-from edgebone.decode.detections import BoxParams, Floats, best_class
+from edgebone.decode.detections import BoxParams, Floats, yolov8_rows
 from edgebone.decode.oriented import Turned, oriented_spec
 
 
@@ -22,11 +20,7 @@ def make_reader(
         raise misfit(name, "yolov8-obb@1", wanted, outputs)
 
     def read(tensors: Sequence[Floats]) -> Turned:
-        found = tensors[0]
-        best = np.flatnonzero(found[4:end].max(axis=0) >= params.score)
-        rows = found[:, best].T
-        scores, class_id = best_class(rows[:, 4:end])
-        return rows[:, :4], scores, class_id, rows[:, end:]
+        return yolov8_rows(tensors[0], len(labels), params.score)
 
     return read
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from edgebone.core.tensors import TensorSpec
-from edgebone.decode.detections import Floats, best_class, from_cxcywh
+from edgebone.decode.detections import Floats, from_cxcywh, yolov8_rows
 from edgebone.decode.keypoints import KeypointParams, Objects, keypoint_spec, misfit_of
 
 
@@ -19,18 +17,14 @@ def make_reader(
     _size_hw: tuple[int, int],
 ) -> Callable[[Sequence[Floats]], Objects]:
     """Build the reader; the one output must be (batch, 4 + classes + keypoints·dims, boxes)."""
-    end = 4 + len(labels)
-    columns = end + len(params.keypoints) * params.dims
+    columns = 4 + len(labels) + len(params.keypoints) * params.dims
     if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[1] != columns:
         form = f"one output of shape [batch, {columns}, boxes] with 4 + {len(labels)} labels"
         raise misfit_of(name, "yolov8-pose@1", params, form, outputs)
 
     def read(tensors: Sequence[Floats]) -> Objects:
-        found = tensors[0]
-        best = np.flatnonzero(found[4:end].max(axis=0) >= params.score)
-        rows = found[:, best].T
-        scores, class_id = best_class(rows[:, 4:end])
-        return from_cxcywh(rows[:, :4]), scores, class_id, rows[:, end:]
+        boxes, scores, class_id, values = yolov8_rows(tensors[0], len(labels), params.score)
+        return from_cxcywh(boxes), scores, class_id, values
 
     return read
 
