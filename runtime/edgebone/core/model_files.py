@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import zipfile
 from itertools import islice
@@ -60,6 +61,11 @@ def is_bundle(path: Path) -> bool:
             return any(name == MANIFEST or name.endswith(f"/{MANIFEST}") for name in archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
+
+
+def bundle_name(path: str | os.PathLike[str]) -> str:
+    """Return a bundle's file name without its ending."""
+    return Path(path).name.removesuffix(".zip").removesuffix(".bundle")
 
 
 def way_to_a_bundle(path: Path) -> str:

@@ -20,6 +20,7 @@ from edgebone.core.errors import EdgeboneError
 from edgebone.core.event import Event, event_values
 from edgebone.core.frame import Frame
 from edgebone.core.matches import UNKNOWN
+from edgebone.core.model_files import bundle_name
 from edgebone.core.oriented import CORNERS
 from edgebone.core.results import ABSTAIN, HeadResults, Result, Results
 from edgebone.decode.heads import find_head, heads_of
@@ -160,7 +161,7 @@ class Crops(Step):
         self._second = Second(model, gallery, notice or _log.warning, options)
         try:
             _check_heads(self._second.model)
-            self.name = name or Path(self._second.model.bundle.path).name.removesuffix(".zip").removesuffix(".bundle")
+            self.name = name or bundle_name(self._second.model.bundle.path)
             if isinstance(of, Crops):
                 of.check_finds_boxes(self._classes)
         except BaseException:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebone.core.brought import make_brought, names_brought
 from edgebone.core.errors import EdgeboneError
+from edgebone.core.model_files import bundle_name
 from edgebone.core.near import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ class Cascade:
 
 
 NO_CASCADE = Cascade()
-
-
-def name_of(bundle: str | os.PathLike[str]) -> str:
-    """Return the name of a second model's answers: its file name without its ending."""
-    return Path(bundle).name.removesuffix(".zip").removesuffix(".bundle")
 
 
 def open_step(text: str) -> Step:
@@ -94,7 +89,7 @@ def open_steps(
         MissingDependencyError: trackers or supervision is not installed.
         EdgeboneError: No such step, or its package is at fault.
     """
-    names = [name or name_of(path) for name, path in then.bundles]
+    names = [name or bundle_name(path) for name, path in then.bundles]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise EdgeboneError(f"two second models have the name {twice}; name them: NAME=BUNDLE")
     files = {names[-1] if names and not key else key: path for key, path in galleries.items()}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import edgebone
 from edgebone.core.errors import EdgeboneError
 from edgebone.core.machine import Machine
+from edgebone.core.model_files import bundle_name
 from edgebone.core.timing import percentiles
 from edgebone.engines.table import this_machine
 from edgebone.sources.images import read_image
@@ -197,7 +198,7 @@ def advice(rows: Sequence[Compared]) -> list[str]:
 
 def _file_name(name: str) -> str:
     if Path(name).exists():
-        return Path(name).name.removesuffix(".zip").removesuffix(_BUNDLE)
+        return bundle_name(name)
     return name.replace("/", "-").replace(":", "-")
 
 
